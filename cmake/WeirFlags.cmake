@@ -1,0 +1,69 @@
+# Flags that every target of weir is built with: the language, the warnings, the sanitizers.
+
+set(
+  WEIR_WARNINGS
+  -Wall
+  -Wextra
+  -Wpedantic
+  -Wconversion
+  -Wsign-conversion
+  -Wshadow
+  -Wold-style-cast
+  -Wnon-virtual-dtor
+  -Woverloaded-virtual
+  -Wnull-dereference
+  -Wcast-align
+  -Wcast-qual
+  -Wdouble-promotion
+  -Wformat=2
+  -Wimplicit-fallthrough
+  -Wextra-semi
+  -Wundef
+)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  list(APPEND WEIR_WARNINGS -Wduplicated-cond -Wduplicated-branches -Wlogical-op)
+elseif(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  # Designated initialisers that leave the defaults of the other fields alone are our way to
+  # give options; Clang's -Wextra counts them as missing.
+  list(APPEND WEIR_WARNINGS -Wthread-safety -Wno-missing-designated-field-initializers)
+endif()
+
+if(WEIR_SANITIZE)
+  add_compile_options(
+    -fsanitize=${WEIR_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g
+  )
+  add_link_options(-fsanitize=${WEIR_SANITIZE})
+  if(WEIR_SANITIZE MATCHES "thread")
+    # GCC says that TSan does not model fences; weir does not lean on any.
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+      add_compile_options(-Wno-tsan)
+    endif()
+  endif()
+endif()
+
+if(WEIR_COVERAGE)
+  add_compile_options(--coverage -fprofile-update=atomic)
+  add_link_options(--coverage)
+endif()
+
+# weir_flags(target): C++23 without extensions, warnings, position-independent code.
+function(weir_flags target)
+  target_compile_features(${target} PUBLIC cxx_std_23)
+  set_target_properties(
+    ${target}
+    PROPERTIES
+      CXX_EXTENSIONS OFF
+      POSITION_INDEPENDENT_CODE ON
+      COMPILE_WARNING_AS_ERROR ${WEIR_WERROR}
+  )
+  target_compile_options(${target} PRIVATE ${WEIR_WARNINGS})
+endfunction()
+
+# weir_program(name SOURCES ... [LIBS ...]): one executable, in <build>/bin.
+function(weir_program name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBS")
+  add_executable(${name} ${arg_SOURCES})
+  weir_flags(${name})
+  target_link_libraries(${name} PRIVATE ${arg_LIBS})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${weir_BINARY_DIR}/bin")
+endfunction()
