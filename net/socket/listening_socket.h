@@ -1,0 +1,52 @@
+// ListeningSocket: a bound, listening stream socket and, for a Unix path, the file it made.
+//
+// Unix paths (unix(7)): a path where nobody listens any more is removed first, found out by
+// connecting to it; a path in use is EADDRINUSE. The file has its permissions before listen(2). When
+// the socket ends, the file is removed only if it is still the one it made (device and inode).
+#pragma once
+
+#include <sys/types.h>
+
+#include "weir/base/result.h"
+#include "weir/net/socket/socket.h"
+#include "weir/net/socket/socket_address.h"
+
+namespace weir {
+
+struct ListenOptions {
+  int backlog = 4096;       // cut by the kernel to net.core.somaxconn; see listen(2)
+  bool reuse_addr = true;   // lets a server restart while old connections are in TIME_WAIT
+  bool reuse_port = false;  // several listeners on one port, each with a queue of its own
+  bool v6_only = false;     // "[::]" also takes IPv4 unless this is set
+  bool nodelay = true;      // TCP_NODELAY, inherited by what is accepted
+  bool keep_alive = false;  // SO_KEEPALIVE with KeepAlive{}, likewise
+  mode_t unix_mode = 0600;  // permissions of a Unix path
+};
+
+class ListeningSocket {
+ public:
+  ListeningSocket() = default;
+  // The error says which step failed: "listen on 0.0.0.0:80: bind: Permission denied".
+  static Result<ListeningSocket> open(const SocketAddress& address, const ListenOptions& options);
+
+  ListeningSocket(ListeningSocket&& other) noexcept;
+  ListeningSocket& operator=(ListeningSocket&& other) noexcept;
+  ~ListeningSocket();
+
+  Socket& socket() { return socket_; }
+  int fd() const { return socket_.fd(); }
+  // What was bound, with the port that the kernel chose.
+  const SocketAddress& address() const { return address_; }
+  void close();
+
+ private:
+  Socket socket_;
+  SocketAddress address_;
+  dev_t device_ = 0;
+  ino_t inode_ = 0;  // 0: no file to remove
+};
+
+// The kernel's cap on a backlog (net.core.somaxconn); 4096 when it can't be read.
+int max_backlog();
+
+}  // namespace weir

@@ -1,0 +1,78 @@
+// Socket: a stream or datagram socket that weir owns; always CLOEXEC and NONBLOCK.
+// Setters return the kernel's answer; an option that a kernel lacks is an error value, never fatal.
+#pragma once
+
+#include <netinet/tcp.h>
+
+#include <cstdint>
+
+#include "weir/base/clock.h"
+#include "weir/base/fd.h"
+#include "weir/base/result.h"
+#include "weir/net/socket/socket_address.h"
+
+namespace weir {
+
+// tcp(7) keep-alive: first probe after `idle`, then every `interval`, dead after `count` unanswered.
+struct KeepAlive {
+  std::chrono::seconds idle{60};
+  std::chrono::seconds interval{15};
+  int count = 4;
+};
+
+class Socket {
+ public:
+  enum class How { read, write, both };
+
+  Socket() = default;
+  explicit Socket(Fd fd) : fd_(std::move(fd)) {}
+  static SysResult<Socket> stream(SocketAddress::Family family);
+  static SysResult<Socket> datagram(SocketAddress::Family family);
+
+  int fd() const { return fd_.get(); }
+  bool valid() const { return fd_.valid(); }
+  Fd take_fd() { return std::move(fd_); }
+  void close() { fd_.reset(); }
+
+  SysResult<void> bind(const SocketAddress& address);
+  SysResult<void> listen(int backlog);
+  SysResult<Socket> accept();
+  // EINPROGRESS (also for EINTR) means that it goes on in the background, connect(2).
+  SysResult<void> connect(const SocketAddress& address);
+  SysResult<void> shutdown(How how);
+
+  SysResult<void> set_reuse_addr(bool on);
+  SysResult<void> set_reuse_port(bool on);
+  SysResult<void> set_nodelay(bool on);
+  SysResult<void> set_keep_alive(const KeepAlive& settings);
+  SysResult<void> set_keep_alive(bool on);
+  SysResult<void> set_user_timeout(std::chrono::milliseconds timeout);
+  SysResult<void> set_linger(std::chrono::seconds timeout);  // 0: close() sends RST
+  SysResult<void> set_send_buffer(int bytes);
+  SysResult<void> set_receive_buffer(int bytes);
+  SysResult<int> send_buffer() const;     // as the kernel counts it (twice what was asked)
+  SysResult<int> receive_buffer() const;
+  SysResult<void> set_v6_only(bool on);
+  SysResult<void> set_defer_accept(std::chrono::seconds timeout);
+  SysResult<void> set_fast_open(int queue_length);
+
+  // SO_ERROR, which the read clears; 0 when there is none.
+  Errno error() const;
+  // Unspecified when the kernel no longer knows (ENOTCONN after a reset).
+  SocketAddress local_address() const;
+  SocketAddress peer_address() const;
+  SysResult<struct tcp_info> tcp_info() const;
+
+ private:
+  Fd fd_;
+};
+
+namespace internal {
+// The same questions for a descriptor that something else owns.
+SocketAddress local_address_of(int fd);
+SocketAddress peer_address_of(int fd);
+Errno socket_error_of(int fd);
+SysResult<struct tcp_info> tcp_info_of(int fd);
+}  // namespace internal
+
+}  // namespace weir

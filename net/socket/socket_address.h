@@ -1,0 +1,67 @@
+// SocketAddress: an IPv4, IPv6 or Unix address as a value. [any]
+//
+// Text forms, which parse() and to_string() turn into each other:
+//   127.0.0.1:80   [::1]:80   [fe80::1%eth0]:80   unix:/path   unix:@abstract
+// Host names are not resolved here.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "weir/base/result.h"
+
+namespace weir {
+
+class SocketAddress {
+ public:
+  enum class Family : std::uint8_t { unspecified, ipv4, ipv6, unix_path, unix_abstract };
+
+  SocketAddress() = default;  // unspecified; to_string() is "unspecified"
+
+  static Result<SocketAddress> parse(std::string_view text);
+  // "0.0.0.0" / "::" style hosts without a port, brackets optional.
+  static Result<SocketAddress> from_ip(std::string_view host, std::uint16_t port);
+  // A file-system path of 1 to 107 bytes without NUL (unix(7)).
+  static Result<SocketAddress> from_unix_path(std::string_view path);
+  // A name of 1 to 107 bytes in Linux' abstract namespace, any bytes.
+  static Result<SocketAddress> from_unix_abstract(std::string_view name);
+  // From what the kernel gave; unspecified if it is of a family not listed above or too short.
+  static SocketAddress from_sockaddr(const sockaddr* address, socklen_t length);
+  static SocketAddress loopback_ipv4(std::uint16_t port);
+  static SocketAddress loopback_ipv6(std::uint16_t port);
+
+  Family family() const;
+  bool is_ip() const;
+  bool is_unix() const;
+  bool is_v4_mapped() const;           // ::ffff:a.b.c.d
+  SocketAddress without_v4_mapping() const;  // the plain IPv4 address of a mapped one; else itself
+  std::uint16_t port() const;          // 0 for Unix addresses
+  SocketAddress with_port(std::uint16_t port) const;
+  std::uint32_t scope_id() const;      // IPv6 only
+  std::string ip() const;              // without port and brackets; empty for Unix addresses
+  std::string unix_name() const;       // path, or abstract name without its leading NUL
+  std::string to_string() const;
+
+  const sockaddr* data() const { return reinterpret_cast<const sockaddr*>(&storage_); }
+  socklen_t size() const { return length_; }
+
+  // Same family, address, port and scope; a v4-mapped address differs from its plain form.
+  friend bool operator==(const SocketAddress& a, const SocketAddress& b);
+  std::size_t hash() const;
+
+ private:
+  sockaddr_storage storage_{};
+  socklen_t length_ = 0;
+};
+
+}  // namespace weir
+
+template <>
+struct std::hash<weir::SocketAddress> {
+  std::size_t operator()(const weir::SocketAddress& address) const { return address.hash(); }
+};

@@ -1,0 +1,355 @@
+#include "weir/net/socket/sys.h"
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/sendfile.h>
+#include <unistd.h>
+
+#include <climits>
+#include <type_traits>
+
+namespace weir::internal {
+
+int SysTable::socket(int domain, int type, int protocol) {
+  return ::socket(domain, type, protocol);
+}
+int SysTable::bind(int fd, const sockaddr* address, socklen_t length) {
+  return ::bind(fd, address, length);
+}
+int SysTable::listen(int fd, int backlog) { return ::listen(fd, backlog); }
+int SysTable::accept4(int fd, sockaddr* address, socklen_t* length, int flags) {
+  return ::accept4(fd, address, length, flags);
+}
+int SysTable::connect(int fd, const sockaddr* address, socklen_t length) {
+  return ::connect(fd, address, length);
+}
+int SysTable::shutdown(int fd, int how) { return ::shutdown(fd, how); }
+int SysTable::close(int fd) { return ::close(fd); }
+int SysTable::getsockopt(int fd, int level, int name, void* value, socklen_t* length) {
+  return ::getsockopt(fd, level, name, value, length);
+}
+int SysTable::setsockopt(int fd, int level, int name, const void* value, socklen_t length) {
+  return ::setsockopt(fd, level, name, value, length);
+}
+int SysTable::getsockname(int fd, sockaddr* address, socklen_t* length) {
+  return ::getsockname(fd, address, length);
+}
+int SysTable::getpeername(int fd, sockaddr* address, socklen_t* length) {
+  return ::getpeername(fd, address, length);
+}
+ssize_t SysTable::recv(int fd, void* data, std::size_t size, int flags) {
+  return ::recv(fd, data, size, flags);
+}
+ssize_t SysTable::recvmsg(int fd, msghdr* message, int flags) {
+  return ::recvmsg(fd, message, flags);
+}
+ssize_t SysTable::send(int fd, const void* data, std::size_t size, int flags) {
+  return ::send(fd, data, size, flags);
+}
+ssize_t SysTable::sendmsg(int fd, const msghdr* message, int flags) {
+  return ::sendmsg(fd, message, flags);
+}
+ssize_t SysTable::sendfile(int out, int in, off_t* offset, std::size_t count) {
+  return ::sendfile(out, in, offset, count);
+}
+ssize_t SysTable::read(int fd, void* data, std::size_t size) { return ::read(fd, data, size); }
+ssize_t SysTable::write(int fd, const void* data, std::size_t size) {
+  return ::write(fd, data, size);
+}
+int SysTable::epoll_create1(int flags) { return ::epoll_create1(flags); }
+int SysTable::epoll_ctl(int epoll, int operation, int fd, epoll_event* event) {
+  return ::epoll_ctl(epoll, operation, fd, event);
+}
+int SysTable::epoll_wait(int epoll, epoll_event* events, int capacity, int timeout_ms) {
+  return ::epoll_wait(epoll, events, capacity, timeout_ms);
+}
+int SysTable::epoll_pwait2(int epoll, epoll_event* events, int capacity, const timespec* timeout) {
+  return ::epoll_pwait2(epoll, events, capacity, timeout, nullptr);
+}
+int SysTable::eventfd(unsigned initial, int flags) { return ::eventfd(initial, flags); }
+int SysTable::signalfd(int fd, const sigset_t* mask, int flags) {
+  return ::signalfd(fd, mask, flags);
+}
+int SysTable::open(const char* path, int flags, mode_t mode) { return ::open(path, flags, mode); }
+int SysTable::stat(const char* path, struct stat* result) { return ::stat(path, result); }
+int SysTable::lstat(const char* path, struct stat* result) { return ::lstat(path, result); }
+int SysTable::fstat(int fd, struct stat* result) { return ::fstat(fd, result); }
+int SysTable::unlink(const char* path) { return ::unlink(path); }
+int SysTable::chmod(const char* path, mode_t mode) { return ::chmod(path, mode); }
+int SysTable::fchmod(int fd, mode_t mode) { return ::fchmod(fd, mode); }
+int SysTable::clock_gettime(clockid_t clock, timespec* time) {
+  return ::clock_gettime(clock, time);
+}
+
+namespace sys {
+namespace {
+
+static_assert(kMaxVectors <= IOV_MAX);
+// So that a result comes back in registers.
+static_assert(sizeof(SysResult<std::size_t>) == 16);
+static_assert(std::is_trivially_copy_constructible_v<SysResult<std::size_t>> &&
+              std::is_trivially_move_constructible_v<SysResult<std::size_t>> &&
+              std::is_trivially_destructible_v<SysResult<std::size_t>>);
+
+// Made before any code runs, and still there when the last static object ends.
+union KernelTable {
+  constexpr KernelTable() : table() {}
+  constexpr ~KernelTable() {}
+  SysTable table;
+};
+constinit KernelTable the_kernel_table;
+
+// Set once the kernel (or a filter in front of it) turned epoll_pwait2 down; a new table is asked
+// anew.
+constinit thread_local bool without_pwait2 = false;
+
+int close_through_table(int fd) { return table().close(fd); }
+int close_directly(int fd) { return ::close(fd); }
+
+// Calls until the answer is not EINTR. A failed answer is -1 and errno.
+template <typename Call>
+auto retried(Call call) {
+  auto answer = call();
+  while (answer < 0 && errno == EINTR) answer = call();
+  return answer;
+}
+
+SysResult<void> done(int answer) {
+  if (answer < 0) return std::unexpected(Errno(errno));
+  return {};
+}
+
+SysResult<std::size_t> count(ssize_t answer) {
+  if (answer < 0) return std::unexpected(Errno(errno));
+  return static_cast<std::size_t>(answer);
+}
+
+SysResult<Fd> descriptor(int answer) {
+  if (answer < 0) return std::unexpected(Errno(errno));
+  return Fd(answer);
+}
+
+// Keeps this thread from getting the SIGPIPE that a call inside the scope may cause. What was
+// pending before stays pending.
+class SigpipeBlocked {
+ public:
+  SigpipeBlocked() {
+    sigemptyset(&sigpipe_);
+    sigaddset(&sigpipe_, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &sigpipe_, &previous_);
+    if (sigismember(&previous_, SIGPIPE) == 1) {
+      sigset_t pending;
+      sigemptyset(&pending);
+      sigpending(&pending);
+      was_pending_ = sigismember(&pending, SIGPIPE) == 1;
+    }
+  }
+  SigpipeBlocked(const SigpipeBlocked&) = delete;
+  SigpipeBlocked& operator=(const SigpipeBlocked&) = delete;
+  ~SigpipeBlocked() {
+    const int kept = errno;
+    pthread_sigmask(SIG_SETMASK, &previous_, nullptr);
+    errno = kept;
+  }
+
+  // Takes back a SIGPIPE that came in this scope; errno stays as it is.
+  void swallow() {
+    if (was_pending_) return;
+    const int kept = errno;
+    const timespec at_once{};
+    retried([&] { return sigtimedwait(&sigpipe_, nullptr, &at_once); });
+    errno = kept;
+  }
+
+ private:
+  sigset_t sigpipe_;
+  sigset_t previous_;
+  bool was_pending_ = false;
+};
+
+int milliseconds_rounded_up(Duration timeout) {
+  if (timeout < Duration::zero()) return -1;
+  const auto whole = std::chrono::ceil<std::chrono::milliseconds>(timeout).count();
+  return static_cast<int>(std::min<std::int64_t>(whole, kMaxMilliseconds));
+}
+
+}  // namespace
+
+SysTable& kernel_table() { return the_kernel_table.table; }
+
+SysTable* exchange_table(SysTable* replacement) {
+  exchange_close_function(replacement != nullptr ? close_through_table : close_directly);
+  without_pwait2 = false;
+  return std::exchange(replaced_table, replacement);
+}
+
+SysResult<Fd> socket(int domain, int type, int protocol) {
+  return descriptor(table().socket(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol));
+}
+
+SysResult<void> bind(int fd, const sockaddr* address, socklen_t length) {
+  return done(retried([&] { return table().bind(fd, address, length); }));
+}
+
+SysResult<void> listen(int fd, int backlog) { return done(table().listen(fd, backlog)); }
+
+SysResult<Fd> accept(int fd) {
+  return descriptor(
+      retried([&] { return table().accept4(fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); }));
+}
+
+SysResult<void> connect(int fd, const sockaddr* address, socklen_t length) {
+  const int answer = table().connect(fd, address, length);
+  // The attempt goes on after a signal, and a second connect() would only say EALREADY.
+  if (answer < 0 && errno == EINTR) return std::unexpected(Errno(EINPROGRESS));
+  return done(answer);
+}
+
+SysResult<void> shutdown(int fd, int how) { return done(table().shutdown(fd, how)); }
+
+SysResult<void> getsockopt(int fd, int level, int name, void* value, socklen_t* length) {
+  return done(table().getsockopt(fd, level, name, value, length));
+}
+
+SysResult<void> setsockopt(int fd, int level, int name, const void* value, socklen_t length) {
+  return done(table().setsockopt(fd, level, name, value, length));
+}
+
+SysResult<socklen_t> getsockname(int fd, sockaddr_storage& address) {
+  socklen_t length = sizeof(address);
+  if (table().getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) < 0) {
+    return std::unexpected(Errno(errno));
+  }
+  return std::min<socklen_t>(length, sizeof(address));
+}
+
+SysResult<socklen_t> getpeername(int fd, sockaddr_storage& address) {
+  socklen_t length = sizeof(address);
+  if (table().getpeername(fd, reinterpret_cast<sockaddr*>(&address), &length) < 0) {
+    return std::unexpected(Errno(errno));
+  }
+  return std::min<socklen_t>(length, sizeof(address));
+}
+
+SysResult<std::size_t> recv_vectors(int fd, std::span<iovec> into) {
+  msghdr message{};
+  message.msg_iov = into.data();
+  message.msg_iovlen = std::min(into.size(), kMaxVectors);
+  return count(retried([&] { return table().recvmsg(fd, &message, 0); }));
+}
+
+SysResult<std::size_t> send_vectors(int fd, std::span<iovec> vectors) {
+  msghdr message{};
+  message.msg_iov = vectors.data();
+  message.msg_iovlen = std::min(vectors.size(), kMaxVectors);
+
+  // A sum above SSIZE_MAX would be EINVAL, so the vector that passes the limit is cut for the call.
+  std::size_t room = kMaxTransfer;
+  iovec* cut = nullptr;
+  std::size_t whole = 0;
+  for (std::size_t i = 0; i < message.msg_iovlen; ++i) {
+    if (vectors[i].iov_len > room) [[unlikely]] {
+      cut = &vectors[i];
+      whole = std::exchange(cut->iov_len, room);
+      message.msg_iovlen = i + 1;
+      break;
+    }
+    room -= vectors[i].iov_len;
+  }
+
+  const ssize_t sent = retried([&] { return table().sendmsg(fd, &message, MSG_NOSIGNAL); });
+  if (cut != nullptr) [[unlikely]]
+    cut->iov_len = whole;
+  return count(sent);
+}
+
+SysResult<std::size_t> sendfile(int out, int in, std::uint64_t offset, std::uint64_t length) {
+  if (offset > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max())) {
+    return std::unexpected(Errno(EOVERFLOW));
+  }
+  const std::size_t size = std::min<std::uint64_t>(length, kMaxTransfer);
+  // sendfile(2) has no flag for this. The signal can also come with a short count, when the first
+  // part was sent and the peer's reset met the second.
+  SigpipeBlocked guard;
+  const ssize_t sent = retried([&] {
+    auto position = static_cast<off_t>(offset);
+    return table().sendfile(out, in, &position, size);
+  });
+  if (sent < 0 ? errno == EPIPE : static_cast<std::size_t>(sent) < size) guard.swallow();
+  return count(sent);
+}
+
+SysResult<std::size_t> read(int fd, std::span<std::byte> into) {
+  return count(retried([&] { return table().read(fd, into.data(), into.size()); }));
+}
+
+SysResult<std::size_t> write(int fd, std::span<const std::byte> bytes) {
+  return count(retried([&] { return table().write(fd, bytes.data(), bytes.size()); }));
+}
+
+SysResult<Fd> epoll_create() { return descriptor(table().epoll_create1(EPOLL_CLOEXEC)); }
+
+SysResult<void> epoll_ctl(int epoll, int operation, int fd, std::uint32_t events,
+                          std::uint64_t data) {
+  epoll_event event{};
+  event.events = events;
+  event.data.u64 = data;
+  return done(table().epoll_ctl(epoll, operation, fd, &event));
+}
+
+SysResult<std::size_t> epoll_wait(int epoll, std::span<epoll_event> events, Duration timeout) {
+  const auto capacity = static_cast<int>(std::min<std::size_t>(events.size(), INT_MAX));
+  if (!without_pwait2) [[likely]] {
+    timespec time{};
+    if (timeout > Duration::zero()) {
+      const auto seconds = std::chrono::floor<std::chrono::seconds>(timeout);
+      time.tv_sec = seconds.count();
+      time.tv_nsec = (timeout - seconds).count();
+    }
+    const int ready = table().epoll_pwait2(epoll, events.data(), capacity,
+                                           timeout < Duration::zero() ? nullptr : &time);
+    // Containers' filters of the time before the call answer EPERM, which it never says itself.
+    if (ready >= 0 || (errno != ENOSYS && errno != EPERM)) [[likely]]
+      return count(ready);
+    without_pwait2 = true;
+  }
+  return count(
+      table().epoll_wait(epoll, events.data(), capacity, milliseconds_rounded_up(timeout)));
+}
+
+SysResult<Fd> eventfd() { return descriptor(table().eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); }
+
+SysResult<Fd> signalfd(const sigset_t& mask) {
+  return descriptor(table().signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+SysResult<Fd> open(const char* path, int flags, mode_t mode) {
+  return descriptor(retried([&] { return table().open(path, flags | O_CLOEXEC, mode); }));
+}
+
+SysResult<struct stat> stat(const char* path) {
+  struct stat result {};
+  if (table().stat(path, &result) < 0) return std::unexpected(Errno(errno));
+  return result;
+}
+
+SysResult<struct stat> lstat(const char* path) {
+  struct stat result {};
+  if (table().lstat(path, &result) < 0) return std::unexpected(Errno(errno));
+  return result;
+}
+
+SysResult<struct stat> fstat(int fd) {
+  struct stat result {};
+  if (table().fstat(fd, &result) < 0) return std::unexpected(Errno(errno));
+  return result;
+}
+
+SysResult<void> unlink(const char* path) { return done(table().unlink(path)); }
+
+SysResult<void> chmod(const char* path, mode_t mode) { return done(table().chmod(path, mode)); }
+
+SysResult<void> fchmod(int fd, mode_t mode) { return done(table().fchmod(fd, mode)); }
+
+}  // namespace sys
+}  // namespace weir::internal

@@ -1,0 +1,184 @@
+// Every system call and clock that weir uses. Internal: not installed, not for programs.
+//
+// Two layers. `SysTable` is the kernel as C sees it (-1 and errno) and can be replaced for one
+// thread, which is what the fault tests and the simulated network stand on. The functions in
+// `weir::internal::sys` are what weir calls: they go through the thread's table, call again after
+// EINTR (never close, connect or epoll_wait), and return values instead of errno.
+// A thread that weir starts inherits the table of the thread that started it.
+#pragma once
+
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <ctime>
+#include <expected>
+#include <limits>
+#include <span>
+
+#include "weir/base/clock.h"
+#include "weir/base/fd.h"
+#include "weir/base/result.h"
+
+namespace weir::internal {
+
+class SysTable {
+ public:
+  constexpr SysTable() = default;
+  SysTable(const SysTable&) = delete;
+  SysTable& operator=(const SysTable&) = delete;
+  virtual ~SysTable() = default;
+
+  virtual int socket(int domain, int type, int protocol);
+  virtual int bind(int fd, const sockaddr* address, socklen_t length);
+  virtual int listen(int fd, int backlog);
+  virtual int accept4(int fd, sockaddr* address, socklen_t* length, int flags);
+  virtual int connect(int fd, const sockaddr* address, socklen_t length);
+  virtual int shutdown(int fd, int how);
+  virtual int close(int fd);
+  virtual int getsockopt(int fd, int level, int name, void* value, socklen_t* length);
+  virtual int setsockopt(int fd, int level, int name, const void* value, socklen_t length);
+  virtual int getsockname(int fd, sockaddr* address, socklen_t* length);
+  virtual int getpeername(int fd, sockaddr* address, socklen_t* length);
+  virtual ssize_t recv(int fd, void* data, std::size_t size, int flags);
+  virtual ssize_t recvmsg(int fd, msghdr* message, int flags);
+  virtual ssize_t send(int fd, const void* data, std::size_t size, int flags);
+  virtual ssize_t sendmsg(int fd, const msghdr* message, int flags);
+  virtual ssize_t sendfile(int out, int in, off_t* offset, std::size_t count);
+  virtual ssize_t read(int fd, void* data, std::size_t size);
+  virtual ssize_t write(int fd, const void* data, std::size_t size);
+  virtual int epoll_create1(int flags);
+  virtual int epoll_ctl(int epoll, int operation, int fd, epoll_event* event);
+  virtual int epoll_wait(int epoll, epoll_event* events, int capacity, int timeout_ms);
+  virtual int epoll_pwait2(int epoll, epoll_event* events, int capacity, const timespec* timeout);
+  virtual int eventfd(unsigned initial, int flags);
+  virtual int signalfd(int fd, const sigset_t* mask, int flags);
+  virtual int open(const char* path, int flags, mode_t mode);
+  virtual int stat(const char* path, struct stat* result);
+  virtual int lstat(const char* path, struct stat* result);
+  virtual int fstat(int fd, struct stat* result);
+  virtual int unlink(const char* path);
+  virtual int chmod(const char* path, mode_t mode);
+  virtual int fchmod(int fd, mode_t mode);
+  virtual int clock_gettime(clockid_t clock, timespec* time);
+};
+
+namespace sys {
+
+// This thread's replacement; null means the kernel. Only exchange_table() writes it.
+inline constinit thread_local SysTable* replaced_table = nullptr;
+
+// The kernel's own table, and the one that this thread uses.
+SysTable& kernel_table();
+inline SysTable& table() { return replaced_table != nullptr ? *replaced_table : kernel_table(); }
+// Replaces this thread's table (nullptr: the kernel) and returns the one that was in force, in the
+// same form. Every Fd of this thread then closes through the table, too.
+SysTable* exchange_table(SysTable* replacement);
+
+// Installs a table for a scope.
+class ScopedTable {
+ public:
+  explicit ScopedTable(SysTable* replacement) : previous_(exchange_table(replacement)) {}
+  ~ScopedTable() { exchange_table(previous_); }
+  ScopedTable(const ScopedTable&) = delete;
+  ScopedTable& operator=(const ScopedTable&) = delete;
+
+ private:
+  SysTable* previous_;
+};
+
+// Descriptors come back CLOEXEC and, for sockets, eventfd and signalfd, NONBLOCK.
+SysResult<Fd> socket(int domain, int type, int protocol);
+SysResult<void> bind(int fd, const sockaddr* address, socklen_t length);
+SysResult<void> listen(int fd, int backlog);
+SysResult<Fd> accept(int fd);                                                // no address copied
+SysResult<void> connect(int fd, const sockaddr* address, socklen_t length);  // EINTR = EINPROGRESS
+SysResult<void> shutdown(int fd, int how);
+SysResult<void> getsockopt(int fd, int level, int name, void* value, socklen_t* length);
+SysResult<void> setsockopt(int fd, int level, int name, const void* value, socklen_t length);
+SysResult<socklen_t> getsockname(int fd, sockaddr_storage& address);
+SysResult<socklen_t> getpeername(int fd, sockaddr_storage& address);
+
+// recv(2); 0 bytes = the peer's end of file.
+inline SysResult<std::size_t> recv(int fd, std::span<std::byte> into);
+SysResult<std::size_t> recv_vectors(int fd, std::span<iovec> into);
+// Always MSG_NOSIGNAL. May send less than asked. Cut to what one call can take (kMaxVectors,
+// kMaxTransfer). send_vectors may shorten a vector for the time of the call, and mends it.
+inline SysResult<std::size_t> send(int fd, std::span<const std::byte> bytes);
+SysResult<std::size_t> send_vectors(int fd, std::span<iovec> vectors);
+// Raises no SIGPIPE either. 0 bytes for a length above 0: the file ends at or before `offset`.
+SysResult<std::size_t> sendfile(int out, int in, std::uint64_t offset, std::uint64_t length);
+
+SysResult<std::size_t> read(int fd, std::span<std::byte> into);
+SysResult<std::size_t> write(int fd, std::span<const std::byte> bytes);
+
+SysResult<Fd> epoll_create();
+SysResult<void> epoll_ctl(int epoll, int operation, int fd, std::uint32_t events,
+                          std::uint64_t data);
+// Waits up to `timeout`. Negative: for ever. Where the kernel knows only milliseconds (no
+// epoll_pwait2, before Linux 5.11) it is rounded up, and cut to kMaxMilliseconds. EINTR comes back
+// as an error: the caller recomputes its timeout.
+SysResult<std::size_t> epoll_wait(int epoll, std::span<epoll_event> events, Duration timeout);
+SysResult<Fd> eventfd();
+SysResult<Fd> signalfd(const sigset_t& mask);
+
+SysResult<Fd> open(const char* path, int flags, mode_t mode = 0);
+SysResult<struct stat> stat(const char* path);
+SysResult<struct stat> lstat(const char* path);
+SysResult<struct stat> fstat(int fd);
+SysResult<void> unlink(const char* path);
+SysResult<void> chmod(const char* path, mode_t mode);
+SysResult<void> fchmod(int fd, mode_t mode);
+
+// CLOCK_MONOTONIC.
+inline TimePoint now();
+
+// What one call takes: Linux moves at most 2 GiB minus a page, and IOV_MAX vectors.
+inline constexpr std::size_t kMaxTransfer = 0x7ffff000;
+inline constexpr std::size_t kMaxVectors = 1024;
+inline constexpr int kMaxMilliseconds = std::numeric_limits<int>::max();  // 24.8 days
+
+// The calls that every message makes, in the header so that they cost a test and the call itself.
+
+inline SysResult<std::size_t> recv(int fd, std::span<std::byte> into) {
+  for (;;) {
+    const ssize_t got = replaced_table == nullptr
+                            ? ::recv(fd, into.data(), into.size(), 0)
+                            : replaced_table->recv(fd, into.data(), into.size(), 0);
+    if (got >= 0) [[likely]]
+      return static_cast<std::size_t>(got);
+    if (errno != EINTR) return std::unexpected(Errno(errno));
+  }
+}
+
+inline SysResult<std::size_t> send(int fd, std::span<const std::byte> bytes) {
+  const std::size_t size = std::min(bytes.size(), kMaxTransfer);
+  for (;;) {
+    const ssize_t sent = replaced_table == nullptr
+                             ? ::send(fd, bytes.data(), size, MSG_NOSIGNAL)
+                             : replaced_table->send(fd, bytes.data(), size, MSG_NOSIGNAL);
+    if (sent >= 0) [[likely]]
+      return static_cast<std::size_t>(sent);
+    if (errno != EINTR) return std::unexpected(Errno(errno));
+  }
+}
+
+inline TimePoint now() {
+  timespec time{};
+  if (replaced_table == nullptr) {
+    ::clock_gettime(CLOCK_MONOTONIC, &time);
+  } else {
+    replaced_table->clock_gettime(CLOCK_MONOTONIC, &time);
+  }
+  return TimePoint(std::chrono::seconds(time.tv_sec) + Duration(time.tv_nsec));
+}
+
+}  // namespace sys
+}  // namespace weir::internal
