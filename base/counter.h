@@ -1,0 +1,21 @@
+// Counter: a statistic written by one thread and read by any, at the cost of a plain add.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace weir {
+
+class Counter {
+ public:
+  // [owner thread]
+  void add(std::uint64_t n) { value_.store(value() + n, std::memory_order_relaxed); }
+  void operator++() { add(1); }
+  // [any]
+  std::uint64_t value() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+}  // namespace weir

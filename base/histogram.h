@@ -1,0 +1,41 @@
+// Histogram: latencies in fixed memory (42 KiB), for percentiles that are right to 1 %.
+// record() is O(1) and does not allocate. [one thread]; merge() those of several threads.
+//
+// Buckets are log-linear: 128 equal ones for each power of two, and one for each value below 256.
+// Values from 2^48 ns (78 hours) on share the last bucket; max() and mean() stay exact.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+namespace weir {
+
+class Histogram {
+ public:
+  Histogram();
+
+  void record(std::uint64_t ns) { record_n(ns, 1); }
+  void record_n(std::uint64_t ns, std::uint64_t times);
+
+  // The value that p per cent of all values do not exceed, 0 <= p <= 100: percentile(99.9). At most
+  // 1 % above the true one, never below it. 0 when nothing was recorded.
+  std::uint64_t percentile(double p) const;
+  std::uint64_t count() const { return count_; }
+  std::uint64_t min() const { return count_ == 0 ? 0 : min_; }
+  std::uint64_t max() const { return max_; }
+  double mean() const;
+
+  void merge(const Histogram& other);
+  void clear();
+
+ private:
+  std::vector<std::uint64_t> buckets_;
+  std::uint64_t count_ = 0;
+  std::uint64_t min_ = std::numeric_limits<std::uint64_t>::max();
+  std::uint64_t max_ = 0;
+  double sum_ = 0;
+};
+
+}  // namespace weir

@@ -1,0 +1,77 @@
+// Errors as values. A system call returns SysResult<T>; a set-up call returns Result<T>, whose
+// Error says what was being done, on what, and why it failed.
+#pragma once
+
+#include <compare>
+#include <expected>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace weir {
+
+// An errno value (errno(3)); 0 means "no error".
+class Errno {
+ public:
+  constexpr Errno() = default;
+  constexpr explicit Errno(int value) : value_(value) {}
+  // The calling thread's errno.
+  static Errno last();
+
+  constexpr int value() const { return value_; }
+  constexpr explicit operator bool() const { return value_ != 0; }
+  // "ECONNREFUSED"; "E4711" for a number the C library has no name for.
+  std::string name() const;
+  // "Connection refused".
+  std::string message() const;
+
+  friend constexpr bool operator==(Errno, Errno) = default;
+  friend constexpr bool operator==(Errno a, int b) { return a.value_ == b; }
+
+ private:
+  int value_ = 0;
+};
+
+template <typename T>
+using SysResult = std::expected<T, Errno>;
+
+// Why a set-up call failed, as a sentence for people: "listen on 0.0.0.0:80: bind: Permission
+// denied".
+class Error {
+ public:
+  // For a failed system call: message() is "<what>: <errno's message>".
+  Error(std::string what, Errno code);
+  // For an error that no errno describes; code() is EINVAL.
+  explicit Error(std::string message);
+
+  Errno code() const { return code_; }
+  const std::string& message() const { return message_; }
+  // The same error seen from one level up: "<what>: <message>".
+  Error within(std::string_view what) const;
+
+ private:
+  std::string message_;
+  Errno code_;
+};
+
+template <typename T>
+using Result = std::expected<T, Error>;
+
+// What a constructor throws when the kernel refuses what it needs (EventLoop's create() returns the
+// Error instead).
+class SystemError : public std::runtime_error {
+ public:
+  explicit SystemError(Error error)
+      : std::runtime_error(error.message()), error_(std::move(error)) {}
+  const Error& error() const { return error_; }
+
+ private:
+  Error error_;
+};
+
+// Prints "error: <message>" to stderr and returns 1: `return weir::fail(result.error());` in
+// main().
+int fail(const Error& error);
+
+}  // namespace weir

@@ -1,0 +1,164 @@
+// SlotMap: values under small, checkable names. insert() gives a SlotId; find() gives the value
+// back, or null when it was erased, also if its place has a new tenant since. [one thread]
+//
+// Invariants: 1. a value never moves: pages are added, never reallocated; 2. an id is given out
+// once in the life of the map (a slot that ran out of generations is retired), so a stale id never
+// matches; 3. generation 0 is never given out, so SlotId{} is "none"; 4. free slots are reused
+// first in, first out, so that generations spread.
+#pragma once
+
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <new>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "weir/base/check.h"
+
+namespace weir {
+
+// A name that fits epoll_event.data.u64.
+struct SlotId {
+  std::uint32_t slot = 0;
+  std::uint32_t generation = 0;
+
+  constexpr std::uint64_t to_u64() const { return std::uint64_t{generation} << 32 | slot; }
+  static constexpr SlotId from_u64(std::uint64_t value) {
+    return {.slot = static_cast<std::uint32_t>(value),
+            .generation = static_cast<std::uint32_t>(value >> 32)};
+  }
+  // False for SlotId{}; says nothing about whether it is still in the map.
+  constexpr explicit operator bool() const { return generation != 0; }
+
+  friend constexpr auto operator<=>(const SlotId&, const SlotId&) = default;
+};
+
+template <typename T>
+class SlotMap {
+  static_assert(std::is_nothrow_move_constructible_v<T> && std::is_nothrow_destructible_v<T>);
+
+ public:
+  static constexpr std::uint32_t kPageSize = 256;
+
+  SlotMap() = default;
+  // Ids start at this generation; for tests of what happens when generations run out.
+  explicit SlotMap(std::uint32_t first_generation) : first_generation_(first_generation) {
+    WEIR_CHECK(first_generation != 0, "SlotMap: generation 0 means \"none\"");
+  }
+  SlotMap(const SlotMap&) = delete;
+  SlotMap& operator=(const SlotMap&) = delete;
+  ~SlotMap() { clear(); }
+
+  std::size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  // Slots that there is memory for.
+  std::size_t capacity() const { return pages_.size() * kPageSize; }
+
+  SlotId insert(T value) {
+    if (free_head_ == kNone) add_page();
+    const std::uint32_t index = free_head_;
+    Slot& slot = at(index);
+    free_head_ = slot.next_free;
+    if (free_head_ == kNone) free_tail_ = kNone;
+    ::new (static_cast<void*>(&slot.value)) T(std::move(value));
+    slot.key &= ~kFree;
+    ++size_;
+    return {.slot = index, .generation = static_cast<std::uint32_t>(slot.key)};
+  }
+
+  // Null unless `id` came from this map and was not erased; any bits may be asked for.
+  T* find(SlotId id) {
+    const std::size_t page = id.slot / kPageSize;
+    if (page >= pages_.size()) return nullptr;
+    Slot& slot = pages_[page][id.slot % kPageSize];
+    return slot.key == id.generation ? &slot.value : nullptr;
+  }
+  const T* find(SlotId id) const { return const_cast<SlotMap*>(this)->find(id); }
+
+  // Destroys the value; false when `id` is not (or no longer) in the map.
+  bool erase(SlotId id) {
+    T* value = find(id);
+    if (value == nullptr) return false;
+    // The id is dead before the destructor runs, and the slot is reused only after it: a destructor
+    // may use this map.
+    Slot& slot = at(id.slot);
+    slot.key = kFree | (std::uint64_t{id.generation} + 1);
+    --size_;
+    std::destroy_at(value);
+    if (id.generation != std::numeric_limits<std::uint32_t>::max()) push_free(id.slot);
+    return true;
+  }
+
+  // Calls fn(SlotId, T&) for each value. fn may erase any value and insert new ones; whether a new
+  // one is visited is left open.
+  template <typename Fn>
+  void for_each(Fn&& fn) {
+    for (std::uint32_t index = 0; index < capacity(); ++index) {
+      Slot& slot = at(index);
+      if ((slot.key & kFree) != 0) continue;
+      fn(SlotId{.slot = index, .generation = static_cast<std::uint32_t>(slot.key)}, slot.value);
+    }
+  }
+
+  // Erases all; the memory is kept and old ids stay dead.
+  void clear() {
+    for_each([this](SlotId id, T&) { erase(id); });
+  }
+
+ private:
+  // Above the 32 bits of a generation, so that no id, however made, matches a free slot.
+  static constexpr std::uint64_t kFree = std::uint64_t{1} << 32;
+  static constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
+
+  struct Slot {
+    Slot() : next_free(kNone) {}
+    ~Slot() {}
+    Slot(const Slot&) = delete;
+    Slot& operator=(const Slot&) = delete;
+
+    std::uint64_t key = kFree;  // this (or, with kFree, the next) tenant's generation
+    union {
+      T value;
+      std::uint32_t next_free;
+    };
+  };
+
+  Slot& at(std::uint32_t index) { return pages_[index / kPageSize][index % kPageSize]; }
+
+  void add_page() {
+    WEIR_CHECK(capacity() < kNone - kPageSize, "SlotMap: more than 2^32 values");
+    const auto first = static_cast<std::uint32_t>(capacity());
+    pages_.push_back(std::make_unique<Slot[]>(kPageSize));
+    for (std::uint32_t i = 0; i < kPageSize; ++i) {
+      at(first + i).key = kFree | first_generation_;
+      push_free(first + i);
+    }
+  }
+
+  void push_free(std::uint32_t index) {
+    at(index).next_free = kNone;
+    (free_tail_ == kNone ? free_head_ : at(free_tail_).next_free) = index;
+    free_tail_ = index;
+  }
+
+  std::vector<std::unique_ptr<Slot[]>> pages_;
+  std::size_t size_ = 0;
+  std::uint32_t free_head_ = kNone;
+  std::uint32_t free_tail_ = kNone;
+  std::uint32_t first_generation_ = 1;
+};
+
+}  // namespace weir
+
+template <>
+struct std::hash<weir::SlotId> {
+  std::size_t operator()(weir::SlotId id) const noexcept {
+    // Slots are dense and generations small: mix both into all bits (Fibonacci hashing).
+    return static_cast<std::size_t>((id.to_u64() ^ (id.to_u64() >> 29)) * 0x9E3779B97F4A7C15U);
+  }
+};
