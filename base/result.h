@@ -2,6 +2,8 @@
 // Error says what was being done, on what, and why it failed.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <compare>
 #include <expected>
 #include <stdexcept>
@@ -75,3 +77,15 @@ class SystemError : public std::runtime_error {
 int fail(const Error& error);
 
 }  // namespace weir
+
+// An Errno prints as "Connection refused (ECONNREFUSED)", an Error as its message.
+template <>
+struct fmt::formatter<weir::Errno> {
+  constexpr auto parse(format_parse_context& context) { return context.begin(); }
+  auto format(weir::Errno code, format_context& context) const -> format_context::iterator;
+};
+
+template <>
+struct fmt::formatter<weir::Error> : fmt::formatter<fmt::string_view> {
+  auto format(const weir::Error& error, format_context& context) const -> format_context::iterator;
+};

@@ -1,0 +1,34 @@
+#include "weir/base/fd.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "weir/base/check.h"
+
+namespace weir {
+namespace {
+
+constinit thread_local internal::CloseFunction close_function = ::close;
+
+}  // namespace
+
+void Fd::reset(int fd) {
+  WEIR_CHECK(fd < 0 || fd != fd_, "Fd::reset({}): it holds this descriptor already", fd);
+  const int old = std::exchange(fd_, fd);
+  if (old < 0) return;
+  // A destructor runs between a failed call and the look at errno. Linux frees the number before it
+  // reports an error, so a second close would hit whoever got the number meanwhile (close(2)).
+  const int saved_errno = errno;
+  close_function(old);
+  errno = saved_errno;
+}
+
+namespace internal {
+
+CloseFunction exchange_close_function(CloseFunction function) {
+  return std::exchange(close_function, function != nullptr ? function : ::close);
+}
+
+}  // namespace internal
+}  // namespace weir

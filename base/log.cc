@@ -1,0 +1,248 @@
+#include "weir/base/log.h"
+
+#include <spdlog/logger.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <iterator>
+#include <mutex>
+
+#include "weir/base/check.h"
+
+namespace weir {
+namespace {
+
+using internal::LogObserver;
+
+// What the threads share. Never destroyed: a static's destructor may log.
+struct State {
+  std::mutex mutex;
+  std::shared_ptr<spdlog::logger> logger;  // mutex
+  std::shared_ptr<LogObserver> observer;   // mutex
+};
+
+State& state() {
+  static State* const shared = new State;
+  return *shared;
+}
+
+constexpr std::array<std::string_view, 7> kLevelNames = {"trace", "debug",    "info", "warn",
+                                                         "error", "critical", "off"};
+
+static_assert(static_cast<int>(LogLevel::trace) == SPDLOG_LEVEL_TRACE);
+static_assert(static_cast<int>(LogLevel::error) == SPDLOG_LEVEL_ERROR);
+static_assert(static_cast<int>(LogLevel::off) == SPDLOG_LEVEL_OFF);
+
+spdlog::level::level_enum to_spdlog(LogLevel level) {
+  return static_cast<spdlog::level::level_enum>(level);
+}
+
+// [under the mutex]
+std::shared_ptr<spdlog::logger> logger_of(State& shared) {
+  if (!shared.logger) {
+    auto sink = std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
+    shared.logger = std::make_shared<spdlog::logger>("weir", std::move(sink));
+    // weir's threshold decides; the logger lets all pass.
+    shared.logger->set_level(spdlog::level::trace);
+  }
+  return shared.logger;
+}
+
+// -- escaping -------------------------------------------------------------------------------------
+
+struct CodePoint {
+  char32_t value = 0;
+  std::size_t size = 0;  // bytes it takes; 0: the text does not start with valid UTF-8
+};
+
+// The first code point of a text that is not empty. RFC 3629: no overlong forms, no surrogates,
+// nothing above U+10FFFF.
+CodePoint decode(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char lead = byte(0);
+  if (lead < 0x80) return {lead, 1};
+  const std::size_t size = lead < 0xC2   ? 0
+                           : lead < 0xE0 ? 2
+                           : lead < 0xF0 ? 3
+                           : lead < 0xF5 ? 4
+                                         : 0;
+  if (size == 0 || size > text.size()) return {};
+  char32_t value = lead & (0x7FU >> size);
+  for (std::size_t i = 1; i < size; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return {};
+    value = value << 6 | (byte(i) & 0x3FU);
+  }
+  constexpr std::array<char32_t, 5> kSmallest = {0, 0, 0x80, 0x800, 0x10000};
+  const bool surrogate = value >= 0xD800 && value <= 0xDFFF;
+  if (value < kSmallest.at(size) || surrogate || value > 0x10FFFF) return {};
+  return {value, size};
+}
+
+// Controls, and what else moves text about: line and paragraph separators, the marks that switch
+// the direction of writing, the byte order mark.
+bool is_printable(char32_t c) {
+  if (c < 0x20 || (c >= 0x7F && c < 0xA0)) return false;
+  const bool format = c == 0x061C || (c >= 0x200B && c <= 0x200F) || (c >= 0x2028 && c <= 0x202E) ||
+                      (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF;
+  return !format;
+}
+
+void escape_into(std::string& out, std::string_view text, bool backslash_too) {
+  while (!text.empty()) {
+    const CodePoint next = decode(text);
+    const std::string_view bytes = text.substr(0, std::max<std::size_t>(next.size, 1));
+    text.remove_prefix(bytes.size());
+    if (next.size == 0) {
+      fmt::format_to(std::back_inserter(out), "\\x{:02x}", static_cast<unsigned char>(bytes[0]));
+    } else if (next.value == '\\' && backslash_too) {
+      out += "\\\\";
+    } else if (is_printable(next.value)) {
+      out += bytes;
+    } else if (next.value == '\n') {
+      out += "\\n";
+    } else if (next.value == '\r') {
+      out += "\\r";
+    } else if (next.value == '\t') {
+      out += "\\t";
+    } else if (next.value < 0x80) {
+      fmt::format_to(std::back_inserter(out), "\\x{:02x}", static_cast<unsigned>(next.value));
+    } else {
+      fmt::format_to(std::back_inserter(out), "\\u{{{:x}}}", static_cast<unsigned>(next.value));
+    }
+  }
+}
+
+bool is_plain(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7F; });
+}
+
+}  // namespace
+
+std::string escaped(std::string_view text, std::size_t limit) {
+  std::string_view shown = text.substr(0, limit);
+  // A code point that the limit cuts in two is left out whole.
+  for (std::size_t back = 1; shown.size() < text.size() && back <= std::min<std::size_t>(3, limit);
+       ++back) {
+    const std::size_t start = shown.size() - back;
+    if ((static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) continue;
+    if (decode(text.substr(start)).size > back) shown.remove_suffix(back);
+    break;
+  }
+  std::string out;
+  out.reserve(shown.size());
+  escape_into(out, shown, true);
+  if (shown.size() < text.size()) {
+    fmt::format_to(std::back_inserter(out), "...(+{} bytes)", text.size() - shown.size());
+  }
+  return out;
+}
+
+void set_log_level(LogLevel level) {
+  internal::log_threshold.store(static_cast<int>(level), std::memory_order_relaxed);
+}
+
+LogLevel log_level() {
+  const int threshold = internal::log_threshold.load(std::memory_order_relaxed);
+  return static_cast<LogLevel>(threshold < 0 ? internal::read_log_threshold() : threshold);
+}
+
+void set_logger(std::shared_ptr<spdlog::logger> logger) {
+  if (logger) set_log_level(static_cast<LogLevel>(logger->level()));
+  State& shared = state();
+  const std::lock_guard lock(shared.mutex);
+  std::swap(shared.logger, logger);
+}
+
+std::shared_ptr<spdlog::logger> logger() {
+  State& shared = state();
+  const std::lock_guard lock(shared.mutex);
+  return logger_of(shared);
+}
+
+namespace internal {
+
+constinit std::atomic<int> log_threshold{-1};
+
+int read_log_threshold() noexcept {
+  const char* wanted = std::getenv("WEIR_LOG");
+  LogLevel level = LogLevel::warn;
+  const auto* name = kLevelNames.end();
+  if (wanted != nullptr) name = std::find(kLevelNames.begin(), kLevelNames.end(), wanted);
+  if (name != kLevelNames.end()) level = static_cast<LogLevel>(name - kLevelNames.begin());
+  // The first to come sets it; a set_log_level() in between has the last word.
+  int threshold = -1;
+  const bool first = log_threshold.compare_exchange_strong(threshold, static_cast<int>(level));
+  if (!first) return threshold;
+  if (wanted != nullptr && *wanted != '\0' && name == kLevelNames.end()) {
+    const std::string_view text(wanted);
+    WEIR_LOG(warn, "WEIR_LOG={}: not a level; they are trace debug info warn error critical off",
+             text.substr(0, 64));
+  }
+  return static_cast<int>(level);
+}
+
+void write_log(LogLevel level, std::uint64_t suppressed, fmt::string_view format,
+               fmt::format_args args) noexcept {
+  const int saved_errno = errno;
+  try {
+    std::string line = fmt::vformat(format, args);
+    if (suppressed > 0) {
+      fmt::format_to(std::back_inserter(line), " (+{} suppressed)", suppressed);
+    }
+    if (!is_plain(line)) {
+      std::string clean;
+      escape_into(clean, line, false);
+      line = std::move(clean);
+    }
+    std::shared_ptr<spdlog::logger> target;
+    std::shared_ptr<LogObserver> observer;
+    {
+      State& shared = state();
+      const std::lock_guard lock(shared.mutex);
+      target = logger_of(shared);
+      observer = shared.observer;
+    }
+    // A string view, not a format: braces in the line mean nothing.
+    target->log(to_spdlog(level), spdlog::string_view_t(line.data(), line.size()));
+    if (observer) (*observer)(level, line);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "weir: a log line was lost: %s\n", e.what());
+  } catch (...) {
+    std::fputs("weir: a log line was lost\n", stderr);
+  }
+  errno = saved_errno;
+}
+
+bool LogLimit::admit(TimePoint now, std::uint64_t& suppressed) noexcept {
+  constexpr std::int64_t kBurst = 1'000'000'000;  // the bucket holds one second's tokens
+  const std::int64_t time = now.time_since_epoch().count();
+  std::int64_t full_at = full_at_.load(std::memory_order_relaxed);
+  std::int64_t next = 0;
+  do {
+    next = std::max(full_at, time) + interval_;
+    if (next - time > kBurst) {
+      suppressed_.fetch_add(1, std::memory_order_relaxed);
+      return false;
+    }
+  } while (!full_at_.compare_exchange_weak(full_at, next, std::memory_order_relaxed));
+  suppressed = suppressed_.exchange(0, std::memory_order_relaxed);
+  return true;
+}
+
+LogObserver set_log_observer(LogObserver observer) {
+  auto fresh = observer ? std::make_shared<LogObserver>(std::move(observer)) : nullptr;
+  State& shared = state();
+  {
+    const std::lock_guard lock(shared.mutex);
+    std::swap(shared.observer, fresh);
+  }
+  return fresh ? *fresh : LogObserver();
+}
+
+}  // namespace internal
+}  // namespace weir
