@@ -1,8 +1,9 @@
 // ListeningSocket: a bound, listening stream socket and, for a Unix path, the file it made.
 //
 // Unix paths (unix(7)): a path where nobody listens any more is removed first, found out by
-// connecting to it; a path in use is EADDRINUSE. The file has its permissions before listen(2). When
-// the socket ends, the file is removed only if it is still the one it made (device and inode).
+// connecting to it; a path in use is EADDRINUSE. The file has its permissions before listen(2).
+// When the socket ends, the file is removed only if it is still the one it made (device and inode).
+// May be moved to another thread, and used by one at a time.
 #pragma once
 
 #include <sys/types.h>

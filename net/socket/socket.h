@@ -1,4 +1,5 @@
-// Socket: a stream or datagram socket that weir owns; always CLOEXEC and NONBLOCK.
+// Socket: a stream or datagram socket that weir owns; always CLOEXEC and NONBLOCK. May be moved to
+// another thread, and used by one at a time.
 // Setters return the kernel's answer; an option that a kernel lacks is an error value, never fatal.
 #pragma once
 
@@ -13,7 +14,8 @@
 
 namespace weir {
 
-// tcp(7) keep-alive: first probe after `idle`, then every `interval`, dead after `count` unanswered.
+// tcp(7) keep-alive: first probe after `idle`, then every `interval`, dead after `count`
+// unanswered.
 struct KeepAlive {
   std::chrono::seconds idle{60};
   std::chrono::seconds interval{15};
@@ -50,7 +52,7 @@ class Socket {
   SysResult<void> set_linger(std::chrono::seconds timeout);  // 0: close() sends RST
   SysResult<void> set_send_buffer(int bytes);
   SysResult<void> set_receive_buffer(int bytes);
-  SysResult<int> send_buffer() const;     // as the kernel counts it (twice what was asked)
+  SysResult<int> send_buffer() const;  // as the kernel counts it (twice what was asked)
   SysResult<int> receive_buffer() const;
   SysResult<void> set_v6_only(bool on);
   SysResult<void> set_defer_accept(std::chrono::seconds timeout);

@@ -2,7 +2,9 @@
 //
 // Text forms, which parse() and to_string() turn into each other:
 //   127.0.0.1:80   [::1]:80   [fe80::1%eth0]:80   unix:/path   unix:@abstract
-// Host names are not resolved here.
+// Host names are not resolved here. In a Unix path or name, \xNN is a byte and \\ a backslash; that
+// is also how bytes other than printable ASCII are written. A path that begins with @ is written
+// unix:\x40...
 #pragma once
 
 #include <sys/socket.h>
@@ -30,7 +32,8 @@ class SocketAddress {
   static Result<SocketAddress> from_unix_path(std::string_view path);
   // A name of 1 to 107 bytes in Linux' abstract namespace, any bytes.
   static Result<SocketAddress> from_unix_abstract(std::string_view name);
-  // From what the kernel gave; unspecified if it is of a family not listed above or too short.
+  // From what the kernel gave; unspecified if it is of a family not listed above or too short, or a
+  // Unix socket without a name (as most Unix clients are).
   static SocketAddress from_sockaddr(const sockaddr* address, socklen_t length);
   static SocketAddress loopback_ipv4(std::uint16_t port);
   static SocketAddress loopback_ipv6(std::uint16_t port);
@@ -38,13 +41,13 @@ class SocketAddress {
   Family family() const;
   bool is_ip() const;
   bool is_unix() const;
-  bool is_v4_mapped() const;           // ::ffff:a.b.c.d
+  bool is_v4_mapped() const;                 // ::ffff:a.b.c.d
   SocketAddress without_v4_mapping() const;  // the plain IPv4 address of a mapped one; else itself
-  std::uint16_t port() const;          // 0 for Unix addresses
+  std::uint16_t port() const;                // 0 for Unix addresses
   SocketAddress with_port(std::uint16_t port) const;
-  std::uint32_t scope_id() const;      // IPv6 only
-  std::string ip() const;              // without port and brackets; empty for Unix addresses
-  std::string unix_name() const;       // path, or abstract name without its leading NUL
+  std::uint32_t scope_id() const;  // IPv6 only
+  std::string ip() const;          // without port and brackets; empty for Unix addresses
+  std::string unix_name() const;   // path, or abstract name without its leading NUL
   std::string to_string() const;
 
   const sockaddr* data() const { return reinterpret_cast<const sockaddr*>(&storage_); }

@@ -104,7 +104,6 @@ constinit KernelTable the_kernel_table;
 constinit thread_local bool without_pwait2 = false;
 
 int close_through_table(int fd) { return table().close(fd); }
-int close_directly(int fd) { return ::close(fd); }
 
 // Calls until the answer is not EINTR. A failed answer is -1 and errno.
 template <typename Call>
@@ -178,7 +177,7 @@ int milliseconds_rounded_up(Duration timeout) {
 SysTable& kernel_table() { return the_kernel_table.table; }
 
 SysTable* exchange_table(SysTable* replacement) {
-  exchange_close_function(replacement != nullptr ? close_through_table : close_directly);
+  exchange_close_function(replacement != nullptr ? close_through_table : nullptr);
   without_pwait2 = false;
   return std::exchange(replaced_table, replacement);
 }

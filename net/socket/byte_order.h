@@ -1,0 +1,29 @@
+// Between the host's byte order and the network's (big-endian), at compile time too. [any]
+#pragma once
+
+#include <bit>
+#include <concepts>
+#include <cstdint>
+
+namespace weir {
+
+template <typename T>
+concept WireInteger = std::same_as<T, std::uint16_t> || std::same_as<T, std::uint32_t> ||
+    std::same_as<T, std::uint64_t>;
+
+// Only these three widths: anything that would be promoted or narrowed on the way doesn't compile.
+template <WireInteger T>
+constexpr T host_to_network(T value) {
+  if constexpr (std::endian::native == std::endian::big) {
+    return value;
+  } else {
+    return std::byteswap(value);
+  }
+}
+
+template <WireInteger T>
+constexpr T network_to_host(T value) {
+  return host_to_network(value);
+}
+
+}  // namespace weir

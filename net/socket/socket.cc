@@ -1,0 +1,197 @@
+#include "weir/net/socket/socket.h"
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "weir/net/socket/sys.h"
+
+namespace weir {
+namespace {
+
+namespace sys = internal::sys;
+
+SysResult<Socket> make(SocketAddress::Family family, int type) {
+  int domain = AF_UNSPEC;
+  switch (family) {
+    case SocketAddress::Family::ipv4:
+      domain = AF_INET;
+      break;
+    case SocketAddress::Family::ipv6:
+      domain = AF_INET6;
+      break;
+    case SocketAddress::Family::unix_path:
+    case SocketAddress::Family::unix_abstract:
+      domain = AF_UNIX;
+      break;
+    case SocketAddress::Family::unspecified:
+      return std::unexpected(Errno(EAFNOSUPPORT));
+  }
+  auto fd = sys::socket(domain, type, 0);
+  if (!fd) return std::unexpected(fd.error());
+  return Socket(std::move(*fd));
+}
+
+template <typename T>
+SysResult<void> set(int fd, int level, int name, const T& value) {
+  return sys::setsockopt(fd, level, name, &value, sizeof(value));
+}
+
+SysResult<void> set_flag(int fd, int level, int name, bool on) {
+  return set(fd, level, name, on ? 1 : 0);
+}
+
+SysResult<int> get(int fd, int level, int name) {
+  int value = 0;
+  socklen_t length = sizeof(value);
+  if (auto done = sys::getsockopt(fd, level, name, &value, &length); !done) {
+    return std::unexpected(done.error());
+  }
+  return value;
+}
+
+// What the kernel's ints can hold; a negative time is left negative, for the kernel to refuse.
+template <typename Time>
+int whole(Time time) {
+  return static_cast<int>(
+      std::clamp<std::int64_t>(time.count(), -1, std::numeric_limits<int>::max()));
+}
+
+}  // namespace
+
+SysResult<Socket> Socket::stream(SocketAddress::Family family) { return make(family, SOCK_STREAM); }
+SysResult<Socket> Socket::datagram(SocketAddress::Family family) {
+  return make(family, SOCK_DGRAM);
+}
+
+SysResult<void> Socket::bind(const SocketAddress& address) {
+  return sys::bind(fd(), address.data(), address.size());
+}
+
+SysResult<void> Socket::listen(int backlog) { return sys::listen(fd(), backlog); }
+
+SysResult<Socket> Socket::accept() {
+  auto accepted = sys::accept(fd());
+  if (!accepted) return std::unexpected(accepted.error());
+  return Socket(std::move(*accepted));
+}
+
+SysResult<void> Socket::connect(const SocketAddress& address) {
+  return sys::connect(fd(), address.data(), address.size());
+}
+
+SysResult<void> Socket::shutdown(How how) {
+  switch (how) {
+    case How::read:
+      return sys::shutdown(fd(), SHUT_RD);
+    case How::write:
+      return sys::shutdown(fd(), SHUT_WR);
+    case How::both:
+      break;
+  }
+  return sys::shutdown(fd(), SHUT_RDWR);
+}
+
+SysResult<void> Socket::set_reuse_addr(bool on) {
+  return set_flag(fd(), SOL_SOCKET, SO_REUSEADDR, on);
+}
+
+SysResult<void> Socket::set_reuse_port(bool on) {
+  return set_flag(fd(), SOL_SOCKET, SO_REUSEPORT, on);
+}
+
+SysResult<void> Socket::set_nodelay(bool on) {
+  return set_flag(fd(), IPPROTO_TCP, TCP_NODELAY, on);
+}
+
+SysResult<void> Socket::set_keep_alive(const KeepAlive& settings) {
+  // The times first: a probe is never sent with those of the system.
+  if (auto done = set(fd(), IPPROTO_TCP, TCP_KEEPIDLE, whole(settings.idle)); !done) return done;
+  if (auto done = set(fd(), IPPROTO_TCP, TCP_KEEPINTVL, whole(settings.interval)); !done) {
+    return done;
+  }
+  if (auto done = set(fd(), IPPROTO_TCP, TCP_KEEPCNT, settings.count); !done) return done;
+  return set_keep_alive(true);
+}
+
+SysResult<void> Socket::set_keep_alive(bool on) {
+  return set_flag(fd(), SOL_SOCKET, SO_KEEPALIVE, on);
+}
+
+SysResult<void> Socket::set_user_timeout(std::chrono::milliseconds timeout) {
+  return set(fd(), IPPROTO_TCP, TCP_USER_TIMEOUT, whole(timeout));
+}
+
+SysResult<void> Socket::set_linger(std::chrono::seconds timeout) {
+  // The kernel would take a negative time for one without end.
+  if (timeout < std::chrono::seconds::zero()) return std::unexpected(Errno(EINVAL));
+  return set(fd(), SOL_SOCKET, SO_LINGER, linger{.l_onoff = 1, .l_linger = whole(timeout)});
+}
+
+SysResult<void> Socket::set_send_buffer(int bytes) {
+  return set(fd(), SOL_SOCKET, SO_SNDBUF, bytes);
+}
+
+SysResult<void> Socket::set_receive_buffer(int bytes) {
+  return set(fd(), SOL_SOCKET, SO_RCVBUF, bytes);
+}
+
+SysResult<int> Socket::send_buffer() const { return get(fd(), SOL_SOCKET, SO_SNDBUF); }
+
+SysResult<int> Socket::receive_buffer() const { return get(fd(), SOL_SOCKET, SO_RCVBUF); }
+
+SysResult<void> Socket::set_v6_only(bool on) {
+  return set_flag(fd(), IPPROTO_IPV6, IPV6_V6ONLY, on);
+}
+
+SysResult<void> Socket::set_defer_accept(std::chrono::seconds timeout) {
+  return set(fd(), IPPROTO_TCP, TCP_DEFER_ACCEPT, whole(timeout));
+}
+
+SysResult<void> Socket::set_fast_open(int queue_length) {
+  return set(fd(), IPPROTO_TCP, TCP_FASTOPEN, queue_length);
+}
+
+Errno Socket::error() const { return internal::socket_error_of(fd()); }
+
+SocketAddress Socket::local_address() const { return internal::local_address_of(fd()); }
+
+SocketAddress Socket::peer_address() const { return internal::peer_address_of(fd()); }
+
+SysResult<struct tcp_info> Socket::tcp_info() const { return internal::tcp_info_of(fd()); }
+
+namespace internal {
+
+SocketAddress local_address_of(int fd) {
+  sockaddr_storage storage{};
+  const auto length = sys::getsockname(fd, storage);
+  if (!length) return {};
+  return SocketAddress::from_sockaddr(reinterpret_cast<const sockaddr*>(&storage), *length);
+}
+
+SocketAddress peer_address_of(int fd) {
+  sockaddr_storage storage{};
+  const auto length = sys::getpeername(fd, storage);
+  if (!length) return {};
+  return SocketAddress::from_sockaddr(reinterpret_cast<const sockaddr*>(&storage), *length);
+}
+
+Errno socket_error_of(int fd) {
+  const auto value = get(fd, SOL_SOCKET, SO_ERROR);
+  return value ? Errno(*value) : value.error();
+}
+
+SysResult<struct tcp_info> tcp_info_of(int fd) {
+  // An older kernel fills in less; the rest stays zero.
+  struct tcp_info info {};
+  socklen_t length = sizeof(info);
+  if (auto done = sys::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length); !done) {
+    return std::unexpected(done.error());
+  }
+  return info;
+}
+
+}  // namespace internal
+}  // namespace weir
