@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""Plays the stranger who uses weir. Each step is one test; `--help` names them."""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def run(command, **options):
+    """Runs a command, showing it first so that a failure can be repeated by hand."""
+    print("$", " ".join(str(word) for word in command), flush=True)
+    subprocess.run([str(word) for word in command], check=True, **options)
+
+
+def configure(args, source, build, *definitions):
+    shutil.rmtree(build, ignore_errors=True)
+    run([
+        args.cmake, "-S", source, "-B", build, "-G", "Ninja",
+        f"-DCMAKE_CXX_COMPILER={args.compiler}", f"-DCMAKE_CXX_COMPILER_LAUNCHER={args.launcher}",
+        *definitions,
+    ])
+
+
+def install(args):
+    """cmake --install into an empty folder, which must then hold headers and no links."""
+    shutil.rmtree(args.prefix, ignore_errors=True)
+    run([args.cmake, "--install", args.weir_build, "--prefix", args.prefix])
+    headers = sorted((args.prefix / "include/weir").rglob("*.h"))
+    assert args.prefix / "include/weir/net/tcp/tcp_server.h" in headers, headers
+    hidden = [header for header in headers if header.name == "sys.h"]
+    assert not hidden, f"internal headers were installed: {hidden}"
+    links = [path for path in (args.prefix / "include").rglob("*") if path.is_symlink()]
+    assert not links, f"links were installed: {links}"
+
+
+def find_package(args):
+    """find_package(weir) against the prefix, with nothing of the build tree in reach."""
+    build = args.work / "find_package"
+    configure(args, HERE / "program", build, f"-DCMAKE_PREFIX_PATH={args.prefix}")
+    run([args.cmake, "--build", build])
+    run([build / "stranger"], timeout=30)
+
+
+def pkg_config(args):
+    """The same program by hand, with the flags that pkg-config gives."""
+    files = sorted(args.prefix.rglob("weir.pc"))
+    assert len(files) == 1, files
+    flags = subprocess.run(
+        ["pkg-config", "--cflags", "--libs", "weir"], check=True, capture_output=True, text=True,
+        env={"PKG_CONFIG_PATH": str(files[0].parent), "PATH": "/usr/local/bin:/usr/bin:/bin"},
+    ).stdout.split()
+    program = args.work / "pkg_config_stranger"
+    libraries = files[0].parent.parent
+    run([
+        args.compiler, "-std=c++23", HERE / "program/main.cc", "-o", program, *flags,
+        f"-Wl,-rpath,{libraries}",
+    ])
+    run([program], timeout=30)
+
+
+def add_subdirectory(args):
+    """weir inside somebody else's project."""
+    build = args.work / "add_subdirectory"
+    configure(args, HERE / "add_subdirectory", build, f"-DWEIR={args.weir}")
+    run([args.cmake, "--build", build, "--target", "stranger", "stranger_server"])
+    run([build / "stranger"], timeout=30)
+
+
+def headers_alone(args):
+    """Each public header is compiled as if it were a program's only include."""
+    run([args.cmake, "--build", args.weir_build, "--target", "all_verify_interface_header_sets"])
+
+
+def must_not_compile(args):
+    """Each case compiles as it stands, and is refused for the stated reason with -DWRONG."""
+    cases = sorted((HERE / "must_not_compile").glob("*.cc"))
+    assert cases
+    failures = []
+    for case in cases:
+        text = case.read_text()
+        reason = re.search(r"^// refused: (.*)$", text, re.M)
+        assert reason, f"{case.name} does not say why it is refused"
+        command = [
+            args.compiler, "-std=c++23", "-fsyntax-only", "-Wall", "-Wextra", "-Werror",
+            f"-I{args.weir_build}/include", str(case),
+        ]
+        for wrong in (False, True):
+            words = command + (["-DWRONG"] if wrong else [])
+            result = subprocess.run(words, capture_output=True, text=True, check=False)
+            problem = None
+            if not wrong and result.returncode != 0:
+                problem = "is refused even when it is right"
+            elif wrong and result.returncode == 0:
+                problem = "compiles"
+            elif wrong and not re.search(reason.group(1), result.stderr):
+                problem = f"is refused, but not because of: {reason.group(1)}"
+            if problem:
+                failures.append(case.name)
+                print("$", " ".join(words))
+                print(f"{case.name} {problem}\n{result.stderr}")
+        if case.name not in failures:
+            print(f"{case.name}: refused as it should be")
+    assert not failures, failures
+
+
+STEPS = [install, find_package, pkg_config, add_subdirectory, headers_alone, must_not_compile]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--compiler", required=True)
+    parser.add_argument("--launcher", default="")
+    parser.add_argument("--cmake", default="cmake")
+    parser.add_argument("--weir", type=Path, required=True, help="the source tree")
+    parser.add_argument("--weir-build", type=Path, required=True, help="its build tree")
+    parser.add_argument("--prefix", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="where programs are built")
+    parser.add_argument("step", choices=[step.__name__ for step in STEPS])
+    args = parser.parse_args()
+    try:
+        next(step for step in STEPS if step.__name__ == args.step)(args)
+    except subprocess.CalledProcessError as error:
+        return error.returncode or 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+"""Starts weir-echo, drives it with weir-load in a few runs, and prints what was carried."""
+
+import argparse
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+# (what it shows, connections, bytes a message, messages in flight a connection)
+RUNS = [
+    ("one client, one message at a time", 1, 64, 1),
+    ("a hundred clients", 100, 64, 1),
+    ("a hundred clients that pipeline", 100, 64, 32),
+    ("bulk, 64 KiB a message", 16, 65536, 1),
+    ("a thousand clients", 1000, 64, 1),
+    ("ten thousand clients", 10000, 64, 1),
+]
+
+# Descriptors that a process needs beside its connections.
+SPARE_DESCRIPTORS = 100
+
+
+def raise_descriptor_limit():
+    """Lifts the soft limit to the hard one; returns how many connections a process may hold."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        hard = 1 << 20
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard - SPARE_DESCRIPTORS
+
+
+class Server:
+    """A weir-echo of ours, and what the kernel says about it."""
+
+    def __init__(self, program, threads):
+        command = [program, "--listen", "127.0.0.1:0", "--idle-timeout", "60"]
+        if threads:
+            command += ["--threads", str(threads)]
+        print("$", *command, flush=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline().strip()
+        if not line.startswith("listening on "):
+            self.process.kill()
+            raise SystemExit(f"demo: the server did not start (it said {line!r})")
+        print(line, flush=True)
+        self.address = line.removeprefix("listening on ")
+
+    def resident_bytes(self):
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        return 0
+
+    def cpu_seconds(self):
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self):
+        """SIGTERM, and the exit code, which is 0 for a server that drained."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+
+class PeakMemory(threading.Thread):
+    """Watches the server's resident memory while a run goes on."""
+
+    def __init__(self, server):
+        super().__init__(daemon=True)
+        self.server, self.peak, self.over = server, server.resident_bytes(), threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.over.wait(0.1):
+            try:
+                self.peak = max(self.peak, self.server.resident_bytes())
+            except OSError:
+                return
+
+    def stop(self):
+        self.over.set()
+        self.join()
+        return self.peak
+
+
+def drive(load, server, run, duration, folder):
+    """One run of weir-load; returns its numbers with the server's added."""
+    title, connections, size, depth = run
+    report = Path(folder) / "run.json"
+    report.unlink(missing_ok=True)
+    command = [
+        load, "echo", server.address, "--connections", str(connections), "--size", str(size),
+        "--depth", str(depth), "--duration", str(duration), "--json", str(report),
+    ]
+    print(f"\n-- {title}\n$", *command, flush=True)
+    memory, cpu, begin = PeakMemory(server), server.cpu_seconds(), time.monotonic()
+    code = subprocess.call(command)
+    cpu, seconds = server.cpu_seconds() - cpu, time.monotonic() - begin
+    peak = memory.stop()
+    if server.process.poll() is not None:
+        raise SystemExit(f"demo: the server ended by itself (exit {server.process.returncode})")
+    if code != 0 or not report.exists():
+        raise SystemExit(f"demo: weir-load failed (exit {code})")
+    numbers = json.loads(report.read_text())
+    return numbers | {"rss": peak, "cpu": 100 * cpu / seconds}
+
+
+def microseconds(value):
+    return f"{value / 1000:.1f} ms" if value >= 1000 else f"{value:.0f} us"
+
+
+def print_table(results):
+    heads = ["connections", "bytes", "depth", "messages", "messages/s", "MB/s", "errors", "p50",
+             "p99", "p99.9", "server memory", "server CPU"]
+    rows = []
+    for result in results:
+        latency = result["latency_us"]
+        rows.append([
+            f"{result['connections']:,}", f"{result['size']:,}", f"{result['depth']}",
+            f"{result['messages']:,}", f"{result['rate']:,.0f}", f"{result['mb_per_s']:,.1f}",
+            f"{result['errors']}", microseconds(latency["p50"]), microseconds(latency["p99"]),
+            microseconds(latency["p999"]), f"{result['rss'] / 2**20:.1f} MiB",
+            f"{result['cpu']:.0f} %",
+        ])
+    widths = [max(len(row[i]) for row in [heads] + rows) for i in range(len(heads))]
+    print()
+    for row in [heads] + rows:
+        print("  ".join(cell.rjust(width) for cell, width in zip(row, widths)))
+
+
+def print_next_steps(folder):
+    print(f"""
+Try next:
+  {folder}/weir-echo --listen 127.0.0.1:7000      then, in another terminal:
+  nc -N 127.0.0.1 7000                                 type a line, see it come back
+  {folder}/weir-load echo 127.0.0.1:7000 --connections 1000 --size 256 --depth 8
+  {folder}/weir-echo --listen '[::1]:7000,unix:/tmp/weir.sock' --threads 2 --stats 1
+  {folder}/weir-echo --help                            all options
+  ./tools/test                                         all tests""")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bin", type=Path, required=True, help="where weir-echo and weir-load are")
+    parser.add_argument("--duration", type=int, default=3, help="seconds a run")
+    parser.add_argument("--threads", type=int, help="threads of the server")
+    args = parser.parse_args()
+
+    cores = os.cpu_count() or 1
+    # The load generator wants cores, too; on a small machine the server runs on its first thread.
+    threads = args.threads if args.threads is not None else (cores // 2 if cores > 2 else 0)
+    most = raise_descriptor_limit()
+    server = Server(str(args.bin / "weir-echo"), threads)
+    try:
+        results, load = [], str(args.bin / "weir-load")
+        with tempfile.TemporaryDirectory() as folder:
+            for title, connections, size, depth in RUNS:
+                if connections > most:
+                    title += f" (only {most:,}: the limit of open files, ulimit -Hn)"
+                    connections = most
+                run = (title, connections, size, depth)
+                results.append(drive(load, server, run, args.duration, folder))
+    finally:
+        running = server.process.poll() is None
+        code = server.stop() if running else server.process.returncode
+
+    print_table(results)
+    carried, errors = sum(r["messages"] for r in results), sum(r["errors"] for r in results)
+    print(f"\n{carried:,} messages came back, {errors} errors; "
+          f"the server ended on SIGTERM with exit code {code}")
+    print_next_steps(args.bin)
+    if errors or code:
+        print("\ndemo: something went wrong, see above")
+        return 1
+    print("\ndemo: done")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
