@@ -11,6 +11,7 @@ class Counter {
   // [owner thread]
   void add(std::uint64_t n) { value_.store(value() + n, std::memory_order_relaxed); }
   void operator++() { add(1); }
+  void set(std::uint64_t n) { value_.store(n, std::memory_order_relaxed); }
   // [any]
   std::uint64_t value() const { return value_.load(std::memory_order_relaxed); }
 

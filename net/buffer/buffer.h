@@ -2,84 +2,166 @@
 //
 // Invariants: 1. readable bytes are contiguous; 2. when empty, both cursors stand at the start;
 // 3. appending n bytes one at a time moves O(n) bytes in all; 4. a Buffer either owns its memory or
-// has been lent a block by the loop (lend()), and then copies out before it outlives the loan.
-// Not thread-safe. Views into a Buffer end with the next non-const call on it.
+// has been lent a block by the loop (lend()), and then copies out before it outlives the loan;
+// 5. an empty Buffer owns at most kKeptCapacity bytes.
+// Not thread-safe. Views into a Buffer end with the next non-const call on it (ASan builds find a
+// view that was kept).
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
+#include "weir/base/poison.h"
+
 namespace weir {
 
 class Buffer {
  public:
+  static constexpr std::size_t npos = std::string_view::npos;
+  // What an empty Buffer keeps for the next bytes; larger memory is given back.
+  static constexpr std::size_t kKeptCapacity = 64 * 1024;
+
   Buffer() = default;
   explicit Buffer(std::string_view bytes) { append(bytes); }
-  Buffer(Buffer&& other);             // copies when `other` holds lent memory
-  Buffer& operator=(Buffer&& other);  // likewise
+  // Take over other's memory, or copy when it is lent; either way `other` is empty afterwards.
+  Buffer(Buffer&& other);
+  Buffer& operator=(Buffer&& other);
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
-  ~Buffer();
+  ~Buffer() { release(); }
 
   const std::byte* data() const { return memory_ + begin_; }
   std::size_t size() const { return end_ - begin_; }
   bool empty() const { return begin_ == end_; }
-  std::string_view view() const;
+  std::string_view view() const { return {reinterpret_cast<const char*>(data()), size()}; }
   std::span<const std::byte> bytes() const { return {data(), size()}; }
 
   // Drops the first n bytes. n > size() is a bug of the caller (CHECK).
-  void consume(std::size_t n);
+  void consume(std::size_t n) {
+    if (n > size()) [[unlikely]]
+      too_many("consume", n, size());
+    internal::poison({memory_ + begin_, n});
+    begin_ += n;
+    if (begin_ == end_) start_again();
+  }
   void clear() { consume(size()); }
-  // Takes the first n bytes as a string / all of them.
+  // Takes the first n bytes as a string / all of them. n as for consume().
   std::string take(std::size_t n);
   std::string take() { return take(size()); }
 
-  void append(std::string_view bytes);
-  void append(std::span<const std::byte> bytes);
+  // Copies `bytes`, which may lie in this Buffer.
+  void append(std::string_view bytes) { append(std::as_bytes(std::span(bytes))); }
+  void append(std::span<const std::byte> bytes) {
+    if (bytes.size() > capacity_ - end_) [[unlikely]] {
+      append_growing(bytes);
+    } else if (!bytes.empty()) {
+      internal::unpoison({memory_ + end_, bytes.size()});
+      std::memcpy(memory_ + end_, bytes.data(), bytes.size());
+      end_ += bytes.size();
+    }
+  }
 
-  // Position of `needle` at or after `from`, or npos.
-  static constexpr std::size_t npos = std::string_view::npos;
+  // Position of `needle` at or after `from`, or npos. Linear in size().
   std::size_t find(std::string_view needle, std::size_t from = 0) const;
 
-  // Integers in network byte order (RFC 1700). peek_ and read_ return nullopt when too few bytes are there.
-  std::optional<std::uint8_t> peek_u8() const;
-  std::optional<std::uint16_t> peek_u16() const;
-  std::optional<std::uint32_t> peek_u32() const;
-  std::optional<std::uint64_t> peek_u64() const;
-  std::optional<std::uint8_t> read_u8();
-  std::optional<std::uint16_t> read_u16();
-  std::optional<std::uint32_t> read_u32();
-  std::optional<std::uint64_t> read_u64();
-  void append_u8(std::uint8_t value);
-  void append_u16(std::uint16_t value);
-  void append_u32(std::uint32_t value);
-  void append_u64(std::uint64_t value);
+  // Integers in network byte order (RFC 1700). peek_ and read_ return nullopt when too few bytes
+  // are there.
+  std::optional<std::uint8_t> peek_u8() const { return peek<std::uint8_t>(); }
+  std::optional<std::uint16_t> peek_u16() const { return peek<std::uint16_t>(); }
+  std::optional<std::uint32_t> peek_u32() const { return peek<std::uint32_t>(); }
+  std::optional<std::uint64_t> peek_u64() const { return peek<std::uint64_t>(); }
+  std::optional<std::uint8_t> read_u8() { return read<std::uint8_t>(); }
+  std::optional<std::uint16_t> read_u16() { return read<std::uint16_t>(); }
+  std::optional<std::uint32_t> read_u32() { return read<std::uint32_t>(); }
+  std::optional<std::uint64_t> read_u64() { return read<std::uint64_t>(); }
+  void append_u8(std::uint8_t value) { append_integer(value); }
+  void append_u16(std::uint16_t value) { append_integer(value); }
+  void append_u32(std::uint32_t value) { append_integer(value); }
+  void append_u64(std::uint64_t value) { append_integer(value); }
 
-  // Room to write into directly (at least `n` bytes, growing if needed); follow with commit(written).
-  std::span<std::byte> prepare(std::size_t n);
+  // Room to write into directly (at least `n` bytes, growing if needed); follow with
+  // commit(written). Throws std::length_error for a size that no memory has.
+  std::span<std::byte> prepare(std::size_t n) {
+    if (n > capacity_ - end_) grow(n);
+    return free_tail();
+  }
   // What is free behind the readable bytes without growing.
-  std::span<std::byte> free_tail() { return {memory_ + end_, capacity_ - end_}; }
-  void commit(std::size_t n);
+  std::span<std::byte> free_tail() {
+    internal::unpoison({memory_ + end_, capacity_ - end_});
+    return {memory_ + end_, capacity_ - end_};
+  }
+  // Makes the first n bytes of what prepare() or free_tail() gave readable. More is a bug (CHECK).
+  void commit(std::size_t n) {
+    if (n > capacity_ - end_) [[unlikely]]
+      too_many("commit", n, capacity_ - end_);
+    end_ += n;
+  }
 
   // Memory owned (0 while lent or never used).
   std::size_t capacity() const { return owned_ ? capacity_ : 0; }
 
   // -- for the framework ------------------------------------------------------------------------
   // Lends `block`, whose first `used` bytes are readable. The Buffer must be empty and own nothing.
+  // append() uses the rest of the block while there is room, and then goes over to own memory.
   void lend(std::span<std::byte> block, std::size_t used);
   bool lent() const { return memory_ != nullptr && !owned_; }
-  // Ends the loan: forgets the block and whatever is still unread in it.
-  void end_loan();
+  // Ends the loan: forgets the block and whatever is still unread in it. Does nothing when the
+  // bytes have gone over to own memory. Under ASan the block is then closed: internal::unpoison()
+  // it before it is written to again.
+  void end_loan() {
+    if (lent()) release();
+  }
 
  private:
+  [[noreturn]] static void too_many(const char* call, std::size_t n, std::size_t limit);
+
+  template <typename T>
+  static T network_order(T value) {
+    if constexpr (std::endian::native == std::endian::little) {
+      return std::byteswap(value);
+    } else {
+      return value;
+    }
+  }
+  template <typename T>
+  std::optional<T> peek() const {
+    if (size() < sizeof(T)) return std::nullopt;
+    T value;
+    std::memcpy(&value, data(), sizeof value);
+    return network_order(value);
+  }
+  template <typename T>
+  std::optional<T> read() {
+    const std::optional<T> value = peek<T>();
+    if (value) consume(sizeof(T));
+    return value;
+  }
+  template <typename T>
+  void append_integer(T value) {
+    value = network_order(value);
+    append(std::as_bytes(std::span(&value, 1)));
+  }
+
+  void start_again() {
+    begin_ = end_ = 0;
+    if (capacity_ > kKeptCapacity && owned_) [[unlikely]]
+      release();
+  }
+  // Makes capacity_ - end_ at least `needed`.
   void grow(std::size_t needed);
+  void append_growing(std::span<const std::byte> bytes);
+  // Gives the memory back, to the heap or to who lent it.
+  void release();
+  void steal(Buffer& other);
 
   std::byte* memory_ = nullptr;
-  std::size_t capacity_ = 0;
+  std::size_t capacity_ = 0;  // of memory_, owned or lent
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
   bool owned_ = false;

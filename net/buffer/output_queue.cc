@@ -1,0 +1,285 @@
+#include "weir/net/buffer/output_queue.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <new>
+#include <utility>
+#include <variant>
+
+#include "weir/base/check.h"
+#include "weir/base/poison.h"
+
+namespace weir {
+namespace {
+
+// Allocations of these sizes are kept for reuse, so many of each. A loop fills and empties one
+// queue after the other, so a few blocks serve all its connections; a broadcast needs one shared
+// segment a receiver at the same time.
+constexpr std::size_t kSegmentSize = 64;        // without bytes of its own
+constexpr std::size_t kSmallBlock = 512;        // a header between shared segments
+constexpr std::size_t kBlock = 4 * 1024;        // the usual first one
+constexpr std::size_t kLargeBlock = 64 * 1024;  // where growth ends
+constexpr std::array<std::size_t, 3> kCachedSizes = {kSegmentSize, kSmallBlock, kBlock};
+constexpr std::array<std::uint32_t, 3> kCachedCounts = {1024, 64, 32};  // at most 224 KiB a thread
+
+// Below this, a string is cheaper to copy than to keep apart.
+constexpr std::size_t kTakeOver = 4 * 1024;
+// Up to this, shared bytes are copied into a block that is open anyhow.
+constexpr std::size_t kCopyShared = 128;
+
+// Free allocations, linked through their first bytes. Trivially destructible, so that queues which
+// die at the very end of their thread (statics) may still use it.
+struct Cache {
+  struct Free {
+    Free* next;
+  };
+  std::array<Free*, kCachedSizes.size()> free{};
+  std::array<std::uint32_t, kCachedSizes.size()> count{};
+  bool guarded = false;  // a CacheGuard will empty it
+  bool closed = false;   // the thread is ending: keep nothing any more
+};
+constinit thread_local Cache cache;
+
+// Under ASan, what lies in the cache is closed like freed memory.
+std::span<const std::byte> behind_link(const Cache::Free* block, std::size_t index) {
+  return std::as_bytes(std::span(reinterpret_cast<const char*>(block), kCachedSizes[index]))
+      .subspan(sizeof(Cache::Free));
+}
+
+void empty_cache() {
+  for (std::size_t i = 0; i < kCachedSizes.size(); ++i) {
+    while (Cache::Free* block = cache.free[i]) {
+      cache.free[i] = block->next;
+      internal::unpoison(behind_link(block, i));
+      ::operator delete(block, kCachedSizes[i]);
+    }
+    cache.count[i] = 0;
+  }
+}
+
+struct CacheGuard {
+  CacheGuard() { cache.guarded = true; }
+  CacheGuard(const CacheGuard&) = delete;
+  CacheGuard& operator=(const CacheGuard&) = delete;
+  ~CacheGuard() {
+    empty_cache();
+    cache.closed = true;
+  }
+};
+
+void guard_cache() { static thread_local const CacheGuard guard; }
+
+// kCachedSizes.size() for a size that is not cached.
+std::size_t cache_index(std::size_t size) {
+  return size == kBlock ? 2 : size == kSegmentSize ? 0 : size == kSmallBlock ? 1 : 3;
+}
+
+void* allocate(std::size_t size) {
+  const std::size_t index = cache_index(size);
+  if (index < kCachedSizes.size() && cache.free[index] != nullptr) {
+    Cache::Free* block = cache.free[index];
+    cache.free[index] = block->next;
+    --cache.count[index];
+    internal::unpoison(behind_link(block, index));
+    return block;
+  }
+  return ::operator new(size);
+}
+
+void deallocate(void* memory, std::size_t size) {
+  const std::size_t index = cache_index(size);
+  if (index < kCachedSizes.size() && cache.count[index] < kCachedCounts[index] && !cache.closed) {
+    if (!cache.guarded) guard_cache();
+    cache.free[index] = ::new (memory) Cache::Free{cache.free[index]};
+    internal::poison(behind_link(cache.free[index], index));
+    ++cache.count[index];
+    return;
+  }
+  ::operator delete(memory, size);
+}
+
+}  // namespace
+
+// Memory for bytes of our own follows the Segment in the same allocation.
+struct OutputQueue::Segment {
+  struct Block {
+    std::size_t allocation;  // bytes, with the Segment
+    std::size_t room;        // free ones at the allocation's end
+  };
+  struct File {
+    Fd file;
+    std::uint64_t offset;
+  };
+  using Owner = std::variant<Block, std::string, SharedBytes, File>;
+
+  explicit Segment(Owner&& what) : owner(std::move(what)) {}
+  bool is_file() const { return std::holds_alternative<File>(owner); }
+
+  Segment* next = nullptr;
+  const std::byte* data = nullptr;  // the next byte to send; null for a file
+  std::uint64_t length = 0;         // how many remain, never 0 in a queue
+  Owner owner;
+};
+
+// The allocation is taken before anything changes: std::bad_alloc leaves the queue as it was.
+OutputQueue::Segment* OutputQueue::new_block(std::size_t bytes) {
+  const auto* last = back_ != nullptr ? std::get_if<Segment::Block>(&back_->owner) : nullptr;
+  std::size_t size = kBlock;
+  if (last != nullptr && last->allocation >= kBlock) {
+    size = std::min(last->allocation * 4, kLargeBlock);
+  } else if (last == nullptr && back_ != nullptr) {
+    size = kSmallBlock;
+  }
+  const std::size_t wanted = sizeof(Segment) + bytes;
+  if (wanted > size) size = std::max(wanted, kBlock);
+  void* memory = allocate(size);
+  return ::new (memory) Segment(Segment::Block{.allocation = size, .room = size - sizeof(Segment)});
+}
+
+// Copies `bytes` into the free end of a block.
+void OutputQueue::write_into(Segment& segment, std::span<const std::byte> bytes) {
+  auto& block = std::get<Segment::Block>(segment.owner);
+  auto* target = reinterpret_cast<std::byte*>(&segment) + (block.allocation - block.room);
+  std::memcpy(target, bytes.data(), bytes.size());
+  if (segment.length == 0) segment.data = target;
+  segment.length += bytes.size();
+  block.room -= bytes.size();
+  size_ += bytes.size();
+}
+
+void OutputQueue::link(Segment* segment) {
+  (back_ == nullptr ? front_ : back_->next) = segment;
+  back_ = segment;
+}
+
+void OutputQueue::append(std::span<const std::byte> bytes) {
+  if (bytes.empty()) return;
+  check_growth(bytes.size());
+  const std::size_t here = std::min(bytes.size(), room());
+  Segment* fresh = here < bytes.size() ? new_block(bytes.size() - here) : nullptr;
+  if (here > 0) write_into(*back_, bytes.first(here));
+  if (fresh != nullptr) {
+    write_into(*fresh, bytes.subspan(here));
+    link(fresh);
+  }
+}
+
+void OutputQueue::append(std::string&& bytes) {
+  // A string that is mostly unused capacity is copied, too: it would hold more than it sends.
+  if (bytes.size() < kTakeOver || bytes.size() < bytes.capacity() / 2) {
+    append(std::string_view(bytes));
+    return;
+  }
+  check_growth(bytes.size());
+  auto* segment = ::new (allocate(kSegmentSize)) Segment(std::move(bytes));
+  const auto& text = std::get<std::string>(segment->owner);
+  segment->data = reinterpret_cast<const std::byte*>(text.data());
+  segment->length = text.size();
+  size_ += text.size();
+  link(segment);
+}
+
+void OutputQueue::append(SharedBytes bytes) {
+  if (bytes.size() <= std::min(kCopyShared, room())) {
+    append(bytes.bytes());
+    return;
+  }
+  if (bytes.empty()) return;
+  check_growth(bytes.size());
+  auto* segment = ::new (allocate(kSegmentSize)) Segment(std::move(bytes));
+  const auto& shared = std::get<SharedBytes>(segment->owner);
+  segment->data = shared.data();
+  segment->length = shared.size();
+  size_ += shared.size();
+  link(segment);
+}
+
+void OutputQueue::append_file(Fd file, std::uint64_t offset, std::uint64_t length) {
+  constexpr std::uint64_t kLargestOffset = std::numeric_limits<std::int64_t>::max();
+  WEIR_CHECK(offset <= kLargestOffset && length <= kLargestOffset - offset,
+             "OutputQueue::append_file(offset {}, length {}): beyond the largest file", offset,
+             length);
+  WEIR_CHECK(file.valid(), "OutputQueue::append_file(): no file");
+  if (length == 0) return;
+  check_growth(length);
+  auto* segment = ::new (allocate(kSegmentSize))
+      Segment(Segment::File{.file = std::move(file), .offset = offset});
+  segment->length = length;
+  size_ += length;
+  link(segment);
+}
+
+std::size_t OutputQueue::fill(std::span<iovec> iovecs) const {
+  std::size_t filled = 0;
+  for (const Segment* segment = front_; segment != nullptr && filled < iovecs.size();
+       segment = segment->next) {
+    if (segment->is_file()) break;
+    // iovec serves reading and writing; writev(2) only reads.
+    iovecs[filled++] = {.iov_base = const_cast<std::byte*>(segment->data),
+                        .iov_len = segment->length};
+  }
+  return filled;
+}
+
+OutputQueue::FileRange OutputQueue::front_file() const {
+  const auto* file = front_ != nullptr ? std::get_if<Segment::File>(&front_->owner) : nullptr;
+  if (file == nullptr) return {};
+  return {.fd = file->file.get(), .offset = file->offset, .length = front_->length};
+}
+
+void OutputQueue::consume(std::uint64_t n) {
+  WEIR_CHECK(n <= size_, "OutputQueue::consume({}): only {} bytes there", n, size_);
+  size_ -= n;
+  while (n > 0) {
+    Segment& segment = *front_;
+    if (n < segment.length) {
+      segment.length -= n;
+      if (auto* file = std::get_if<Segment::File>(&segment.owner)) {
+        file->offset += n;
+      } else {
+        segment.data += n;
+      }
+      return;
+    }
+    n -= segment.length;
+    pop_front();
+  }
+}
+
+void OutputQueue::pop_front() {
+  Segment* segment = front_;
+  front_ = segment->next;
+  if (front_ == nullptr) back_ = nullptr;
+  const auto* block = std::get_if<Segment::Block>(&segment->owner);
+  const std::size_t allocation = block != nullptr ? block->allocation : kSegmentSize;
+  std::destroy_at(segment);
+  deallocate(segment, allocation);
+}
+
+std::size_t OutputQueue::room() const {
+  const auto* block = back_ != nullptr ? std::get_if<Segment::Block>(&back_->owner) : nullptr;
+  return block != nullptr ? block->room : 0;
+}
+
+void OutputQueue::check_growth(std::uint64_t n) const {
+  WEIR_CHECK(n <= std::numeric_limits<std::uint64_t>::max() - size_,
+             "OutputQueue: {} bytes more than {} are beyond 2^64", n, size_);
+}
+
+std::size_t OutputQueue::memory() const {
+  static_assert(sizeof(Segment) == kSegmentSize);
+  std::size_t total = 0;
+  for (const Segment* segment = front_; segment != nullptr; segment = segment->next) {
+    const auto* block = std::get_if<Segment::Block>(&segment->owner);
+    total += block != nullptr ? block->allocation : kSegmentSize;
+    if (const auto* text = std::get_if<std::string>(&segment->owner)) total += text->capacity() + 1;
+  }
+  return total;
+}
+
+void OutputQueue::release_cache() { empty_cache(); }
+
+}  // namespace weir
