@@ -1,0 +1,70 @@
+// Channel: one file descriptor watched by one EventLoop. [loop]
+//
+// The Channel does not own the descriptor. Remove (or destroy) the Channel before closing it.
+//
+// Interest is a cache: the setters note what is wanted, and the loop commits the difference with
+// one epoll_ctl(2) before it next waits, so on-and-off inside a turn costs nothing. No interest at
+// all means that the descriptor is taken out of epoll, because EPOLLERR and EPOLLHUP cannot be
+// masked.
+#pragma once
+
+#include <cstdint>
+
+#include "weir/base/slot_map.h"
+#include "weir/net/reactor/loop_client.h"
+
+namespace weir {
+
+class EventLoop;
+
+// Level: reported as long as it is ready. Edge: reported when it becomes ready; read or write until
+// EAGAIN (epoll(7)).
+enum class Trigger : std::uint8_t { level, edge };
+
+class Channel {
+ public:
+  Channel(EventLoop& loop, int fd, IoHandler& handler, Trigger trigger = Trigger::level);
+  ~Channel() { remove(); }
+  Channel(const Channel&) = delete;
+  Channel& operator=(const Channel&) = delete;
+
+  void set_reading(bool on) { set(kRead, on); }
+  void set_writing(bool on) { set(kWrite, on); }
+  bool reading() const { return (wanted_ & kRead) != 0; }
+  bool writing() const { return (wanted_ & kWrite) != 0; }
+  // EPOLLEXCLUSIVE: of several loops that watch one descriptor, the kernel wakes few. Before the
+  // first set_reading(); cannot be combined with writing.
+  void set_exclusive();
+
+  // Takes the descriptor out of epoll now and forgets it: no event of it is delivered any more, not
+  // even one that the current batch already holds. Cannot be undone.
+  void remove();
+  bool removed() const { return id_ == SlotId{}; }
+
+  EventLoop& loop() const { return *loop_; }
+  int fd() const { return fd_; }
+  // Identity on this loop: what epoll carries, and what a ConnectionRef holds.
+  SlotId id() const { return id_; }
+
+ private:
+  friend class EventLoop;
+  friend class EpollPoller;
+  static constexpr std::uint8_t kRead = 1;
+  static constexpr std::uint8_t kWrite = 2;
+  static constexpr std::uint8_t kEdge = 4;
+  static constexpr std::uint8_t kExclusive = 8;
+
+  void set(std::uint8_t bit, bool on);
+  std::uint32_t epoll_mask() const;  // of what is wanted; 0 = not registered
+
+  EventLoop* loop_;
+  IoHandler* handler_;
+  SlotId id_;
+  int fd_;
+  std::uint8_t wanted_ = 0;
+  bool commit_queued_ = false;   // in the loop's list of interest changes
+  bool registered_ = false;      // known to epoll
+  std::uint32_t committed_ = 0;  // the mask epoll has
+};
+
+}  // namespace weir

@@ -1,0 +1,67 @@
+#include "weir/net/reactor/epoll_poller.h"
+
+#include <cerrno>
+
+#include "weir/net/reactor/channel.h"
+#include "weir/net/socket/sys.h"
+
+namespace weir {
+
+namespace sys = internal::sys;
+
+Result<EpollPoller> EpollPoller::create() {
+  auto epoll = sys::epoll_create();
+  if (!epoll) return std::unexpected(Error("create an event loop: epoll_create1", epoll.error()));
+  return EpollPoller(std::move(*epoll));
+}
+
+SysResult<void> EpollPoller::control(int operation, Channel& channel, std::uint32_t mask) {
+  ++control_calls_;
+  return sys::epoll_ctl(epoll_.get(), operation, channel.fd(), mask, channel.id().to_u64());
+}
+
+SysResult<void> EpollPoller::commit(Channel& channel) {
+  const std::uint32_t mask = channel.epoll_mask();
+  if (mask == channel.committed_) return {};
+  if (mask == 0) {
+    remove(channel);
+    return {};
+  }
+  if (channel.registered_ && (mask & EPOLLEXCLUSIVE))
+    remove(channel);  // MOD is EINVAL, epoll_ctl(2)
+  auto done = control(channel.registered_ ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, channel, mask);
+  if (!done && channel.registered_ && done.error() == ENOENT) {
+    // The registration went with a descriptor that was closed and whose number is used again.
+    done = control(EPOLL_CTL_ADD, channel, mask);
+  }
+  if (!done) {
+    remove(channel);
+    return done;
+  }
+  channel.registered_ = true;
+  channel.committed_ = mask;
+  return {};
+}
+
+void EpollPoller::remove(Channel& channel) {
+  if (!channel.registered_) return;
+  channel.registered_ = false;
+  channel.committed_ = 0;
+  // EBADF and ENOENT: the descriptor was closed first, and its registration (mostly) went with it.
+  static_cast<void>(control(EPOLL_CTL_DEL, channel, 0));
+}
+
+SysResult<std::span<const epoll_event>> EpollPoller::wait(Duration timeout) {
+  auto count = sys::epoll_wait(epoll_.get(), events_, timeout);
+  if (!count) return std::unexpected(count.error());
+  return std::span<const epoll_event>(events_.data(), *count);
+}
+
+SysResult<void> EpollPoller::reopen() {
+  auto fresh = sys::epoll_create();
+  if (!fresh) return std::unexpected(fresh.error());
+  epoll_ = std::move(*fresh);
+  return {};
+}
+
+}  // namespace weir

@@ -1,0 +1,353 @@
+// The turn (the numbers are those of docs/loop.md):
+//
+//   1 commit interest -> 2 wait -> 3 dispatch ready channels -> 4 expire timers and deadlines
+//   ^                                                                      |
+//   +---- 7 reap the dead <- 6 flush output that came from elsewhere <- 5 run posted tasks
+//
+// Phases 3, 4 and 5 work through snapshots, so what re-posts or re-arms itself waits for the next
+// turn. They call foreign code that may throw; each keeps its place in members, so that the next
+// run() goes on where the exception left. Phases 6 and 7 call only weir's own clients, which do not
+// throw.
+#include "weir/net/reactor/event_loop.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "weir/base/check.h"
+#include "weir/base/log.h"
+#include "weir/net/socket/sys.h"
+
+namespace weir {
+
+namespace sys = internal::sys;
+
+// Empties the eventfd when another thread's post ended the wait.
+class EventLoop::WakeupHandler final : public IoHandler {
+ public:
+  explicit WakeupHandler(EventLoop& loop)
+      : loop_(loop), channel_(loop, loop.mailbox_->waker().fd(), *this) {
+    channel_.set_reading(true);
+  }
+
+ private:
+  void on_ready(std::uint32_t) override {
+    ++loop_.counters_.wakeups;
+    loop_.mailbox_->waker().drain();
+  }
+  void on_interest_refused(Errno error) override {
+    throw SystemError(Error("watch the loop's eventfd: epoll_ctl", error));
+  }
+
+  EventLoop& loop_;
+  Channel channel_;
+};
+
+namespace {
+
+// Unwraps in a constructor, where there is no other way to report.
+template <typename T>
+T value_or_throw(Result<T> result) {
+  if (!result) throw SystemError(std::move(result.error()));
+  return std::move(*result);
+}
+
+std::uint64_t nanoseconds(Duration d) { return static_cast<std::uint64_t>(d.count()); }
+
+}  // namespace
+
+EventLoop::EventLoop(Options options)
+    : EventLoop(options, value_or_throw(EpollPoller::create()), value_or_throw(Waker::create())) {}
+
+EventLoop::EventLoop(Options options, EpollPoller poller, Waker waker)
+    : options_(options),
+      mailbox_(std::make_shared<internal::Mailbox>(*this, std::move(waker))),
+      poller_(std::move(poller)),
+      idle_wheel_(sys::now()),
+      wakeup_handler_(std::make_unique<WakeupHandler>(*this)),
+      now_(sys::now()),
+      tick_(internal::tick_of(now_)) {
+  commit_interest();
+}
+
+Result<std::unique_ptr<EventLoop>> EventLoop::create(Options options) {
+  try {
+    return std::make_unique<EventLoop>(options);
+  } catch (const SystemError& failure) {
+    return std::unexpected(failure.error());
+  }
+}
+
+EventLoop::~EventLoop() {
+  check_thread("EventLoop::~EventLoop");
+  WEIR_CHECK(!running_,
+             "EventLoop destroyed inside its own run(): call stop() and destroy it later");
+  std::vector<Task> left = std::move(tasks_);
+  left.erase(left.begin(), left.begin() + static_cast<std::ptrdiff_t>(task_next_));
+  mailbox_->close();  // destroys what was posted
+  left.clear();
+  timers_ = {};
+  while (!to_reap_.empty() || !graveyard_.empty()) reap();
+  attachment_.reset();
+  wakeup_handler_.reset();
+  WEIR_CHECK(
+      channels_.empty(),
+      "EventLoop destroyed while {} channels are still on it: destroy servers, clients, signal "
+      "sets and channels first",
+      channels_.size());
+}
+
+void EventLoop::run() {
+  check_thread("EventLoop::run");
+  WEIR_CHECK(!running_, "EventLoop::run called from inside EventLoop::run");
+  struct Running {
+    bool& flag;
+    explicit Running(bool& f) : flag(f) { flag = true; }
+    ~Running() { flag = false; }
+  } const running(running_);
+  while (!stop_.load(std::memory_order_acquire)) turn();
+  stop_.store(false, std::memory_order_release);
+}
+
+void EventLoop::stop() {
+  stop_.store(true, std::memory_order_release);
+  if (!in_loop_thread()) mailbox_->wake();
+}
+
+bool EventLoop::dispatch(Task task) {
+  if (!in_loop_thread()) return post(std::move(task));
+  task();
+  return true;
+}
+
+TimerId EventLoop::run_at(TimePoint when, Task task) {
+  check_thread("EventLoop::run_at");
+  return timers_.schedule(when, Duration::zero(), std::move(task));
+}
+
+TimerId EventLoop::run_after(Duration delay, Task task) {
+  check_thread("EventLoop::run_after");
+  return timers_.schedule(saturating_add(sys::now(), delay), Duration::zero(), std::move(task));
+}
+
+TimerId EventLoop::run_every(Duration period, Task task) {
+  check_thread("EventLoop::run_every");
+  WEIR_CHECK(period > Duration::zero(), "EventLoop::run_every with a period of {} ns",
+             period.count());
+  return timers_.schedule(saturating_add(sys::now(), period), period, std::move(task));
+}
+
+bool EventLoop::cancel(TimerId id) {
+  check_thread("EventLoop::cancel");
+  return timers_.cancel(id);
+}
+
+TimePoint EventLoop::now() const { return running_ ? now_ : sys::now(); }
+
+EventLoop::Stats EventLoop::stats() const {
+  return {.turns = counters_.turns.value(),
+          .events = counters_.events.value(),
+          .wakeups = counters_.wakeups.value(),
+          .interest_commits = counters_.commits.value(),
+          .tasks = counters_.tasks.value(),
+          .timers = counters_.timers.value(),
+          .spurious_events = counters_.spurious.value(),
+          .unknown_events = counters_.unknown.value(),
+          .busy = Duration(static_cast<std::int64_t>(counters_.busy_ns.value()))};
+}
+
+void EventLoop::wrong_thread(const char* call) {
+  internal::check_failed(__FILE__, __LINE__, "in_loop_thread()",
+                         fmt::format("{} called from a thread that is not the loop's; use "
+                                     "EventLoop::post or a ConnectionRef",
+                                     call));
+}
+
+IoHandler* EventLoop::find_handler(SlotId id) {
+  Channel** channel = channels_.find(id);
+  return channel == nullptr ? nullptr : (*channel)->handler_;
+}
+
+std::span<std::byte> EventLoop::receive_block() {
+  if (!receive_block_) {
+    receive_block_ = std::make_unique_for_overwrite<std::byte[]>(options_.receive_block);
+  }
+  return {receive_block_.get(), options_.receive_block};
+}
+
+void EventLoop::detach(Channel& channel) {
+  poller_.remove(channel);
+  counters_.commits.set(poller_.control_calls());
+  channels_.erase(channel.id_);
+  channel.id_ = {};
+  ++detached_;
+}
+
+void EventLoop::interest_changed(Channel& channel) {
+  if (channel.commit_queued_) return;
+  channel.commit_queued_ = true;
+  to_commit_.push_back(channel.id_);
+}
+
+void EventLoop::turn() {
+  ++counters_.turns;
+  if (ready_.empty() && requeued_next_ == requeued_now_.size()) {  // else an exception left them
+    commit_interest();
+    wait();
+  }
+  dispatch_ready();
+  expire_timers();
+  run_tasks();
+  flush();
+  reap();
+}
+
+// 1. What changed back in the meantime costs nothing. A refusal is the channel's, not the loop's.
+void EventLoop::commit_interest() {
+  if (rebuild_wanted_) rebuild_epoll();
+  for (std::size_t i = 0; i < to_commit_.size(); ++i) {  // a refusal may queue more
+    Channel** found = channels_.find(to_commit_[i]);
+    if (found == nullptr) continue;
+    Channel& channel = **found;
+    channel.commit_queued_ = false;
+    if (auto committed = poller_.commit(channel); !committed) {
+      channel.wanted_ &= static_cast<std::uint8_t>(~(Channel::kRead | Channel::kWrite));
+      channel.handler_->on_interest_refused(committed.error());
+    }
+  }
+  to_commit_.clear();
+  counters_.commits.set(poller_.control_calls());
+}
+
+bool EventLoop::has_work() const {
+  return !requeued_.empty() || task_next_ < tasks_.size() || !to_flush_.empty() ||
+         !to_reap_.empty() || stop_.load(std::memory_order_acquire);
+}
+
+// How long phase 2 may sleep: not at all with work at hand, else to the next deadline.
+Duration EventLoop::time_to_wait() {
+  if (has_work()) return Duration::zero();
+  TimePoint earliest = TimePoint::max();
+  if (const auto timer = timers_.next()) earliest = *timer;
+  if (const auto deadline = idle_wheel_.next()) earliest = std::min(earliest, *deadline);
+  const TimePoint now = sys::now();
+  counters_.busy_ns.add(nanoseconds(now - now_));
+  now_ = now;
+  if (earliest == TimePoint::max()) return Duration(-1);
+  return earliest <= now ? Duration::zero() : earliest - now;
+}
+
+// 2.
+void EventLoop::wait() {
+  Duration timeout = time_to_wait();
+  if (mailbox_->prepare_to_wait()) timeout = Duration::zero();
+  detached_at_wait_ = detached_;
+  auto ready = poller_.wait(timeout);
+  mailbox_->woke_up();
+  const TimePoint now = sys::now();
+  if (timeout == Duration::zero()) counters_.busy_ns.add(nanoseconds(now - now_));  // not asleep
+  now_ = now;
+  tick_ = internal::tick_of(now);
+  if (ready) {
+    ready_ = *ready;
+  } else if (!(ready.error() == EINTR)) {
+    throw SystemError(Error("wait for events: epoll_wait", ready.error()));
+  }
+}
+
+// 3. epoll's batch first, then what asked to be looked at again without a new event.
+void EventLoop::dispatch_ready() {
+  while (!ready_.empty()) {
+    const epoll_event event = ready_.front();
+    ready_ = ready_.subspan(1);
+    dispatch_one(SlotId::from_u64(event.data.u64), event.events, true);
+  }
+  if (requeued_next_ == requeued_now_.size()) {
+    requeued_now_.clear();
+    requeued_next_ = 0;
+    requeued_now_.swap(requeued_);
+  }
+  while (requeued_next_ < requeued_now_.size()) {
+    const Requeued again = requeued_now_[requeued_next_++];
+    dispatch_one(again.id, again.events, false);
+  }
+}
+
+void EventLoop::dispatch_one(SlotId id, std::uint32_t events, bool from_epoll) {
+  if (Channel** channel = channels_.find(id)) [[likely]] {
+    ++counters_.events;
+    (*channel)->handler_->on_ready(events);
+    return;
+  }
+  if (!from_epoll || detached_ != detached_at_wait_) {
+    ++counters_.spurious;  // removed by one that was dispatched before it
+    return;
+  }
+  // The kernel still holds a registration whose channel went before this batch was taken: its
+  // descriptor was closed first while a dup or a fork kept the file open. The number is of no use
+  // any more, so only a new epoll set gets rid of it.
+  ++counters_.unknown;
+  rebuild_wanted_ = true;
+}
+
+void EventLoop::rebuild_epoll() {
+  rebuild_wanted_ = false;
+  if (auto reopened = poller_.reopen(); !reopened) {
+    WEIR_LOG_LIMITED(error, 1, "make a new epoll set: epoll_create1: {}",
+                     reopened.error().message());
+    rebuild_wanted_ = true;
+    return;
+  }
+  WEIR_LOG_LIMITED(
+      warn, 1,
+      "a closed descriptor was still in epoll (duplicated or inherited by a fork): made a "
+      "new epoll set");
+  channels_.for_each([this](SlotId, Channel*& channel) {
+    channel->registered_ = false;
+    channel->committed_ = 0;
+    interest_changed(*channel);
+  });
+}
+
+// 4.
+void EventLoop::expire_timers() {
+  counters_.timers.add(timers_.expire(now_));
+  idle_wheel_.expire(now_);
+}
+
+// 5.
+void EventLoop::run_tasks() {
+  if (task_next_ == tasks_.size()) {
+    if (!mailbox_->has_posts()) return;
+    tasks_.clear();
+    task_next_ = 0;
+    mailbox_->take(tasks_);
+  }
+  const std::size_t end = std::min(tasks_.size(), task_next_ + kMaxTasksPerTurn);
+  while (task_next_ < end) {
+    ++counters_.tasks;
+    Task task = std::move(tasks_[task_next_++]);
+    task();
+  }
+}
+
+// 6.
+void EventLoop::flush() {
+  if (to_flush_.empty()) return;
+  flushing_.swap(to_flush_);
+  for (internal::LoopClient* client : flushing_) client->on_flush();
+  flushing_.clear();
+}
+
+// 7. Clients may have more clients die; those wait for the next turn.
+void EventLoop::reap() {
+  if (!to_reap_.empty()) {
+    reaping_.swap(to_reap_);
+    for (internal::LoopClient* client : reaping_) client->on_reap();
+    reaping_.clear();
+  }
+  if (!graveyard_.empty() && to_reap_.empty())
+    std::vector<std::shared_ptr<void>>().swap(graveyard_);
+}
+
+}  // namespace weir

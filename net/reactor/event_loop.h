@@ -1,0 +1,181 @@
+// EventLoop: the reactor. One loop, one thread, one order; see docs/loop.md.
+//
+// A loop belongs to the thread that makes it. Calls marked [any] may come from any thread, all
+// others must come from that one; they check it in every build.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "weir/base/clock.h"
+#include "weir/base/counter.h"
+#include "weir/base/result.h"
+#include "weir/base/slot_map.h"
+#include "weir/net/reactor/channel.h"
+#include "weir/net/reactor/epoll_poller.h"
+#include "weir/net/reactor/idle_wheel.h"
+#include "weir/net/reactor/loop_client.h"
+#include "weir/net/reactor/mailbox.h"
+#include "weir/net/reactor/timer_queue.h"
+
+namespace weir {
+
+class EventLoop {
+ public:
+  // Tasks run in one turn before the loop looks at its descriptors again: some milliseconds at most
+  // when each takes a microsecond. Those above it run in the next turn, in order.
+  static constexpr std::size_t kMaxTasksPerTurn = 4096;
+
+  struct Options {
+    // The block that all connections of the loop read into. Large enough that a bulk stream needs
+    // few calls, small enough to stay near the cache.
+    std::size_t receive_block = 512 * 1024;
+  };
+
+  // What a loop has done since it was made.
+  struct Stats {
+    std::uint64_t turns = 0;
+    std::uint64_t events = 0;            // ready descriptors dispatched
+    std::uint64_t wakeups = 0;           // turns in which another thread's post ended the wait
+    std::uint64_t interest_commits = 0;  // epoll_ctl(2) calls
+    std::uint64_t tasks = 0;
+    std::uint64_t timers = 0;
+    std::uint64_t spurious_events = 0;  // for channels that were removed earlier in the same batch
+    std::uint64_t unknown_events = 0;   // for descriptors that should have left epoll (dup, fork)
+    Duration busy{};                    // time not spent waiting
+  };
+
+  EventLoop() : EventLoop(Options{}) {}
+  // Throws SystemError when the kernel refuses a descriptor; create() returns the Error instead.
+  explicit EventLoop(Options options);
+  static Result<std::unique_ptr<EventLoop>> create() { return create(Options{}); }
+  static Result<std::unique_ptr<EventLoop>> create(Options options);
+  // On the loop's thread, outside run(), after all channels and servers on it are gone. Tasks not
+  // run are destroyed here.
+  ~EventLoop();
+  EventLoop(const EventLoop&) = delete;
+  EventLoop& operator=(const EventLoop&) = delete;
+
+  // Turns until stop(). Throws what a task, a timer or a foreign IoHandler threw; what was ready or
+  // due with it is kept, and run() may be called again.
+  void run();
+  // Ends run() after its current turn. Sticky: before run(), it makes the next run() return at
+  // once. [any]
+  void stop();
+
+  // Runs `task` on the loop's thread, after what was posted before by the same thread. False, with
+  // the task destroyed, when the loop is being destroyed. [any]
+  bool post(Task task) { return mailbox_->post(std::move(task)); }
+  // Now if called on the loop's thread, else post(). [any]
+  bool dispatch(Task task);
+
+  // Timers run on the loop's thread, never before their time and never from inside these calls.
+  // run_after() counts from the moment of the call.
+  TimerId run_after(Duration delay, Task task);
+  TimerId run_at(TimePoint when, Task task);
+  // At now + period, now + 2 * period, ...; times missed while the loop was busy are skipped.
+  TimerId run_every(Duration period, Task task);
+  // True: it was set and will not run (again). False: it ran, was cancelled, or never was.
+  bool cancel(TimerId id);
+
+  // When the current turn began to serve events; Clock::now() while the loop is not running.
+  TimePoint now() const;
+  bool in_loop_thread() const { return mailbox_->in_loop_thread(); }  // [any]
+  Stats stats() const;                                                // [any]
+
+  // -- for the floors above
+  // ------------------------------------------------------------------------- Ends the program with
+  // a message that names `call`, unless on the loop's thread.
+  void check_thread(const char* call) const {
+    if (!in_loop_thread()) [[unlikely]]
+      wrong_thread(call);
+  }
+  const std::shared_ptr<internal::Mailbox>& mailbox() const { return mailbox_; }
+  internal::IdleWheel& idle_wheel() { return idle_wheel_; }
+  // The turn's time in the wheel's unit.
+  internal::Tick tick() const { return tick_; }
+  // The handler of a channel as it was attached; nullptr when the channel is gone.
+  IoHandler* find_handler(SlotId id);
+  // Has `id` dispatched in the next turn as if epoll had reported `events`.
+  void requeue(SlotId id, std::uint32_t events) { requeued_.push_back({id, events}); }
+  void flush_later(internal::LoopClient& client) { to_flush_.push_back(&client); }
+  void reap_later(internal::LoopClient& client) { to_reap_.push_back(&client); }
+  // Keeps `object` until the end of the turn's reap phase.
+  void keep_until_reaped(std::shared_ptr<void> object) { graveyard_.push_back(std::move(object)); }
+  std::span<std::byte> receive_block();
+  // One object of the tcp floor, made by it on first use.
+  std::shared_ptr<void>& attachment() { return attachment_; }
+
+ private:
+  friend class Channel;
+  struct Requeued {
+    SlotId id;
+    std::uint32_t events;
+  };
+  class WakeupHandler;
+  struct Counters {
+    Counter turns, events, wakeups, commits, tasks, timers, spurious, unknown, busy_ns;
+  };
+
+  EventLoop(Options options, EpollPoller poller, Waker waker);
+  [[noreturn]] static void wrong_thread(const char* call);
+
+  // Of channels.
+  SlotId attach(Channel& channel) { return channels_.insert(&channel); }
+  void detach(Channel& channel);
+  void interest_changed(Channel& channel);
+
+  // The phases of a turn, in order.
+  void turn();
+  void commit_interest();
+  void wait();
+  void dispatch_ready();
+  void expire_timers();
+  void run_tasks();
+  void flush();
+  void reap();
+
+  Duration time_to_wait();
+  bool has_work() const;
+  void dispatch_one(SlotId id, std::uint32_t events, bool from_epoll);
+  void rebuild_epoll();
+
+  // Constant after construction.
+  const Options options_;
+  const std::shared_ptr<internal::Mailbox> mailbox_;
+
+  // Loop thread only.
+  EpollPoller poller_;
+  SlotMap<Channel*> channels_;
+  std::vector<SlotId> to_commit_;
+  std::span<const epoll_event> ready_;  // what is left of the batch
+  std::vector<Requeued> requeued_;      // for the next turn
+  std::vector<Requeued> requeued_now_;  // of this turn, from requeued_next_ on
+  std::size_t requeued_next_ = 0;
+  TimerQueue timers_;
+  internal::IdleWheel idle_wheel_;
+  std::vector<Task> tasks_;  // taken from the mailbox, from task_next_ on
+  std::size_t task_next_ = 0;
+  std::vector<internal::LoopClient*> to_flush_;
+  std::vector<internal::LoopClient*> to_reap_;
+  std::vector<internal::LoopClient*> flushing_;  // kept for their memory
+  std::vector<internal::LoopClient*> reaping_;
+  std::vector<std::shared_ptr<void>> graveyard_;
+  std::unique_ptr<std::byte[]> receive_block_;
+  std::shared_ptr<void> attachment_;
+  std::unique_ptr<WakeupHandler> wakeup_handler_;
+  TimePoint now_;
+  internal::Tick tick_;
+  std::uint64_t detached_ = 0;          // channels detached, ever
+  std::uint64_t detached_at_wait_ = 0;  // the same when the batch was taken
+  bool running_ = false;
+  bool rebuild_wanted_ = false;
+
+  // Any thread.
+  std::atomic<bool> stop_{false};
+  Counters counters_;
+};
+
+}  // namespace weir

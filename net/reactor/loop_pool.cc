@@ -1,0 +1,127 @@
+#include "weir/net/reactor/loop_pool.h"
+
+#include <pthread.h>
+
+#include <csignal>
+#include <future>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "weir/base/check.h"
+#include "weir/base/log.h"
+#include "weir/net/socket/sys.h"
+
+namespace weir {
+
+namespace sys = internal::sys;
+
+namespace {
+
+// Threads started in its scope inherit a mask of all signals.
+class AllSignalsBlocked {
+ public:
+  AllSignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~AllSignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
+  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
+}  // namespace
+
+class LoopPool::Thread {
+ public:
+  Thread(std::size_t index, EventLoop::Options options) {
+    std::promise<Result<EventLoop*>> made;
+    auto loop = made.get_future();
+    const AllSignalsBlocked signals;
+    thread_ =
+        std::thread([index, options, made = std::move(made), table = &sys::table()]() mutable {
+          sys::exchange_table(table);
+          pthread_setname_np(pthread_self(), fmt::format("weir-loop-{}", index).c_str());
+          serve(options, std::move(made));
+        });
+    auto result = loop.get();
+    if (!result) {
+      thread_.join();
+      throw SystemError(std::move(result.error()));
+    }
+    loop_ = *result;
+  }
+
+  ~Thread() {
+    loop_->stop();
+    thread_.join();
+  }
+  Thread(const Thread&) = delete;
+  Thread& operator=(const Thread&) = delete;
+
+  EventLoop& loop() { return *loop_; }
+
+ private:
+  // An exception from a task or a timer is the program's to deal with; here nobody can, so it ends
+  // the program with its message, like any exception that leaves a thread.
+  static void serve(EventLoop::Options options, std::promise<Result<EventLoop*>> made) {
+    auto loop = EventLoop::create(options);
+    if (!loop) {
+      made.set_value(std::unexpected(loop.error()));
+      return;
+    }
+    made.set_value(loop->get());
+    (*loop)->run();
+  }
+
+  std::thread thread_;
+  EventLoop* loop_ = nullptr;  // lives on the thread's stack until run() returns
+};
+
+LoopPool::LoopPool(std::size_t threads, EventLoop::Options options) {
+  threads_.reserve(threads);
+  try {
+    for (std::size_t i = 0; i < threads; ++i) {
+      threads_.push_back(std::make_unique<Thread>(i, options));
+    }
+  } catch (const std::system_error& failure) {
+    throw SystemError(Error(
+        fmt::format("start loop thread {} of {}: pthread_create", threads_.size() + 1, threads),
+        Errno(failure.code().value())));
+  }
+}
+
+Result<std::unique_ptr<LoopPool>> LoopPool::create(std::size_t threads,
+                                                   EventLoop::Options options) {
+  try {
+    return std::make_unique<LoopPool>(threads, options);
+  } catch (const SystemError& failure) {
+    return std::unexpected(failure.error());
+  }
+}
+
+LoopPool::~LoopPool() { stop(); }
+
+EventLoop& LoopPool::loop(std::size_t index) {
+  WEIR_CHECK(index < size(), "LoopPool::loop({}) of a pool of {}", index, size());
+  return threads_[index]->loop();
+}
+
+EventLoop& LoopPool::next() {
+  WEIR_CHECK(size() > 0, "LoopPool::next on an empty pool");
+  return loop(next_.fetch_add(1, std::memory_order_relaxed) % size());
+}
+
+void LoopPool::stop() {
+  for (const auto& thread : threads_) {
+    WEIR_CHECK(!thread->loop().in_loop_thread(),
+               "LoopPool stopped or destroyed from one of its own threads");
+  }
+  threads_.clear();
+}
+
+}  // namespace weir

@@ -1,0 +1,71 @@
+// Mailbox: how other threads reach a loop. Shared by the loop and by every ConnectionRef, so it
+// outlives the loop and says then that the loop is gone. Internal to weir. [any] unless marked.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+#include "weir/net/reactor/timer_queue.h"
+#include "weir/net/reactor/waker.h"
+
+namespace weir {
+
+class EventLoop;
+
+namespace internal {
+
+// An address that is different in every thread alive: the cheapest identity there is.
+inline const void* this_thread_token() {
+  static constinit thread_local char token = 0;
+  return &token;
+}
+
+class Mailbox {
+ public:
+  Mailbox(EventLoop& loop, Waker waker);
+  Mailbox(const Mailbox&) = delete;
+  Mailbox& operator=(const Mailbox&) = delete;
+
+  // False, with the task destroyed, when the loop is gone. One wake-up serves a burst.
+  bool post(Task task);
+  void wake() const { waker_.wake(); }
+
+  bool in_loop_thread() const { return owner_ == this_thread_token(); }
+  // [loop] nullptr when the loop is gone.
+  EventLoop* loop() const { return loop_; }
+  // Tells the loops of a process apart: part of connection ids.
+  std::uint32_t loop_number() const { return loop_number_; }
+
+  // [loop] The loop is about to wait / is back. Between the two a post wakes it.
+  // True: something was posted already, so do not wait.
+  bool prepare_to_wait();
+  void woke_up() { waiting_.store(false, std::memory_order_relaxed); }
+  bool has_posts() const { return signalled_.load(std::memory_order_acquire); }
+  // [loop] Swaps what was posted into `into`, which must be empty.
+  void take(std::vector<Task>& into);
+  // [loop] No post succeeds from now on.
+  void close();
+
+  const Waker& waker() const { return waker_; }
+
+ private:
+  const void* const owner_ = this_thread_token();
+  const std::uint32_t loop_number_;
+  const Waker waker_;
+  EventLoop* loop_;  // loop thread only
+
+  // The wake-up protocol: a poster publishes its task, then sets signalled_, then looks at
+  // waiting_; the loop sets waiting_, then looks at signalled_. All four in one total order
+  // (seq_cst), so one of the two sees the other. signalled_ is cleared before the tasks are taken.
+  std::atomic<bool> signalled_{false};
+  std::atomic<bool> waiting_{false};
+
+  std::mutex mutex_;
+  std::vector<Task> tasks_;  // mutex_
+  bool closed_ = false;      // mutex_
+};
+
+}  // namespace internal
+}  // namespace weir

@@ -1,0 +1,177 @@
+#include "weir/net/reactor/timer_queue.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "weir/base/check.h"
+
+namespace weir {
+
+namespace {
+// Below these sizes stale entries and free slots are not worth collecting.
+constexpr std::size_t kSmallHeap = 64;
+constexpr std::size_t kSmallSlots = 1024;
+constexpr std::size_t kArity = 4;
+}  // namespace
+
+bool TimerQueue::before(const Entry& a, const Entry& b) {
+  if (a.deadline != b.deadline) return a.deadline < b.deadline;
+  return static_cast<std::int32_t>(a.sequence - b.sequence) < 0;
+}
+
+std::uint32_t TimerQueue::next_sequence() {
+  if (++sequence_ == 0) ++sequence_;
+  return sequence_;
+}
+
+TimerId TimerQueue::schedule(TimePoint deadline, Duration period, Task task) {
+  std::uint32_t slot = first_free_;
+  if (slot != kNone) {
+    first_free_ = slots_[slot].next_free;
+  } else {
+    WEIR_CHECK(slots_.size() < kNone, "more than {} timers on one loop", kNone);
+    slot = static_cast<std::uint32_t>(slots_.size());
+    slots_.emplace_back();
+  }
+  Slot& place = slots_[slot];
+  place.task = std::move(task);
+  place.period = period;
+  place.sequence = next_sequence();
+  ++live_;
+  push({deadline, slot, place.sequence});
+  return {slot, place.sequence};
+}
+
+bool TimerQueue::cancel(TimerId id) {
+  if (!id || id.slot >= slots_.size() || slots_[id.slot].sequence != id.sequence) return false;
+  const Task doomed =
+      std::move(slots_[id.slot].task);  // its destructor may call back into this queue
+  free_slot(id.slot);
+  drop_stale_entries();
+  release_if_idle();
+  return true;
+}
+
+void TimerQueue::free_slot(std::uint32_t slot) {
+  slots_[slot].task = nullptr;
+  slots_[slot].sequence = 0;
+  slots_[slot].next_free = first_free_;
+  first_free_ = slot;
+  --live_;
+}
+
+std::optional<TimePoint> TimerQueue::next() {
+  if (due_next_ < due_.size()) return TimePoint::min();
+  drop_stale_top();
+  if (heap_.empty()) return std::nullopt;
+  return heap_.front().deadline;
+}
+
+std::size_t TimerQueue::expire(TimePoint now) {
+  if (due_next_ == due_.size()) {
+    due_.clear();
+    due_next_ = 0;
+    for (drop_stale_top();
+         !heap_.empty() && heap_.front().deadline <= now && due_.size() < kMaxExpiredPerTurn;
+         drop_stale_top()) {
+      due_.push_back(heap_.front());
+      pop();
+    }
+  }
+  std::size_t ran = 0;
+  while (due_next_ < due_.size()) {
+    const Entry entry = due_[due_next_++];
+    if (stale(entry)) continue;  // cancelled by one that ran before it
+    ++ran;
+    run(entry, now);
+  }
+  release_if_idle();
+  return ran;
+}
+
+// The slot is left before the task runs, because the task may set timers (slots_ moves) or cancel.
+void TimerQueue::run(const Entry& entry, TimePoint now) {
+  Task task = std::move(slots_[entry.slot].task);
+  const Duration period = slots_[entry.slot].period;
+  if (period == Duration::zero()) {
+    free_slot(entry.slot);
+    task();
+    return;
+  }
+  const auto missed = (now - entry.deadline) / period;
+  const TimePoint again = saturating_add(entry.deadline, (missed + 1) * period);
+  push({again, entry.slot, entry.sequence});  // before it runs: it stays set even if it throws
+  struct PutBack {
+    TimerQueue& queue;
+    const Entry& entry;
+    Task& task;
+    ~PutBack() {
+      if (!queue.stale(entry)) queue.slots_[entry.slot].task = std::move(task);
+    }
+  } const put_back{*this, entry, task};
+  task();
+}
+
+void TimerQueue::push(Entry entry) {
+  std::size_t hole = heap_.size();
+  heap_.push_back(entry);
+  while (hole > 0) {
+    const std::size_t parent = (hole - 1) / kArity;
+    if (!before(entry, heap_[parent])) break;
+    heap_[hole] = heap_[parent];
+    hole = parent;
+  }
+  heap_[hole] = entry;
+}
+
+void TimerQueue::pop() {
+  const Entry last = heap_.back();
+  heap_.pop_back();
+  if (!heap_.empty()) sift_down(0, last);
+}
+
+void TimerQueue::sift_down(std::size_t index, Entry entry) {
+  for (;;) {
+    const std::size_t first = index * kArity + 1;
+    if (first >= heap_.size()) break;
+    const std::size_t end = std::min(first + kArity, heap_.size());
+    std::size_t least = first;
+    for (std::size_t child = first + 1; child < end; ++child) {
+      if (before(heap_[child], heap_[least])) least = child;
+    }
+    if (!before(heap_[least], entry)) break;
+    heap_[index] = heap_[least];
+    index = least;
+  }
+  heap_[index] = entry;
+}
+
+void TimerQueue::drop_stale_top() {
+  while (!heap_.empty() && stale(heap_.front())) pop();
+}
+
+// Rebuilds the heap without its stale entries once they are more than half, and gives memory back.
+void TimerQueue::drop_stale_entries() {
+  if (heap_.size() < kSmallHeap || live_ * 2 > heap_.size()) return;
+  std::erase_if(heap_, [this](const Entry& entry) { return stale(entry); });
+  for (std::size_t index = heap_.size() / kArity + 1; index-- > 0;) {
+    if (index < heap_.size()) sift_down(index, heap_[index]);
+  }
+  if (heap_.capacity() > 4 * heap_.size() + kSmallHeap) heap_.shrink_to_fit();
+}
+
+void TimerQueue::release_if_idle() {
+  if (live_ != 0 || slots_.size() <= kSmallSlots || due_next_ < due_.size()) return;
+  slots_ = std::vector<Slot>();
+  heap_ = std::vector<Entry>();
+  due_ = std::vector<Entry>();
+  due_next_ = 0;
+  first_free_ = kNone;
+}
+
+std::size_t TimerQueue::memory() const {
+  return heap_.capacity() * sizeof(Entry) + slots_.capacity() * sizeof(Slot) +
+         due_.capacity() * sizeof(Entry);
+}
+
+}  // namespace weir
