@@ -110,8 +110,8 @@ Result<FileId> bind_path(Socket& socket, const SocketAddress& address, mode_t mo
 // An option that only tunes: without it the listener works, and the log says so.
 void tune(const SocketAddress& address, std::string_view option, SysResult<void> done) {
   if (done) return;
-  WEIR_LOG_LIMITED(warn, 10, "listen on {}: {}: {}; going on without it", address.to_string(),
-                   option, done.error().message());
+  WEIR_LOG(warn, "listen on {}: {}: {}; going on without it", address.to_string(), option,
+           done.error().message());
 }
 
 // What must be set before bind. An option that decides who may connect must not fail.
