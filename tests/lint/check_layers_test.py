@@ -12,6 +12,8 @@ sys.path.insert(0, str(TOOLS))
 import check_layers  # noqa: E402  (found through the line above)
 
 HEADER = "// What it is for.\n#pragma once\n"
+# Named, so that nothing but the file that a test is about is missing from the build.
+NAMES = "a.cc a_test.cc server.cc fd.cc sys.cc\n"
 
 
 class CheckLayersTest(unittest.TestCase):
@@ -19,6 +21,7 @@ class CheckLayersTest(unittest.TestCase):
         """The rules that a tree of {path: text} breaks, as (path, rule)."""
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
+            files = {f"{folder}/CMakeLists.txt": NAMES for folder in ("base", "net", "tests")} | files
             for path, text in files.items():
                 (root / path).parent.mkdir(parents=True, exist_ok=True)
                 (root / path).write_text(text)
@@ -131,6 +134,10 @@ class CheckLayersTest(unittest.TestCase):
     def test_a_header_without_its_first_lines(self):
         self.assert_caught({"base/a.h": "// For what.\n"}, "base/a.h", "header")
         self.assert_caught({"base/a.h": "#pragma once\n"}, "base/a.h", "header")
+
+    def test_a_source_that_is_not_built(self):
+        self.assert_caught({"net/tcp/lost.cc": "int a;\n"}, "net/tcp/lost.cc", "dead-file")
+        self.assert_caught({"tests/unit/lost_test.cc": "\n"}, "tests/unit/lost_test.cc", "dead-file")
 
     def test_an_installed_header_that_includes_a_hidden_one(self):
         files = {
