@@ -87,7 +87,10 @@ EventLoop::~EventLoop() {
   mailbox_->close();  // destroys what was posted
   left.clear();
   timers_ = {};
-  while (!to_reap_.empty() || !graveyard_.empty()) reap();
+  while (!to_reap_.empty() || !graveyard_.empty()) {
+    flush();
+    reap();
+  }
   attachment_.reset();
   wakeup_handler_.reset();
   WEIR_CHECK(

@@ -1,0 +1,157 @@
+#include "weir/net/tcp/acceptor.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "weir/base/log.h"
+#include "weir/net/socket/sys.h"
+
+namespace weir::internal {
+
+Acceptor::Acceptor(EventLoop& loop, std::shared_ptr<ListeningSocket> socket, Options options,
+                   Sink sink)
+    : socket_(std::move(socket)),
+      channel_(loop, socket_->fd(), *this, options.trigger),
+      options_(options),
+      sink_(std::move(sink)) {
+  open_spare();
+  if (options_.exclusive) channel_.set_exclusive();
+  channel_.set_reading(true);
+}
+
+Acceptor::~Acceptor() { close(); }
+
+void Acceptor::close() {
+  if (!socket_) return;
+  if (resume_timer_) channel_.loop().cancel(std::exchange(resume_timer_, {}));
+  channel_.remove();
+  socket_.reset();
+}
+
+void Acceptor::stop() {
+  const int bound = max_backlog() + 1;  // so many can be queued
+  for (int i = 0; i < bound && socket_; ++i) {
+    const Outcome outcome = accept_one();
+    if (outcome != Outcome::taken && outcome != Outcome::failed_one) break;
+  }
+  close();
+}
+
+void Acceptor::on_ready(std::uint32_t) {
+  const int budget = options_.trigger == Trigger::edge ? kMaxAcceptsPerTurn : budget_;
+  int taken = 0;
+  for (int i = 0; i < budget; ++i) {
+    const Outcome outcome = accept_one();
+    if (!socket_) return;  // closed from inside the sink
+    switch (outcome) {
+      case Outcome::taken:
+        ++taken;
+        break;
+      case Outcome::failed_one:
+        break;
+      case Outcome::empty:
+        budget_ = std::max(1, taken);
+        return;
+      case Outcome::out_of_descriptors:
+        shed();
+        [[fallthrough]];
+      case Outcome::out_of_memory:
+        if (socket_) back_off(last_error_);
+        return;
+      case Outcome::dead:
+        WEIR_LOG(error, "stop listening on {}: accept: {}", socket_->address().to_string(),
+                 last_error_.message());
+        close();
+        return;
+    }
+  }
+  budget_ = std::min(budget * 2, kMaxAcceptsPerTurn);
+  if (options_.trigger == Trigger::edge) channel_.loop().requeue(channel_.id(), EPOLLIN);
+}
+
+// accept(2) also reports network errors that are pending on the connection it took off the queue:
+// those cost that connection only.
+Acceptor::Outcome Acceptor::accept_one() {
+  auto fd = sys::accept(socket_->fd());
+  if (fd) {
+    ++counters_.accepted;
+    sink_(std::move(*fd));
+    return Outcome::taken;
+  }
+  last_error_ = fd.error();
+  switch (last_error_.value()) {
+    case EAGAIN:
+      return Outcome::empty;
+    case ECONNABORTED:
+    case EPROTO:
+    case ENETDOWN:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case EOPNOTSUPP:
+    case ENETUNREACH:
+    case ETIMEDOUT:
+    case EINTR:
+      ++counters_.errors;
+      return Outcome::failed_one;
+    case EMFILE:
+    case ENFILE:
+      return Outcome::out_of_descriptors;
+    case ENOBUFS:
+    case ENOMEM:
+    case EPERM:  // a firewall rule
+      return Outcome::out_of_memory;
+    default:  // EINVAL: not listening any more (shutdown(2) of the listener); EBADF, ENOTSOCK: not
+              // ours
+      return Outcome::dead;
+  }
+}
+
+// Those who wait learn at once that they will not be served, instead of hanging.
+void Acceptor::shed() {
+  if (!spare_) return;
+  for (int i = 0; i < kMaxAcceptsPerTurn; ++i) {
+    spare_.reset();
+    auto victim = sys::accept(socket_->fd());
+    if (!victim) break;
+    ++counters_.shed;
+    victim->reset();
+    open_spare();
+    if (!spare_) return;
+  }
+  open_spare();
+}
+
+void Acceptor::open_spare() {
+  if (spare_) return;
+  if (auto fd = sys::open("/dev/null", O_RDONLY | O_CLOEXEC)) spare_ = std::move(*fd);
+}
+
+void Acceptor::back_off(Errno error) {
+  WEIR_LOG_LIMITED(warn, 1, "accept on {}: {}; trying again in {} ms",
+                   socket_->address().to_string(), error.message(),
+                   std::chrono::duration_cast<std::chrono::milliseconds>(kBackOff).count());
+  ++counters_.back_offs;
+  budget_ = 1;
+  channel_.set_reading(false);
+  resume_timer_ = channel_.loop().run_after(kBackOff, [this] { resume(); });
+}
+
+void Acceptor::resume() {
+  resume_timer_ = {};
+  open_spare();
+  channel_.set_reading(true);  // registering anew reports what is queued, edge-triggered too
+}
+
+void Acceptor::on_interest_refused(Errno error) {
+  WEIR_LOG_LIMITED(error, 1, "watch {}: epoll_ctl: {}", socket_->address().to_string(),
+                   error.message());
+  back_off(error);
+}
+
+}  // namespace weir::internal

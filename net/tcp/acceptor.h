@@ -1,0 +1,72 @@
+// Acceptor: takes connections from one listening socket on one loop. Internal to the tcp floor.
+// [loop]
+//
+// It starts with one accept4(2) a wake-up, because on a quiet listener a second one is nearly
+// always EAGAIN, and doubles as long as the queue does not run dry. When descriptors run out it
+// lets the waiting clients go through a spare one and then leaves the listener alone for kBackOff,
+// so neither they nor the loop spin.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "weir/base/counter.h"
+#include "weir/base/fd.h"
+#include "weir/net/reactor/channel.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/socket/listening_socket.h"
+
+namespace weir::internal {
+
+class Acceptor final : private IoHandler {
+ public:
+  // Accepts in one turn before established connections have theirs.
+  static constexpr int kMaxAcceptsPerTurn = 64;
+  static constexpr Duration kBackOff = std::chrono::milliseconds(100);
+
+  struct Options {
+    Trigger trigger = Trigger::level;
+    bool exclusive = false;  // other loops watch the same socket
+  };
+  struct Counters {
+    Counter accepted;
+    Counter shed;       // closed at once for want of descriptors
+    Counter errors;     // of single connections: ECONNABORTED and kin
+    Counter back_offs;  // pauses of the listener
+  };
+  using Sink = std::move_only_function<void(Fd)>;
+
+  Acceptor(EventLoop& loop, std::shared_ptr<ListeningSocket> socket, Options options, Sink sink);
+  ~Acceptor();
+
+  // Accepts what is queued already, then lets go of the socket; the last to do so closes it. The
+  // Acceptor may be inside its own sink, and is of no further use.
+  void stop();
+  // The same, but leaves what is queued.
+  void close();
+
+  const Counters& counters() const { return counters_; }  // [any]
+
+ private:
+  enum class Outcome { taken, empty, failed_one, out_of_descriptors, out_of_memory, dead };
+
+  void on_ready(std::uint32_t events) override;
+  void on_interest_refused(Errno error) override;
+  Outcome accept_one();
+  void shed();
+  void back_off(Errno error);
+  void resume();
+  void open_spare();
+
+  std::shared_ptr<ListeningSocket> socket_;  // null: closed
+  Channel channel_;
+  const Options options_;
+  Sink sink_;
+  Fd spare_;  // given up for a moment when no other descriptor is to be had
+  int budget_ = 1;
+  Errno last_error_;
+  TimerId resume_timer_;
+  Counters counters_;
+};
+
+}  // namespace weir::internal

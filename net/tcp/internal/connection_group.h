@@ -1,0 +1,84 @@
+// ConnectionGroup: the connections that one server (or client) has on one loop, with what they
+// share: limits, handler, counters. Internal to the tcp floor. [loop] unless marked.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "weir/base/counter.h"
+#include "weir/base/intrusive_list.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/tcp/connection_handler.h"
+#include "weir/net/tcp/internal/loop_io.h"
+#include "weir/net/tcp/tcp_connection.h"
+
+namespace weir::internal {
+
+// Bounds of one connection; times in ticks of the loop's wheel, 0: off.
+struct ConnectionLimits {
+  Trigger trigger = Trigger::level;
+  Overflow overflow = Overflow::close;
+  bool allow_half_open = false;
+  std::uint64_t high_water = 0;
+  std::uint64_t max_output = 0;
+  std::uint64_t max_input = 0;
+  Tick idle = 0;
+  Tick first_byte = 0;
+  Tick write_stall = 0;
+  Tick linger = 0;
+  Tick drain = 0;
+};
+
+// Connections open over all groups of a server. [any]
+struct OpenCount {
+  std::atomic<std::size_t> open{0};
+};
+
+class ConnectionGroup {
+ public:
+  ConnectionGroup(EventLoop& loop, const ConnectionLimits& limits,
+                  std::shared_ptr<ConnectionHandler> handler,
+                  std::shared_ptr<OpenCount> open_count);
+  // All connections are gone by then.
+  ~ConnectionGroup();
+  ConnectionGroup(const ConnectionGroup&) = delete;
+  ConnectionGroup& operator=(const ConnectionGroup&) = delete;
+
+  // Takes over a connected socket and calls on_open. Its place in OpenCount is taken already.
+  void adopt(Fd fd);
+  // Closes all when what has arrived was served.
+  void stop_gracefully();
+  // Resets all.
+  void abort_all();
+  // The owner is going: resets all, without any further call of its handler.
+  void orphan_all();
+
+  bool empty() const { return connections_.empty(); }
+  // Called once, from the reap phase, when (or as soon as) the group is empty.
+  void when_empty(std::move_only_function<void()> callback);
+
+  // Constant after construction.
+  EventLoop& loop;
+  const ConnectionLimits limits;
+  const std::shared_ptr<ConnectionHandler> handler;
+  const std::shared_ptr<LoopIo> io;
+
+  // Written on the loop. [any]
+  Counter opened;
+  Counter bytes_in;
+  Counter bytes_out;
+  std::array<Counter, CloseReason::kKinds> closed;
+
+ private:
+  friend class weir::TcpConnection;
+  void remove(TcpConnection& connection);
+
+  IntrusiveList<TcpConnection, GroupTag> connections_;
+  const std::shared_ptr<OpenCount> open_count_;
+  std::move_only_function<void()> when_empty_;
+};
+
+}  // namespace weir::internal

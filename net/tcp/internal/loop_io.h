@@ -1,0 +1,66 @@
+// LoopIo: what all connections of one loop share for moving bytes. Internal to the tcp floor.
+// [loop]
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "weir/net/buffer/output_queue.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/tcp/connection_ref.h"
+
+namespace weir {
+
+class TcpConnection;
+
+namespace internal {
+
+struct LoopIo {
+  // Replies up to this much are gathered while a handler runs and leave in one system call.
+  static constexpr std::size_t kGatherBlock = 64 * 1024;
+  // Emptied queues kept for the next connection that needs one: a broadcast to this many allocates
+  // nothing in the steady state.
+  static constexpr std::size_t kSpareQueues = 256;
+
+  // The one of `loop`, made on first use.
+  static std::shared_ptr<LoopIo> of(EventLoop& loop) {
+    std::shared_ptr<void>& place = loop.attachment();
+    if (!place) place = std::make_shared<LoopIo>();
+    return std::static_pointer_cast<LoopIo>(place);
+  }
+
+  std::span<std::byte> gather_room() { return {gather.get() + gathered, kGatherBlock - gathered}; }
+  std::span<const std::byte> gathered_bytes() const { return {gather.get(), gathered}; }
+
+  std::unique_ptr<OutputQueue> take_queue() {
+    if (spare_queues.empty()) return std::make_unique<OutputQueue>();
+    auto queue = std::move(spare_queues.back());
+    spare_queues.pop_back();
+    return queue;
+  }
+  void give_back(std::unique_ptr<OutputQueue> queue) {
+    if (spare_queues.size() < kSpareQueues) spare_queues.push_back(std::move(queue));
+  }
+
+  // The connection whose handler is running, if its output may be gathered: nothing of it is
+  // queued.
+  TcpConnection* corked = nullptr;
+  std::size_t gathered = 0;  // bytes of `corked` in `gather`
+  const std::unique_ptr<std::byte[]> gather =
+      std::make_unique_for_overwrite<std::byte[]>(kGatherBlock);
+
+  // The connection whose handler is running, corked or not.
+  TcpConnection* running = nullptr;
+
+  // Overflow::pause: which producers wait for which slow connection (by its id).
+  std::unordered_multimap<std::uint64_t, ConnectionRef> held_producers;
+
+  std::vector<std::unique_ptr<OutputQueue>> spare_queues;
+};
+
+}  // namespace internal
+}  // namespace weir

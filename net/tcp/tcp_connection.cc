@@ -1,0 +1,326 @@
+// The life of a connection. Input is in tcp_input.cc, output in tcp_output.cc.
+//
+//            close(), idle_timeout,                  all output sent,
+//            peer's FIN, server stop                 our FIN sent
+//     open --------------------------> closing ------------------------> lingering
+//      |                                  |                                  |
+//      | reset, abort(), overflow,        | all sent and the peer's          | the peer's FIN,
+//      | write_stall, exception,          | FIN was read already;            | a reset, or
+//      | kernel error                     | drain_timeout, reset             | linger_timeout
+//      +----------------------------------+----------------------------------+--> closed
+//
+// finish() makes the step to `closed`: the channel leaves epoll, the ConnectionRefs go blind, and
+// the object joins the loop's reap list. on_reap() tells on_close, closes the descriptor and frees
+// the object. So nothing dies inside a callback, and on_close is told exactly once.
+//
+// Handlers are called from call_handler() only, which is reached from the loop (on_ready, on_flush,
+// on_deadline, on_reap) and never from a call of the user's.
+#include "weir/net/tcp/tcp_connection.h"
+
+#include <sys/epoll.h>
+
+#include <cerrno>
+#include <exception>
+
+#include "weir/base/log.h"
+#include "weir/net/socket/sys.h"
+#include "weir/net/tcp/connection_ref.h"
+#include "weir/net/tcp/internal/call_handler.h"
+#include "weir/net/tcp/internal/connection_group.h"
+
+namespace weir {
+
+using internal::Tick;
+using internal::tick_reached;
+using Kind = CloseReason::Kind;
+
+namespace {
+
+constexpr std::uint32_t kReadable = EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP | EPOLLPRI;
+constexpr std::uint32_t kWritable = EPOLLOUT | EPOLLERR | EPOLLHUP;
+
+// ENOBUFS and ENOMEM say nothing about readiness, so they are waited out by the clock. After
+// kMaxBackOffs in a row (a second) the connection ends with io_error.
+constexpr Duration kBackOff = std::chrono::milliseconds(20);
+constexpr std::uint8_t kMaxBackOffs = 50;
+
+}  // namespace
+
+TcpConnection::TcpConnection(internal::ConnectionGroup& group, Fd fd)
+    : fd_(std::move(fd)),
+      channel_(group.loop, fd_.get(), *this, group.limits.trigger),
+      group_(&group),
+      id_(internal::connection_id(*group.loop.mailbox(), channel_.id())),
+      handler_(group.handler.get()),
+      transport_(&internal::raw_transport()),
+      last_activity_(now()),
+      write_progress_(now()),
+      since_(now()) {}
+
+ConnectionRef TcpConnection::ref() const {
+  return state_ == State::closed ? ConnectionRef() : ConnectionRef(loop().mailbox(), channel_.id());
+}
+
+bool TcpConnection::edge() const { return group_->limits.trigger == Trigger::edge; }
+
+void TcpConnection::open() {
+  if (edge()) {  // registered once and for all
+    channel_.set_reading(true);
+    channel_.set_writing(true);
+  }
+  arm_deadline();
+  call_handler("on_open", [this] { handler_->on_open(*this); });
+  settle();
+}
+
+// --- what the loop calls -------------------------------------------------------------------------
+
+void TcpConnection::on_ready(std::uint32_t events) {
+  if ((events & kWritable) != 0 && want_write_) flush_output();
+  if ((events & kReadable) != 0) read_ready();
+  if ((events & EPOLLERR) != 0 && want_write_ && !may_read()) {
+    // Neither reading nor writing will find it, and level-triggered epoll would report it for ever.
+    // SO_ERROR is asked last, because asking takes the error away from recv(2).
+    if (const Errno error = internal::socket_error_of(fd_.get())) output_failed(error);
+  }
+  settle();
+}
+
+void TcpConnection::on_flush() {
+  settle_queued_ = false;
+  flush_output();
+  settle();
+}
+
+void TcpConnection::on_interest_refused(Errno error) {
+  WEIR_LOG_LIMITED(error, 1, "watch a connection: epoll_ctl on fd {}: {}", fd_.get(),
+                   error.message());
+  finish({Kind::io_error, error});
+}
+
+void TcpConnection::on_reap() {
+  if (settle_queued_) {  // the flush list still points here
+    loop().reap_later(*this);
+    return;
+  }
+  const auto index = static_cast<std::size_t>(reason_.kind);
+  ++group_->closed[index];
+  call_handler("on_close", [this] { handler_->on_close(*this, reason_); });
+  internal::ConnectionGroup& group = *group_;
+  release_producers();
+  context_.reset();
+  fd_.reset();
+  group.remove(*this);
+  delete this;
+}
+
+// --- deadlines -----------------------------------------------------------------------------------
+
+// The earliest moment at which on_deadline() may have something to do. False: never.
+bool TcpConnection::next_deadline(Tick& deadline) const {
+  const internal::ConnectionLimits& limits = group_->limits;
+  bool any = false;
+  const auto consider = [&](Tick from, Tick allowed) {
+    if (allowed == 0) return;
+    if (!any || !tick_reached(deadline, from + allowed)) deadline = from + allowed;
+    any = true;
+  };
+  switch (state_) {
+    case State::open:
+      consider(last_activity_, limits.idle);
+      if (bytes_in_ == 0) consider(since_, limits.first_byte);
+      if (want_write_) consider(write_progress_, limits.write_stall);
+      break;
+    case State::closing:
+      consider(since_, limits.drain);
+      break;
+    case State::lingering:
+      consider(since_, limits.linger);
+      break;
+    case State::closed:
+      break;
+  }
+  return any;
+}
+
+void TcpConnection::arm_deadline() {
+  Tick deadline = 0;
+  if (next_deadline(deadline)) {
+    loop().idle_wheel().schedule(*this, deadline);
+  } else {
+    loop().idle_wheel().cancel(*this);
+  }
+}
+
+// A message only notes the tick, so the deadline that was armed may have moved on meanwhile.
+void TcpConnection::on_deadline() {
+  const internal::ConnectionLimits& limits = group_->limits;
+  const auto passed = [this](Tick from, Tick allowed) {
+    return allowed != 0 && tick_reached(from + allowed, now());
+  };
+  if (state_ == State::lingering && passed(since_, limits.linger)) {
+    finish(reason_);
+  } else if (state_ == State::closing && passed(since_, limits.drain)) {
+    reset({Kind::drain_timeout, Errno(ETIMEDOUT)});
+  } else if (state_ == State::open) {
+    if (want_write_ && passed(write_progress_, limits.write_stall)) {
+      reset({Kind::write_stall, Errno(ETIMEDOUT)});
+    } else if (bytes_in_ == 0 && passed(since_, limits.first_byte)) {
+      start_close({Kind::first_byte_timeout, Errno(ETIMEDOUT)});
+    } else if (passed(last_activity_, limits.idle)) {
+      start_close({Kind::idle_timeout, Errno(ETIMEDOUT)});
+    }
+  }
+  if (state_ != State::closed) arm_deadline();
+  settle();
+}
+
+// --- ending --------------------------------------------------------------------------------------
+
+void TcpConnection::shutdown() {
+  loop().check_thread("TcpConnection::shutdown");
+  if (state_ != State::open || shutdown_wanted_) return;
+  shutdown_wanted_ = true;
+  settle_later();
+}
+
+void TcpConnection::close() {
+  loop().check_thread("TcpConnection::close");
+  start_close({Kind::local_close, {}});
+}
+
+void TcpConnection::abort() {
+  loop().check_thread("TcpConnection::abort");
+  reset({Kind::aborted, {}});
+}
+
+void TcpConnection::stop_gracefully() {
+  if (state_ != State::open) return;
+  if (!may_read()) {
+    start_close({Kind::server_stopped, {}});
+    return;
+  }
+  draining_ = true;
+  want_read_again();
+}
+
+void TcpConnection::start_close(CloseReason reason) {
+  if (state_ != State::open) return;
+  if (write_failed_) {
+    finish(reason_);
+    return;
+  }
+  state_ = State::closing;
+  reason_ = reason;
+  since_ = now();
+  arm_deadline();
+  settle_later();
+}
+
+// The next step towards `closed`, once everything is sent.
+void TcpConnection::advance_close() {
+  if (pending_output() > 0) return;
+  if (state_ == State::open && shutdown_wanted_ && !write_shut_) {
+    write_shut_ = true;
+    if (read_eof_) {
+      finish({Kind::peer_eof, {}});
+    } else if (auto done = transport_->finish_writing(fd_.get()); !done) {
+      output_failed(done.error());
+    }
+  } else if (state_ == State::closing) {
+    if (read_eof_) {
+      finish(reason_);
+      return;
+    }
+    if (!write_shut_ && !transport_->finish_writing(fd_.get())) {
+      finish(reason_);  // ENOTCONN: the peer is gone, there is nobody to linger for
+      return;
+    }
+    write_shut_ = true;
+    state_ = State::lingering;
+    since_ = now();
+    arm_deadline();
+    if (edge()) want_read_again();
+  }
+}
+
+void TcpConnection::reset(CloseReason reason) {
+  if (state_ == State::closed) return;
+  const linger rst{.l_onoff = 1, .l_linger = 0};
+  static_cast<void>(internal::sys::setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &rst, sizeof(rst)));
+  finish(reason);
+}
+
+void TcpConnection::finish(CloseReason reason) {
+  if (state_ == State::closed) return;
+  state_ = State::closed;
+  reason_ = reason;
+  EventLoop& on = loop();
+  on.idle_wheel().cancel(*this);
+  channel_.remove();
+  on.reap_later(*this);
+}
+
+void TcpConnection::handler_threw(const char* event, const char* what) {
+  WEIR_LOG_LIMITED(error, 10, "an exception left {} of connection {}, which is closed: {}", event,
+                   id_, what);
+  finish({Kind::handler_threw, {}});
+}
+
+// --- keeping things consistent -------------------------------------------------------------------
+
+// Brings everything that follows from the state up to date: water marks and their events, the next
+// step of a close, epoll interest. Ends every call from the loop.
+void TcpConnection::settle() {
+  if (state_ == State::closed) return;
+  const std::uint64_t high = group_->limits.high_water;
+  if (blocked_ && pending_output() <= high / 2) {
+    blocked_ = blocked_told_ = false;
+    release_producers();
+    if (edge()) want_read_again();
+    if (state_ == State::open) {
+      call_handler("on_drained", [this] { handler_->on_drained(*this); });
+    }
+  }
+  if (pending_output() >= high) blocked_ = true;
+  if (blocked_ && !blocked_told_ && state_ == State::open && pending_output() >= high) {
+    blocked_told_ = true;
+    call_handler("on_blocked", [this] { handler_->on_blocked(*this); });
+  }
+  if (state_ != State::closed) advance_close();
+  if (state_ != State::closed) update_interest();
+}
+
+void TcpConnection::settle_later() {
+  if (settle_queued_ || state_ == State::closed) return;
+  settle_queued_ = true;
+  loop().flush_later(*this);
+}
+
+void TcpConnection::update_interest() {
+  if (edge()) return;
+  channel_.set_reading(may_read());
+  channel_.set_writing(want_write_);
+}
+
+void TcpConnection::back_off() {
+  if (++back_offs_ > kMaxBackOffs) {
+    finish({Kind::io_error, Errno(ENOBUFS)});
+    return;
+  }
+  if (backing_off_) return;
+  backing_off_ = true;
+  want_write_ = false;
+  loop().run_after(kBackOff, [self = ref()] {
+    if (TcpConnection* connection = self.get()) connection->retry_after_back_off();
+  });
+}
+
+void TcpConnection::retry_after_back_off() {
+  backing_off_ = false;
+  if (edge()) want_read_again();
+  settle_later();
+  update_interest();
+}
+
+}  // namespace weir

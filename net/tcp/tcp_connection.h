@@ -1,0 +1,223 @@
+// TcpConnection: one stream connection (TCP or Unix) on one loop. [loop]
+//
+// The loop owns it. A handler receives it by reference, valid for the call; to keep hold of one,
+// take ref(). All calls must come from the loop's thread and check that in every build. Nothing
+// calls a handler from inside a call of the user's: what a call sets off is told later in the same
+// turn.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string_view>
+#include <utility>
+
+#include "weir/base/fd.h"
+#include "weir/base/intrusive_list.h"
+#include "weir/net/buffer/buffer.h"
+#include "weir/net/buffer/output_queue.h"
+#include "weir/net/buffer/shared_bytes.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/socket/socket.h"
+#include "weir/net/tcp/connection_handler.h"
+#include "weir/net/tcp/transport.h"
+
+namespace weir {
+
+class ConnectionRef;
+
+namespace internal {
+class ConnectionGroup;
+struct GroupTag;
+struct LoopIo;
+}  // namespace internal
+
+class TcpConnection final : private internal::LoopClient, public ListHook<internal::GroupTag> {
+ public:
+  enum class State : std::uint8_t {
+    open,
+    closing,    // what is queued goes out, nothing comes in any more
+    lingering,  // our FIN is sent; input is thrown away until the peer's FIN, or linger_timeout
+    closed,     // ended; on_close comes in the reap phase of this turn
+  };
+
+  TcpConnection(const TcpConnection&) = delete;
+  TcpConnection& operator=(const TcpConnection&) = delete;
+
+  // Queues bytes in order. From inside this connection's own handler they leave when the handler
+  // returns, all in one system call; from elsewhere on the loop, at the end of the turn. Much at
+  // once leaves at once. The bytes are copied unless the kernel takes them on the spot.
+  SendResult send(std::span<const std::byte> bytes);
+  SendResult send(std::string_view bytes) { return send(std::as_bytes(std::span(bytes))); }
+  // Sends all of `bytes` and empties it, whatever the result.
+  SendResult send(Buffer& bytes);
+  // Shares, never copies.
+  SendResult send(SharedBytes bytes);
+  // length bytes of the file from offset, by sendfile(2), in order with all else. A file that ends
+  // early ends the connection with io_error.
+  SendResult send_file(Fd file, std::uint64_t offset, std::uint64_t length);
+
+  // Half-close: FIN after what is queued (shutdown(2), RFC 9293 3.6). Input goes on.
+  void shutdown();
+  // Orderly end: sends what is queued, then FIN, throws input away until the peer's FIN so that the
+  // kernel does not destroy our last bytes with a RST, then closes.
+  void close();
+  // Ends now, with RST; what is queued is lost.
+  void abort();
+
+  // Counted: as many resumes as pauses. Input already read is offered again after the last resume.
+  void pause_reading();
+  void resume_reading();
+
+  ConnectionRef ref() const;
+  EventLoop& loop() const { return channel_.loop(); }
+  // Unique among the connections alive in this process. Stable until after on_close.
+  std::uint64_t id() const { return id_; }
+  State state() const { return state_; }
+  // Asked from the kernel; unspecified once it has forgotten (after a reset).
+  SocketAddress local_address() const { return internal::local_address_of(fd_.get()); }
+  SocketAddress peer_address() const { return internal::peer_address_of(fd_.get()); }
+  SysResult<struct tcp_info> tcp_info() const { return internal::tcp_info_of(fd_.get()); }
+  int fd() const { return fd_.get(); }
+
+  // Bytes accepted by send() that the kernel has not taken yet.
+  std::uint64_t pending_output() const;
+  std::uint64_t bytes_in() const { return bytes_in_; }
+  std::uint64_t bytes_out() const { return bytes_out_; }
+  bool peer_half_closed() const { return read_eof_; }
+
+  // Replaces who is told of this connection from now on (protocol upgrade). `handler` must outlive
+  // it.
+  void set_handler(ConnectionHandler& handler) { handler_ = &handler; }
+
+  // One value of the user's, destroyed with the connection after on_close.
+  template <typename T, typename... Args>
+  T& set_context(Args&&... args) {
+    auto holder = std::make_unique<Context<T>>(std::forward<Args>(args)...);
+    T& value = holder->value;
+    context_ = std::move(holder);
+    return value;
+  }
+  // nullptr when none, or one of another type, was set.
+  template <typename T>
+  T* context() const {
+    if (!context_ || context_->type != &Context<T>::kType) return nullptr;
+    return &static_cast<Context<T>*>(context_.get())->value;
+  }
+
+ private:
+  friend class ConnectionRef;
+  friend class internal::ConnectionGroup;
+
+  struct ContextBase {
+    explicit ContextBase(const char* tag) : type(tag) {}
+    virtual ~ContextBase() = default;
+    const char* const type;
+  };
+  template <typename T>
+  struct Context final : ContextBase {
+    static constexpr char kType = 0;
+    template <typename... Args>
+    explicit Context(Args&&... args) : ContextBase(&kType), value(std::forward<Args>(args)...) {}
+    T value;
+  };
+
+  TcpConnection(internal::ConnectionGroup& group, Fd fd);
+  ~TcpConnection() = default;
+
+  // What the loop calls.
+  void on_ready(std::uint32_t events) override;
+  void on_interest_refused(Errno error) override;
+  void on_deadline() override;
+  void on_flush() override;
+  void on_reap() override;
+
+  // What the group calls.
+  void open();
+  void stop_gracefully();
+  void forget_handler() { handler_ = nullptr; }
+
+  // Input (tcp_input.cc).
+  bool may_read() const;
+  std::size_t read_allowance() const;
+  void read_ready();
+  SysResult<std::size_t> receive(std::size_t room);
+  void deliver(std::size_t received);
+  void deliver_leftover();
+  void input_ended();
+  void input_failed(Errno error);
+  void want_read_again();
+
+  // Output (tcp_output.cc).
+  bool accepts_output() const {
+    return state_ == State::open && !shutdown_wanted_ && !write_failed_;
+  }
+  bool admit(std::uint64_t size, SendResult& refusal);
+  bool hold_producer();
+  void release_producers();
+  SendResult send_slowly(std::span<const std::byte> bytes);
+  SendResult queued_result();
+  OutputQueue& output();
+  void write_or_queue(std::span<const std::byte> first, std::span<const std::byte> second);
+  void flush_output();
+  SysResult<std::size_t> write_front(std::uint64_t& offered);
+  void output_refused();
+  void output_failed(Errno error);
+  void note_written(std::size_t n);
+  void cork();
+  void uncork();
+
+  // Life (tcp_connection.cc).
+  template <typename Call>
+  void call_handler(const char* event, Call&& call);
+  void handler_threw(const char* event, const char* what);
+  void settle();
+  void settle_later();
+  void update_interest();
+  void start_close(CloseReason reason);
+  void advance_close();
+  void finish(CloseReason reason);
+  void reset(CloseReason reason);
+  void back_off();
+  void retry_after_back_off();
+  bool next_deadline(internal::Tick& deadline) const;
+  void arm_deadline();
+  internal::Tick now() const { return channel_.loop().tick(); }
+  bool edge() const;
+
+  // Constant after construction.
+  Fd fd_;
+  Channel channel_;
+  internal::ConnectionGroup* const group_;
+  const std::uint64_t id_;
+
+  ConnectionHandler* handler_;
+  internal::Transport* transport_;
+  std::unique_ptr<Buffer> input_;  // only while the handler leaves bytes
+  std::unique_ptr<OutputQueue>
+      output_;  // only while the kernel refuses bytes, or until the flush phase
+  std::unique_ptr<ContextBase> context_;
+  std::uint64_t bytes_in_ = 0;
+  std::uint64_t bytes_out_ = 0;
+  internal::Tick last_activity_;   // a byte moved, either way
+  internal::Tick write_progress_;  // output began to wait, or the kernel took some of it
+  internal::Tick since_;           // when state_ became what it is
+  std::uint16_t pauses_ = 0;
+  std::uint8_t back_offs_ = 0;  // ENOBUFS and kin in a row
+  State state_ = State::open;
+  CloseReason reason_;  // of the close in progress; then the one that on_close is told
+
+  bool read_eof_ : 1 = false;         // the peer's FIN was read
+  bool write_shut_ : 1 = false;       // our FIN was sent
+  bool shutdown_wanted_ : 1 = false;  // our FIN follows what is queued
+  bool write_failed_ : 1 = false;     // a send found the peer gone; reading what it left
+  bool want_write_ : 1 = false;       // the socket refused output: EPOLLOUT is wanted
+  bool blocked_ : 1 = false;          // over the high mark and not yet under the low one
+  bool blocked_told_ : 1 = false;     // on_blocked was called for it
+  bool settle_queued_ : 1 = false;    // in the loop's flush phase
+  bool backing_off_ : 1 = false;      // waiting out ENOBUFS or ENOMEM
+  bool holds_producers_ : 1 = false;  // Overflow::pause made others wait for this one
+  bool offer_input_ : 1 = false;      // reading was resumed: input_ goes to the handler again
+  bool draining_ : 1 = false;         // server shutdown: closes when what has arrived is read
+};
+
+}  // namespace weir

@@ -1,0 +1,182 @@
+// TcpConnection: from the socket to the handler.
+//
+// Bytes are read into the loop's receive block, which is lent to the handler's Buffer. Only what
+// the handler leaves is copied to memory of the connection's own, input_, which goes when it is
+// consumed.
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "weir/base/check.h"
+#include "weir/net/tcp/internal/call_handler.h"
+#include "weir/net/tcp/internal/connection_group.h"
+#include "weir/net/tcp/tcp_connection.h"
+
+namespace weir {
+
+using Kind = CloseReason::Kind;
+
+namespace {
+
+// What one edge-triggered connection may read before others have their turn: as much as a
+// level-triggered one can with one call, or as many calls as keep a turn short.
+constexpr std::size_t kReadBudget = 512 * 1024;
+constexpr int kMaxReadsPerTurn = 16;
+
+bool transient(Errno error) { return error == ENOBUFS || error == ENOMEM; }
+
+}  // namespace
+
+// In `closing` and `lingering` input is read to be thrown away.
+bool TcpConnection::may_read() const {
+  if (state_ == State::closed || read_eof_ || backing_off_) return false;
+  return state_ != State::open || (pauses_ == 0 && !blocked_);
+}
+
+// No more than the input's bound leaves room for, and no more than an echo of it could add to the
+// output without passing the high mark.
+std::size_t TcpConnection::read_allowance() const {
+  std::uint64_t room = loop().receive_block().size();
+  if (state_ != State::open) return room;
+  const auto left = [](std::uint64_t bound, std::uint64_t used) {
+    return used < bound ? bound - used : 0;
+  };
+  const internal::ConnectionLimits& limits = group_->limits;
+  room = std::min(room, left(limits.max_input, input_ ? input_->size() : 0));
+  return std::min(room, left(limits.high_water, output_ ? output_->size() : 0));
+}
+
+// Level-triggered: one read; what is left is reported again. Edge-triggered: to EAGAIN, because a
+// short read does not prove that nothing is left; a spent budget asks for the next turn itself.
+void TcpConnection::read_ready() {
+  if (offer_input_ && input_ && may_read()) {
+    offer_input_ = false;
+    if (state_ == State::open) deliver_leftover();
+  }
+  std::size_t total = 0;
+  for (int reads = 0; may_read(); ++reads) {
+    if (edge() && (reads == kMaxReadsPerTurn || total >= kReadBudget)) {
+      want_read_again();
+      return;
+    }
+    if (!edge() && reads == 1) {
+      if (draining_) want_read_again();
+      return;
+    }
+    const std::size_t room = read_allowance();
+    if (room == 0) return;
+    const auto received = receive(room);
+    if (!received) {
+      input_failed(received.error());
+      return;
+    }
+    if (*received == 0) {
+      input_ended();
+      return;
+    }
+    total += *received;
+    last_activity_ = now();
+    back_offs_ = 0;
+    bytes_in_ += *received;
+    group_->bytes_in.add(*received);
+    if (state_ == State::open) deliver(*received);
+  }
+}
+
+// Into the receive block, or, when the handler left something, behind that.
+SysResult<std::size_t> TcpConnection::receive(std::size_t room) {
+  const std::span<std::byte> block = loop().receive_block().first(room);
+  if (!input_ || state_ != State::open) return transport_->read(fd_.get(), block);
+  const std::span<std::byte> tail = input_->free_tail();
+  std::array<iovec, 2> into{};
+  const std::size_t first = std::min(tail.size(), room);
+  into[0] = {.iov_base = tail.data(), .iov_len = first};
+  into[1] = {.iov_base = block.data(), .iov_len = room - first};
+  auto received = transport_->read_vectors(fd_.get(), into);
+  if (received) {
+    input_->commit(std::min(*received, first));
+    if (*received > first)
+      input_->append(std::span<const std::byte>(block.first(*received - first)));
+  }
+  return received;
+}
+
+void TcpConnection::deliver(std::size_t received) {
+  if (input_) {
+    deliver_leftover();
+    return;
+  }
+  Buffer in;
+  in.lend(loop().receive_block(), received);
+  call_handler("on_data", [&] { handler_->on_data(*this, in); });
+  if (in.empty()) return;
+  input_ = std::make_unique<Buffer>(std::move(in));  // copies out of the block
+  if (state_ == State::open && pauses_ == 0 && input_->size() >= group_->limits.max_input) {
+    start_close({Kind::input_overflow, {}});
+  }
+}
+
+void TcpConnection::deliver_leftover() {
+  call_handler("on_data", [&] { handler_->on_data(*this, *input_); });
+  if (input_->empty()) {
+    input_.reset();
+  } else if (state_ == State::open && pauses_ == 0 && input_->size() >= group_->limits.max_input) {
+    start_close({Kind::input_overflow, {}});
+  }
+}
+
+void TcpConnection::input_ended() {
+  read_eof_ = true;
+  if (write_failed_) {
+    finish(reason_);
+  } else if (state_ == State::lingering) {
+    finish(reason_);
+  } else if (state_ == State::open) {
+    call_handler("on_half_close", [this] { handler_->on_half_close(*this); });
+    if (write_shut_) {
+      finish({Kind::peer_eof, {}});
+    } else if (!group_->limits.allow_half_open) {
+      start_close({Kind::peer_eof, {}});
+    }
+  }
+}
+
+void TcpConnection::input_failed(Errno error) {
+  if (error == EAGAIN) {
+    if (draining_) start_close({Kind::server_stopped, {}});
+    if (write_failed_) finish(reason_);
+    return;
+  }
+  if (transient(error)) {
+    back_off();
+    return;
+  }
+  if (write_failed_ || state_ == State::lingering) {
+    finish(reason_);  // we were done, or knew already
+  } else {
+    finish({error == ECONNRESET || error == EPIPE ? Kind::reset : Kind::io_error, error});
+  }
+}
+
+void TcpConnection::want_read_again() { loop().requeue(channel_.id(), EPOLLIN); }
+
+void TcpConnection::pause_reading() {
+  loop().check_thread("TcpConnection::pause_reading");
+  ++pauses_;
+  if (state_ != State::closed) update_interest();
+}
+
+void TcpConnection::resume_reading() {
+  loop().check_thread("TcpConnection::resume_reading");
+  WEIR_CHECK(pauses_ > 0, "TcpConnection::resume_reading without a pause_reading before it");
+  if (--pauses_ > 0 || state_ != State::open) return;
+  update_interest();
+  offer_input_ = input_ != nullptr;
+  if (offer_input_ || edge())
+    want_read_again();  // epoll does not report what was read, or reported
+}
+
+}  // namespace weir

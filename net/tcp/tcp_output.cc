@@ -1,0 +1,297 @@
+// TcpConnection: from send() to the socket.
+//
+// While the connection's own handler runs, small sends are gathered in the loop's block and written
+// once when it returns. Otherwise they wait in output_ for the flush phase of the turn. What the
+// socket refuses stays in output_ until EPOLLOUT. Order: output_ before the gather block, and the
+// block is used only while output_ is empty.
+#include <sys/epoll.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "weir/net/tcp/connection_ref.h"
+#include "weir/net/tcp/internal/connection_group.h"
+#include "weir/net/tcp/tcp_connection.h"
+
+namespace weir {
+
+using Kind = CloseReason::Kind;
+
+namespace {
+
+// From here on a send is written at once: copying it would cost more than the call saves.
+constexpr std::size_t kWriteAtOnce = 16 * 1024;
+// So much waiting output is not left to the flush phase: memory stays low.
+constexpr std::uint64_t kFlushAtOnce = 256 * 1024;
+// System calls for one connection before others have their turn, and vectors in each.
+constexpr int kMaxWritesPerFlush = 16;
+constexpr std::size_t kVectorsPerWrite = 64;
+
+bool transient(Errno error) { return error == ENOBUFS || error == ENOMEM; }
+
+}  // namespace
+
+std::uint64_t TcpConnection::pending_output() const {
+  const internal::LoopIo& io = *group_->io;
+  return (output_ ? output_->size() : 0) + (io.corked == this ? io.gathered : 0);
+}
+
+SendResult TcpConnection::send(std::span<const std::byte> bytes) {
+  loop().check_thread("TcpConnection::send");
+  if (!accepts_output()) return SendResult::closed;
+  internal::LoopIo& io = *group_->io;
+  SendResult refusal = SendResult::queued;
+  if (!admit(bytes.size(), refusal)) return refusal;
+  if (io.corked == this && bytes.size() < kWriteAtOnce && bytes.size() <= io.gather_room().size())
+      [[likely]] {
+    std::memcpy(io.gather_room().data(), bytes.data(), bytes.size());
+    io.gathered += bytes.size();
+    return queued_result();
+  }
+  return send_slowly(bytes);
+}
+
+SendResult TcpConnection::send(Buffer& bytes) {
+  const SendResult result = send(bytes.bytes());
+  bytes.clear();
+  return result;
+}
+
+SendResult TcpConnection::send(SharedBytes bytes) {
+  loop().check_thread("TcpConnection::send");
+  if (!accepts_output()) return SendResult::closed;
+  SendResult refusal = SendResult::queued;
+  if (!admit(bytes.size(), refusal)) return refusal;
+  output().append(std::move(bytes));
+  settle_later();
+  if (output_->size() >= kFlushAtOnce && !want_write_) flush_output();
+  return queued_result();
+}
+
+SendResult TcpConnection::send_file(Fd file, std::uint64_t offset, std::uint64_t length) {
+  loop().check_thread("TcpConnection::send_file");
+  if (!accepts_output()) return SendResult::closed;
+  output().append_file(std::move(file), offset,
+                       length);  // takes no memory, so max_output is not asked
+  settle_later();
+  return queued_result();
+}
+
+SendResult TcpConnection::send_slowly(std::span<const std::byte> bytes) {
+  internal::LoopIo& io = *group_->io;
+  if (!output_ && (io.corked == this || bytes.size() >= kWriteAtOnce)) {
+    const std::span<const std::byte> gathered =
+        io.corked == this ? io.gathered_bytes() : std::span<const std::byte>();
+    if (io.corked == this) io.gathered = 0;
+    write_or_queue(gathered, bytes);
+  } else {
+    output().append(bytes);
+    if (output_->size() >= kFlushAtOnce && !want_write_) flush_output();
+  }
+  settle_later();
+  return accepts_output() ? queued_result() : SendResult::closed;
+}
+
+SendResult TcpConnection::queued_result() {
+  if (pending_output() < group_->limits.high_water) return SendResult::queued;
+  blocked_ = true;
+  return SendResult::above_high_mark;
+}
+
+// Whether `size` more bytes may wait. If not, Overflow says what happens and `refusal` what to
+// answer.
+bool TcpConnection::admit(std::uint64_t size, SendResult& refusal) {
+  const internal::ConnectionLimits& limits = group_->limits;
+  const std::uint64_t pending = pending_output();
+  if (pending <= limits.max_output && size <= limits.max_output - pending) [[likely]]
+    return true;
+  switch (limits.overflow) {
+    case Overflow::close:
+      reset({Kind::output_overflow, Errno(ENOBUFS)});
+      refusal = SendResult::closed;
+      return false;
+    case Overflow::drop:
+      break;
+    case Overflow::pause:
+      if (hold_producer()) return true;
+      break;
+  }
+  refusal = SendResult::dropped;
+  return false;
+}
+
+bool TcpConnection::hold_producer() {
+  internal::LoopIo& io = *group_->io;
+  TcpConnection* producer = io.running;
+  if (producer == nullptr || producer->state_ == State::closed) return false;
+  if (producer == this) return true;  // its own high mark stops it already
+  const ConnectionRef ref = producer->ref();
+  const auto [begin, end] = io.held_producers.equal_range(id_);
+  for (auto held = begin; held != end; ++held) {
+    if (held->second == ref) return true;
+  }
+  io.held_producers.emplace(id_, ref);
+  holds_producers_ = true;
+  producer->pause_reading();
+  return true;
+}
+
+void TcpConnection::release_producers() {
+  if (!holds_producers_) return;
+  holds_producers_ = false;
+  auto& held = group_->io->held_producers;
+  for (auto entry = held.extract(id_); !entry.empty(); entry = held.extract(id_)) {
+    if (TcpConnection* producer = entry.mapped().get()) producer->resume_reading();
+  }
+}
+
+OutputQueue& TcpConnection::output() {
+  if (!output_) {
+    internal::LoopIo& io = *group_->io;
+    output_ = io.take_queue();
+    if (io.corked == this) {  // what was gathered comes first
+      output_->append(io.gathered_bytes());
+      io.gathered = 0;
+      io.corked = nullptr;
+    }
+  }
+  return *output_;
+}
+
+void TcpConnection::cork() {
+  internal::LoopIo& io = *group_->io;
+  io.running = this;
+  if (!output_ && state_ == State::open) io.corked = this;
+}
+
+void TcpConnection::uncork() {
+  internal::LoopIo& io = *group_->io;
+  io.running = nullptr;
+  if (io.corked != this) return;
+  const std::span<const std::byte> gathered = io.gathered_bytes();
+  io.corked = nullptr;
+  io.gathered = 0;
+  if (!gathered.empty() && state_ != State::closed && !write_failed_) write_or_queue(gathered, {});
+}
+
+// Nothing waits before these: to the socket if it takes them, else to the queue.
+void TcpConnection::write_or_queue(std::span<const std::byte> first,
+                                   std::span<const std::byte> second) {
+  std::size_t written = 0;
+  if (!backing_off_) {
+    std::array<iovec, 2> both{};
+    both[0] = {.iov_base = const_cast<std::byte*>(first.data()), .iov_len = first.size()};
+    both[1] = {.iov_base = const_cast<std::byte*>(second.data()), .iov_len = second.size()};
+    auto result = second.empty()  ? transport_->write(fd_.get(), first)
+                  : first.empty() ? transport_->write(fd_.get(), second)
+                                  : transport_->write_vectors(fd_.get(), both);
+    if (result) {
+      written = *result;
+      note_written(written);
+      if (written == first.size() + second.size()) [[likely]]
+        return;
+    } else if (!(result.error() == EAGAIN) && !transient(result.error())) {
+      output_failed(result.error());
+      return;
+    } else if (transient(result.error())) {
+      back_off();
+      if (state_ == State::closed) return;
+    }
+  }
+  OutputQueue& queue = output();
+  if (written < first.size()) queue.append(first.subspan(written));
+  queue.append(second.subspan(written > first.size() ? written - first.size() : 0));
+  if (backing_off_) return;
+  if (edge()) {
+    flush_output();  // a short write is no proof that the socket is full, and only EAGAIN arms the
+                     // edge
+  } else {
+    output_refused();
+  }
+}
+
+// Writes what waits, as far as the socket takes it. Calls no handler: see settle().
+void TcpConnection::flush_output() {
+  if (!output_ || state_ == State::closed || write_failed_ || backing_off_) return;
+  for (int writes = 0; !output_->empty(); ++writes) {
+    if (writes == kMaxWritesPerFlush) {
+      if (edge()) loop().requeue(channel_.id(), EPOLLOUT);
+      output_refused();
+      return;
+    }
+    std::uint64_t offered = 0;
+    const auto written = write_front(offered);
+    if (!written) {
+      if (written.error() == EAGAIN) {
+        output_refused();
+      } else if (transient(written.error())) {
+        back_off();
+      } else {
+        output_failed(written.error());
+      }
+      return;
+    }
+    note_written(*written);
+    output_->consume(*written);
+    if (*written < offered && !edge()) {
+      output_refused();
+      return;
+    }
+  }
+  want_write_ = false;
+  group_->io->give_back(std::move(output_));
+}
+
+// One system call for the front of the queue. `offered`: what it would have taken at most.
+SysResult<std::size_t> TcpConnection::write_front(std::uint64_t& offered) {
+  std::array<iovec, kVectorsPerWrite> vectors;
+  const std::size_t count = output_->fill(vectors);
+  if (count > 0) {
+    for (std::size_t i = 0; i < count; ++i) offered += vectors[i].iov_len;
+    return count == 1
+               ? transport_->write(fd_.get(), {static_cast<const std::byte*>(vectors[0].iov_base),
+                                               vectors[0].iov_len})
+               : transport_->write_vectors(fd_.get(), std::span(vectors).first(count));
+  }
+  const OutputQueue::FileRange file = output_->front_file();
+  offered = file.length;
+  auto sent = transport_->write_file(fd_.get(), file.fd, file.offset, file.length);
+  if (sent && *sent == 0) return std::unexpected(Errno(EIO));  // the file ended before the range
+  return sent;
+}
+
+void TcpConnection::note_written(std::size_t n) {
+  bytes_out_ += n;
+  group_->bytes_out.add(n);
+  last_activity_ = write_progress_ = now();
+  back_offs_ = 0;
+}
+
+// EPOLLOUT is wanted exactly from here until the queue is empty.
+void TcpConnection::output_refused() {
+  if (want_write_) return;
+  want_write_ = true;
+  write_progress_ = now();
+  arm_deadline();
+  update_interest();
+}
+
+// The peer is gone. What it sent before is still to be delivered, so EPIPE and ECONNRESET only end
+// the output here; reading finds the end, and reason_ keeps the first errno.
+void TcpConnection::output_failed(Errno error) {
+  const bool reset_by_peer = error == EPIPE || error == ECONNRESET;
+  const CloseReason reason{reset_by_peer ? Kind::reset : Kind::io_error, error};
+  if (!reset_by_peer || state_ != State::open || !may_read()) {
+    finish(state_ == State::closing && !reset_by_peer ? reason_ : reason);
+    return;
+  }
+  write_failed_ = true;
+  want_write_ = false;
+  reason_ = reason;
+  output_.reset();
+  want_read_again();
+}
+
+}  // namespace weir

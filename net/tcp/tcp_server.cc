@@ -1,0 +1,416 @@
+#include "weir/net/tcp/tcp_server.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <atomic>
+#include <future>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "weir/base/check.h"
+#include "weir/base/log.h"
+#include "weir/net/reactor/loop_pool.h"
+#include "weir/net/tcp/acceptor.h"
+#include "weir/net/tcp/internal/callback_handler.h"
+#include "weir/net/tcp/internal/connection_group.h"
+
+namespace weir {
+
+using internal::Acceptor;
+using internal::ConnectionGroup;
+
+namespace {
+
+// One loop's part of the server.
+struct Shard {
+  explicit Shard(EventLoop& on) : loop(on) {}
+
+  EventLoop& loop;
+  // Made and used on the loop's thread; its counters are read from any.
+  std::shared_ptr<ConnectionGroup> group;
+};
+
+// An acceptor and the loop it is on.
+struct Listener {
+  EventLoop& loop;
+  std::shared_ptr<Acceptor> acceptor;
+};
+
+// Descriptors left for everything but connections.
+constexpr std::size_t kDescriptorReserve = 64;
+
+std::size_t connection_limit(std::size_t wanted) {
+  rlimit files{};
+  std::size_t limit = std::numeric_limits<std::size_t>::max();
+  if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY) {
+    limit = files.rlim_cur - std::min<std::size_t>(kDescriptorReserve, files.rlim_cur / 4);
+  }
+  return wanted == 0 ? limit : std::min(wanted, limit);
+}
+
+internal::ConnectionLimits limits_of(const TcpServer::Options& options) {
+  const auto ticks = [](Duration d) {
+    return d > Duration::zero() ? internal::ticks_of(d) : internal::Tick{0};
+  };
+  const std::uint64_t max_output = std::max<std::uint64_t>(options.max_output, 1);
+  return {.trigger = options.trigger,
+          .overflow = options.overflow,
+          .allow_half_open = options.allow_half_open,
+          .high_water = std::clamp<std::uint64_t>(options.high_water, 1, max_output),
+          .max_output = max_output,
+          .max_input = std::max<std::uint64_t>(options.max_input, 1),
+          .idle = ticks(options.idle_timeout),
+          .first_byte = ticks(options.first_byte_timeout),
+          .write_stall = ticks(options.write_stall_timeout),
+          .linger = internal::ticks_of(options.linger_timeout),
+          .drain = internal::ticks_of(options.drain_timeout)};
+}
+
+// Runs fn on the loop's thread and waits for it.
+void run_on(EventLoop& loop, std::move_only_function<void()> fn) {
+  if (loop.in_loop_thread()) {
+    fn();
+    return;
+  }
+  std::promise<void> done;
+  loop.post([&] {
+    fn();
+    done.set_value();
+  });
+  done.get_future().wait();
+}
+
+}  // namespace
+
+// Held by the TcpServer, and for the length of a call by what it posted to its own loop.
+class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
+ public:
+  Impl(EventLoop& loop, Options options)
+      : loop_(loop),
+        options_(options),
+        connection_limit_(connection_limit(options.max_connections)) {}
+
+  Result<SocketAddress> listen(const SocketAddress& address);
+  void shutdown(Duration deadline, std::move_only_function<void()> done);
+  void destroy();
+  Stats stats() const;
+
+  internal::CallbackHandler& callbacks() {
+    loop_.check_thread("TcpServer::on_...");
+    WEIR_CHECK(shards_.empty(), "TcpServer: handlers must be set before the first listen()");
+    return *callbacks_;
+  }
+
+  EventLoop& loop_;
+  std::shared_ptr<ConnectionHandler> handler_;
+  std::function<std::shared_ptr<ConnectionHandler>(EventLoop&)> factory_;
+  const std::shared_ptr<internal::OpenCount> open_count_ = std::make_shared<internal::OpenCount>();
+  std::vector<std::unique_ptr<Shard>> shards_;  // constant after the first listen()
+
+ private:
+  Result<void> start();
+  Result<std::shared_ptr<ListeningSocket>> open_socket(const SocketAddress& address,
+                                                       bool reuse_port);
+  void add_listener(EventLoop& loop, std::shared_ptr<ListeningSocket> socket, bool exclusive,
+                    Shard* shard);
+  void accepted(Shard* shard, Fd fd);
+  void begin_shutdown();
+  void shard_stopped();
+  void abort_connections();
+
+  const Options options_;
+  const std::size_t connection_limit_;
+  const std::shared_ptr<internal::CallbackHandler> callbacks_ =
+      std::make_shared<internal::CallbackHandler>();
+  std::unique_ptr<LoopPool> pool_;
+  std::vector<Listener> listeners_;
+  std::size_t next_shard_ = 0;
+  std::atomic<std::uint64_t> refused_{0};
+
+  // Of a shutdown.
+  enum class Phase { serving, stopping, stopped } phase_ = Phase::serving;
+  std::size_t shards_running_ = 0;
+  TimePoint deadline_ = TimePoint::max();
+  TimerId deadline_timer_;
+  std::vector<std::move_only_function<void()>> done_;
+};
+
+// --- starting ------------------------------------------------------------------------------------
+
+Result<void> TcpServer::Impl::start() {
+  if (!shards_.empty()) return {};
+  if (options_.threads > 0) {
+    auto pool = LoopPool::create(options_.threads, options_.loop);
+    if (!pool) return std::unexpected(std::move(pool.error()));
+    pool_ = std::move(*pool);
+    for (std::size_t i = 0; i < pool_->size(); ++i) {
+      shards_.push_back(std::make_unique<Shard>(pool_->loop(i)));
+    }
+  } else {
+    shards_.push_back(std::make_unique<Shard>(loop_));
+  }
+  if (!handler_) handler_ = callbacks_;
+  for (const auto& shard : shards_) {
+    run_on(shard->loop, [&] {
+      shard->group = std::make_shared<ConnectionGroup>(shard->loop, limits_of(options_),
+                                                       factory_ ? factory_(shard->loop) : handler_,
+                                                       open_count_);
+    });
+  }
+  return {};
+}
+
+Result<std::shared_ptr<ListeningSocket>> TcpServer::Impl::open_socket(const SocketAddress& address,
+                                                                      bool reuse_port) {
+  auto socket = ListeningSocket::open(address, {.backlog = options_.backlog,
+                                                .reuse_port = reuse_port,
+                                                .v6_only = options_.v6_only,
+                                                .nodelay = options_.nodelay,
+                                                .keep_alive = options_.keep_alive,
+                                                .unix_mode = options_.unix_mode});
+  if (!socket) return std::unexpected(std::move(socket.error()));
+  return std::make_shared<ListeningSocket>(std::move(*socket));
+}
+
+Result<SocketAddress> TcpServer::Impl::listen(const SocketAddress& address) {
+  loop_.check_thread("TcpServer::listen");
+  if (phase_ != Phase::serving) {
+    return std::unexpected(
+        Error("listen on " + address.to_string() + ": the server was shut down"));
+  }
+  if (auto started = start(); !started) return std::unexpected(std::move(started.error()));
+  // Several sockets cannot be bound to one Unix address; the loops share one instead.
+  const bool many =
+      pool_ != nullptr && options_.accept == AcceptMode::reuse_port && address.is_ip();
+  auto first = open_socket(address, many);
+  if (!first) return std::unexpected(std::move(first.error()));
+  const SocketAddress bound = (*first)->address();
+  if (pool_ == nullptr) {
+    add_listener(loop_, std::move(*first), false, shards_.front().get());
+  } else if (options_.accept == AcceptMode::single) {
+    add_listener(loop_, std::move(*first), false, nullptr);
+  } else {
+    std::vector<std::shared_ptr<ListeningSocket>> sockets(shards_.size(), *first);
+    for (std::size_t i = 1; many && i < sockets.size(); ++i) {
+      auto more = open_socket(bound, true);
+      if (!more) return std::unexpected(std::move(more.error()));
+      sockets[i] = std::move(*more);
+    }
+    for (std::size_t i = 0; i < shards_.size(); ++i) {
+      add_listener(shards_[i]->loop, std::move(sockets[i]), !many, shards_[i].get());
+    }
+  }
+  return bound;
+}
+
+void TcpServer::Impl::add_listener(EventLoop& loop, std::shared_ptr<ListeningSocket> socket,
+                                   bool exclusive, Shard* shard) {
+  run_on(loop, [&] {
+    listeners_.push_back(
+        {loop, std::make_shared<Acceptor>(
+                   loop, std::move(socket),
+                   Acceptor::Options{.trigger = options_.trigger, .exclusive = exclusive},
+                   [this, shard](Fd fd) { accepted(shard, std::move(fd)); })});
+  });
+}
+
+// On the acceptor's loop. `shard`: where the connection is to live; null: the next one in turn.
+void TcpServer::Impl::accepted(Shard* shard, Fd fd) {
+  if (open_count_->open.fetch_add(1, std::memory_order_relaxed) >= connection_limit_) {
+    open_count_->open.fetch_sub(1, std::memory_order_relaxed);
+    refused_.fetch_add(1, std::memory_order_relaxed);
+    WEIR_LOG_LIMITED(warn, 1, "{} connections are open, the most allowed: refusing more",
+                     connection_limit_);
+    return;
+  }
+  if (shard != nullptr) {
+    shard->group->adopt(std::move(fd));
+    return;
+  }
+  Shard& target = *shards_[next_shard_++ % shards_.size()];
+  target.loop.post([&target, fd = std::move(fd)]() mutable { target.group->adopt(std::move(fd)); });
+}
+
+// --- ending --------------------------------------------------------------------------------------
+
+void TcpServer::Impl::shutdown(Duration deadline, std::move_only_function<void()> done) {
+  if (phase_ == Phase::stopped) {
+    loop_.post(std::move(done));
+    return;
+  }
+  done_.push_back(std::move(done));
+  const TimePoint when = saturating_add(loop_.now(), deadline);
+  if (when < deadline_) {
+    deadline_ = when;
+    loop_.cancel(deadline_timer_);
+    deadline_timer_ = loop_.run_at(when, [this] { abort_connections(); });
+  }
+  if (phase_ == Phase::serving) begin_shutdown();
+}
+
+// First every acceptor hands over what is queued, then the groups close what they have: what a pool
+// loop is sent by this one arrives in that order.
+void TcpServer::Impl::begin_shutdown() {
+  phase_ = Phase::stopping;
+  for (const Listener& listener : listeners_) {
+    if (listener.loop.in_loop_thread()) listener.acceptor->stop();
+  }
+  shards_running_ = shards_.size();
+  if (shards_.empty())
+    loop_.post([self = weak_from_this()] {
+      if (auto server = self.lock()) server->shard_stopped();
+    });
+  for (const auto& shard : shards_) {
+    std::vector<std::shared_ptr<Acceptor>> acceptors;
+    for (const Listener& listener : listeners_) {
+      if (&listener.loop == &shard->loop) acceptors.push_back(listener.acceptor);
+    }
+    shard->loop.dispatch([&shard = *shard, acceptors = std::move(acceptors), &home = loop_,
+                          self = weak_from_this()]() mutable {
+      for (const auto& acceptor : acceptors) acceptor->stop();
+      shard.group->stop_gracefully();
+      shard.group->when_empty([&home, self = std::move(self)]() mutable {
+        home.post([self = std::move(self)] {
+          if (auto server = self.lock()) server->shard_stopped();
+        });
+      });
+    });
+  }
+}
+
+void TcpServer::Impl::shard_stopped() {
+  if (shards_running_ > 0 && --shards_running_ > 0) return;
+  phase_ = Phase::stopped;
+  loop_.cancel(deadline_timer_);
+  for (auto& done : std::exchange(done_, {})) {
+    if (done) done();
+  }
+}
+
+void TcpServer::Impl::abort_connections() {
+  for (const auto& shard : shards_) {
+    shard->loop.dispatch([group = shard->group] { group->abort_all(); });
+  }
+}
+
+// What may be in the middle of a call on this loop is kept until the end of the turn.
+void TcpServer::Impl::destroy() {
+  loop_.check_thread("TcpServer::~TcpServer");
+  loop_.cancel(deadline_timer_);
+  for (Listener& listener : listeners_) {
+    run_on(listener.loop, [&] {
+      listener.acceptor->close();
+      listener.loop.keep_until_reaped(std::move(listener.acceptor));
+    });
+  }
+  for (const auto& shard : shards_) {
+    run_on(shard->loop, [&] {
+      if (!shard->group) return;
+      shard->group->orphan_all();
+      shard->loop.keep_until_reaped(std::move(shard->group));
+    });
+  }
+  pool_.reset();
+}
+
+TcpServer::Stats TcpServer::Impl::stats() const {
+  Stats sum;
+  sum.connections = open_count_->open.load(std::memory_order_relaxed);
+  sum.refused = refused_.load(std::memory_order_relaxed);
+  for (const Listener& listener : listeners_) {
+    const Acceptor::Counters& counters = listener.acceptor->counters();
+    sum.accepted += counters.accepted.value();
+    sum.shed += counters.shed.value();
+    sum.accept_errors += counters.errors.value();
+    sum.accept_back_offs += counters.back_offs.value();
+  }
+  for (const auto& shard : shards_) {
+    sum.bytes_in += shard->group->bytes_in.value();
+    sum.bytes_out += shard->group->bytes_out.value();
+    for (std::size_t kind = 0; kind < sum.closed.size(); ++kind) {
+      sum.closed[kind] += shard->group->closed[kind].value();
+    }
+  }
+  return sum;
+}
+
+// --- the public face -----------------------------------------------------------------------------
+
+TcpServer::TcpServer(EventLoop& loop, Options options)
+    : impl_(std::make_shared<Impl>(loop, options)) {
+  loop.check_thread("TcpServer::TcpServer");
+}
+
+TcpServer::~TcpServer() {
+  impl_->destroy();
+  impl_->loop_.keep_until_reaped(std::move(impl_));  // an acceptor's sink may be running
+}
+
+void TcpServer::on_open(std::move_only_function<void(TcpConnection&)> fn) {
+  impl_->callbacks().open = std::move(fn);
+}
+void TcpServer::on_data(std::move_only_function<void(TcpConnection&, Buffer&)> fn) {
+  impl_->callbacks().data = std::move(fn);
+}
+void TcpServer::on_half_close(std::move_only_function<void(TcpConnection&)> fn) {
+  impl_->callbacks().half_close = std::move(fn);
+}
+void TcpServer::on_blocked(std::move_only_function<void(TcpConnection&)> fn) {
+  impl_->callbacks().blocked = std::move(fn);
+}
+void TcpServer::on_drained(std::move_only_function<void(TcpConnection&)> fn) {
+  impl_->callbacks().drained = std::move(fn);
+}
+void TcpServer::on_close(std::move_only_function<void(TcpConnection&, CloseReason)> fn) {
+  impl_->callbacks().close = std::move(fn);
+}
+
+void TcpServer::use_handler(std::shared_ptr<ConnectionHandler> handler) {
+  static_cast<void>(impl_->callbacks());  // the same conditions hold
+  impl_->handler_ = std::move(handler);
+}
+
+void TcpServer::handlers_per_loop(
+    std::function<std::shared_ptr<ConnectionHandler>(EventLoop&)> factory) {
+  static_cast<void>(impl_->callbacks());
+  impl_->factory_ = std::move(factory);
+}
+
+Result<SocketAddress> TcpServer::listen(std::string_view address) {
+  auto parsed = SocketAddress::parse(address);
+  if (!parsed) return std::unexpected(parsed.error().within("listen"));
+  return impl_->listen(*parsed);
+}
+
+Result<SocketAddress> TcpServer::listen(const SocketAddress& address) {
+  return impl_->listen(address);
+}
+
+void TcpServer::shutdown(Duration deadline, std::move_only_function<void()> done) {
+  if (impl_->loop_.in_loop_thread()) {
+    impl_->shutdown(deadline, std::move(done));
+    return;
+  }
+  impl_->loop_.post([self = std::weak_ptr(impl_), deadline, done = std::move(done)]() mutable {
+    if (auto impl = self.lock()) impl->shutdown(deadline, std::move(done));
+  });
+}
+
+std::size_t TcpServer::connection_count() const {
+  return impl_->open_count_->open.load(std::memory_order_relaxed);
+}
+
+TcpServer::Stats TcpServer::stats() const { return impl_->stats(); }
+
+std::size_t TcpServer::loop_count() const { return impl_->shards_.size(); }
+
+EventLoop& TcpServer::loop(std::size_t index) const {
+  WEIR_CHECK(index < impl_->shards_.size(), "TcpServer::loop({}) of {}", index,
+             impl_->shards_.size());
+  return impl_->shards_[index]->loop;
+}
+
+}  // namespace weir

@@ -1,0 +1,126 @@
+// TcpServer: listens on any number of addresses and serves what connects, on one loop or on
+// several.
+//
+// The server belongs to the thread of the loop it is made with. Its connections live on that loop,
+// or, with threads > 0, on loops of its own. Handlers are set before the first listen().
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string_view>
+
+#include "weir/base/clock.h"
+#include "weir/base/result.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/socket/socket_address.h"
+#include "weir/net/tcp/connection_handler.h"
+#include "weir/net/tcp/connection_ref.h"
+#include "weir/net/tcp/tcp_connection.h"
+
+namespace weir {
+
+// How connections come to the loops of a server with threads.
+enum class AcceptMode : std::uint8_t {
+  single,      // the server's loop accepts and hands them out in turn: even, one hop more
+  reuse_port,  // a listening socket a loop (SO_REUSEPORT): the kernel spreads by hash; no hop
+  exclusive,   // one listening socket watched by all loops (EPOLLEXCLUSIVE): who is idle takes it
+};
+
+class TcpServer {
+ public:
+  struct Options {
+    // Loops of the server's own; 0: all on the loop it was made with.
+    std::size_t threads = 0;
+    AcceptMode accept = AcceptMode::single;
+    Trigger trigger = Trigger::level;
+    // Connections that may wait for accept; cut to net.core.somaxconn.
+    int backlog = 4096;
+    // Over all loops; those beyond are closed at once. 0, or more than RLIMIT_NOFILE leaves after a
+    // reserve of 64 (a quarter, if that is less): as many as that.
+    std::size_t max_connections = 0;
+
+    // Deadlines; zero: none. They are coarse: never early, late by at most a sixteenth.
+    Duration idle_timeout{0};                                  // no byte either way
+    Duration first_byte_timeout{0};                            // no byte since it was accepted
+    Duration write_stall_timeout = std::chrono::seconds(300);  // output waits, the peer takes none
+
+    // Bounds of one connection, in bytes.
+    std::uint64_t max_input = 1024 * 1024;   // left unconsumed by the handler; then it is closed
+    std::uint64_t high_water = 1024 * 1024;  // output waiting; then nothing more is read from it
+    std::uint64_t max_output = 4 * 1024 * 1024;  // output waiting; then `overflow` decides
+    Overflow overflow = Overflow::close;
+
+    // Keep a connection whose peer has half-closed, until close() or shutdown().
+    bool allow_half_open = false;
+    bool nodelay = true;      // TCP_NODELAY
+    bool keep_alive = false;  // SO_KEEPALIVE, by KeepAlive's defaults
+
+    Duration linger_timeout = std::chrono::seconds(5);  // for the peer's FIN after ours
+    Duration drain_timeout = std::chrono::seconds(30);  // for queued output after close()
+    bool v6_only = false;                               // "[::]" takes IPv4 too unless set
+    unsigned unix_mode = 0600;                          // permissions of Unix paths
+    EventLoop::Options loop;                            // of the server's own loops
+  };
+
+  struct Stats {
+    std::uint64_t connections = 0;  // open now
+    std::uint64_t accepted = 0;
+    std::uint64_t refused = 0;  // over max_connections
+    std::uint64_t shed = 0;     // for want of descriptors
+    std::uint64_t accept_errors = 0;
+    std::uint64_t accept_back_offs = 0;
+    std::uint64_t bytes_in = 0;
+    std::uint64_t bytes_out = 0;
+    std::array<std::uint64_t, CloseReason::kKinds> closed{};  // by CloseReason::Kind
+    // Connections that ended for that reason.
+    std::uint64_t closed_by(CloseReason::Kind kind) const {
+      return closed[static_cast<std::size_t>(kind)];
+    }
+  };
+
+  explicit TcpServer(EventLoop& loop) : TcpServer(loop, Options{}) {}
+  TcpServer(EventLoop& loop, Options options);
+  // On the loop's thread; also from inside a handler there. Connections still open are reset
+  // without a call of on_close; for an orderly end call shutdown() first. Waits for the server's
+  // own threads.
+  ~TcpServer();
+  TcpServer(const TcpServer&) = delete;
+  TcpServer& operator=(const TcpServer&) = delete;
+
+  // Handlers: see ConnectionHandler for when each is called.
+  void on_open(std::move_only_function<void(TcpConnection&)> fn);
+  void on_data(std::move_only_function<void(TcpConnection&, Buffer&)> fn);
+  void on_half_close(std::move_only_function<void(TcpConnection&)> fn);
+  void on_blocked(std::move_only_function<void(TcpConnection&)> fn);
+  void on_drained(std::move_only_function<void(TcpConnection&)> fn);
+  void on_close(std::move_only_function<void(TcpConnection&, CloseReason)> fn);
+  // Instead of the functions above: one handler for all loops, or one made for each on its thread.
+  void use_handler(std::shared_ptr<ConnectionHandler> handler);
+  void handlers_per_loop(std::function<std::shared_ptr<ConnectionHandler>(EventLoop&)> factory);
+
+  // Starts to accept on one more address; returns the address bound, with the port the kernel
+  // chose.
+  Result<SocketAddress> listen(std::string_view address);
+  Result<SocketAddress> listen(const SocketAddress& address);
+
+  // Stops accepting, serves what has arrived, closes every connection in order, resets at
+  // `deadline` those that are still there, then calls `done` on the server's loop. A further call
+  // may bring the deadline forward and adds its `done`. The server may be destroyed in `done`.
+  // [any]
+  void shutdown(Duration deadline, std::move_only_function<void()> done);
+
+  std::size_t connection_count() const;  // [any]
+  Stats stats() const;                   // [any], after the first listen()
+  // The loops that connections live on. [any], after the first listen()
+  std::size_t loop_count() const;
+  EventLoop& loop(std::size_t index) const;
+
+ private:
+  class Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace weir
