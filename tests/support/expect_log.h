@@ -1,0 +1,53 @@
+// What a test expects weir to log. A warning or an error that no scope below expects fails the
+// test. [any]
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "weir/base/log.h"
+
+namespace weir::test {
+
+// While it lives, lines that contain `part` are all right.
+class AllowLog {
+ public:
+  explicit AllowLog(std::string_view part);
+  ~AllowLog();
+  AllowLog(const AllowLog&) = delete;
+  AllowLog& operator=(const AllowLog&) = delete;
+
+  std::size_t count() const;
+  std::vector<std::string> lines() const;
+
+ private:
+  friend class LogWatch;
+  const std::string part_;
+  std::vector<std::string> lines_;  // LogWatch's mutex
+};
+
+// The same, and at least one must come before its scope ends. Not for lines of WEIR_LOG_LIMITED in
+// a test that may be repeated within the second: those may be suppressed; use AllowLog.
+class ExpectLog : public AllowLog {
+ public:
+  using AllowLog::AllowLog;
+  ~ExpectLog();
+};
+
+// For the harness: sees every line.
+class LogWatch {
+ public:
+  // Becomes weir's log observer and forgets what it saw.
+  static void start();
+  // The warnings and errors that nobody expected.
+  static std::vector<std::string> unexpected();
+
+ private:
+  friend class AllowLog;
+  static LogWatch& instance();
+  void see(LogLevel level, std::string_view line);
+};
+
+}  // namespace weir::test

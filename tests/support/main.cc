@@ -1,0 +1,14 @@
+// main() of every test program.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "support/leak_check.h"
+
+int main(int argc, char** argv) {
+  ::testing::InitGoogleMock(&argc, argv);
+  // Death tests run beside threads; "fast" would fork with their locks held.
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  // The last listener sees the end of a test first, so its failures are printed with the test.
+  ::testing::UnitTest::GetInstance()->listeners().Append(new weir::test::LeakCheck);
+  return RUN_ALL_TESTS();
+}
