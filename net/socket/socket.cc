@@ -94,6 +94,12 @@ SysResult<void> Socket::shutdown(How how) {
   return sys::shutdown(fd(), SHUT_RDWR);
 }
 
+SysResult<std::size_t> Socket::send(std::span<const std::byte> bytes) {
+  return sys::send(fd(), bytes);
+}
+
+SysResult<std::size_t> Socket::receive(std::span<std::byte> into) { return sys::recv(fd(), into); }
+
 SysResult<void> Socket::set_reuse_addr(bool on) {
   return set_flag(fd(), SOL_SOCKET, SO_REUSEADDR, on);
 }

@@ -5,7 +5,11 @@
 
 #include <netinet/tcp.h>
 
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <span>
+#include <utility>
 
 #include "weir/base/clock.h"
 #include "weir/base/fd.h"
@@ -42,6 +46,11 @@ class Socket {
   // EINPROGRESS (also for EINTR) means that it goes on in the background, connect(2).
   SysResult<void> connect(const SocketAddress& address);
   SysResult<void> shutdown(How how);
+
+  // One send(2) or recv(2): EAGAIN instead of waiting, fewer bytes than asked for are normal, and 0
+  // received ones are the peer's end of file. (A TcpConnection is the comfortable way.)
+  SysResult<std::size_t> send(std::span<const std::byte> bytes);
+  SysResult<std::size_t> receive(std::span<std::byte> into);
 
   SysResult<void> set_reuse_addr(bool on);
   SysResult<void> set_reuse_port(bool on);

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "socket_test_util.h"
-#include "weir/base/log.h"
+#include "support/expect_log.h"
 #include "weir/net/socket/sys.h"
 
 namespace weir {
@@ -40,22 +40,6 @@ bool has_ipv6() {
   auto socket = Socket::stream(Family::ipv6);
   return socket && socket->bind(SocketAddress::loopback_ipv6(0));
 }
-
-// Lines of level warn and above that are logged while this is alive.
-class Warnings {
- public:
-  Warnings()
-      : previous_(internal::set_log_observer([this](LogLevel level, std::string_view line) {
-          if (level >= LogLevel::warn) lines.emplace_back(line);
-        })) {}
-  Warnings(const Warnings&) = delete;
-  Warnings& operator=(const Warnings&) = delete;
-  ~Warnings() { internal::set_log_observer(std::move(previous_)); }
-  std::vector<std::string> lines;
-
- private:
-  internal::LogObserver previous_;
-};
 
 TEST(ListeningSocket, TellsThePortThatTheKernelChose) {
   auto listener = test::listen_on("127.0.0.1:0");
@@ -167,13 +151,12 @@ TEST(ListeningSocket, F40_ConnectionsCompleteBeforeAcceptUpToTheBacklog) {
 TEST(ListeningSocket, F40_ABacklogThatTheKernelCutsIsWarnedAboutOnce) {
   const int most = max_backlog();
   ASSERT_GT(most, 0);
-  Warnings warnings;
+  test::ExpectLog warning("somaxconn");
   auto within = test::listen_on("127.0.0.1:0", {.backlog = most});
-  EXPECT_TRUE(warnings.lines.empty());
+  EXPECT_EQ(warning.count(), 0U);
   auto above = test::listen_on("127.0.0.1:0", {.backlog = most + 1});
-  ASSERT_EQ(warnings.lines.size(), 1U);
-  EXPECT_NE(warnings.lines[0].find("somaxconn"), std::string::npos);
-  EXPECT_NE(warnings.lines[0].find(std::to_string(most)), std::string::npos);
+  ASSERT_EQ(warning.count(), 1U);
+  EXPECT_NE(warning.lines()[0].find(std::to_string(most)), std::string::npos);
 }
 
 TEST(ListeningSocket, F40_MaxBacklogHasADefault) {
@@ -238,7 +221,7 @@ TEST(ListeningSocket, F72_AFailureAtAnyStepLeavesNothingBehind) {
   std::vector<SocketAddress> addresses = {SocketAddress::loopback_ipv4(0), path_address(path)};
   if (has_ipv6()) addresses.push_back(SocketAddress::loopback_ipv6(0));
   const ListenOptions options{.reuse_port = true, .keep_alive = true, .unix_mode = 0606};
-  Warnings warnings;
+  const test::AllowLog warnings("going on without it");
   int failures = 0;
   for (const SocketAddress& address : addresses) {
     for (const int error : {EMFILE, ENOBUFS, EINVAL, EPERM, EACCES, EADDRINUSE, ENOPROTOOPT}) {
@@ -283,11 +266,10 @@ TEST(ListeningSocket, F40_AnOptionThatOnlyTunesIsWarnedAbout) {
     }
   } table;
   const sys::ScopedTable scoped(&table);
-  Warnings warnings;
+  const test::ExpectLog warning("TCP_NODELAY");
   auto listener = test::listen_on("127.0.0.1:0", {.backlog = 1});
   EXPECT_TRUE(listener.socket().valid());
-  ASSERT_EQ(warnings.lines.size(), 1U);
-  EXPECT_NE(warnings.lines[0].find("TCP_NODELAY"), std::string::npos);
+  EXPECT_EQ(warning.count(), 1U);
 }
 
 }  // namespace

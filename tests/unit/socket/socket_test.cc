@@ -316,6 +316,27 @@ TEST(Socket, F19_ShutdownClosesOneDirection) {
   EXPECT_EQ(unconnected.error(), ENOTCONN);
 }
 
+TEST(Socket, SendsAndReceivesWithoutWaiting) {
+  auto pair = test::connected_pair();
+  std::array<std::byte, 8> block{};
+  EXPECT_EQ(pair.server.receive(block).error(), EAGAIN);
+  EXPECT_EQ(*pair.client.send(test::bytes_of("hello")), 5U);
+  ASSERT_TRUE(test::wait_for(pair.server.fd(), POLLIN));
+  ASSERT_EQ(*pair.server.receive(block), 5U);
+  EXPECT_EQ(std::string_view(reinterpret_cast<const char*>(block.data()), 5), "hello");
+  // The kernel takes only so much of what nobody reads.
+  const std::string much(1 << 20, 'x');
+  for (;;) {
+    const auto sent = pair.client.send(test::bytes_of(much));
+    if (sent) continue;
+    EXPECT_EQ(sent.error(), EAGAIN);
+    break;
+  }
+  pair.server.close();
+  ASSERT_TRUE(test::wait_for(pair.client.fd(), POLLERR | POLLHUP));
+  EXPECT_EQ(pair.client.receive(block).error(), ECONNRESET);
+}
+
 TEST(Socket, TcpInfoTellsTheState) {
   auto pair = test::connected_pair();
   const auto info = pair.client.tcp_info();

@@ -24,6 +24,11 @@
 
 namespace weir::test {
 
+template <typename T>
+Errno errno_of(const SysResult<T>& result) {
+  return result ? Errno() : result.error();
+}
+
 // Waits for any of `events`; false after the deadline.
 inline bool wait_for(int fd, short events, int deadline_ms = 5000) {
   pollfd item{.fd = fd, .events = events, .revents = 0};

@@ -14,8 +14,8 @@
 #include <utility>
 #include <vector>
 
-#include "failing_table.h"
 #include "socket_test_util.h"
+#include "support/fault_table.h"
 
 namespace weir {
 namespace {
@@ -23,13 +23,16 @@ namespace {
 namespace sys = internal::sys;
 using namespace std::chrono_literals;
 using internal::SysTable;
+using test::Call;
 using test::errno_of;
-using test::FailingTable;
+using test::FaultTable;
+using test::ScopedFaults;
 
 // One call of every wrapper on descriptor -1, and its errno. What the kernel would say to -1
 // doesn't matter, as the table answers.
 struct Wrapper {
   const char* name;
+  Call made;
   std::function<Errno()> call;
 };
 
@@ -42,42 +45,43 @@ std::vector<Wrapper> wrappers() {
   static socklen_t length = sizeof(value);
   static sigset_t mask{};
   return {
-      {"socket", [] { return errno_of(sys::socket(AF_INET, SOCK_STREAM, 0)); }},
-      {"bind", [] { return errno_of(sys::bind(-1, raw, sizeof(address))); }},
-      {"listen", [] { return errno_of(sys::listen(-1, 1)); }},
-      {"accept", [] { return errno_of(sys::accept(-1)); }},
-      {"connect", [] { return errno_of(sys::connect(-1, raw, sizeof(address))); }},
-      {"shutdown", [] { return errno_of(sys::shutdown(-1, SHUT_WR)); }},
-      {"getsockopt",
+      {"socket", Call::socket, [] { return errno_of(sys::socket(AF_INET, SOCK_STREAM, 0)); }},
+      {"bind", Call::bind, [] { return errno_of(sys::bind(-1, raw, sizeof(address))); }},
+      {"listen", Call::listen, [] { return errno_of(sys::listen(-1, 1)); }},
+      {"accept", Call::accept4, [] { return errno_of(sys::accept(-1)); }},
+      {"connect", Call::connect, [] { return errno_of(sys::connect(-1, raw, sizeof(address))); }},
+      {"shutdown", Call::shutdown, [] { return errno_of(sys::shutdown(-1, SHUT_WR)); }},
+      {"getsockopt", Call::getsockopt,
        [] { return errno_of(sys::getsockopt(-1, SOL_SOCKET, SO_ERROR, &value, &length)); }},
-      {"setsockopt",
+      {"setsockopt", Call::setsockopt,
        [] { return errno_of(sys::setsockopt(-1, SOL_SOCKET, SO_REUSEADDR, &value, length)); }},
-      {"getsockname", [] { return errno_of(sys::getsockname(-1, address)); }},
-      {"getpeername", [] { return errno_of(sys::getpeername(-1, address)); }},
-      {"recv", [] { return errno_of(sys::recv(-1, block)); }},
-      {"recv_vectors",
+      {"getsockname", Call::getsockname, [] { return errno_of(sys::getsockname(-1, address)); }},
+      {"getpeername", Call::getpeername, [] { return errno_of(sys::getpeername(-1, address)); }},
+      {"recv", Call::recv, [] { return errno_of(sys::recv(-1, block)); }},
+      {"recv_vectors", Call::recvmsg,
        [] {
          return errno_of(sys::recv_vectors(-1, {&vector, 1}));
        }},
-      {"send", [] { return errno_of(sys::send(-1, block)); }},
-      {"send_vectors",
+      {"send", Call::send, [] { return errno_of(sys::send(-1, block)); }},
+      {"send_vectors", Call::sendmsg,
        [] {
          return errno_of(sys::send_vectors(-1, {&vector, 1}));
        }},
-      {"sendfile", [] { return errno_of(sys::sendfile(-1, -1, 0, 1)); }},
-      {"read", [] { return errno_of(sys::read(-1, block)); }},
-      {"write", [] { return errno_of(sys::write(-1, block)); }},
-      {"epoll_create", [] { return errno_of(sys::epoll_create()); }},
-      {"epoll_ctl", [] { return errno_of(sys::epoll_ctl(-1, EPOLL_CTL_ADD, -1, EPOLLIN, 1)); }},
-      {"eventfd", [] { return errno_of(sys::eventfd()); }},
-      {"signalfd", [] { return errno_of(sys::signalfd(mask)); }},
-      {"open", [] { return errno_of(sys::open("/dev/null", O_RDONLY)); }},
-      {"stat", [] { return errno_of(sys::stat("/dev/null")); }},
-      {"lstat", [] { return errno_of(sys::lstat("/dev/null")); }},
-      {"fstat", [] { return errno_of(sys::fstat(-1)); }},
-      {"unlink", [] { return errno_of(sys::unlink("/no/such/file")); }},
-      {"chmod", [] { return errno_of(sys::chmod("/no/such/file", 0600)); }},
-      {"fchmod", [] { return errno_of(sys::fchmod(-1, 0600)); }},
+      {"sendfile", Call::sendfile, [] { return errno_of(sys::sendfile(-1, -1, 0, 1)); }},
+      {"read", Call::read, [] { return errno_of(sys::read(-1, block)); }},
+      {"write", Call::write, [] { return errno_of(sys::write(-1, block)); }},
+      {"epoll_create", Call::epoll_create1, [] { return errno_of(sys::epoll_create()); }},
+      {"epoll_ctl", Call::epoll_ctl,
+       [] { return errno_of(sys::epoll_ctl(-1, EPOLL_CTL_ADD, -1, EPOLLIN, 1)); }},
+      {"eventfd", Call::eventfd, [] { return errno_of(sys::eventfd()); }},
+      {"signalfd", Call::signalfd, [] { return errno_of(sys::signalfd(mask)); }},
+      {"open", Call::open, [] { return errno_of(sys::open("/dev/null", O_RDONLY)); }},
+      {"stat", Call::stat, [] { return errno_of(sys::stat("/dev/null")); }},
+      {"lstat", Call::lstat, [] { return errno_of(sys::lstat("/dev/null")); }},
+      {"fstat", Call::fstat, [] { return errno_of(sys::fstat(-1)); }},
+      {"unlink", Call::unlink, [] { return errno_of(sys::unlink("/no/such/file")); }},
+      {"chmod", Call::chmod, [] { return errno_of(sys::chmod("/no/such/file", 0600)); }},
+      {"fchmod", Call::fchmod, [] { return errno_of(sys::fchmod(-1, 0600)); }},
   };
 }
 
@@ -112,17 +116,18 @@ TEST(Sys, F72_DescriptorsCloseThroughTheTableAndOnlyOnce) {
     auto kernel_fd = sys::eventfd();
     ASSERT_TRUE(kernel_fd);
     const int number = kernel_fd->get();
-    FailingTable table(error, 0);
+    FaultTable faults;
+    if (error != 0) faults.on(Call::close).fail(error);
     {
-      const sys::ScopedTable scoped(&table);
+      const ScopedFaults use(faults);
       kernel_fd->reset();
-      EXPECT_EQ(table.closes, 1) << "close must not be called again after " << error;
+      EXPECT_EQ(faults.count(Call::close), 1U) << "close must not be repeated after " << error;
       EXPECT_FALSE(kernel_fd->valid());
     }
     EXPECT_EQ(fcntl(number, F_GETFD), -1);
     Fd after = std::move(*sys::eventfd());
     after.reset();
-    EXPECT_EQ(table.closes, 1) << "the kernel closes again once the table is gone";
+    EXPECT_EQ(faults.count(Call::close), 1U) << "the kernel closes again once the table is gone";
   }
 }
 
@@ -130,10 +135,11 @@ TEST(Sys, F16_F57_EveryErrnoComesBackAsAValue) {
   for (const Wrapper& wrapper : wrappers()) {
     for (const int error : {EAGAIN, EMFILE, ENFILE, ENOMEM, ENOBUFS, EPERM, EACCES, EEXIST, ENOENT,
                             ENOSPC, ECONNRESET, EPIPE, EIO, EINVAL, EBADF, ENOSYS, EINPROGRESS}) {
-      FailingTable table(error, 1);
-      const sys::ScopedTable scoped(&table);
+      FaultTable faults;
+      faults.on(wrapper.made).nth(1).fail(error);
+      const ScopedFaults use(faults);
       EXPECT_EQ(wrapper.call(), Errno(error)) << wrapper.name;
-      EXPECT_EQ(table.calls, 1) << wrapper.name;
+      EXPECT_EQ(faults.count(wrapper.made), 1U) << wrapper.name;
     }
   }
 }
@@ -143,19 +149,21 @@ TEST(Sys, F15_CallsThatASignalInterruptedAreMadeAgain) {
                       "send_vectors", "sendfile", "read", "write",        "open"};
   for (const Wrapper& wrapper : wrappers()) {
     if (std::ranges::find(again, std::string_view(wrapper.name)) == again.end()) continue;
-    FailingTable table(EINTR, 5);
-    const sys::ScopedTable scoped(&table);
+    FaultTable faults;
+    faults.on(wrapper.made).first(5).fail(EINTR);
+    const ScopedFaults use(faults);
     EXPECT_NE(wrapper.call(), Errno(EINTR)) << wrapper.name;
-    EXPECT_EQ(table.calls, 6) << wrapper.name;
+    EXPECT_EQ(faults.count(wrapper.made), 6U) << wrapper.name;
   }
 }
 
 TEST(Sys, F44_AnInterruptedConnectIsInProgressAndNotRepeated) {
-  FailingTable table(EINTR, 5);
-  const sys::ScopedTable scoped(&table);
+  FaultTable faults;
+  faults.on(Call::connect).fail(EINTR);
+  const ScopedFaults use(faults);
   const SocketAddress address = SocketAddress::loopback_ipv4(1);
   EXPECT_EQ(errno_of(sys::connect(-1, address.data(), address.size())), Errno(EINPROGRESS));
-  EXPECT_EQ(table.calls, 1);
+  EXPECT_EQ(faults.count(Call::connect), 1U);
 }
 
 TEST(Sys, F09_NothingToReadIsEagainAndTheEndIsZero) {

@@ -10,8 +10,8 @@
 #include <random>
 #include <vector>
 
-#include "failing_table.h"
 #include "socket_test_util.h"
+#include "support/fault_table.h"
 
 namespace weir {
 namespace {
@@ -20,14 +20,14 @@ namespace sys = internal::sys;
 using namespace std::chrono_literals;
 using internal::SysTable;
 using test::errno_of;
-using test::FailingTable;
 
 TEST(SysWait, F15_AnInterruptedWaitComesBackToTheCaller) {
-  FailingTable table(EINTR, 5);
-  const sys::ScopedTable scoped(&table);
+  test::FaultTable faults;
+  faults.on(test::Call::epoll_pwait2).fail(EINTR);
+  const test::ScopedFaults use(faults);
   std::array<epoll_event, 1> events{};
   EXPECT_EQ(errno_of(sys::epoll_wait(-1, events, 1s)), Errno(EINTR));
-  EXPECT_EQ(table.calls, 1);
+  EXPECT_EQ(faults.waits(), 1U);
 }
 
 // What was asked of epoll; `pwait2_error` is what the newer call answers.

@@ -1,0 +1,159 @@
+// weir-printer-client: sends a line, or all of standard input, to a weir-printer-server.
+//
+// A client that does one thing needs no event loop: a socket and poll(2) will do. What it takes
+// care of: connecting and sending have a deadline, a short send is continued, and success is
+// reported only when the server has closed its side after ours, for then it has read every byte.
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "weir/base/clock.h"
+#include "weir/base/result.h"
+#include "weir/net/socket/socket.h"
+#include "weir/net/socket/socket_address.h"
+
+namespace {
+
+using weir::Errno;
+using weir::Error;
+using weir::Result;
+using weir::Socket;
+
+// Waits until one of `events` is there; ETIMEDOUT if that takes longer than `timeout`.
+weir::SysResult<void> wait(const Socket& socket, short events, weir::Duration timeout) {
+  const auto deadline = weir::saturating_add(weir::Clock::now(), timeout);
+  for (;;) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - weir::Clock::now());
+    pollfd item{.fd = socket.fd(), .events = events, .revents = 0};
+    const int ready =
+        poll(&item, 1, static_cast<int>(std::clamp<long long>(left.count(), 0, 60'000)));
+    if (ready > 0) return {};
+    if (ready < 0 && errno != EINTR) return std::unexpected(Errno::last());
+    if (weir::Clock::now() >= deadline) return std::unexpected(Errno(ETIMEDOUT));
+  }
+}
+
+Result<Socket> connect(const weir::SocketAddress& address, weir::Duration timeout) {
+  const std::string what = "connect to " + address.to_string();
+  auto socket = Socket::stream(address.family());
+  if (!socket) return std::unexpected(Error(what, socket.error()));
+  if (auto done = socket->connect(address); !done) {
+    if (done.error() != EINPROGRESS) return std::unexpected(Error(what, done.error()));
+    // It goes on in the background. The socket is writable when it ended, and error() says how.
+    if (auto ready = wait(*socket, POLLOUT, timeout); !ready) {
+      return std::unexpected(Error(what, ready.error()));
+    }
+    if (const Errno error = socket->error()) return std::unexpected(Error(what, error));
+  }
+  return std::move(*socket);
+}
+
+Result<void> send_all(Socket& socket, std::string_view text, weir::Duration timeout) {
+  auto bytes = std::as_bytes(std::span(text.data(), text.size()));
+  while (!bytes.empty()) {
+    const auto sent = socket.send(bytes);
+    if (sent) {
+      bytes = bytes.subspan(*sent);
+    } else if (sent.error() != EAGAIN) {
+      return std::unexpected(Error("send", sent.error()));
+    } else if (auto ready = wait(socket, POLLOUT, timeout); !ready) {
+      return std::unexpected(Error("send", ready.error()));
+    }
+  }
+  return {};
+}
+
+// Sends what comes from standard input, and notices while waiting for it when the server goes away.
+Result<void> send_input(Socket& socket, weir::Duration timeout) {
+  std::array<char, 16 * 1024> block;
+  char last = '\n';
+  for (;;) {
+    std::array<pollfd, 2> items{pollfd{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0},
+                                pollfd{.fd = socket.fd(), .events = POLLIN, .revents = 0}};
+    if (poll(items.data(), items.size(), -1) < 0) {
+      if (errno == EINTR) continue;
+      return std::unexpected(Error("poll", Errno::last()));
+    }
+    if (items[1].revents != 0) {
+      return std::unexpected(Error("send", Errno(ECONNRESET)));  // a printer never answers
+    }
+    if (items[0].revents == 0) continue;
+    const ssize_t size = read(STDIN_FILENO, block.data(), block.size());
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0) return std::unexpected(Error("read standard input", Errno::last()));
+    if (size == 0) break;
+    const std::string_view text(block.data(), static_cast<std::size_t>(size));
+    last = text.back();
+    if (auto done = send_all(socket, text, timeout); !done) return done;
+  }
+  return last == '\n' ? Result<void>() : send_all(socket, "\n", timeout);
+}
+
+// Says that there is no more, and waits until the server, having read it all, says the same.
+Result<void> finish(Socket& socket, weir::Duration timeout) {
+  if (auto done = socket.shutdown(Socket::How::write); !done) {
+    return std::unexpected(Error("shutdown", done.error()));
+  }
+  std::array<std::byte, 512> ignored;
+  for (;;) {
+    if (auto ready = wait(socket, POLLIN, timeout); !ready) {
+      return std::unexpected(Error("wait for the printer to close", ready.error()));
+    }
+    const auto size = socket.receive(ignored);
+    if (size && *size == 0) return {};
+    if (!size && size.error() != EAGAIN) {
+      return std::unexpected(Error("wait for the printer to close", size.error()));
+    }
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::string text = "127.0.0.1:6666";
+  double seconds = 10;
+  std::vector<std::string> words;
+  CLI::App app("Sends a line to a weir-printer-server.", "weir-printer-client");
+  app.add_option("--connect", text,
+                 "the server: 127.0.0.1:6666, [::1]:6666, unix:/path, unix:@name")
+      ->capture_default_str();
+  app.add_option("--timeout", seconds, "seconds to wait for the server at each step")
+      ->check(CLI::Range(0.001, 86400.0))
+      ->capture_default_str();
+  app.add_option("words", words, "the line to send; without it, standard input is sent");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return 2;
+  }
+  const auto address = weir::SocketAddress::parse(text);
+  if (!address) {
+    weir::fail(address.error());
+    return 2;
+  }
+  const auto timeout =
+      std::chrono::duration_cast<weir::Duration>(std::chrono::duration<double>(seconds));
+
+  auto socket = connect(*address, timeout);
+  if (!socket) return weir::fail(socket.error());
+  Result<void> sent;
+  if (words.empty()) {
+    sent = send_input(*socket, timeout);
+  } else {
+    sent = send_all(*socket, CLI::detail::join(words, " ") + "\n", timeout);
+  }
+  if (sent) sent = finish(*socket, timeout);
+  if (!sent) return weir::fail(sent.error().within(address->to_string()));
+  return 0;
+}
