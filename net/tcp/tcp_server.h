@@ -62,7 +62,7 @@ class TcpServer {
     Duration drain_timeout = std::chrono::seconds(30);  // for queued output after close()
     bool v6_only = false;                               // "[::]" takes IPv4 too unless set
     unsigned unix_mode = 0600;                          // permissions of Unix paths
-    EventLoop::Options loop;                            // of the server's own loops
+    EventLoop::Options loop{};                          // of the server's own loops
   };
 
   struct Stats {
