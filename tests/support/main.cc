@@ -2,12 +2,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "support/leak_check.h"
 
 int main(int argc, char** argv) {
   ::testing::InitGoogleMock(&argc, argv);
   // Death tests run beside threads; "fast" would fork with their locks held.
   GTEST_FLAG_SET(death_test_style, "threadsafe");
+  // ThreadSanitizer starts a thread of its own beside a program's first; let it be there before a
+  // test looks at which threads it began with.
+  std::thread([] {}).join();
   // The last listener sees the end of a test first, so its failures are printed with the test.
   ::testing::UnitTest::GetInstance()->listeners().Append(new weir::test::LeakCheck);
   return RUN_ALL_TESTS();
