@@ -34,7 +34,9 @@ class Buffer {
   Buffer& operator=(Buffer&& other);
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
-  ~Buffer() { release(); }
+  ~Buffer() {
+    if (memory_ != nullptr) release();
+  }
 
   const std::byte* data() const { return memory_ + begin_; }
   std::size_t size() const { return end_ - begin_; }

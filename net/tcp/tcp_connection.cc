@@ -25,8 +25,7 @@
 #include "weir/base/log.h"
 #include "weir/net/socket/sys.h"
 #include "weir/net/tcp/connection_ref.h"
-#include "weir/net/tcp/internal/call_handler.h"
-#include "weir/net/tcp/internal/connection_group.h"
+#include "weir/net/tcp/internal/connection_inline.h"
 
 namespace weir {
 
@@ -61,8 +60,6 @@ ConnectionRef TcpConnection::ref() const {
   return state_ == State::closed ? ConnectionRef() : ConnectionRef(loop().mailbox(), channel_.id());
 }
 
-bool TcpConnection::edge() const { return group_->limits.trigger == Trigger::edge; }
-
 void TcpConnection::open() {
   if (edge()) {  // registered once and for all
     channel_.set_reading(true);
@@ -83,7 +80,7 @@ void TcpConnection::on_ready(std::uint32_t events) {
     // SO_ERROR is asked last, because asking takes the error away from recv(2).
     if (const Errno error = internal::socket_error_of(fd_.get())) output_failed(error);
   }
-  settle();
+  if (!calm()) settle();
 }
 
 void TcpConnection::on_flush() {
@@ -180,6 +177,7 @@ void TcpConnection::on_deadline() {
 void TcpConnection::shutdown() {
   loop().check_thread("TcpConnection::shutdown");
   if (state_ != State::open || shutdown_wanted_) return;
+  stop_gathering();
   shutdown_wanted_ = true;
   settle_later();
 }
@@ -210,6 +208,7 @@ void TcpConnection::start_close(CloseReason reason) {
     finish(reason_);
     return;
   }
+  stop_gathering();
   state_ = State::closing;
   reason_ = reason;
   since_ = now();
@@ -253,12 +252,18 @@ void TcpConnection::reset(CloseReason reason) {
 
 void TcpConnection::finish(CloseReason reason) {
   if (state_ == State::closed) return;
+  stop_gathering();
   state_ = State::closed;
   reason_ = reason;
   EventLoop& on = loop();
   on.idle_wheel().cancel(*this);
   channel_.remove();
   on.reap_later(*this);
+}
+
+// From here on a send() has to look at the state first.
+void TcpConnection::stop_gathering() {
+  if (group_->io->corked == this) group_->io->gather_limit = 0;
 }
 
 void TcpConnection::handler_threw(const char* event, const char* what) {

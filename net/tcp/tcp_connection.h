@@ -140,6 +140,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   bool may_read() const;
   std::size_t read_allowance() const;
   void read_ready();
+  std::size_t read_once();
   SysResult<std::size_t> receive(std::size_t room);
   void deliver(std::size_t received);
   void deliver_leftover();
@@ -148,15 +149,16 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void want_read_again();
 
   // Output (tcp_output.cc).
-  bool accepts_output() const {
-    return state_ == State::open && !shutdown_wanted_ && !write_failed_;
-  }
+  bool accepts_output() const;
   bool admit(std::uint64_t size, SendResult& refusal);
   bool hold_producer();
   void release_producers();
   SendResult send_slowly(std::span<const std::byte> bytes);
+  void write_gathered(std::span<const std::byte> gathered);
   SendResult queued_result();
   OutputQueue& output();
+  SysResult<std::size_t> write_both(std::span<const std::byte> first,
+                                    std::span<const std::byte> second);
   void write_or_queue(std::span<const std::byte> first, std::span<const std::byte> second);
   void flush_output();
   SysResult<std::size_t> write_front(std::uint64_t& offered);
@@ -183,6 +185,8 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void arm_deadline();
   internal::Tick now() const { return channel_.loop().tick(); }
   bool edge() const;
+  bool calm() const;
+  void stop_gathering();
 
   // Constant after construction.
   Fd fd_;

@@ -11,8 +11,8 @@
 #include <utility>
 
 #include "weir/base/check.h"
-#include "weir/net/tcp/internal/call_handler.h"
-#include "weir/net/tcp/internal/connection_group.h"
+#include "weir/base/poison.h"
+#include "weir/net/tcp/internal/connection_inline.h"
 #include "weir/net/tcp/tcp_connection.h"
 
 namespace weir {
@@ -30,65 +30,69 @@ bool transient(Errno error) { return error == ENOBUFS || error == ENOMEM; }
 
 }  // namespace
 
-// In `closing` and `lingering` input is read to be thrown away.
-bool TcpConnection::may_read() const {
-  if (state_ == State::closed || read_eof_ || backing_off_) return false;
-  return state_ != State::open || (pauses_ == 0 && !blocked_);
-}
-
 // No more than the input's bound leaves room for, and no more than an echo of it could add to the
 // output without passing the high mark.
 std::size_t TcpConnection::read_allowance() const {
-  std::uint64_t room = loop().receive_block().size();
-  if (state_ != State::open) return room;
+  if (state_ != State::open) return group_->io->receive_block.size();
   const auto left = [](std::uint64_t bound, std::uint64_t used) {
     return used < bound ? bound - used : 0;
   };
   const internal::ConnectionLimits& limits = group_->limits;
-  room = std::min(room, left(limits.max_input, input_ ? input_->size() : 0));
-  return std::min(room, left(limits.high_water, output_ ? output_->size() : 0));
+  return std::min({std::uint64_t{group_->read_at_once},
+                   left(limits.max_input, input_ ? input_->size() : 0),
+                   left(limits.high_water, output_ ? output_->size() : 0)});
 }
 
 // Level-triggered: one read; what is left is reported again. Edge-triggered: to EAGAIN, because a
 // short read does not prove that nothing is left; a spent budget asks for the next turn itself.
 void TcpConnection::read_ready() {
-  if (offer_input_ && input_ && may_read()) {
+  if (offer_input_ && may_read()) {
     offer_input_ = false;
-    if (state_ == State::open) deliver_leftover();
+    if (input_ && state_ == State::open) deliver_leftover();
+  }
+  if (!edge()) {
+    if (may_read()) read_once();
+    if (draining_ && may_read()) want_read_again();
+    return;
   }
   std::size_t total = 0;
   for (int reads = 0; may_read(); ++reads) {
-    if (edge() && (reads == kMaxReadsPerTurn || total >= kReadBudget)) {
+    if (reads == kMaxReadsPerTurn || total >= kReadBudget) {
       want_read_again();
       return;
     }
-    if (!edge() && reads == 1) {
-      if (draining_) want_read_again();
-      return;
-    }
-    const std::size_t room = read_allowance();
-    if (room == 0) return;
-    const auto received = receive(room);
-    if (!received) {
-      input_failed(received.error());
-      return;
-    }
-    if (*received == 0) {
-      input_ended();
-      return;
-    }
-    total += *received;
-    last_activity_ = now();
-    back_offs_ = 0;
-    bytes_in_ += *received;
-    group_->bytes_in.add(*received);
-    if (state_ == State::open) deliver(*received);
+    const std::size_t received = read_once();
+    if (received == 0) return;
+    total += received;
   }
+}
+
+// Reads and delivers. 0: there is nothing more for now, or it is over.
+std::size_t TcpConnection::read_once() {
+  const std::size_t room = input_ || output_ ? read_allowance() : group_->read_at_once;
+  if (room == 0) return 0;
+  const auto received = receive(room);
+  if (!received) {
+    input_failed(received.error());
+    return 0;
+  }
+  if (*received == 0) {
+    input_ended();
+    return 0;
+  }
+  last_activity_ = now();
+  back_offs_ = 0;
+  bytes_in_ += *received;
+  group_->bytes_in.add(*received);
+  if (state_ == State::open) [[likely]]
+    deliver(*received);
+  return *received;
 }
 
 // Into the receive block, or, when the handler left something, behind that.
 SysResult<std::size_t> TcpConnection::receive(std::size_t room) {
-  const std::span<std::byte> block = loop().receive_block().first(room);
+  const std::span<std::byte> block = group_->io->receive_block.first(room);
+  internal::unpoison(block);
   if (!input_ || state_ != State::open) return transport_->read(fd_.get(), block);
   const std::span<std::byte> tail = input_->free_tail();
   std::array<iovec, 2> into{};
@@ -110,7 +114,7 @@ void TcpConnection::deliver(std::size_t received) {
     return;
   }
   Buffer in;
-  in.lend(loop().receive_block(), received);
+  in.lend(group_->io->receive_block, received);
   call_handler("on_data", [&] { handler_->on_data(*this, in); });
   if (in.empty()) return;
   input_ = std::make_unique<Buffer>(std::move(in));  // copies out of the block

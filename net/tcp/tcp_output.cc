@@ -12,8 +12,7 @@
 #include <utility>
 
 #include "weir/net/tcp/connection_ref.h"
-#include "weir/net/tcp/internal/connection_group.h"
-#include "weir/net/tcp/tcp_connection.h"
+#include "weir/net/tcp/internal/connection_inline.h"
 
 namespace weir {
 
@@ -40,15 +39,12 @@ std::uint64_t TcpConnection::pending_output() const {
 
 SendResult TcpConnection::send(std::span<const std::byte> bytes) {
   loop().check_thread("TcpConnection::send");
-  if (!accepts_output()) return SendResult::closed;
   internal::LoopIo& io = *group_->io;
-  SendResult refusal = SendResult::queued;
-  if (!admit(bytes.size(), refusal)) return refusal;
-  if (io.corked == this && bytes.size() < kWriteAtOnce && bytes.size() <= io.gather_room().size())
-      [[likely]] {
-    std::memcpy(io.gather_room().data(), bytes.data(), bytes.size());
+  if (io.corked == this && bytes.size() < kWriteAtOnce &&
+      io.gathered + bytes.size() <= io.gather_limit) [[likely]] {
+    std::memcpy(io.gather.get() + io.gathered, bytes.data(), bytes.size());
     io.gathered += bytes.size();
-    return queued_result();
+    return SendResult::queued;
   }
   return send_slowly(bytes);
 }
@@ -80,12 +76,12 @@ SendResult TcpConnection::send_file(Fd file, std::uint64_t offset, std::uint64_t
 }
 
 SendResult TcpConnection::send_slowly(std::span<const std::byte> bytes) {
+  if (!accepts_output()) return SendResult::closed;
+  SendResult refusal = SendResult::queued;
+  if (!admit(bytes.size(), refusal)) return refusal;
   internal::LoopIo& io = *group_->io;
   if (!output_ && (io.corked == this || bytes.size() >= kWriteAtOnce)) {
-    const std::span<const std::byte> gathered =
-        io.corked == this ? io.gathered_bytes() : std::span<const std::byte>();
-    if (io.corked == this) io.gathered = 0;
-    write_or_queue(gathered, bytes);
+    write_or_queue(io.corked == this ? io.take_gathered() : std::span<const std::byte>(), bytes);
   } else {
     output().append(bytes);
     if (output_->size() >= kFlushAtOnce && !want_write_) flush_output();
@@ -152,28 +148,27 @@ OutputQueue& TcpConnection::output() {
     internal::LoopIo& io = *group_->io;
     output_ = io.take_queue();
     if (io.corked == this) {  // what was gathered comes first
-      output_->append(io.gathered_bytes());
-      io.gathered = 0;
+      output_->append(io.take_gathered());
       io.corked = nullptr;
     }
   }
   return *output_;
 }
 
-void TcpConnection::cork() {
-  internal::LoopIo& io = *group_->io;
-  io.running = this;
-  if (!output_ && state_ == State::open) io.corked = this;
+// Out of line and last: mostly the socket takes all of it.
+void TcpConnection::write_gathered(std::span<const std::byte> gathered) {
+  if (state_ != State::closed && !write_failed_) [[likely]]
+    write_or_queue(gathered, {});
 }
 
-void TcpConnection::uncork() {
-  internal::LoopIo& io = *group_->io;
-  io.running = nullptr;
-  if (io.corked != this) return;
-  const std::span<const std::byte> gathered = io.gathered_bytes();
-  io.corked = nullptr;
-  io.gathered = 0;
-  if (!gathered.empty() && state_ != State::closed && !write_failed_) write_or_queue(gathered, {});
+SysResult<std::size_t> TcpConnection::write_both(std::span<const std::byte> first,
+                                                 std::span<const std::byte> second) {
+  if (second.empty()) return transport_->write(fd_.get(), first);
+  if (first.empty()) return transport_->write(fd_.get(), second);
+  std::array<iovec, 2> both{};
+  both[0] = {.iov_base = const_cast<std::byte*>(first.data()), .iov_len = first.size()};
+  both[1] = {.iov_base = const_cast<std::byte*>(second.data()), .iov_len = second.size()};
+  return transport_->write_vectors(fd_.get(), both);
 }
 
 // Nothing waits before these: to the socket if it takes them, else to the queue.
@@ -181,23 +176,18 @@ void TcpConnection::write_or_queue(std::span<const std::byte> first,
                                    std::span<const std::byte> second) {
   std::size_t written = 0;
   if (!backing_off_) {
-    std::array<iovec, 2> both{};
-    both[0] = {.iov_base = const_cast<std::byte*>(first.data()), .iov_len = first.size()};
-    both[1] = {.iov_base = const_cast<std::byte*>(second.data()), .iov_len = second.size()};
-    auto result = second.empty()  ? transport_->write(fd_.get(), first)
-                  : first.empty() ? transport_->write(fd_.get(), second)
-                                  : transport_->write_vectors(fd_.get(), both);
+    const auto result = write_both(first, second);
     if (result) {
       written = *result;
       note_written(written);
       if (written == first.size() + second.size()) [[likely]]
         return;
-    } else if (!(result.error() == EAGAIN) && !transient(result.error())) {
-      output_failed(result.error());
-      return;
     } else if (transient(result.error())) {
       back_off();
       if (state_ == State::closed) return;
+    } else if (!(result.error() == EAGAIN)) {
+      output_failed(result.error());
+      return;
     }
   }
   OutputQueue& queue = output();
@@ -260,13 +250,6 @@ SysResult<std::size_t> TcpConnection::write_front(std::uint64_t& offered) {
   auto sent = transport_->write_file(fd_.get(), file.fd, file.offset, file.length);
   if (sent && *sent == 0) return std::unexpected(Errno(EIO));  // the file ended before the range
   return sent;
-}
-
-void TcpConnection::note_written(std::size_t n) {
-  bytes_out_ += n;
-  group_->bytes_out.add(n);
-  last_activity_ = write_progress_ = now();
-  back_offs_ = 0;
 }
 
 // EPOLLOUT is wanted exactly from here until the queue is empty.

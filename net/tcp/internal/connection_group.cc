@@ -1,5 +1,6 @@
 #include "weir/net/tcp/internal/connection_group.h"
 
+#include <algorithm>
 #include <new>
 #include <utility>
 
@@ -15,6 +16,9 @@ ConnectionGroup::ConnectionGroup(EventLoop& on, const ConnectionLimits& with,
       limits(with),
       handler(std::move(tells)),
       io(LoopIo::of(on)),
+      read_at_once(
+          std::min<std::uint64_t>({io->receive_block.size(), with.max_input, with.high_water})),
+      gather_at_once(std::min<std::uint64_t>(LoopIo::kGatherBlock, with.high_water - 1)),
       open_count_(std::move(open_count)) {}
 
 ConnectionGroup::~ConnectionGroup() {

@@ -22,7 +22,7 @@ struct ConnectionLimits {
   Trigger trigger = Trigger::level;
   Overflow overflow = Overflow::close;
   bool allow_half_open = false;
-  std::uint64_t high_water = 0;
+  std::uint64_t high_water = 0;  // 1 <= high_water <= max_output
   std::uint64_t max_output = 0;
   std::uint64_t max_input = 0;
   Tick idle = 0;
@@ -65,6 +65,9 @@ class ConnectionGroup {
   const ConnectionLimits limits;
   const std::shared_ptr<ConnectionHandler> handler;
   const std::shared_ptr<LoopIo> io;
+  // What a connection with nothing buffered may read at once, and gather unasked.
+  const std::size_t read_at_once;
+  const std::size_t gather_at_once;
 
   // Written on the loop. [any]
   Counter opened;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "weir/net/buffer/output_queue.h"
@@ -29,12 +30,16 @@ struct LoopIo {
   // The one of `loop`, made on first use.
   static std::shared_ptr<LoopIo> of(EventLoop& loop) {
     std::shared_ptr<void>& place = loop.attachment();
-    if (!place) place = std::make_shared<LoopIo>();
+    if (!place) {
+      auto made = std::make_shared<LoopIo>();
+      made->receive_block = loop.receive_block();
+      place = std::move(made);
+    }
     return std::static_pointer_cast<LoopIo>(place);
   }
 
-  std::span<std::byte> gather_room() { return {gather.get() + gathered, kGatherBlock - gathered}; }
-  std::span<const std::byte> gathered_bytes() const { return {gather.get(), gathered}; }
+  // The bytes gathered, which are the caller's to write now.
+  std::span<const std::byte> take_gathered() { return {gather.get(), std::exchange(gathered, 0)}; }
 
   std::unique_ptr<OutputQueue> take_queue() {
     if (spare_queues.empty()) return std::make_unique<OutputQueue>();
@@ -46,10 +51,14 @@ struct LoopIo {
     if (spare_queues.size() < kSpareQueues) spare_queues.push_back(std::move(queue));
   }
 
+  // What all read into; lent to the handler's Buffer.
+  std::span<std::byte> receive_block;
+
   // The connection whose handler is running, if its output may be gathered: nothing of it is
   // queued.
   TcpConnection* corked = nullptr;
-  std::size_t gathered = 0;  // bytes of `corked` in `gather`
+  std::size_t gathered = 0;      // bytes of `corked` in `gather`
+  std::size_t gather_limit = 0;  // up to which a send() need not look at anything else
   const std::unique_ptr<std::byte[]> gather =
       std::make_unique_for_overwrite<std::byte[]>(kGatherBlock);
 

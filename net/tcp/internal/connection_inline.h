@@ -1,0 +1,69 @@
+// What every message passes through, for TcpConnection's sources to share. Internal. [loop]
+#pragma once
+
+#include <exception>
+
+#include "weir/net/tcp/internal/connection_group.h"
+#include "weir/net/tcp/tcp_connection.h"
+
+namespace weir {
+
+inline bool TcpConnection::edge() const { return group_->limits.trigger == Trigger::edge; }
+
+// In `closing` and `lingering` input is read to be thrown away.
+inline bool TcpConnection::may_read() const {
+  if (state_ == State::closed || read_eof_ || backing_off_) return false;
+  return state_ != State::open || (pauses_ == 0 && !blocked_);
+}
+
+inline bool TcpConnection::accepts_output() const {
+  return state_ == State::open && !shutdown_wanted_ && !write_failed_;
+}
+
+// Open and reading, with nothing buffered and nothing pending: what most messages leave behind.
+inline bool TcpConnection::calm() const {
+  return state_ == State::open && !output_ && pauses_ == 0 && channel_.reading() &&
+         !(read_eof_ || write_shut_ || shutdown_wanted_ || write_failed_ || want_write_ ||
+           blocked_ || blocked_told_ || settle_queued_ || backing_off_ || holds_producers_ ||
+           offer_input_ || draining_);
+}
+
+// Calls the handler: gathers what it sends, and ends the connection if an exception leaves it.
+template <typename Call>
+void TcpConnection::call_handler(const char* event, Call&& call) {
+  if (handler_ == nullptr) return;  // the server is gone
+  cork();
+  try {
+    call();
+  } catch (const std::exception& thrown) {
+    handler_threw(event, thrown.what());
+  } catch (...) {
+    handler_threw(event, "not a std::exception");
+  }
+  uncork();
+}
+
+inline void TcpConnection::cork() {
+  internal::LoopIo& io = *group_->io;
+  io.running = this;
+  if (output_ || !accepts_output()) return;
+  io.corked = this;
+  io.gather_limit = group_->gather_at_once;
+}
+
+inline void TcpConnection::uncork() {
+  internal::LoopIo& io = *group_->io;
+  io.running = nullptr;
+  if (io.corked != this) return;
+  io.corked = nullptr;
+  if (const auto gathered = io.take_gathered(); !gathered.empty()) write_gathered(gathered);
+}
+
+inline void TcpConnection::note_written(std::size_t n) {
+  bytes_out_ += n;
+  group_->bytes_out.add(n);
+  last_activity_ = write_progress_ = now();
+  back_offs_ = 0;
+}
+
+}  // namespace weir
