@@ -103,8 +103,8 @@ class TcpServer {
 
   // Starts to accept on one more address; returns the address bound, with the port the kernel
   // chose.
-  Result<SocketAddress> listen(std::string_view address);
-  Result<SocketAddress> listen(const SocketAddress& address);
+  [[nodiscard]] Result<SocketAddress> listen(std::string_view address);
+  [[nodiscard]] Result<SocketAddress> listen(const SocketAddress& address);
 
   // Stops accepting, serves what has arrived, closes every connection in order, resets at
   // `deadline` those that are still there, then calls `done` on the server's loop. A further call
