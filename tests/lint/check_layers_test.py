@@ -21,8 +21,8 @@ class CheckLayersTest(unittest.TestCase):
         """The rules that a tree of {path: text} breaks, as (path, rule)."""
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
-            files = {f"{folder}/CMakeLists.txt": NAMES for folder in ("base", "net", "tests")} | files
-            for path, text in files.items():
+            lists = {f"{top}/CMakeLists.txt": NAMES for top in ("base", "net", "tests")}
+            for path, text in (lists | files).items():
                 (root / path).parent.mkdir(parents=True, exist_ok=True)
                 (root / path).write_text(text)
             found, _ = check_layers.check_tree(root)
@@ -115,9 +115,14 @@ class CheckLayersTest(unittest.TestCase):
             self.assertEqual(self.violations({"net/tcp/a.cc": line + "\n"}), [], line)
 
     def test_a_long_file(self):
-        files = {"net/tcp/a.cc": "\n" * 501, "net/tcp/a.h": HEADER + "\n" * 299}
+        files = {
+            "net/tcp/a.cc": "\n" * 501,
+            "net/tcp/a.h": HEADER + "\n" * 299,
+            "tests/unit/a_test.cc": "\n" * 701,
+        }
         self.assert_caught(files, "net/tcp/a.cc", "file-length")
         self.assert_caught(files, "net/tcp/a.h", "file-length")
+        self.assert_caught(files, "tests/unit/a_test.cc", "file-length")
 
     def test_a_long_line(self):
         self.assert_caught({"base/a.cc": "//" + "a" * 99 + "\n"}, "base/a.cc", "columns")
@@ -137,7 +142,7 @@ class CheckLayersTest(unittest.TestCase):
 
     def test_a_source_that_is_not_built(self):
         self.assert_caught({"net/tcp/lost.cc": "int a;\n"}, "net/tcp/lost.cc", "dead-file")
-        self.assert_caught({"tests/unit/lost_test.cc": "\n"}, "tests/unit/lost_test.cc", "dead-file")
+        self.assert_caught({"tests/lost_test.cc": "\n"}, "tests/lost_test.cc", "dead-file")
 
     def test_an_installed_header_that_includes_a_hidden_one(self):
         files = {
