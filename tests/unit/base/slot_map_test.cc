@@ -205,9 +205,10 @@ TEST(SlotMap, BehavesLikeItsModel) {
       } else if (!every.empty()) {
         const SlotId id = every[random() % every.size()];
         const auto known = model.find(id);
-        ASSERT_EQ(map.find(id) != nullptr, known != model.end());
-        if (known != model.end()) {
-          ASSERT_EQ(*map.find(id), known->second);
+        const std::string* value = map.find(id);
+        ASSERT_EQ(value != nullptr, known != model.end());
+        if (value != nullptr) {
+          ASSERT_EQ(*value, known->second);
           model.erase(known);
           ASSERT_TRUE(map.erase(id));
         } else {

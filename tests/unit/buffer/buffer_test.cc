@@ -17,6 +17,8 @@
 #include <utility>
 #include <vector>
 
+#include "support/allocations.h"
+
 namespace weir {
 namespace {
 
@@ -317,6 +319,24 @@ TEST(Buffer, AnEmptyLoan) {
   EXPECT_TRUE(buffer.empty());
   buffer.append("into the block");
   EXPECT_EQ(buffer.data(), block.memory.data());
+}
+
+TEST(Buffer, TheSteadyStateDoesNotAllocate) {
+  Block<4096> block("");
+  Buffer lent;
+  Buffer own(std::string(500, 'x'));
+  const auto round = [&] {
+    block.receive(std::string_view("0123456789abcdef"));
+    lent.lend(block.memory, 16);
+    own.append(lent.view());
+    own.consume(16);
+    lent.clear();
+    lent.end_loan();
+  };
+  for (int i = 0; i < 1000; ++i) round();
+  const test::AllocationCount allocations;
+  for (int i = 0; i < 100'000; ++i) round();
+  EXPECT_EQ(allocations.on_this_thread(), 0U);
 }
 
 // -- misuse ---------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@
 #include <utility>
 #include <vector>
 
+#include "support/allocations.h"
+
 namespace weir {
 namespace {
 
@@ -273,6 +275,27 @@ TEST(OutputQueue, ReusesItsBlockFromMessageToMessage) {
   }
   // The first message of all may have come from a new block.
   EXPECT_LE(addresses.size(), 1U);
+}
+
+TEST(OutputQueue, TheSteadyStateDoesNotAllocate) {
+  const SharedBytes shared = SharedBytes::copy(std::string(1000, 's'));
+  std::array<OutputQueue, 200> receivers;
+  std::array<iovec, 8> vectors{};
+  const auto round = [&] {
+    // Request and reply, 32 pipelined replies, a broadcast.
+    for (OutputQueue& queue : receivers) {
+      for (int reply = 0; reply < 32; ++reply) queue.append(std::string_view("0123456789abcdef"));
+      queue.consume(queue.size());
+    }
+    for (OutputQueue& queue : receivers) queue.append(shared);
+    for (OutputQueue& queue : receivers) {
+      if (queue.fill(vectors) == 1) queue.consume(vectors[0].iov_len);
+    }
+  };
+  round();
+  const test::AllocationCount allocations;
+  for (int i = 0; i < 100; ++i) round();
+  EXPECT_EQ(allocations.on_this_thread(), 0U);
 }
 
 TEST(OutputQueue, AQueueMayEndOnAnotherThread) {
