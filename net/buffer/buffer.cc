@@ -109,15 +109,11 @@ std::size_t Buffer::find(std::string_view needle, std::size_t from) const {
   return static_cast<std::size_t>(static_cast<const std::byte*>(hit) - data());
 }
 
-void Buffer::lend(std::span<std::byte> block, std::size_t used) {
+void Buffer::bad_loan(std::size_t size, std::size_t used) const {
   WEIR_CHECK(memory_ == nullptr, "Buffer::lend(): the buffer has memory already ({} bytes)",
              capacity_);
-  WEIR_CHECK(!block.empty() && used <= block.size(), "Buffer::lend(): {} bytes used of {}", used,
-             block.size());
-  internal::unpoison(block.first(used));
-  memory_ = block.data();
-  capacity_ = block.size();
-  end_ = used;
+  WEIR_CHECK(used <= size, "Buffer::lend(): {} bytes used of {}", used, size);
+  std::unreachable();
 }
 
 void Buffer::too_many(const char* call, std::size_t n, std::size_t limit) {

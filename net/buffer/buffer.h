@@ -35,7 +35,10 @@ class Buffer {
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
   ~Buffer() {
-    if (memory_ != nullptr) release();
+    if (owned_) [[unlikely]]
+      release();
+    else
+      internal::poison({memory_, capacity_});
   }
 
   const std::byte* data() const { return memory_ + begin_; }
@@ -111,7 +114,14 @@ class Buffer {
   // -- for the framework ------------------------------------------------------------------------
   // Lends `block`, whose first `used` bytes are readable. The Buffer must be empty and own nothing.
   // append() uses the rest of the block while there is room, and then goes over to own memory.
-  void lend(std::span<std::byte> block, std::size_t used);
+  void lend(std::span<std::byte> block, std::size_t used) {
+    if (memory_ != nullptr || used > block.size()) [[unlikely]]
+      bad_loan(block.size(), used);
+    internal::unpoison(block.first(used));
+    memory_ = block.data();
+    capacity_ = block.size();
+    end_ = used;
+  }
   bool lent() const { return memory_ != nullptr && !owned_; }
   // Ends the loan: forgets the block and whatever is still unread in it. Does nothing when the
   // bytes have gone over to own memory. Under ASan the block is then closed: internal::unpoison()
@@ -121,6 +131,7 @@ class Buffer {
   }
 
  private:
+  [[noreturn]] void bad_loan(std::size_t size, std::size_t used) const;
   [[noreturn]] static void too_many(const char* call, std::size_t n, std::size_t limit);
 
   template <typename T>

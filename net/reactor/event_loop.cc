@@ -261,7 +261,7 @@ void EventLoop::wait() {
 // 3. epoll's batch first, then what asked to be looked at again without a new event.
 void EventLoop::dispatch_ready() {
   while (!ready_.empty()) {
-    const epoll_event event = ready_.front();
+    const epoll_event& event = ready_.front();
     ready_ = ready_.subspan(1);
     dispatch_one(SlotId::from_u64(event.data.u64), event.events, true);
   }

@@ -73,9 +73,9 @@ void TcpConnection::open() {
 // --- what the loop calls -------------------------------------------------------------------------
 
 void TcpConnection::on_ready(std::uint32_t events) {
-  if ((events & kWritable) != 0 && want_write_) flush_output();
+  if ((events & kWritable) != 0 && is_.want_write) flush_output();
   if ((events & kReadable) != 0) read_ready();
-  if ((events & EPOLLERR) != 0 && want_write_ && !may_read()) {
+  if ((events & EPOLLERR) != 0 && is_.want_write && !may_read()) {
     // Neither reading nor writing will find it, and level-triggered epoll would report it for ever.
     // SO_ERROR is asked last, because asking takes the error away from recv(2).
     if (const Errno error = internal::socket_error_of(fd_.get())) output_failed(error);
@@ -84,7 +84,7 @@ void TcpConnection::on_ready(std::uint32_t events) {
 }
 
 void TcpConnection::on_flush() {
-  settle_queued_ = false;
+  is_.settle_queued = false;
   flush_output();
   settle();
 }
@@ -96,7 +96,7 @@ void TcpConnection::on_interest_refused(Errno error) {
 }
 
 void TcpConnection::on_reap() {
-  if (settle_queued_) {  // the flush list still points here
+  if (is_.settle_queued) {  // the flush list still points here
     loop().reap_later(*this);
     return;
   }
@@ -126,7 +126,7 @@ bool TcpConnection::next_deadline(Tick& deadline) const {
     case State::open:
       consider(last_activity_, limits.idle);
       if (bytes_in_ == 0) consider(since_, limits.first_byte);
-      if (want_write_) consider(write_progress_, limits.write_stall);
+      if (is_.want_write) consider(write_progress_, limits.write_stall);
       break;
     case State::closing:
       consider(since_, limits.drain);
@@ -160,7 +160,7 @@ void TcpConnection::on_deadline() {
   } else if (state_ == State::closing && passed(since_, limits.drain)) {
     reset({Kind::drain_timeout, Errno(ETIMEDOUT)});
   } else if (state_ == State::open) {
-    if (want_write_ && passed(write_progress_, limits.write_stall)) {
+    if (is_.want_write && passed(write_progress_, limits.write_stall)) {
       reset({Kind::write_stall, Errno(ETIMEDOUT)});
     } else if (bytes_in_ == 0 && passed(since_, limits.first_byte)) {
       start_close({Kind::first_byte_timeout, Errno(ETIMEDOUT)});
@@ -176,9 +176,9 @@ void TcpConnection::on_deadline() {
 
 void TcpConnection::shutdown() {
   loop().check_thread("TcpConnection::shutdown");
-  if (state_ != State::open || shutdown_wanted_) return;
+  if (state_ != State::open || is_.shutdown_wanted) return;
   stop_gathering();
-  shutdown_wanted_ = true;
+  is_.shutdown_wanted = true;
   settle_later();
 }
 
@@ -198,13 +198,13 @@ void TcpConnection::stop_gracefully() {
     start_close({Kind::server_stopped, {}});
     return;
   }
-  draining_ = true;
+  is_.draining = true;
   want_read_again();
 }
 
 void TcpConnection::start_close(CloseReason reason) {
   if (state_ != State::open) return;
-  if (write_failed_) {
+  if (is_.write_failed) {
     finish(reason_);
     return;
   }
@@ -219,23 +219,23 @@ void TcpConnection::start_close(CloseReason reason) {
 // The next step towards `closed`, once everything is sent.
 void TcpConnection::advance_close() {
   if (pending_output() > 0) return;
-  if (state_ == State::open && shutdown_wanted_ && !write_shut_) {
-    write_shut_ = true;
-    if (read_eof_) {
+  if (state_ == State::open && is_.shutdown_wanted && !is_.write_shut) {
+    is_.write_shut = true;
+    if (is_.read_eof) {
       finish({Kind::peer_eof, {}});
     } else if (auto done = transport_->finish_writing(fd_.get()); !done) {
       output_failed(done.error());
     }
   } else if (state_ == State::closing) {
-    if (read_eof_) {
+    if (is_.read_eof) {
       finish(reason_);
       return;
     }
-    if (!write_shut_ && !transport_->finish_writing(fd_.get())) {
+    if (!is_.write_shut && !transport_->finish_writing(fd_.get())) {
       finish(reason_);  // ENOTCONN: the peer is gone, there is nobody to linger for
       return;
     }
-    write_shut_ = true;
+    is_.write_shut = true;
     state_ = State::lingering;
     since_ = now();
     arm_deadline();
@@ -279,17 +279,17 @@ void TcpConnection::handler_threw(const char* event, const char* what) {
 void TcpConnection::settle() {
   if (state_ == State::closed) return;
   const std::uint64_t high = group_->limits.high_water;
-  if (blocked_ && pending_output() <= high / 2) {
-    blocked_ = blocked_told_ = false;
+  if (is_.blocked && pending_output() <= high / 2) {
+    is_.blocked = is_.blocked_told = false;
     release_producers();
     if (edge()) want_read_again();
     if (state_ == State::open) {
       call_handler("on_drained", [this] { handler_->on_drained(*this); });
     }
   }
-  if (pending_output() >= high) blocked_ = true;
-  if (blocked_ && !blocked_told_ && state_ == State::open && pending_output() >= high) {
-    blocked_told_ = true;
+  if (pending_output() >= high) is_.blocked = true;
+  if (is_.blocked && !is_.blocked_told && state_ == State::open && pending_output() >= high) {
+    is_.blocked_told = true;
     call_handler("on_blocked", [this] { handler_->on_blocked(*this); });
   }
   if (state_ != State::closed) advance_close();
@@ -297,15 +297,15 @@ void TcpConnection::settle() {
 }
 
 void TcpConnection::settle_later() {
-  if (settle_queued_ || state_ == State::closed) return;
-  settle_queued_ = true;
+  if (is_.settle_queued || state_ == State::closed) return;
+  is_.settle_queued = true;
   loop().flush_later(*this);
 }
 
 void TcpConnection::update_interest() {
   if (edge()) return;
   channel_.set_reading(may_read());
-  channel_.set_writing(want_write_);
+  channel_.set_writing(is_.want_write);
 }
 
 void TcpConnection::back_off() {
@@ -313,16 +313,16 @@ void TcpConnection::back_off() {
     finish({Kind::io_error, Errno(ENOBUFS)});
     return;
   }
-  if (backing_off_) return;
-  backing_off_ = true;
-  want_write_ = false;
+  if (is_.backing_off) return;
+  is_.backing_off = true;
+  is_.want_write = false;
   loop().run_after(kBackOff, [self = ref()] {
     if (TcpConnection* connection = self.get()) connection->retry_after_back_off();
   });
 }
 
 void TcpConnection::retry_after_back_off() {
-  backing_off_ = false;
+  is_.backing_off = false;
   if (edge()) want_read_again();
   settle_later();
   update_interest();

@@ -6,6 +6,7 @@
 // turn.
 #pragma once
 
+#include <bit>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -83,7 +84,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   std::uint64_t pending_output() const;
   std::uint64_t bytes_in() const { return bytes_in_; }
   std::uint64_t bytes_out() const { return bytes_out_; }
-  bool peer_half_closed() const { return read_eof_; }
+  bool peer_half_closed() const { return is_.read_eof; }
 
   // Replaces who is told of this connection from now on (protocol upgrade). `handler` must outlive
   // it.
@@ -141,9 +142,11 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   std::size_t read_allowance() const;
   void read_ready();
   std::size_t read_once();
-  SysResult<std::size_t> receive(std::size_t room);
+  SysResult<std::size_t> receive_behind_leftover(std::size_t room);
   void deliver(std::size_t received);
   void deliver_leftover();
+  void keep_leftover(Buffer& in);
+  void check_input_bound();
   void input_ended();
   void input_failed(Errno error);
   void want_read_again();
@@ -157,9 +160,9 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void write_gathered(std::span<const std::byte> gathered);
   SendResult queued_result();
   OutputQueue& output();
-  SysResult<std::size_t> write_both(std::span<const std::byte> first,
-                                    std::span<const std::byte> second);
   void write_or_queue(std::span<const std::byte> first, std::span<const std::byte> second);
+  void keep_unwritten(SysResult<std::size_t> result, std::span<const std::byte> first,
+                      std::span<const std::byte> second);
   void flush_output();
   SysResult<std::size_t> write_front(std::uint64_t& offered);
   void output_refused();
@@ -210,18 +213,25 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   State state_ = State::open;
   CloseReason reason_;  // of the close in progress; then the one that on_close is told
 
-  bool read_eof_ : 1 = false;         // the peer's FIN was read
-  bool write_shut_ : 1 = false;       // our FIN was sent
-  bool shutdown_wanted_ : 1 = false;  // our FIN follows what is queued
-  bool write_failed_ : 1 = false;     // a send found the peer gone; reading what it left
-  bool want_write_ : 1 = false;       // the socket refused output: EPOLLOUT is wanted
-  bool blocked_ : 1 = false;          // over the high mark and not yet under the low one
-  bool blocked_told_ : 1 = false;     // on_blocked was called for it
-  bool settle_queued_ : 1 = false;    // in the loop's flush phase
-  bool backing_off_ : 1 = false;      // waiting out ENOBUFS or ENOMEM
-  bool holds_producers_ : 1 = false;  // Overflow::pause made others wait for this one
-  bool offer_input_ : 1 = false;      // reading was resumed: input_ goes to the handler again
-  bool draining_ : 1 = false;         // server shutdown: closes when what has arrived is read
+  // What is out of the ordinary; all false for most connections most of the time.
+  struct Flags {
+    bool read_eof : 1 = false;         // the peer's FIN was read
+    bool write_shut : 1 = false;       // our FIN was sent
+    bool shutdown_wanted : 1 = false;  // our FIN follows what is queued
+    bool write_failed : 1 = false;     // a send found the peer gone; reading what it left
+    bool want_write : 1 = false;       // the socket refused output: EPOLLOUT is wanted
+    bool blocked : 1 = false;          // over the high mark and not yet under the low one
+    bool blocked_told : 1 = false;     // on_blocked was called for it
+    bool settle_queued : 1 = false;    // in the loop's flush phase
+    bool backing_off : 1 = false;      // waiting out ENOBUFS or ENOMEM
+    bool holds_producers : 1 = false;  // Overflow::pause made others wait for this one
+    bool offer_input : 1 = false;      // reading was resumed: input_ goes to the handler again
+    bool draining : 1 = false;         // server shutdown: closes when what has arrived is read
+    std::uint16_t unused : 4 = 0;      // every bit has a value, for any()
+
+    bool any() const { return std::bit_cast<std::uint16_t>(*this) != 0; }
+  };
+  Flags is_;
 };
 
 }  // namespace weir

@@ -46,13 +46,13 @@ std::size_t TcpConnection::read_allowance() const {
 // Level-triggered: one read; what is left is reported again. Edge-triggered: to EAGAIN, because a
 // short read does not prove that nothing is left; a spent budget asks for the next turn itself.
 void TcpConnection::read_ready() {
-  if (offer_input_ && may_read()) {
-    offer_input_ = false;
+  if (is_.offer_input && may_read()) {
+    is_.offer_input = false;
     if (input_ && state_ == State::open) deliver_leftover();
   }
   if (!edge()) {
     if (may_read()) read_once();
-    if (draining_ && may_read()) want_read_again();
+    if (is_.draining && may_read()) want_read_again();
     return;
   }
   std::size_t total = 0;
@@ -71,39 +71,42 @@ void TcpConnection::read_ready() {
 std::size_t TcpConnection::read_once() {
   const std::size_t room = input_ || output_ ? read_allowance() : group_->read_at_once;
   if (room == 0) return 0;
-  const auto received = receive(room);
+  const std::span<std::byte> block = group_->io->receive_block.first(room);
+  internal::unpoison(block);
+  const auto received = input_ && state_ == State::open ? receive_behind_leftover(room)
+                                                        : transport_->read(fd_.get(), block);
   if (!received) {
     input_failed(received.error());
     return 0;
   }
-  if (*received == 0) {
+  const std::size_t n = *received;
+  if (n == 0) {
     input_ended();
     return 0;
   }
   last_activity_ = now();
   back_offs_ = 0;
-  bytes_in_ += *received;
-  group_->bytes_in.add(*received);
+  bytes_in_ += n;
+  group_->bytes_in.add(n);
   if (state_ == State::open) [[likely]]
-    deliver(*received);
-  return *received;
+    deliver(n);
+  return n;
 }
 
-// Into the receive block, or, when the handler left something, behind that.
-SysResult<std::size_t> TcpConnection::receive(std::size_t room) {
+// Into what is free behind the bytes that the handler left, and then into the receive block.
+SysResult<std::size_t> TcpConnection::receive_behind_leftover(std::size_t room) {
   const std::span<std::byte> block = group_->io->receive_block.first(room);
-  internal::unpoison(block);
-  if (!input_ || state_ != State::open) return transport_->read(fd_.get(), block);
   const std::span<std::byte> tail = input_->free_tail();
-  std::array<iovec, 2> into{};
   const std::size_t first = std::min(tail.size(), room);
+  std::array<iovec, 2> into{};
   into[0] = {.iov_base = tail.data(), .iov_len = first};
   into[1] = {.iov_base = block.data(), .iov_len = room - first};
   auto received = transport_->read_vectors(fd_.get(), into);
   if (received) {
     input_->commit(std::min(*received, first));
-    if (*received > first)
+    if (*received > first) {
       input_->append(std::span<const std::byte>(block.first(*received - first)));
+    }
   }
   return received;
 }
@@ -116,31 +119,40 @@ void TcpConnection::deliver(std::size_t received) {
   Buffer in;
   in.lend(group_->io->receive_block, received);
   call_handler("on_data", [&] { handler_->on_data(*this, in); });
-  if (in.empty()) return;
+  if (!in.empty()) keep_leftover(in);
+}
+
+void TcpConnection::keep_leftover(Buffer& in) {
   input_ = std::make_unique<Buffer>(std::move(in));  // copies out of the block
-  if (state_ == State::open && pauses_ == 0 && input_->size() >= group_->limits.max_input) {
-    start_close({Kind::input_overflow, {}});
-  }
+  check_input_bound();
 }
 
 void TcpConnection::deliver_leftover() {
   call_handler("on_data", [&] { handler_->on_data(*this, *input_); });
   if (input_->empty()) {
     input_.reset();
-  } else if (state_ == State::open && pauses_ == 0 && input_->size() >= group_->limits.max_input) {
+  } else {
+    check_input_bound();
+  }
+}
+
+// A handler that can do nothing with so much will not get further with more. One that paused
+// reading is only late.
+void TcpConnection::check_input_bound() {
+  if (pauses_ == 0 && input_->size() >= group_->limits.max_input) {
     start_close({Kind::input_overflow, {}});
   }
 }
 
 void TcpConnection::input_ended() {
-  read_eof_ = true;
-  if (write_failed_) {
+  is_.read_eof = true;
+  if (is_.write_failed) {
     finish(reason_);
   } else if (state_ == State::lingering) {
     finish(reason_);
   } else if (state_ == State::open) {
     call_handler("on_half_close", [this] { handler_->on_half_close(*this); });
-    if (write_shut_) {
+    if (is_.write_shut) {
       finish({Kind::peer_eof, {}});
     } else if (!group_->limits.allow_half_open) {
       start_close({Kind::peer_eof, {}});
@@ -150,15 +162,15 @@ void TcpConnection::input_ended() {
 
 void TcpConnection::input_failed(Errno error) {
   if (error == EAGAIN) {
-    if (draining_) start_close({Kind::server_stopped, {}});
-    if (write_failed_) finish(reason_);
+    if (is_.draining) start_close({Kind::server_stopped, {}});
+    if (is_.write_failed) finish(reason_);
     return;
   }
   if (transient(error)) {
     back_off();
     return;
   }
-  if (write_failed_ || state_ == State::lingering) {
+  if (is_.write_failed || state_ == State::lingering) {
     finish(reason_);  // we were done, or knew already
   } else {
     finish({error == ECONNRESET || error == EPIPE ? Kind::reset : Kind::io_error, error});
@@ -178,8 +190,8 @@ void TcpConnection::resume_reading() {
   WEIR_CHECK(pauses_ > 0, "TcpConnection::resume_reading without a pause_reading before it");
   if (--pauses_ > 0 || state_ != State::open) return;
   update_interest();
-  offer_input_ = input_ != nullptr;
-  if (offer_input_ || edge())
+  is_.offer_input = input_ != nullptr;
+  if (is_.offer_input || edge())
     want_read_again();  // epoll does not report what was read, or reported
 }
 

@@ -62,7 +62,7 @@ SendResult TcpConnection::send(SharedBytes bytes) {
   if (!admit(bytes.size(), refusal)) return refusal;
   output().append(std::move(bytes));
   settle_later();
-  if (output_->size() >= kFlushAtOnce && !want_write_) flush_output();
+  if (output_->size() >= kFlushAtOnce && !is_.want_write) flush_output();
   return queued_result();
 }
 
@@ -84,7 +84,7 @@ SendResult TcpConnection::send_slowly(std::span<const std::byte> bytes) {
     write_or_queue(io.corked == this ? io.take_gathered() : std::span<const std::byte>(), bytes);
   } else {
     output().append(bytes);
-    if (output_->size() >= kFlushAtOnce && !want_write_) flush_output();
+    if (output_->size() >= kFlushAtOnce && !is_.want_write) flush_output();
   }
   settle_later();
   return accepts_output() ? queued_result() : SendResult::closed;
@@ -92,7 +92,7 @@ SendResult TcpConnection::send_slowly(std::span<const std::byte> bytes) {
 
 SendResult TcpConnection::queued_result() {
   if (pending_output() < group_->limits.high_water) return SendResult::queued;
-  blocked_ = true;
+  is_.blocked = true;
   return SendResult::above_high_mark;
 }
 
@@ -129,14 +129,14 @@ bool TcpConnection::hold_producer() {
     if (held->second == ref) return true;
   }
   io.held_producers.emplace(id_, ref);
-  holds_producers_ = true;
+  is_.holds_producers = true;
   producer->pause_reading();
   return true;
 }
 
 void TcpConnection::release_producers() {
-  if (!holds_producers_) return;
-  holds_producers_ = false;
+  if (!is_.holds_producers) return;
+  is_.holds_producers = false;
   auto& held = group_->io->held_producers;
   for (auto entry = held.extract(id_); !entry.empty(); entry = held.extract(id_)) {
     if (TcpConnection* producer = entry.mapped().get()) producer->resume_reading();
@@ -155,45 +155,59 @@ OutputQueue& TcpConnection::output() {
   return *output_;
 }
 
-// Out of line and last: mostly the socket takes all of it.
+// Mostly the socket takes all of it.
 void TcpConnection::write_gathered(std::span<const std::byte> gathered) {
-  if (state_ != State::closed && !write_failed_) [[likely]]
-    write_or_queue(gathered, {});
+  if (state_ == State::closed || is_.write_failed) return;
+  if (is_.backing_off) {
+    output().append(gathered);
+    return;
+  }
+  const auto written = transport_->write(fd_.get(), gathered);
+  if (written && *written == gathered.size()) [[likely]] {
+    note_written(*written);
+  } else {
+    keep_unwritten(written, gathered, {});
+  }
 }
 
-SysResult<std::size_t> TcpConnection::write_both(std::span<const std::byte> first,
-                                                 std::span<const std::byte> second) {
-  if (second.empty()) return transport_->write(fd_.get(), first);
-  if (first.empty()) return transport_->write(fd_.get(), second);
+// The same for two pieces, of which the first may be empty.
+void TcpConnection::write_or_queue(std::span<const std::byte> first,
+                                   std::span<const std::byte> second) {
+  if (is_.backing_off) {
+    output().append(first);
+    output().append(second);
+    return;
+  }
+  if (first.empty()) {
+    keep_unwritten(transport_->write(fd_.get(), second), first, second);
+    return;
+  }
   std::array<iovec, 2> both{};
   both[0] = {.iov_base = const_cast<std::byte*>(first.data()), .iov_len = first.size()};
   both[1] = {.iov_base = const_cast<std::byte*>(second.data()), .iov_len = second.size()};
-  return transport_->write_vectors(fd_.get(), both);
+  keep_unwritten(transport_->write_vectors(fd_.get(), both), first, second);
 }
 
-// Nothing waits before these: to the socket if it takes them, else to the queue.
-void TcpConnection::write_or_queue(std::span<const std::byte> first,
+// What came of writing `first` and `second`, before which nothing waited: the rest goes to the
+// queue.
+void TcpConnection::keep_unwritten(SysResult<std::size_t> result, std::span<const std::byte> first,
                                    std::span<const std::byte> second) {
   std::size_t written = 0;
-  if (!backing_off_) {
-    const auto result = write_both(first, second);
-    if (result) {
-      written = *result;
-      note_written(written);
-      if (written == first.size() + second.size()) [[likely]]
-        return;
-    } else if (transient(result.error())) {
-      back_off();
-      if (state_ == State::closed) return;
-    } else if (!(result.error() == EAGAIN)) {
-      output_failed(result.error());
-      return;
-    }
+  if (result) {
+    written = *result;
+    note_written(written);
+    if (written == first.size() + second.size()) return;
+  } else if (transient(result.error())) {
+    back_off();
+    if (state_ == State::closed) return;
+  } else if (!(result.error() == EAGAIN)) {
+    output_failed(result.error());
+    return;
   }
   OutputQueue& queue = output();
   if (written < first.size()) queue.append(first.subspan(written));
   queue.append(second.subspan(written > first.size() ? written - first.size() : 0));
-  if (backing_off_) return;
+  if (is_.backing_off) return;
   if (edge()) {
     flush_output();  // a short write is no proof that the socket is full, and only EAGAIN arms the
                      // edge
@@ -204,7 +218,7 @@ void TcpConnection::write_or_queue(std::span<const std::byte> first,
 
 // Writes what waits, as far as the socket takes it. Calls no handler: see settle().
 void TcpConnection::flush_output() {
-  if (!output_ || state_ == State::closed || write_failed_ || backing_off_) return;
+  if (!output_ || state_ == State::closed || is_.write_failed || is_.backing_off) return;
   for (int writes = 0; !output_->empty(); ++writes) {
     if (writes == kMaxWritesPerFlush) {
       if (edge()) loop().requeue(channel_.id(), EPOLLOUT);
@@ -230,7 +244,7 @@ void TcpConnection::flush_output() {
       return;
     }
   }
-  want_write_ = false;
+  is_.want_write = false;
   group_->io->give_back(std::move(output_));
 }
 
@@ -254,8 +268,8 @@ SysResult<std::size_t> TcpConnection::write_front(std::uint64_t& offered) {
 
 // EPOLLOUT is wanted exactly from here until the queue is empty.
 void TcpConnection::output_refused() {
-  if (want_write_) return;
-  want_write_ = true;
+  if (is_.want_write) return;
+  is_.want_write = true;
   write_progress_ = now();
   arm_deadline();
   update_interest();
@@ -270,8 +284,8 @@ void TcpConnection::output_failed(Errno error) {
     finish(state_ == State::closing && !reset_by_peer ? reason_ : reason);
     return;
   }
-  write_failed_ = true;
-  want_write_ = false;
+  is_.write_failed = true;
+  is_.want_write = false;
   reason_ = reason;
   output_.reset();
   want_read_again();

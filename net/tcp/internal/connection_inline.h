@@ -12,20 +12,17 @@ inline bool TcpConnection::edge() const { return group_->limits.trigger == Trigg
 
 // In `closing` and `lingering` input is read to be thrown away.
 inline bool TcpConnection::may_read() const {
-  if (state_ == State::closed || read_eof_ || backing_off_) return false;
-  return state_ != State::open || (pauses_ == 0 && !blocked_);
+  if (state_ == State::closed || is_.read_eof || is_.backing_off) return false;
+  return state_ != State::open || (pauses_ == 0 && !is_.blocked);
 }
 
 inline bool TcpConnection::accepts_output() const {
-  return state_ == State::open && !shutdown_wanted_ && !write_failed_;
+  return state_ == State::open && !is_.shutdown_wanted && !is_.write_failed;
 }
 
 // Open and reading, with nothing buffered and nothing pending: what most messages leave behind.
 inline bool TcpConnection::calm() const {
-  return state_ == State::open && !output_ && pauses_ == 0 && channel_.reading() &&
-         !(read_eof_ || write_shut_ || shutdown_wanted_ || write_failed_ || want_write_ ||
-           blocked_ || blocked_told_ || settle_queued_ || backing_off_ || holds_producers_ ||
-           offer_input_ || draining_);
+  return !is_.any() && state_ == State::open && !output_ && pauses_ == 0 && channel_.reading();
 }
 
 // Calls the handler: gathers what it sends, and ends the connection if an exception leaves it.
@@ -56,7 +53,7 @@ inline void TcpConnection::uncork() {
   io.running = nullptr;
   if (io.corked != this) return;
   io.corked = nullptr;
-  if (const auto gathered = io.take_gathered(); !gathered.empty()) write_gathered(gathered);
+  if (io.gathered > 0) write_gathered(io.take_gathered());
 }
 
 inline void TcpConnection::note_written(std::size_t n) {
