@@ -103,6 +103,7 @@ std::string Buffer::take(std::size_t n) {
 std::size_t Buffer::find(std::string_view needle, std::size_t from) const {
   if (from > size()) return npos;
   if (needle.empty()) return from;
+  if (needle.size() > size() - from) return npos;
   // memmem(3) is linear for every needle; std::string_view::find is not.
   const void* hit = ::memmem(data() + from, size() - from, needle.data(), needle.size());
   if (hit == nullptr) return npos;

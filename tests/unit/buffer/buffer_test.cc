@@ -361,7 +361,7 @@ TEST(BufferDeathTest, LendingToABufferInUse) {
   EXPECT_DEATH(buffer.lend(block, 1), "Buffer::lend\\(\\): the buffer has memory already");
   Buffer fresh;
   EXPECT_DEATH(fresh.lend(block, 17), "Buffer::lend\\(\\): 17 bytes used of 16");
-  EXPECT_DEATH(fresh.lend({}, 0), "Buffer::lend\\(\\)");
+  EXPECT_DEATH(fresh.lend({}, 1), "Buffer::lend\\(\\): 1 bytes used of 0");
 }
 
 // -- the catalogue --------------------------------------------------------------------------------
