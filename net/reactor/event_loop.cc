@@ -112,9 +112,11 @@ void EventLoop::run() {
   stop_.store(false, std::memory_order_release);
 }
 
+// run() may return, and the loop be destroyed, as soon as stop_ is set.
 void EventLoop::stop() {
+  const std::shared_ptr<internal::Mailbox> mailbox = mailbox_;
   stop_.store(true, std::memory_order_release);
-  if (!in_loop_thread()) mailbox_->wake();
+  if (!mailbox->in_loop_thread()) mailbox->wake();
 }
 
 bool EventLoop::dispatch(Task task) {
@@ -188,8 +190,8 @@ void EventLoop::detach(Channel& channel) {
 
 void EventLoop::interest_changed(Channel& channel) {
   if (channel.commit_queued_) return;
-  channel.commit_queued_ = true;
   to_commit_.push_back(channel.id_);
+  channel.commit_queued_ = true;
 }
 
 void EventLoop::turn() {

@@ -42,6 +42,9 @@ void Acceptor::stop() {
 }
 
 void Acceptor::on_ready(std::uint32_t) {
+  if (resume_timer_) return;  // backing off since an earlier event of this turn
+  const std::uint64_t turn = channel_.loop().stats().turns;
+  if (turn == spent_in_turn_ + 1) budget_ = std::min(budget_ * 2, kMaxAcceptsPerTurn);
   const int budget = options_.trigger == Trigger::edge ? kMaxAcceptsPerTurn : budget_;
   int taken = 0;
   for (int i = 0; i < budget; ++i) {
@@ -69,7 +72,7 @@ void Acceptor::on_ready(std::uint32_t) {
         return;
     }
   }
-  budget_ = std::min(budget * 2, kMaxAcceptsPerTurn);
+  spent_in_turn_ = turn;
   if (options_.trigger == Trigger::edge) channel_.loop().requeue(channel_.id(), EPOLLIN);
 }
 

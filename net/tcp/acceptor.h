@@ -1,10 +1,10 @@
 // Acceptor: takes connections from one listening socket on one loop. Internal to the tcp floor.
 // [loop]
 //
-// It starts with one accept4(2) a wake-up, because on a quiet listener a second one is nearly
-// always EAGAIN, and doubles as long as the queue does not run dry. When descriptors run out it
-// lets the waiting clients go through a spare one and then leaves the listener alone for kBackOff,
-// so neither they nor the loop spin.
+// It makes one accept4(2) a wake-up, because on a quiet listener a second one is nearly always
+// EAGAIN, and doubles that for every turn in a row that finds the queue not yet empty. When
+// descriptors run out it lets the waiting clients go through a spare one and then leaves the
+// listener alone for kBackOff, so neither they nor the loop spin.
 #pragma once
 
 #include <functional>
@@ -64,6 +64,7 @@ class Acceptor final : private IoHandler {
   Sink sink_;
   Fd spare_;  // given up for a moment when no other descriptor is to be had
   int budget_ = 1;
+  std::uint64_t spent_in_turn_ = 0;  // the turn that used the budget up
   Errno last_error_;
   TimerId resume_timer_;
   Counters counters_;

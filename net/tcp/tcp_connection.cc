@@ -73,12 +73,16 @@ void TcpConnection::open() {
 // --- what the loop calls -------------------------------------------------------------------------
 
 void TcpConnection::on_ready(std::uint32_t events) {
-  if ((events & kWritable) != 0 && is_.want_write) flush_output();
-  if ((events & kReadable) != 0) read_ready();
-  if ((events & EPOLLERR) != 0 && is_.want_write && !may_read()) {
-    // Neither reading nor writing will find it, and level-triggered epoll would report it for ever.
-    // SO_ERROR is asked last, because asking takes the error away from recv(2).
-    if (const Errno error = internal::socket_error_of(fd_.get())) output_failed(error);
+  if (calm() && !edge()) [[likely]] {
+    read_once();
+  } else {
+    if ((events & kWritable) != 0 && is_.want_write) flush_output();
+    if ((events & kReadable) != 0) read_ready();
+    if ((events & EPOLLERR) != 0 && is_.want_write && !may_read()) {
+      // Neither reading nor writing will find it, and level-triggered epoll would report it for
+      // ever. SO_ERROR is asked last, because asking takes the error away from recv(2).
+      if (const Errno error = internal::socket_error_of(fd_.get())) output_failed(error);
+    }
   }
   if (!calm()) settle();
 }

@@ -143,7 +143,6 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void read_ready();
   std::size_t read_once();
   SysResult<std::size_t> receive_behind_leftover(std::size_t room);
-  void deliver(std::size_t received);
   void deliver_leftover();
   void keep_leftover(Buffer& in);
   void check_input_bound();

@@ -88,8 +88,15 @@ std::size_t TcpConnection::read_once() {
   back_offs_ = 0;
   bytes_in_ += n;
   group_->bytes_in.add(n);
-  if (state_ == State::open) [[likely]]
-    deliver(n);
+  if (state_ != State::open) return n;
+  if (input_) {
+    deliver_leftover();
+    return n;
+  }
+  Buffer in;
+  in.lend(group_->io->receive_block, n);
+  call_handler("on_data", [&] { handler_->on_data(*this, in); });
+  if (!in.empty()) keep_leftover(in);
   return n;
 }
 
@@ -109,17 +116,6 @@ SysResult<std::size_t> TcpConnection::receive_behind_leftover(std::size_t room) 
     }
   }
   return received;
-}
-
-void TcpConnection::deliver(std::size_t received) {
-  if (input_) {
-    deliver_leftover();
-    return;
-  }
-  Buffer in;
-  in.lend(group_->io->receive_block, received);
-  call_handler("on_data", [&] { handler_->on_data(*this, in); });
-  if (!in.empty()) keep_leftover(in);
 }
 
 void TcpConnection::keep_leftover(Buffer& in) {

@@ -6,6 +6,8 @@
 #include <atomic>
 #include <future>
 #include <limits>
+#include <mutex>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -69,7 +71,7 @@ internal::ConnectionLimits limits_of(const TcpServer::Options& options) {
           .drain = internal::ticks_of(options.drain_timeout)};
 }
 
-// Runs fn on the loop's thread and waits for it.
+// Runs fn on the loop's thread and waits for it. What fn throws comes out here.
 void run_on(EventLoop& loop, std::move_only_function<void()> fn) {
   if (loop.in_loop_thread()) {
     fn();
@@ -77,10 +79,14 @@ void run_on(EventLoop& loop, std::move_only_function<void()> fn) {
   }
   std::promise<void> done;
   loop.post([&] {
-    fn();
-    done.set_value();
+    try {
+      fn();
+      done.set_value();
+    } catch (...) {
+      done.set_exception(std::current_exception());
+    }
   });
-  done.get_future().wait();
+  done.get_future().get();
 }
 
 }  // namespace
@@ -112,6 +118,7 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
 
  private:
   Result<void> start();
+  void make_group(Shard& shard);
   Result<std::shared_ptr<ListeningSocket>> open_socket(const SocketAddress& address,
                                                        bool reuse_port);
   void add_listener(EventLoop& loop, std::shared_ptr<ListeningSocket> socket, bool exclusive,
@@ -119,19 +126,23 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
   void accepted(Shard* shard, Fd fd);
   void begin_shutdown();
   void shard_stopped();
+  void tell_done();
   void abort_connections();
+  // Has `step` called in a task of the server's loop, unless the server is destroyed before.
+  void post_home(void (Impl::*step)());
 
   const Options options_;
   const std::size_t connection_limit_;
   const std::shared_ptr<internal::CallbackHandler> callbacks_ =
       std::make_shared<internal::CallbackHandler>();
   std::unique_ptr<LoopPool> pool_;
-  std::vector<Listener> listeners_;
+  mutable std::mutex listeners_mutex_;  // for stats(), while listen() adds one more
+  std::vector<Listener> listeners_;     // written on the server's loop only
   std::size_t next_shard_ = 0;
   std::atomic<std::uint64_t> refused_{0};
 
   // Of a shutdown.
-  enum class Phase { serving, stopping, stopped } phase_ = Phase::serving;
+  enum class Phase { serving, stopping, stopped, destroyed } phase_ = Phase::serving;
   std::size_t shards_running_ = 0;
   TimePoint deadline_ = TimePoint::max();
   TimerId deadline_timer_;
@@ -153,14 +164,26 @@ Result<void> TcpServer::Impl::start() {
     shards_.push_back(std::make_unique<Shard>(loop_));
   }
   if (!handler_) handler_ = callbacks_;
-  for (const auto& shard : shards_) {
-    run_on(shard->loop, [&] {
-      shard->group = std::make_shared<ConnectionGroup>(shard->loop, limits_of(options_),
-                                                       factory_ ? factory_(shard->loop) : handler_,
-                                                       open_count_);
-    });
+  try {
+    for (const auto& shard : shards_) {
+      run_on(shard->loop, [&] { make_group(*shard); });
+    }
+  } catch (...) {  // the factory's; as if nothing had happened
+    for (const auto& shard : shards_) {
+      run_on(shard->loop, [&] { shard->group.reset(); });
+    }
+    shards_.clear();
+    pool_.reset();
+    throw;
   }
   return {};
+}
+
+void TcpServer::Impl::make_group(Shard& shard) {
+  auto handler = factory_ ? factory_(shard.loop) : handler_;
+  WEIR_CHECK(handler != nullptr, "TcpServer::handlers_per_loop: the factory returned no handler");
+  shard.group = std::make_shared<ConnectionGroup>(shard.loop, limits_of(options_),
+                                                  std::move(handler), open_count_);
 }
 
 Result<std::shared_ptr<ListeningSocket>> TcpServer::Impl::open_socket(const SocketAddress& address,
@@ -208,13 +231,15 @@ Result<SocketAddress> TcpServer::Impl::listen(const SocketAddress& address) {
 
 void TcpServer::Impl::add_listener(EventLoop& loop, std::shared_ptr<ListeningSocket> socket,
                                    bool exclusive, Shard* shard) {
+  std::shared_ptr<Acceptor> acceptor;
   run_on(loop, [&] {
-    listeners_.push_back(
-        {loop, std::make_shared<Acceptor>(
-                   loop, std::move(socket),
-                   Acceptor::Options{.trigger = options_.trigger, .exclusive = exclusive},
-                   [this, shard](Fd fd) { accepted(shard, std::move(fd)); })});
+    acceptor = std::make_shared<Acceptor>(
+        loop, std::move(socket),
+        Acceptor::Options{.trigger = options_.trigger, .exclusive = exclusive},
+        [this, shard](Fd fd) { accepted(shard, std::move(fd)); });
   });
+  const std::lock_guard lock(listeners_mutex_);
+  listeners_.push_back({loop, std::move(acceptor)});
 }
 
 // On the acceptor's loop. `shard`: where the connection is to live; null: the next one in turn.
@@ -231,17 +256,24 @@ void TcpServer::Impl::accepted(Shard* shard, Fd fd) {
     return;
   }
   Shard& target = *shards_[next_shard_++ % shards_.size()];
-  target.loop.post([&target, fd = std::move(fd)]() mutable { target.group->adopt(std::move(fd)); });
+  try {
+    target.loop.post(
+        [&target, fd = std::move(fd)]() mutable { target.group->adopt(std::move(fd)); });
+  } catch (const std::bad_alloc&) {
+    open_count_->open.fetch_sub(1, std::memory_order_relaxed);
+    WEIR_LOG_LIMITED(error, 1, "no memory to hand a connection over: it is closed");
+  }
 }
 
 // --- ending --------------------------------------------------------------------------------------
 
 void TcpServer::Impl::shutdown(Duration deadline, std::move_only_function<void()> done) {
+  if (phase_ == Phase::destroyed) return;
+  if (done) done_.push_back(std::move(done));
   if (phase_ == Phase::stopped) {
-    loop_.post(std::move(done));
+    post_home(&Impl::tell_done);
     return;
   }
-  done_.push_back(std::move(done));
   const TimePoint when = saturating_add(loop_.now(), deadline);
   if (when < deadline_) {
     deadline_ = when;
@@ -251,18 +283,24 @@ void TcpServer::Impl::shutdown(Duration deadline, std::move_only_function<void()
   if (phase_ == Phase::serving) begin_shutdown();
 }
 
+void TcpServer::Impl::post_home(void (Impl::*step)()) {
+  loop_.post([self = weak_from_this(), step] {
+    if (auto server = self.lock()) (*server.*step)();
+  });
+}
+
 // First every acceptor hands over what is queued, then the groups close what they have: what a pool
 // loop is sent by this one arrives in that order.
 void TcpServer::Impl::begin_shutdown() {
   phase_ = Phase::stopping;
   for (const Listener& listener : listeners_) {
-    if (listener.loop.in_loop_thread()) listener.acceptor->stop();
+    if (!listener.loop.in_loop_thread()) continue;
+    const auto acceptor = listener.acceptor;
+    acceptor->stop();
+    if (phase_ == Phase::destroyed) return;  // in on_open of a connection that was queued
   }
   shards_running_ = shards_.size();
-  if (shards_.empty())
-    loop_.post([self = weak_from_this()] {
-      if (auto server = self.lock()) server->shard_stopped();
-    });
+  if (shards_.empty()) post_home(&Impl::shard_stopped);
   for (const auto& shard : shards_) {
     std::vector<std::shared_ptr<Acceptor>> acceptors;
     for (const Listener& listener : listeners_) {
@@ -282,12 +320,16 @@ void TcpServer::Impl::begin_shutdown() {
 }
 
 void TcpServer::Impl::shard_stopped() {
+  if (phase_ != Phase::stopping) return;  // destroyed earlier in this turn
   if (shards_running_ > 0 && --shards_running_ > 0) return;
   phase_ = Phase::stopped;
   loop_.cancel(deadline_timer_);
-  for (auto& done : std::exchange(done_, {})) {
-    if (done) done();
-  }
+  tell_done();
+}
+
+void TcpServer::Impl::tell_done() {
+  if (phase_ == Phase::destroyed) return;
+  for (auto& done : std::exchange(done_, {})) done();
 }
 
 void TcpServer::Impl::abort_connections() {
@@ -299,6 +341,8 @@ void TcpServer::Impl::abort_connections() {
 // What may be in the middle of a call on this loop is kept until the end of the turn.
 void TcpServer::Impl::destroy() {
   loop_.check_thread("TcpServer::~TcpServer");
+  phase_ = Phase::destroyed;
+  done_.clear();
   loop_.cancel(deadline_timer_);
   for (Listener& listener : listeners_) {
     run_on(listener.loop, [&] {
@@ -320,6 +364,7 @@ TcpServer::Stats TcpServer::Impl::stats() const {
   Stats sum;
   sum.connections = open_count_->open.load(std::memory_order_relaxed);
   sum.refused = refused_.load(std::memory_order_relaxed);
+  const std::lock_guard lock(listeners_mutex_);
   for (const Listener& listener : listeners_) {
     const Acceptor::Counters& counters = listener.acceptor->counters();
     sum.accepted += counters.accepted.value();

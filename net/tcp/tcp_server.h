@@ -67,9 +67,9 @@ class TcpServer {
 
   struct Stats {
     std::uint64_t connections = 0;  // open now
-    std::uint64_t accepted = 0;
-    std::uint64_t refused = 0;  // over max_connections
-    std::uint64_t shed = 0;     // for want of descriptors
+    std::uint64_t accepted = 0;     // those refused with them
+    std::uint64_t refused = 0;      // over max_connections
+    std::uint64_t shed = 0;         // closed unseen for want of descriptors
     std::uint64_t accept_errors = 0;
     std::uint64_t accept_back_offs = 0;
     std::uint64_t bytes_in = 0;
@@ -84,8 +84,8 @@ class TcpServer {
   explicit TcpServer(EventLoop& loop) : TcpServer(loop, Options{}) {}
   TcpServer(EventLoop& loop, Options options);
   // On the loop's thread; also from inside a handler there. Connections still open are reset
-  // without a call of on_close; for an orderly end call shutdown() first. Waits for the server's
-  // own threads.
+  // without a call of on_close, and the `done` of a shutdown() under way is not called; for an
+  // orderly end wait for it. Waits for the server's own threads.
   ~TcpServer();
   TcpServer(const TcpServer&) = delete;
   TcpServer& operator=(const TcpServer&) = delete;
@@ -97,7 +97,8 @@ class TcpServer {
   void on_blocked(std::move_only_function<void(TcpConnection&)> fn);
   void on_drained(std::move_only_function<void(TcpConnection&)> fn);
   void on_close(std::move_only_function<void(TcpConnection&, CloseReason)> fn);
-  // Instead of the functions above: one handler for all loops, or one made for each on its thread.
+  // Instead of the functions above: one handler for all loops, or one made for each on its thread
+  // by the first listen(). What the factory throws comes out of that listen().
   void use_handler(std::shared_ptr<ConnectionHandler> handler);
   void handlers_per_loop(std::function<std::shared_ptr<ConnectionHandler>(EventLoop&)> factory);
 

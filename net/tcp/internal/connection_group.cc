@@ -1,6 +1,7 @@
 #include "weir/net/tcp/internal/connection_group.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <new>
 #include <utility>
 
@@ -29,14 +30,17 @@ void ConnectionGroup::adopt(Fd fd) {
   TcpConnection* connection = nullptr;
   try {
     connection = new TcpConnection(*this, std::move(fd));  // frees itself in on_reap()
-  } catch (const std::bad_alloc&) {
-    open_count_->open.fetch_sub(1, std::memory_order_relaxed);
+    connections_.push_back(*connection);
+    ++opened;
+    connection->open();
+  } catch (const std::bad_alloc&) {  // not the handler's: that ends in handler_threw
     WEIR_LOG_LIMITED(error, 1, "no memory for a connection: it is closed");
-    return;
+    if (connection == nullptr) {
+      open_count_->open.fetch_sub(1, std::memory_order_relaxed);
+    } else {
+      connection->reset({CloseReason::Kind::io_error, Errno(ENOMEM)});
+    }
   }
-  connections_.push_back(*connection);
-  ++opened;
-  connection->open();
 }
 
 void ConnectionGroup::stop_gracefully() {
