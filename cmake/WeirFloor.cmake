@@ -38,6 +38,7 @@ function(weir_floor)
       EXPORT_NAME ${arg_NAME}
       VERSION ${weir_VERSION}
       SOVERSION ${weir_VERSION_MAJOR}.${weir_VERSION_MINOR}
+      INSTALL_RPATH "$ORIGIN"
       VERIFY_INTERFACE_HEADER_SETS ON
   )
   set_property(GLOBAL APPEND PROPERTY WEIR_FLOORS ${target})

@@ -34,5 +34,8 @@ foreach(floor IN LISTS floors)
   string(PREPEND WEIR_PC_LIBS "-l${floor} ")
 endforeach()
 string(STRIP "${WEIR_PC_LIBS}" WEIR_PC_LIBS)
+# The prefix as seen from the folder of the .pc file, so that an installed tree may be moved.
+set(pc_dir "${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+file(RELATIVE_PATH WEIR_PC_PREFIX "${pc_dir}" "${CMAKE_INSTALL_PREFIX}")
 configure_file("${weir_SOURCE_DIR}/cmake/weir.pc.in" "${weir_BINARY_DIR}/weir.pc" @ONLY)
 install(FILES "${weir_BINARY_DIR}/weir.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
