@@ -38,7 +38,7 @@ class Printer final : public weir::ConnectionHandler {
     auto& client = conn.set_context<Client>();
     // A client on a Unix socket has no address.
     client.name = peer.is_ip() ? peer.without_v4_mapping().to_string()
-                               : "client " + std::to_string(conn.id());
+                               : "client " + std::to_string(++nameless_);
     print("* " + client.name + " connected");
   }
 
@@ -58,6 +58,7 @@ class Printer final : public weir::ConnectionHandler {
       }
     }
     in.clear();
+    if (std::ferror(stdout) != 0) conn.loop().stop();  // a full disk, say; main() tells
   }
 
   void on_close(weir::TcpConnection& conn, weir::CloseReason reason) override {
@@ -79,6 +80,8 @@ class Printer final : public weir::ConnectionHandler {
   }
 
   static void print(const std::string& line) { std::puts(line.c_str()); }
+
+  int nameless_ = 0;
 };
 
 }  // namespace
