@@ -100,11 +100,11 @@ def drive(load, server, run, duration, folder):
     report.unlink(missing_ok=True)
     command = [
         load, "echo", server.address, "--connections", str(connections), "--size", str(size),
-        "--depth", str(depth), "--duration", str(duration), "--json", str(report),
+        "--depth", str(depth), "--duration", str(duration),
     ]
     print(f"\n-- {title}\n$", *command, flush=True)
     memory, cpu, begin = PeakMemory(server), server.cpu_seconds(), time.monotonic()
-    code = subprocess.call(command)
+    code = subprocess.call(command + ["--json", str(report)], stderr=subprocess.STDOUT)
     cpu, seconds = server.cpu_seconds() - cpu, time.monotonic() - begin
     peak = memory.stop()
     if server.process.poll() is not None:
@@ -139,14 +139,19 @@ def print_table(results):
 
 
 def print_next_steps(folder):
-    print(f"""
-Try next:
-  {folder}/weir-echo --listen 127.0.0.1:7000      then, in another terminal:
-  nc -N 127.0.0.1 7000                                 type a line, see it come back
-  {folder}/weir-load echo 127.0.0.1:7000 --connections 1000 --size 256 --depth 8
-  {folder}/weir-echo --listen '[::1]:7000,unix:/tmp/weir.sock' --threads 2 --stats 1
-  {folder}/weir-echo --help                            all options
-  ./tools/test                                         all tests""")
+    steps = [
+        (f"{folder}/weir-echo --listen 127.0.0.1:7000", "a server; in another terminal:"),
+        ("nc -N 127.0.0.1 7000", "type a line, see it come back"),
+        (f"{folder}/weir-load echo 127.0.0.1:7000 --connections 1000 --depth 8", "load of your own"),
+        (f"{folder}/weir-echo --listen '[::1]:7000,unix:/tmp/weir.sock' --stats 1",
+         "IPv6 and a Unix socket at once"),
+        (f"{folder}/weir-echo --help", "threads, edge-triggered, limits"),
+        ("./tools/test", "all tests"),
+    ]
+    width = max(len(command) for command, _ in steps)
+    print("\nTry next:")
+    for command, what in steps:
+        print(f"  {command.ljust(width)}  # {what}")
 
 
 def main():
