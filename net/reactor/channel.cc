@@ -24,6 +24,7 @@ void Channel::set(std::uint8_t bit, bool on) {
 }
 
 void Channel::set_exclusive() {
+  loop_->check_thread("Channel::set_exclusive");
   WEIR_CHECK(!registered_ && (wanted_ & kWrite) == 0,
              "Channel::set_exclusive after the first interest was set (fd {})", fd_);
   wanted_ |= kExclusive;

@@ -86,7 +86,8 @@ EventLoop::~EventLoop() {
   left.erase(left.begin(), left.begin() + static_cast<std::ptrdiff_t>(task_next_));
   mailbox_->close();  // destroys what was posted
   left.clear();
-  timers_ = {};
+  // The queue is whole again before the tasks go: their destructors may set and cancel timers.
+  static_cast<void>(std::exchange(timers_, TimerQueue()));
   while (!to_reap_.empty() || !graveyard_.empty()) {
     flush();
     reap();
@@ -119,6 +120,13 @@ void EventLoop::stop() {
   if (!mailbox->in_loop_thread()) mailbox->wake();
 }
 
+bool EventLoop::post(Task task) {
+  if (in_loop_thread()) return mailbox_->post(std::move(task));
+  // The task may end the loop before the call that posted it is back.
+  const std::shared_ptr<internal::Mailbox> mailbox = mailbox_;
+  return mailbox->post(std::move(task));
+}
+
 bool EventLoop::dispatch(Task task) {
   if (!in_loop_thread()) return post(std::move(task));
   task();
@@ -147,7 +155,10 @@ bool EventLoop::cancel(TimerId id) {
   return timers_.cancel(id);
 }
 
-TimePoint EventLoop::now() const { return running_ ? now_ : sys::now(); }
+TimePoint EventLoop::now() const {
+  check_thread("EventLoop::now");
+  return running_ ? now_ : sys::now();
+}
 
 EventLoop::Stats EventLoop::stats() const {
   return {.turns = counters_.turns.value(),
@@ -333,6 +344,10 @@ void EventLoop::run_tasks() {
     ++counters_.tasks;
     Task task = std::move(tasks_[task_next_++]);
     task();
+  }
+  if (task_next_ == tasks_.size() && tasks_.capacity() > kKeptTasks) {  // a storm is over
+    tasks_ = std::vector<Task>();
+    task_next_ = 0;
   }
 }
 

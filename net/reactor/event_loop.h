@@ -27,6 +27,8 @@ class EventLoop {
   // Tasks run in one turn before the loop looks at its descriptors again: some milliseconds at most
   // when each takes a microsecond. Those above it run in the next turn, in order.
   static constexpr std::size_t kMaxTasksPerTurn = 4096;
+  // Places for tasks that are kept when a storm of posts is over (40 bytes each).
+  static constexpr std::size_t kKeptTasks = 4 * kMaxTasksPerTurn;
 
   struct Options {
     // The block that all connections of the loop read into. Large enough that a bulk stream needs
@@ -67,7 +69,7 @@ class EventLoop {
 
   // Runs `task` on the loop's thread, after what was posted before by the same thread. False, with
   // the task destroyed, when the loop is being destroyed. [any]
-  bool post(Task task) { return mailbox_->post(std::move(task)); }
+  bool post(Task task);
   // Now if called on the loop's thread, else post(). [any]
   bool dispatch(Task task);
 

@@ -42,8 +42,8 @@ class LoopPool::Thread {
     std::promise<Result<EventLoop*>> made;
     auto loop = made.get_future();
     const AllSignalsBlocked signals;
-    thread_ =
-        std::thread([index, options, made = std::move(made), table = &sys::table()]() mutable {
+    thread_ = std::thread(
+        [this, index, options, made = std::move(made), table = &sys::table()]() mutable {
           sys::exchange_table(table);
           pthread_setname_np(pthread_self(), fmt::format("weir-loop-{}", index).c_str());
           serve(options, std::move(made));
@@ -57,7 +57,10 @@ class LoopPool::Thread {
   }
 
   ~Thread() {
-    loop_->stop();
+    ask_to_end();
+    wait_until_ended();
+    stage_.store(Stage::destroy);
+    stage_.notify_all();
     thread_.join();
   }
   Thread(const Thread&) = delete;
@@ -65,21 +68,36 @@ class LoopPool::Thread {
 
   EventLoop& loop() { return *loop_; }
 
+  // First all threads of a pool leave run(), then their loops are destroyed: until the last one
+  // has left, tasks may post to any of them.
+  void ask_to_end() {
+    Stage running = Stage::run;
+    if (stage_.compare_exchange_strong(running, Stage::end)) loop_->stop();
+  }
+  void wait_until_ended() { stage_.wait(Stage::end); }
+
  private:
+  enum class Stage { run, end, ended, destroy };
+
   // An exception from a task or a timer is the program's to deal with; here nobody can, so it ends
   // the program with its message, like any exception that leaves a thread.
-  static void serve(EventLoop::Options options, std::promise<Result<EventLoop*>> made) {
+  // A stop() that is not the pool's does not take the loop away from those who use it.
+  void serve(EventLoop::Options options, std::promise<Result<EventLoop*>> made) {
     auto loop = EventLoop::create(options);
     if (!loop) {
       made.set_value(std::unexpected(loop.error()));
       return;
     }
     made.set_value(loop->get());
-    (*loop)->run();
+    while (stage_.load() == Stage::run) (*loop)->run();
+    stage_.store(Stage::ended);
+    stage_.notify_all();
+    stage_.wait(Stage::ended);
   }
 
+  std::atomic<Stage> stage_{Stage::run};
+  EventLoop* loop_ = nullptr;  // the thread owns it
   std::thread thread_;
-  EventLoop* loop_ = nullptr;  // lives on the thread's stack until run() returns
 };
 
 LoopPool::LoopPool(std::size_t threads, EventLoop::Options options) {
@@ -121,6 +139,8 @@ void LoopPool::stop() {
     WEIR_CHECK(!thread->loop().in_loop_thread(),
                "LoopPool stopped or destroyed from one of its own threads");
   }
+  for (const auto& thread : threads_) thread->ask_to_end();
+  for (const auto& thread : threads_) thread->wait_until_ended();
   threads_.clear();
 }
 

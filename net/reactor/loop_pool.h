@@ -30,6 +30,7 @@ class LoopPool {
   EventLoop& next();
 
   // Ends all loops, waits for their threads, and destroys the loops. Not from one of those threads.
+  // (EventLoop::stop() on a loop of a pool ends nothing.)
   void stop();
 
  private:

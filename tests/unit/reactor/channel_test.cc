@@ -1,0 +1,173 @@
+#include "weir/net/reactor/channel.h"
+
+#include <gtest/gtest.h>
+#include <sys/epoll.h>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+
+#include "support/fault_table.h"
+#include "support/handlers.h"
+#include "support/loops.h"
+#include "support/spin_oracle.h"
+
+namespace weir::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+class ChannelTest : public ::testing::Test {
+ protected:
+  FaultTable faults_;
+  ScopedFaults use_{faults_};
+  EventLoop loop_;
+};
+
+TEST_F(ChannelTest, ReportsReadingWhileThereIsSomethingToRead) {
+  Watched watched(loop_);
+  run_turn(loop_);
+  EXPECT_EQ(watched.handler.calls, 0);
+  put(watched.pair.theirs);
+  run_turn(loop_);
+  run_turn(loop_);
+  EXPECT_EQ(watched.handler.calls, 2) << "level-triggered";
+  EXPECT_EQ(watched.handler.last_events, static_cast<std::uint32_t>(EPOLLIN));
+  EXPECT_EQ(take(watched.pair.ours), "x");
+  run_turn(loop_);
+  EXPECT_EQ(watched.handler.calls, 2);
+}
+
+TEST_F(ChannelTest, EdgeTriggeredReportsEachChangeOnce) {
+  Watched watched(loop_, Trigger::edge);
+  put(watched.pair.theirs);
+  run_turn(loop_);
+  run_turn(loop_);
+  EXPECT_EQ(watched.handler.calls, 1);
+  put(watched.pair.theirs);
+  run_turn(loop_);
+  EXPECT_EQ(watched.handler.calls, 2);
+}
+
+TEST_F(ChannelTest, F10_InterestThatChangesBackWithinATurnCostsNoCall) {
+  Watched watched(loop_);
+  run_turn(loop_);
+  const std::uint64_t before = faults_.count(Call::epoll_ctl);
+  for (int i = 0; i < 100; ++i) {
+    watched.channel.set_writing(true);
+    watched.channel.set_writing(false);
+    watched.channel.set_reading(false);
+    watched.channel.set_reading(true);
+  }
+  run_turn(loop_);
+  EXPECT_EQ(faults_.count(Call::epoll_ctl), before);
+  EXPECT_EQ(watched.handler.calls, 0);
+}
+
+TEST_F(ChannelTest, F10_WritingIsOneCallOnAndOneOff) {
+  Watched watched(loop_);
+  run_turn(loop_);
+  const std::uint64_t before = faults_.count(Call::epoll_ctl);
+  watched.handler.ready = [&](std::uint32_t events) {
+    EXPECT_TRUE(events & EPOLLOUT);
+    watched.channel.set_writing(false);
+  };
+  watched.channel.set_writing(true);
+  EXPECT_TRUE(watched.channel.writing());
+  run_turn(loop_);
+  EXPECT_EQ(watched.handler.calls, 1);
+  run_turn(loop_);
+  EXPECT_EQ(watched.handler.calls, 1);
+  EXPECT_EQ(faults_.count(Call::epoll_ctl), before + 2);
+  EXPECT_EQ(loop_.stats().interest_commits, faults_.count(Call::epoll_ctl));
+  EXPECT_TRUE(rests(loop_, faults_, 200ms));
+}
+
+TEST_F(ChannelTest, NoInterestAtAllLeavesEpoll) {
+  std::optional<int> last_operation;
+  Watched watched(loop_);
+  run_turn(loop_);
+  faults_.on(Call::epoll_ctl).argument(EPOLL_CTL_DEL).hook([&] { last_operation = EPOLL_CTL_DEL; });
+  watched.channel.set_reading(false);
+  run_turn(loop_);
+  EXPECT_EQ(last_operation, EPOLL_CTL_DEL);
+  put(watched.pair.theirs);
+  run_turn(loop_);
+  EXPECT_EQ(watched.handler.calls, 0);
+  watched.channel.set_reading(true);
+  run_turn(loop_);
+  EXPECT_EQ(watched.handler.calls, 1);
+}
+
+TEST_F(ChannelTest, AChannelWithoutInterestMakesNoCallAtAll) {
+  const std::uint64_t before = faults_.count(Call::epoll_ctl);
+  SocketPair pair;
+  TestHandler handler;
+  {
+    Channel channel(loop_, pair.ours.get(), handler);
+    EXPECT_FALSE(channel.reading());
+    EXPECT_FALSE(channel.writing());
+    run_turn(loop_);
+  }
+  EXPECT_EQ(faults_.count(Call::epoll_ctl), before);
+}
+
+TEST_F(ChannelTest, RemovedBeforeTheFirstCommitItNeverReachesEpoll) {
+  const std::uint64_t before = faults_.count(Call::epoll_ctl);
+  { const Watched watched(loop_); }
+  run_turn(loop_);
+  EXPECT_EQ(faults_.count(Call::epoll_ctl), before);
+}
+
+TEST_F(ChannelTest, IdsAreNeverUsedTwice) {
+  SocketPair pair;
+  TestHandler handler;
+  SlotId previous;
+  for (int i = 0; i < 1000; ++i) {
+    const Channel channel(loop_, pair.ours.get(), handler);
+    EXPECT_NE(channel.id(), previous);
+    EXPECT_EQ(loop_.find_handler(channel.id()), &handler);
+    EXPECT_EQ(loop_.find_handler(previous), nullptr);
+    previous = channel.id();
+  }
+}
+
+TEST_F(ChannelTest, ExclusiveSurvivesPauseAndResume) {
+  SocketPair pair;
+  TestHandler handler;
+  Channel channel(loop_, pair.ours.get(), handler);
+  channel.set_exclusive();
+  channel.set_reading(true);
+  put(pair.theirs);
+  run_turn(loop_);
+  EXPECT_EQ(handler.calls, 1);
+  channel.set_reading(false);
+  run_turn(loop_);
+  channel.set_reading(true);
+  run_turn(loop_);
+  EXPECT_EQ(handler.calls, 2);
+  EXPECT_EQ(handler.refusals, 0);
+}
+
+using ChannelDeathTest = ChannelTest;
+
+TEST_F(ChannelDeathTest, InterestOnARemovedChannelIsTheCallersBug) {
+  Watched watched(loop_);
+  watched.channel.remove();
+  watched.channel.remove();
+  EXPECT_TRUE(watched.channel.removed());
+  EXPECT_DEATH(watched.channel.set_reading(false), "set_reading.* on a removed channel");
+}
+
+TEST(LoopDeathTest, ALoopOutlivesItsChannels) {
+  EXPECT_DEATH(
+      {
+        auto loop = std::make_unique<EventLoop>();
+        const Watched watched(*loop);
+        loop.reset();
+      },
+      "EventLoop destroyed while 1 channels are still on it");
+}
+
+}  // namespace
+}  // namespace weir::test

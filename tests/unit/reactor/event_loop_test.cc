@@ -1,0 +1,439 @@
+#include "weir/net/reactor/event_loop.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "support/allocations.h"
+#include "support/fault_table.h"
+#include "support/handlers.h"
+#include "support/loops.h"
+#include "support/spin_oracle.h"
+
+namespace weir::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+class FlushAndReap final : public internal::LoopClient {
+ public:
+  explicit FlushAndReap(std::vector<std::string>& log) : log_(log) {}
+
+ private:
+  void on_deadline() override { log_.push_back("deadline"); }
+  void on_flush() override { log_.push_back("flush"); }
+  void on_reap() override { log_.push_back("reap"); }
+  void on_ready(std::uint32_t) override {}
+  void on_interest_refused(Errno) override {}
+  std::vector<std::string>& log_;
+};
+
+TEST(EventLoop, ATurnHasItsOrder) {
+  EventLoop loop;
+  std::vector<std::string> log;
+  FlushAndReap client(log);
+  Watched watched(loop);
+  put(watched.pair.theirs);
+  watched.handler.ready = [&](std::uint32_t) {
+    log.push_back("ready");
+    static_cast<void>(take(watched.pair.ours));
+  };
+  loop.reap_later(client);
+  loop.flush_later(client);
+  loop.post([&] {
+    log.push_back("task");
+    loop.stop();
+  });
+  loop.run_at(TimePoint::min(), [&] { log.push_back("timer"); });
+  loop.idle_wheel().schedule(client, internal::tick_of(Clock::now()) - 10);
+  std::this_thread::sleep_until(Clock::now() + 20ms);  // so that the wheel's next tick has come
+  loop.run();
+  EXPECT_EQ(log, (std::vector<std::string>{"ready", "timer", "deadline", "task", "flush", "reap"}));
+}
+
+TEST(EventLoop, FlushesAndReapsOfAReapWaitForTheNextTurn) {
+  EventLoop loop;
+  std::vector<std::string> log;
+  struct Chained final : internal::LoopClient {
+    EventLoop& loop;
+    int reaps = 0;
+    explicit Chained(EventLoop& l) : loop(l) {}
+    void on_deadline() override {}
+    void on_flush() override {}
+    void on_reap() override {
+      if (++reaps < 3) loop.reap_later(*this);
+    }
+    void on_ready(std::uint32_t) override {}
+    void on_interest_refused(Errno) override {}
+  } chained(loop);
+  loop.reap_later(chained);
+  run_turn(loop);
+  EXPECT_EQ(chained.reaps, 1);
+  run_turn(loop);
+  run_turn(loop);
+  run_turn(loop);
+  EXPECT_EQ(chained.reaps, 3);
+}
+
+TEST(EventLoop, KeepsWhatItIsGivenUntilTheReapPhase) {
+  EventLoop loop;
+  auto object = std::make_shared<int>(1);
+  loop.post([&] {
+    loop.keep_until_reaped(object);
+    EXPECT_EQ(object.use_count(), 2);
+  });
+  run_turn(loop);
+  EXPECT_EQ(object.use_count(), 1);
+}
+
+TEST(EventLoop, F59_StopIsStickyBeforeRunAndTwice) {
+  EventLoop loop;
+  loop.stop();
+  loop.stop();
+  loop.run();
+  EXPECT_EQ(loop.stats().turns, 0u) << "it returns at once";
+  run_turn(loop);
+  EXPECT_EQ(loop.stats().turns, 1u) << "and is as good as new";
+}
+
+TEST(EventLoop, F59_StopFromEveryPlaceEndsTheTurn) {
+  EventLoop loop;
+  Watched watched(loop);
+  watched.handler.ready = [&](std::uint32_t) {
+    static_cast<void>(take(watched.pair.ours));
+    loop.stop();
+  };
+  put(watched.pair.theirs);
+  loop.run();
+  loop.post([&] { loop.stop(); });
+  loop.run();
+  loop.run_after(1ms, [&] { loop.stop(); });
+  loop.run();
+  std::thread other([&] { loop.stop(); });
+  loop.run();
+  other.join();
+}
+
+TEST(EventLoop, StopLetsTheTurnFinish) {
+  EventLoop loop;
+  int ran = 0;
+  for (int i = 0; i < 10; ++i) {
+    loop.post([&] {
+      ++ran;
+      loop.stop();
+    });
+  }
+  loop.run();
+  EXPECT_EQ(ran, 10);
+}
+
+// Another thread's stop() may be the last thing that happens to a loop: it must not touch the loop
+// after run() has seen it.
+TEST(EventLoop, F59_StopMayRaceWithTheLoopsEnd) {
+  for (int i = 0; i < 200; ++i) {
+    std::atomic<EventLoop*> shared{nullptr};
+    std::thread owner([&] {
+      EventLoop loop;
+      shared.store(&loop);
+      loop.run();
+    });
+    while (shared.load() == nullptr) std::this_thread::yield();
+    if (i % 2 == 0) {
+      shared.load()->stop();
+    } else {
+      shared.load()->post([&] { shared.load()->stop(); });
+    }
+    owner.join();
+  }
+}
+
+TEST(EventLoop, TasksRunInOrderAndOnTheLoopsThread) {
+  EventLoop loop;
+  std::vector<int> order;
+  for (int i = 0; i < 3; ++i) loop.post([&, i] { order.push_back(i); });
+  loop.dispatch([&] { order.push_back(100); });
+  EXPECT_EQ(order, (std::vector{100})) << "dispatch() on the loop's thread is now";
+  bool on_loop = false;
+  on_other_thread([&] {
+    loop.post([&] { order.push_back(3); });
+    loop.dispatch([&] { on_loop = loop.in_loop_thread(); });
+  });
+  EXPECT_FALSE(on_loop);
+  run_turn(loop);
+  EXPECT_EQ(order, (std::vector{100, 0, 1, 2, 3}));
+  EXPECT_TRUE(on_loop);
+}
+
+TEST(EventLoop, F59_TasksThatAreLeftAreDestroyedOnceOnTheLoopsThread) {
+  struct Witness {
+    std::thread::id* where;
+    int* count;
+    Witness(std::thread::id* w, int* c) : where(w), count(c) {}
+    Witness(const Witness&) = delete;
+    Witness& operator=(const Witness&) = delete;
+    ~Witness() {
+      *where = std::this_thread::get_id();
+      ++*count;
+    }
+  };
+  std::thread::id where;
+  int count = 0;
+  int ran = 0;
+  std::shared_ptr<internal::Mailbox> mailbox;
+  {
+    EventLoop loop;
+    mailbox = loop.mailbox();
+    on_other_thread([&] {
+      auto witness = std::make_unique<Witness>(&where, &count);
+      loop.post([w = std::move(witness), &ran] { ++ran; });
+    });
+    loop.run_after(1h, [w = std::make_unique<Witness>(&where, &count), &ran] { ++ran; });
+  }
+  EXPECT_EQ(count, 2);
+  EXPECT_EQ(ran, 0);
+  EXPECT_EQ(where, std::this_thread::get_id());
+  EXPECT_FALSE(mailbox->post([&ran] { ++ran; })) << "the loop is gone";
+  EXPECT_FALSE(on_other_thread([&] { return mailbox->post([&ran] { ++ran; }); }));
+  EXPECT_EQ(ran, 0);
+}
+
+// Of tasks and timers that go with the loop, destructors may still use it.
+TEST(EventLoop, F59_DestructorsOfWhatIsLeftMayCallTheLoop) {
+  struct Caller {
+    EventLoop* loop;
+    TimerId other;
+    bool* post_refused;
+    Caller(EventLoop* l, TimerId o, bool* r) : loop(l), other(o), post_refused(r) {}
+    Caller(const Caller&) = delete;
+    Caller& operator=(const Caller&) = delete;
+    ~Caller() {
+      loop->cancel(other);
+      loop->run_after(1h, [] {});
+      *post_refused = !loop->post([] {});
+    }
+  };
+  bool timer_refused = false;
+  bool task_refused = false;
+  {
+    EventLoop loop;
+    std::vector<TimerId> others;
+    for (int i = 0; i < 10; ++i) others.push_back(loop.run_after(1h, [] {}));
+    loop.cancel(others[1]);  // leaves a free slot behind
+    loop.run_after(1h, [c = std::make_unique<Caller>(&loop, others[3], &timer_refused)] {});
+    loop.post([c = std::make_unique<Caller>(&loop, others[5], &task_refused)] {});
+  }
+  EXPECT_TRUE(timer_refused);
+  EXPECT_TRUE(task_refused);
+}
+
+TEST(EventLoop, F58_ATurnRunsABoundedNumberOfTasks) {
+  EventLoop loop;
+  std::size_t ran = 0;
+  bool ready = false;
+  std::size_t ran_at_ready = 0;
+  Watched watched(loop);
+  watched.handler.ready = [&](std::uint32_t) {
+    if (!ready) ran_at_ready = ran;
+    ready = true;
+    static_cast<void>(take(watched.pair.ours));
+  };
+  loop.post([&] { put(watched.pair.theirs); });
+  for (std::size_t i = 0; i < 3 * EventLoop::kMaxTasksPerTurn; ++i) {
+    loop.post([&] { ++ran; });
+  }
+  EXPECT_TRUE(run_until(loop, [&] { return ran == 3 * EventLoop::kMaxTasksPerTurn; }));
+  EXPECT_TRUE(ready);
+  EXPECT_LE(ran_at_ready, 2 * EventLoop::kMaxTasksPerTurn) << "I/O is served between";
+}
+
+TEST(EventLoop, F62_AnExceptionLeavesRunAndNothingIsLost) {
+  EventLoop loop;
+  std::vector<std::string> log;
+  FlushAndReap client(log);
+  Watched first(loop);
+  Watched second(loop);
+  const auto on_ready = [&](Watched& watched) {
+    static_cast<void>(take(watched.pair.ours));
+    log.push_back("ready");
+    if (log.size() == 1) throw std::runtime_error("handler");
+  };
+  first.handler.ready = [&](std::uint32_t) { on_ready(first); };
+  second.handler.ready = [&](std::uint32_t) { on_ready(second); };
+  put(first.pair.theirs);
+  put(second.pair.theirs);
+  loop.run_at(TimePoint::min(), [] { throw std::runtime_error("timer"); });
+  loop.run_at(TimePoint::min(), [&] { log.push_back("timer"); });
+  loop.post([] { throw std::runtime_error("task"); });
+  loop.post([&] {
+    log.push_back("task");
+    loop.stop();
+  });
+  loop.flush_later(client);
+  loop.reap_later(client);
+
+  const auto thrown = [&]() -> std::string {
+    try {
+      loop.run();
+      return "nothing";
+    } catch (const std::runtime_error& e) {
+      return e.what();
+    }
+  };
+  EXPECT_EQ(thrown(), "handler");
+  EXPECT_EQ(thrown(), "timer");
+  EXPECT_EQ(thrown(), "task");
+  EXPECT_EQ(thrown(), "nothing");
+  EXPECT_EQ(log, (std::vector<std::string>{"ready", "ready", "timer", "task", "flush", "reap"}));
+}
+
+TEST(EventLoop, F54_RelativeTimersCountFromTheCall) {
+  EventLoop loop;
+  TimePoint set_at;
+  Duration waited{};
+  loop.post([&] {
+    const TimePoint end = Clock::now() + 50ms;
+    while (Clock::now() < end) {
+    }
+    set_at = Clock::now();
+    EXPECT_GE(set_at - loop.now(), 50ms) << "the turn's time stands still";
+    loop.run_after(10ms, [&] {
+      waited = Clock::now() - set_at;
+      loop.stop();
+    });
+  });
+  loop.run();
+  EXPECT_GE(waited, 10ms);
+}
+
+TEST(EventLoop, TimersFireAtTheirTimeAndRepeatUntilCancelled) {
+  EventLoop loop;
+  const TimePoint start = Clock::now();
+  TimePoint once;
+  int repeats = 0;
+  TimerId repeating;
+  loop.run_at(start + 20ms, [&] { once = Clock::now(); });
+  repeating = loop.run_every(5ms, [&] {
+    if (++repeats == 4) {
+      EXPECT_TRUE(loop.cancel(repeating));
+    }
+  });
+  EXPECT_TRUE(run_until(loop, [&] { return repeats == 4 && once != TimePoint{}; }));
+  EXPECT_GE(once - start, 20ms);
+  run_for(loop, 15ms);
+  EXPECT_EQ(repeats, 4);
+  EXPECT_FALSE(loop.cancel(repeating));
+}
+
+TEST(EventLoop, StatsTellWhatHappened) {
+  EventLoop loop;
+  Watched watched(loop);
+  put(watched.pair.theirs);
+  watched.handler.ready = [&](std::uint32_t) { static_cast<void>(take(watched.pair.ours)); };
+  loop.run_after(0ns, [] {});
+  run_turn(loop);
+  const EventLoop::Stats stats = loop.stats();
+  EXPECT_EQ(stats.turns, 1u);
+  EXPECT_EQ(stats.events, 1u);
+  EXPECT_EQ(stats.tasks, 1u);
+  EXPECT_EQ(stats.timers, 1u);
+  EXPECT_EQ(stats.wakeups, 0u);
+  EXPECT_EQ(stats.spurious_events, 0u);
+  EXPECT_EQ(stats.unknown_events, 0u);
+  EXPECT_EQ(stats.interest_commits, 2u) << "the eventfd and the channel";
+}
+
+TEST(EventLoop, BusyTimeIsTheTimeNotAsleep) {
+  EventLoop loop;
+  run_for(loop, 100ms);
+  EXPECT_LT(loop.stats().busy, 50ms);
+  loop.post([] {
+    const TimePoint end = Clock::now() + 30ms;
+    while (Clock::now() < end) {
+    }
+  });
+  run_for(loop, 50ms);
+  EXPECT_GE(loop.stats().busy, 30ms);
+}
+
+TEST(EventLoop, SleepsWithoutLimitWhenThereIsNothingToDo) {
+  FaultTable faults;
+  const ScopedFaults use(faults);
+  EventLoop loop;
+  std::thread other([&] {
+    EXPECT_TRUE(wait_until([&] { return faults.waits() == 1; }));
+    loop.stop();
+  });
+  loop.run();
+  other.join();
+  EXPECT_LT(faults.last_timeout(), Duration::zero());
+  EXPECT_EQ(faults.waits(), 1u);
+  EXPECT_EQ(loop.stats().wakeups, 1u);
+}
+
+TEST(EventLoop, ATurnWithWarmMemoryAllocatesNothing) {
+  if (!AllocationCount::available()) GTEST_SKIP() << "a sanitizer has its own operator new";
+  EventLoop loop;
+  Watched watched(loop);
+  int rounds = 0;
+  std::uint64_t allocated = 0;
+  AllocationCount count;
+  watched.handler.ready = [&](std::uint32_t) {
+    std::array<char, 16> block;
+    EXPECT_EQ(::recv(watched.pair.ours.get(), block.data(), block.size(), 0), 1);
+    if (++rounds == 100) count = AllocationCount();
+    if (rounds == 1100) {
+      allocated = count.on_all_threads();
+      loop.stop();
+      return;
+    }
+    watched.channel.set_writing(rounds % 2 == 0);
+    loop.run_after(0ns, [&] { put(watched.pair.theirs); });
+    loop.post([] {});
+  };
+  watched.handler.ready = [&, inner = watched.handler.ready](std::uint32_t events) {
+    if (events & EPOLLIN) inner(events);
+  };
+  put(watched.pair.theirs);
+  loop.run();
+  EXPECT_EQ(allocated, 0u) << "in 1000 turns with I/O, a timer and a task each";
+}
+
+TEST(LoopDeathTest, RunInsideRun) {
+  EXPECT_DEATH(
+      {
+        EventLoop loop;
+        loop.post([&] { loop.run(); });
+        loop.run();
+      },
+      "EventLoop::run called from inside EventLoop::run");
+}
+
+TEST(LoopDeathTest, DestroyedInsideRun) {
+  EXPECT_DEATH(
+      {
+        auto* loop = new EventLoop;
+        loop->post([loop] { delete loop; });
+        loop->run();
+      },
+      "EventLoop destroyed inside its own run");
+}
+
+TEST(LoopDeathTest, ARepeatingTimerNeedsAPeriod) {
+  EXPECT_DEATH(
+      {
+        EventLoop loop;
+        loop.run_every(0ns, [] {});
+      },
+      "run_every with a period of 0 ns");
+}
+
+}  // namespace
+}  // namespace weir::test

@@ -1,0 +1,162 @@
+#include "weir/net/reactor/signal_set.h"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <memory>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "support/fault_table.h"
+#include "support/loops.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/loop_pool.h"
+
+namespace weir::test {
+namespace {
+
+bool blocked(int signal) {
+  sigset_t set;
+  pthread_sigmask(SIG_BLOCK, nullptr, &set);
+  return sigismember(&set, signal) == 1;
+}
+
+TEST(SignalSet, TellsEachSignalOnTheLoopAndUnblocksInTheEnd) {
+  EventLoop loop;
+  {
+    std::vector<int> told;
+    const SignalSet set(loop, {SIGUSR1, SIGUSR2}, [&](int signal) { told.push_back(signal); });
+    EXPECT_TRUE(blocked(SIGUSR1));
+    ::kill(::getpid(), SIGUSR1);
+    ::kill(::getpid(), SIGUSR2);
+    EXPECT_TRUE(told.empty()) << "nothing runs in a signal handler";
+    EXPECT_TRUE(run_until(loop, [&] { return told.size() == 2; }));
+    EXPECT_EQ(told, (std::vector{SIGUSR1, SIGUSR2}));
+  }
+  EXPECT_FALSE(blocked(SIGUSR1));
+  EXPECT_FALSE(blocked(SIGUSR2));
+}
+
+TEST(SignalSet, WhatWasBlockedBeforeStaysBlocked) {
+  sigset_t usr1;
+  sigemptyset(&usr1);
+  sigaddset(&usr1, SIGUSR1);
+  pthread_sigmask(SIG_BLOCK, &usr1, nullptr);
+  EventLoop loop;
+  {
+    const SignalSet set(loop, {SIGUSR1, SIGUSR2}, [](int) {});
+  }
+  EXPECT_TRUE(blocked(SIGUSR1));
+  EXPECT_FALSE(blocked(SIGUSR2));
+  pthread_sigmask(SIG_UNBLOCK, &usr1, nullptr);
+}
+
+TEST(SignalSet, F61_AStormIsToldWithoutLossOfTheLast) {
+  EventLoop loop;
+  int plain = 0;
+  int queued = 0;
+  const int real_time = SIGRTMIN + 1;
+  const SignalSet set(loop, {SIGUSR1, real_time},
+                      [&](int signal) { ++(signal == SIGUSR1 ? plain : queued); });
+  constexpr int kStorm = 100'000;
+  int sent_queued = 0;
+  std::thread storm([&] {
+    for (int i = 0; i < kStorm; ++i) {
+      ::kill(::getpid(), SIGUSR1);
+      // Real-time signals queue up to a limit; one in a hundred stays below it.
+      if (i % 100 == 0 && ::sigqueue(::getpid(), real_time, sigval{}) == 0) ++sent_queued;
+    }
+  });
+  EXPECT_TRUE(run_until(
+      loop, [&] { return queued == kStorm / 100; }, std::chrono::seconds(30)));
+  storm.join();
+  const int before = plain;
+  ::kill(::getpid(), SIGUSR1);
+  EXPECT_TRUE(run_until(loop, [&] { return plain > before; }));
+  EXPECT_EQ(queued, sent_queued);
+  EXPECT_GT(plain, 0);
+}
+
+TEST(SignalSet, F61_ChildrenThatEndTogetherAreAllFound) {
+  EventLoop loop;
+  int ended = 0;
+  const SignalSet set(loop, {SIGCHLD}, [&](int) {
+    while (::waitpid(-1, nullptr, WNOHANG) > 0) ++ended;  // SIGCHLD coalesces
+  });
+  constexpr int kChildren = 20;
+  for (int i = 0; i < kChildren; ++i) {
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) ::_exit(0);
+  }
+  EXPECT_TRUE(run_until(loop, [&] { return ended == kChildren; }));
+}
+
+TEST(SignalSet, F61_MayBeDestroyedInItsOwnCallback) {
+  EventLoop loop;
+  int told = 0;
+  std::unique_ptr<SignalSet> set;
+  auto kept = std::make_shared<int>(0);
+  set = std::make_unique<SignalSet>(loop, std::initializer_list<int>{SIGRTMIN + 1}, [&, kept](int) {
+    ++told;
+    set.reset();
+    ++*kept;  // the captures live until it returns
+  });
+  // One signal only: after the set went, another would end the process.
+  ::kill(::getpid(), SIGRTMIN + 1);
+  EXPECT_TRUE(run_until(loop, [&] { return told == 1; }));
+  EXPECT_EQ(set, nullptr);
+  EXPECT_EQ(*kept, 1);
+  EXPECT_EQ(kept.use_count(), 1);
+}
+
+TEST(SignalSet, F62_AnExceptionOfTheCallbackLeavesRunAndTheSetLivesOn) {
+  EventLoop loop;
+  int told = 0;
+  const SignalSet set(loop, {SIGUSR1}, [&](int) {
+    if (++told == 1) throw std::runtime_error("signal");
+  });
+  ::kill(::getpid(), SIGUSR1);
+  EXPECT_THROW(static_cast<void>(run_until(loop, [&] { return told == 2; })), std::runtime_error);
+  ::kill(::getpid(), SIGUSR1);
+  EXPECT_TRUE(run_until(loop, [&] { return told == 2; }));
+}
+
+// A pool's threads never take a signal away from the loop that watches it.
+TEST(SignalSet, F61_PoolThreadsDoNotTakeSignals) {
+  EventLoop loop;
+  LoopPool pool(2);
+  int told = 0;
+  const SignalSet set(loop, {SIGUSR1}, [&](int) { ++told; });
+  for (int i = 1; i <= 100; ++i) {
+    ::kill(::getpid(), SIGUSR1);
+    ASSERT_TRUE(run_until(loop, [&] { return told == i; }));
+  }
+}
+
+TEST(SignalSet, F57_ARefusedSignalfdIsAnErrorAndLeavesTheMaskAlone) {
+  FaultTable faults;
+  const ScopedFaults use(faults);
+  EventLoop loop;
+  for (const int error : {EMFILE, ENFILE, ENOMEM, ENODEV}) {
+    faults.on(Call::signalfd).nth(1).fail(error);
+    EXPECT_THROW(SignalSet(loop, {SIGUSR1}, [](int) {}), SystemError);
+    EXPECT_FALSE(blocked(SIGUSR1));
+  }
+}
+
+TEST(SignalSetDeathTest, AnUnknownSignalIsTheCallersBug) {
+  EXPECT_DEATH(
+      {
+        EventLoop loop;
+        const SignalSet set(loop, {4711}, [](int) {});
+      },
+      "SignalSet with an unknown signal number 4711");
+}
+
+}  // namespace
+}  // namespace weir::test
