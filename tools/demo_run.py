@@ -121,7 +121,7 @@ def microseconds(value):
 
 def print_table(results):
     heads = ["connections", "bytes", "depth", "messages", "messages/s", "MB/s", "errors", "p50",
-             "p99", "p99.9", "server memory", "server CPU"]
+             "p99", "p99.9", "server RSS", "server CPU"]
     rows = []
     for result in results:
         latency = result["latency_us"]
@@ -142,7 +142,7 @@ def print_next_steps(folder):
     steps = [
         (f"{folder}/weir-echo --listen 127.0.0.1:7000", "a server; in another terminal:"),
         ("nc -N 127.0.0.1 7000", "type a line, see it come back"),
-        (f"{folder}/weir-load echo 127.0.0.1:7000 --connections 1000 --depth 8", "load of your own"),
+        (f"{folder}/weir-load echo 127.0.0.1:7000 --connections 1000", "load of your own"),
         (f"{folder}/weir-echo --listen '[::1]:7000,unix:/tmp/weir.sock' --stats 1",
          "IPv6 and a Unix socket at once"),
         (f"{folder}/weir-echo --help", "threads, edge-triggered, limits"),
