@@ -271,17 +271,18 @@ void EventLoop::wait() {
   }
 }
 
-// 3. epoll's batch first, then what asked to be looked at again without a new event.
+// 3. epoll's batch first, then what asked before it to be looked at again without a new event. What
+// asks during the batch waits for the next turn, or its budget would be spent twice in this one.
 void EventLoop::dispatch_ready() {
-  while (!ready_.empty()) {
-    const epoll_event& event = ready_.front();
-    ready_ = ready_.subspan(1);
-    dispatch_one(SlotId::from_u64(event.data.u64), event.events, true);
-  }
   if (requeued_next_ == requeued_now_.size()) {
     requeued_now_.clear();
     requeued_next_ = 0;
     requeued_now_.swap(requeued_);
+  }
+  while (!ready_.empty()) {
+    const epoll_event& event = ready_.front();
+    ready_ = ready_.subspan(1);
+    dispatch_one(SlotId::from_u64(event.data.u64), event.events, true);
   }
   while (requeued_next_ < requeued_now_.size()) {
     const Requeued again = requeued_now_[requeued_next_++];

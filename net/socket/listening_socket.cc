@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/filter.h>
+#include <sys/socket.h>
 
 #include <array>
 #include <charconv>
@@ -181,7 +183,8 @@ ListeningSocket::ListeningSocket(ListeningSocket&& other) noexcept
     : socket_(std::move(other.socket_)),
       address_(std::exchange(other.address_, SocketAddress())),
       device_(std::exchange(other.device_, 0)),
-      inode_(std::exchange(other.inode_, 0)) {}
+      inode_(std::exchange(other.inode_, 0)),
+      ending_(other.ending_.load(std::memory_order_relaxed)) {}
 
 ListeningSocket& ListeningSocket::operator=(ListeningSocket&& other) noexcept {
   if (this != &other) {
@@ -190,6 +193,7 @@ ListeningSocket& ListeningSocket::operator=(ListeningSocket&& other) noexcept {
     address_ = std::exchange(other.address_, SocketAddress());
     device_ = std::exchange(other.device_, 0);
     inode_ = std::exchange(other.inode_, 0);
+    ending_ = other.ending_.load(std::memory_order_relaxed);
   }
   return *this;
 }
@@ -209,6 +213,25 @@ void ListeningSocket::close() {
   inode_ = 0;
   device_ = 0;
   socket_.close();
+}
+
+void ListeningSocket::refuse_new() {
+  ending_.store(true, std::memory_order_relaxed);
+  if (!address_.is_ip()) {
+    static_cast<void>(sys::shutdown(fd(), SHUT_RD));
+    return;
+  }
+  // A socket filter sees the TCP header (RFC 9293 3.1): its octet 13 holds the flags, SYN is 2.
+  // What is accepted inherits the filter and never sees a SYN.
+  std::array<sock_filter, 4> program{{
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
+      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x02, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, 0),
+      BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
+  }};
+  const sock_fprog drop_syn{.len = program.size(), .filter = program.data()};
+  tune(address_, "SO_ATTACH_FILTER",
+       sys::setsockopt(fd(), SOL_SOCKET, SO_ATTACH_FILTER, &drop_syn, sizeof(drop_syn)));
 }
 
 int max_backlog() {

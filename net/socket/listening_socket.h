@@ -8,6 +8,8 @@
 
 #include <sys/types.h>
 
+#include <atomic>
+
 #include "weir/base/result.h"
 #include "weir/net/socket/socket.h"
 #include "weir/net/socket/socket_address.h"
@@ -40,11 +42,21 @@ class ListeningSocket {
   const SocketAddress& address() const { return address_; }
   void close();
 
+  // Before an orderly end: keeps out who has not begun to connect, while what is queued can still
+  // be accepted, so that nobody is reset by close(). Unix: at once. IP: the kernel answers no new
+  // SYN (the client sends another by itself) but completes the handshakes that are under way, which
+  // takes a round trip.
+  void refuse_new();
+  // accept(2) says that this does not listen any more: true for the first to ask, unless it is
+  // because of refuse_new(). [any]
+  bool end_is_news() { return !ending_.exchange(true, std::memory_order_relaxed); }
+
  private:
   Socket socket_;
   SocketAddress address_;
   dev_t device_ = 0;
   ino_t inode_ = 0;  // 0: no file to remove
+  std::atomic<bool> ending_{false};
 };
 
 // The kernel's cap on a backlog (net.core.somaxconn); 4096 when it can't be read.

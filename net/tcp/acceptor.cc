@@ -32,7 +32,12 @@ void Acceptor::close() {
   socket_.reset();
 }
 
+void Acceptor::refuse_new() {
+  if (socket_ && socket_->address().is_ip()) socket_->refuse_new();
+}
+
 void Acceptor::stop() {
+  if (socket_ && !socket_->address().is_ip()) socket_->refuse_new();
   const int bound = max_backlog() + 1;  // so many can be queued
   for (int i = 0; i < bound && socket_; ++i) {
     const Outcome outcome = accept_one();
@@ -66,8 +71,10 @@ void Acceptor::on_ready(std::uint32_t) {
         if (socket_) back_off(last_error_);
         return;
       case Outcome::dead:
-        WEIR_LOG(error, "stop listening on {}: accept: {}", socket_->address().to_string(),
-                 last_error_.message());
+        if (socket_->end_is_news()) {
+          WEIR_LOG(error, "stop listening on {}: accept: {}", socket_->address().to_string(),
+                   last_error_.message());
+        }
         close();
         return;
     }

@@ -39,6 +39,8 @@ class Acceptor final : private IoHandler {
   Acceptor(EventLoop& loop, std::shared_ptr<ListeningSocket> socket, Options options, Sink sink);
   ~Acceptor();
 
+  // Lets no new handshake begin; those under way end up in the queue as before.
+  void refuse_new();
   // Accepts what is queued already, then lets go of the socket; the last to do so closes it. The
   // Acceptor may be inside its own sink, and is of no further use.
   void stop();

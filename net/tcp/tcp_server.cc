@@ -38,8 +38,13 @@ struct Shard {
 // An acceptor and the loop it is on.
 struct Listener {
   EventLoop& loop;
+  bool handshakes;  // IP: a connection takes a round trip to come into the queue
   std::shared_ptr<Acceptor> acceptor;
 };
+
+// A shutdown lets handshakes that have begun come to an end for so long: the round trip of a
+// region. Without it, those whose last step is under way when the listener closes would be reset.
+constexpr Duration kLastHandshakes = std::chrono::milliseconds(50);
 
 // Descriptors left for everything but connections.
 constexpr std::size_t kDescriptorReserve = 64;
@@ -125,6 +130,7 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
                     Shard* shard);
   void accepted(Shard* shard, Fd fd);
   void begin_shutdown();
+  void stop_accepting();
   void shard_stopped();
   void tell_done();
   void abort_connections();
@@ -142,10 +148,12 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
   std::atomic<std::uint64_t> refused_{0};
 
   // Of a shutdown.
-  enum class Phase { serving, stopping, stopped, destroyed } phase_ = Phase::serving;
+  enum class Phase { serving, last_handshakes, stopping, stopped, destroyed };
+  Phase phase_ = Phase::serving;
   std::size_t shards_running_ = 0;
   TimePoint deadline_ = TimePoint::max();
   TimerId deadline_timer_;
+  TimerId handshakes_timer_;
   std::vector<std::move_only_function<void()>> done_;
 };
 
@@ -231,6 +239,7 @@ Result<SocketAddress> TcpServer::Impl::listen(const SocketAddress& address) {
 
 void TcpServer::Impl::add_listener(EventLoop& loop, std::shared_ptr<ListeningSocket> socket,
                                    bool exclusive, Shard* shard) {
+  const bool handshakes = socket->address().is_ip();
   std::shared_ptr<Acceptor> acceptor;
   run_on(loop, [&] {
     acceptor = std::make_shared<Acceptor>(
@@ -239,7 +248,7 @@ void TcpServer::Impl::add_listener(EventLoop& loop, std::shared_ptr<ListeningSoc
         [this, shard](Fd fd) { accepted(shard, std::move(fd)); });
   });
   const std::lock_guard lock(listeners_mutex_);
-  listeners_.push_back({loop, std::move(acceptor)});
+  listeners_.push_back({loop, handshakes, std::move(acceptor)});
 }
 
 // On the acceptor's loop. `shard`: where the connection is to live; null: the next one in turn.
@@ -289,9 +298,25 @@ void TcpServer::Impl::post_home(void (Impl::*step)()) {
   });
 }
 
+// Everybody is served as before until the last handshakes are over.
+void TcpServer::Impl::begin_shutdown() {
+  phase_ = Phase::last_handshakes;
+  const bool wait = std::ranges::any_of(listeners_, &Listener::handshakes) &&
+                    deadline_ - loop_.now() > kLastHandshakes;
+  if (!wait) {
+    stop_accepting();
+    return;
+  }
+  for (const Listener& listener : listeners_) {
+    listener.loop.dispatch([acceptor = listener.acceptor] { acceptor->refuse_new(); });
+  }
+  handshakes_timer_ = loop_.run_after(kLastHandshakes, [this] { stop_accepting(); });
+}
+
 // First every acceptor hands over what is queued, then the groups close what they have: what a pool
 // loop is sent by this one arrives in that order.
-void TcpServer::Impl::begin_shutdown() {
+void TcpServer::Impl::stop_accepting() {
+  loop_.cancel(handshakes_timer_);
   phase_ = Phase::stopping;
   for (const Listener& listener : listeners_) {
     if (!listener.loop.in_loop_thread()) continue;
@@ -333,6 +358,8 @@ void TcpServer::Impl::tell_done() {
 }
 
 void TcpServer::Impl::abort_connections() {
+  if (phase_ == Phase::last_handshakes) stop_accepting();
+  if (phase_ == Phase::destroyed) return;
   for (const auto& shard : shards_) {
     shard->loop.dispatch([group = shard->group] { group->abort_all(); });
   }
@@ -344,6 +371,7 @@ void TcpServer::Impl::destroy() {
   phase_ = Phase::destroyed;
   done_.clear();
   loop_.cancel(deadline_timer_);
+  loop_.cancel(handshakes_timer_);
   for (Listener& listener : listeners_) {
     run_on(listener.loop, [&] {
       listener.acceptor->close();
