@@ -148,9 +148,11 @@ void OutputQueue::write_into(Segment& segment, std::span<const std::byte> bytes)
   segment.length += bytes.size();
   block.room -= bytes.size();
   size_ += bytes.size();
+  cost_ += bytes.size();
 }
 
 void OutputQueue::link(Segment* segment) {
+  cost_ += kSegmentSize;
   (back_ == nullptr ? front_ : back_->next) = segment;
   back_ = segment;
 }
@@ -179,6 +181,7 @@ void OutputQueue::append(std::string&& bytes) {
   segment->data = reinterpret_cast<const std::byte*>(text.data());
   segment->length = text.size();
   size_ += text.size();
+  cost_ += text.size();
   link(segment);
 }
 
@@ -194,6 +197,7 @@ void OutputQueue::append(SharedBytes bytes) {
   segment->data = shared.data();
   segment->length = shared.size();
   size_ += shared.size();
+  cost_ += shared.size();
   link(segment);
 }
 
@@ -241,6 +245,7 @@ void OutputQueue::consume(std::uint64_t n) {
         file->offset += n;
       } else {
         segment.data += n;
+        cost_ -= n;
       }
       return;
     }
@@ -251,6 +256,7 @@ void OutputQueue::consume(std::uint64_t n) {
 
 void OutputQueue::pop_front() {
   Segment* segment = front_;
+  cost_ -= kSegmentSize + (segment->is_file() ? 0 : segment->length);
   front_ = segment->next;
   if (front_ == nullptr) back_ = nullptr;
   const auto* block = std::get_if<Segment::Block>(&segment->owner);

@@ -36,6 +36,9 @@ class OutputQueue {
 
   bool empty() const { return size_ == 0; }
   std::uint64_t size() const { return size_; }
+  // What a bound on memory should count: bytes that are not in files, and each segment's own cost,
+  // so that very many tiny ones are not taken for nothing.
+  std::uint64_t cost() const { return cost_; }
 
   void append(std::span<const std::byte> bytes);  // copies
   void append(std::string_view bytes) { append(std::as_bytes(std::span(bytes))); }
@@ -76,6 +79,7 @@ class OutputQueue {
   Segment* front_ = nullptr;  // owned, through the chain to back_
   Segment* back_ = nullptr;
   std::uint64_t size_ = 0;
+  std::uint64_t cost_ = 0;
 };
 
 }  // namespace weir

@@ -49,15 +49,18 @@ TcpConnection::TcpConnection(internal::ConnectionGroup& group, Fd fd)
     : fd_(std::move(fd)),
       channel_(group.loop, fd_.get(), *this, group.limits.trigger),
       group_(&group),
-      id_(internal::connection_id(*group.loop.mailbox(), channel_.id())),
+      slot_(channel_.id()),
       handler_(group.handler.get()),
       transport_(&internal::raw_transport()),
       last_activity_(now()),
       write_progress_(now()),
       since_(now()) {}
 
-ConnectionRef TcpConnection::ref() const {
-  return state_ == State::closed ? ConnectionRef() : ConnectionRef(loop().mailbox(), channel_.id());
+// In on_close, too, so that one finds there what one kept under it.
+ConnectionRef TcpConnection::ref() const { return {loop().mailbox(), slot_}; }
+
+std::uint64_t TcpConnection::id() const {
+  return internal::connection_id(*loop().mailbox(), slot_);
 }
 
 void TcpConnection::open() {
@@ -213,6 +216,7 @@ void TcpConnection::start_close(CloseReason reason) {
     return;
   }
   stop_gathering();
+  is_.draining = false;
   state_ = State::closing;
   reason_ = reason;
   since_ = now();
@@ -227,8 +231,8 @@ void TcpConnection::advance_close() {
     is_.write_shut = true;
     if (is_.read_eof) {
       finish({Kind::peer_eof, {}});
-    } else if (auto done = transport_->finish_writing(fd_.get()); !done) {
-      output_failed(done.error());
+    } else if (!transport_->finish_writing(fd_.get())) {
+      output_failed(Errno(EPIPE));  // ENOTCONN: the peer is gone
     }
   } else if (state_ == State::closing) {
     if (is_.read_eof) {
@@ -272,7 +276,7 @@ void TcpConnection::stop_gathering() {
 
 void TcpConnection::handler_threw(const char* event, const char* what) {
   WEIR_LOG_LIMITED(error, 10, "an exception left {} of connection {}, which is closed: {}", event,
-                   id_, what);
+                   id(), what);
   finish({Kind::handler_threw, {}});
 }
 
@@ -286,7 +290,7 @@ void TcpConnection::settle() {
   if (is_.blocked && pending_output() <= high / 2) {
     is_.blocked = is_.blocked_told = false;
     release_producers();
-    if (edge()) want_read_again();
+    look_again();
     if (state_ == State::open) {
       call_handler("on_drained", [this] { handler_->on_drained(*this); });
     }
@@ -312,9 +316,9 @@ void TcpConnection::update_interest() {
   channel_.set_writing(is_.want_write);
 }
 
-void TcpConnection::back_off() {
+void TcpConnection::back_off(Errno error) {
   if (++back_offs_ > kMaxBackOffs) {
-    finish({Kind::io_error, Errno(ENOBUFS)});
+    finish({Kind::io_error, error});
     return;
   }
   if (is_.backing_off) return;
@@ -327,7 +331,7 @@ void TcpConnection::back_off() {
 
 void TcpConnection::retry_after_back_off() {
   is_.backing_off = false;
-  if (edge()) want_read_again();
+  look_again();
   settle_later();
   update_interest();
 }

@@ -72,7 +72,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   ConnectionRef ref() const;
   EventLoop& loop() const { return channel_.loop(); }
   // Unique among the connections alive in this process. Stable until after on_close.
-  std::uint64_t id() const { return id_; }
+  std::uint64_t id() const;
   State state() const { return state_; }
   // Asked from the kernel; unspecified once it has forgotten (after a reset).
   SocketAddress local_address() const { return internal::local_address_of(fd_.get()); }
@@ -149,6 +149,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void input_ended();
   void input_failed(Errno error);
   void want_read_again();
+  void look_again();
 
   // Output (tcp_output.cc).
   bool accepts_output() const;
@@ -181,7 +182,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void advance_close();
   void finish(CloseReason reason);
   void reset(CloseReason reason);
-  void back_off();
+  void back_off(Errno error);
   void retry_after_back_off();
   bool next_deadline(internal::Tick& deadline) const;
   void arm_deadline();
@@ -194,7 +195,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   Fd fd_;
   Channel channel_;
   internal::ConnectionGroup* const group_;
-  const std::uint64_t id_;
+  const SlotId slot_;  // the channel's, also when that is gone
 
   ConnectionHandler* handler_;
   internal::Transport* transport_;

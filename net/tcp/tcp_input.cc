@@ -52,7 +52,8 @@ void TcpConnection::read_ready() {
   }
   if (!edge()) {
     if (may_read()) read_once();
-    if (is_.draining && may_read()) want_read_again();
+    // Both end with what the kernel has left, which epoll does not report.
+    if ((is_.draining || is_.write_failed) && may_read()) want_read_again();
     return;
   }
   std::size_t total = 0;
@@ -163,7 +164,7 @@ void TcpConnection::input_failed(Errno error) {
     return;
   }
   if (transient(error)) {
-    back_off();
+    back_off(error);
     return;
   }
   if (is_.write_failed || state_ == State::lingering) {
@@ -187,8 +188,13 @@ void TcpConnection::resume_reading() {
   if (--pauses_ > 0 || state_ != State::open) return;
   update_interest();
   is_.offer_input = input_ != nullptr;
-  if (is_.offer_input || edge())
-    want_read_again();  // epoll does not report what was read, or reported
+  look_again();
+}
+
+// Reading goes on after a break: epoll does not report again what was read, or was reported
+// edge-triggered, or is not there.
+void TcpConnection::look_again() {
+  if (edge() || is_.offer_input || is_.draining || is_.write_failed) want_read_again();
 }
 
 }  // namespace weir

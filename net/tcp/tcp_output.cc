@@ -40,7 +40,7 @@ std::uint64_t TcpConnection::pending_output() const {
 SendResult TcpConnection::send(std::span<const std::byte> bytes) {
   loop().check_thread("TcpConnection::send");
   internal::LoopIo& io = *group_->io;
-  if (io.corked == this && bytes.size() < kWriteAtOnce &&
+  if (io.corked == this && bytes.size() - 1 < kWriteAtOnce - 1 &&  // not 0 bytes
       io.gathered + bytes.size() <= io.gather_limit) [[likely]] {
     std::memcpy(io.gather.get() + io.gathered, bytes.data(), bytes.size());
     io.gathered += bytes.size();
@@ -77,6 +77,7 @@ SendResult TcpConnection::send_file(Fd file, std::uint64_t offset, std::uint64_t
 
 SendResult TcpConnection::send_slowly(std::span<const std::byte> bytes) {
   if (!accepts_output()) return SendResult::closed;
+  if (bytes.empty()) return queued_result();
   SendResult refusal = SendResult::queued;
   if (!admit(bytes.size(), refusal)) return refusal;
   internal::LoopIo& io = *group_->io;
@@ -100,9 +101,10 @@ SendResult TcpConnection::queued_result() {
 // answer.
 bool TcpConnection::admit(std::uint64_t size, SendResult& refusal) {
   const internal::ConnectionLimits& limits = group_->limits;
-  const std::uint64_t pending = pending_output();
-  if (pending <= limits.max_output && size <= limits.max_output - pending) [[likely]]
-    return true;
+  const internal::LoopIo& io = *group_->io;
+  const std::uint64_t held =
+      (output_ ? output_->cost() : 0) + (io.corked == this ? io.gathered : 0);
+  if (held <= limits.max_output && size <= limits.max_output - held) return true;
   switch (limits.overflow) {
     case Overflow::close:
       reset({Kind::output_overflow, Errno(ENOBUFS)});
@@ -124,12 +126,12 @@ bool TcpConnection::hold_producer() {
   if (producer == nullptr || producer->state_ == State::closed) return false;
   if (producer == this) return true;  // its own high mark stops it already
   const ConnectionRef ref = producer->ref();
-  const auto [begin, end] = io.held_producers.equal_range(id_);
+  const auto [begin, end] = io.held_producers.equal_range(id());
   for (auto held = begin; held != end; ++held) {
     if (held->second == ref) return true;
   }
-  io.held_producers.emplace(id_, ref);
-  is_.holds_producers = true;
+  io.held_producers.emplace(id(), ref);
+  is_.holds_producers = is_.blocked = true;  // settle() lets them go on
   producer->pause_reading();
   return true;
 }
@@ -138,7 +140,7 @@ void TcpConnection::release_producers() {
   if (!is_.holds_producers) return;
   is_.holds_producers = false;
   auto& held = group_->io->held_producers;
-  for (auto entry = held.extract(id_); !entry.empty(); entry = held.extract(id_)) {
+  for (auto entry = held.extract(id()); !entry.empty(); entry = held.extract(id())) {
     if (TcpConnection* producer = entry.mapped().get()) producer->resume_reading();
   }
 }
@@ -198,7 +200,7 @@ void TcpConnection::keep_unwritten(SysResult<std::size_t> result, std::span<cons
     note_written(written);
     if (written == first.size() + second.size()) return;
   } else if (transient(result.error())) {
-    back_off();
+    back_off(result.error());
     if (state_ == State::closed) return;
   } else if (!(result.error() == EAGAIN)) {
     output_failed(result.error());
@@ -231,7 +233,7 @@ void TcpConnection::flush_output() {
       if (written.error() == EAGAIN) {
         output_refused();
       } else if (transient(written.error())) {
-        back_off();
+        back_off(written.error());
       } else {
         output_failed(written.error());
       }
@@ -280,12 +282,13 @@ void TcpConnection::output_refused() {
 void TcpConnection::output_failed(Errno error) {
   const bool reset_by_peer = error == EPIPE || error == ECONNRESET;
   const CloseReason reason{reset_by_peer ? Kind::reset : Kind::io_error, error};
-  if (!reset_by_peer || state_ != State::open || !may_read()) {
-    finish(state_ == State::closing && !reset_by_peer ? reason_ : reason);
+  if (!reset_by_peer || state_ != State::open || is_.read_eof || pauses_ > 0) {
+    finish(reason);
     return;
   }
+  stop_gathering();
   is_.write_failed = true;
-  is_.want_write = false;
+  is_.want_write = is_.blocked = is_.blocked_told = false;
   reason_ = reason;
   output_.reset();
   want_read_again();
