@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <array>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -168,6 +169,38 @@ TEST(ListeningSocket, F40_MaxBacklogHasADefault) {
   } table;
   const sys::ScopedTable scoped(&table);
   EXPECT_EQ(max_backlog(), 4096);
+}
+
+TEST(ListeningSocket, F42_AfterRefuseNewTheQueueIsServedAndNobodyElse) {
+  auto listener = test::listen_on("127.0.0.1:0");
+  auto queued = test::connect_to(listener.address());
+  ASSERT_TRUE(test::wait_for(queued.fd(), POLLOUT));
+  listener.refuse_new();
+  // A new client is neither let in nor reset: it goes on asking, and finds the next server.
+  auto late = test::connect_to(listener.address());
+  EXPECT_EQ(late.tcp_info()->tcpi_state, TCP_SYN_SENT);
+  auto server = test::accept_from(listener);
+  EXPECT_EQ(server.peer_address(), queued.local_address());
+  EXPECT_EQ(listener.socket().accept().error(), EAGAIN);
+  EXPECT_EQ(late.tcp_info()->tcpi_state, TCP_SYN_SENT);
+  // What was accepted works as ever.
+  ASSERT_EQ(*queued.send(test::bytes_of("ping")), 4U);
+  ASSERT_TRUE(test::wait_for(server.fd(), POLLIN));
+  std::array<std::byte, 8> block{};
+  EXPECT_EQ(*server.receive(block), 4U);
+  ASSERT_TRUE(server.shutdown(Socket::How::write));
+  ASSERT_TRUE(test::wait_for(queued.fd(), POLLIN));
+  EXPECT_EQ(*queued.receive(block), 0U);
+}
+
+TEST(ListeningSocket, F39_AnEndIsNewsOnceAndNotWhenItWasWanted) {
+  auto listener = test::listen_on("127.0.0.1:0");
+  EXPECT_TRUE(listener.end_is_news());
+  EXPECT_FALSE(listener.end_is_news());
+  auto wanted = test::listen_on("127.0.0.1:0");
+  wanted.refuse_new();
+  ListeningSocket moved(std::move(wanted));
+  EXPECT_FALSE(moved.end_is_news());
 }
 
 // Lets the n-th call of a listener's set-up fail.

@@ -236,6 +236,22 @@ TEST(UnixListener, F70_WhatWasMovedFromDoesNothing) {
   EXPECT_FALSE(exists(path));
 }
 
+TEST(UnixListener, F42_AfterRefuseNewTheQueueIsServedAndNobodyElse) {
+  const test::TempFolder folder;
+  const std::string path = folder.file("s");
+  auto listener = test::listen_on("unix:" + path);
+  auto queued = test::connect_to(listener.address());
+  listener.refuse_new();
+  auto late = Socket::stream(Family::unix_path);
+  ASSERT_TRUE(late);
+  EXPECT_EQ(late->connect(listener.address()).error(), ECONNREFUSED);
+  auto server = test::accept_from(listener);
+  ASSERT_EQ(*queued.send(test::bytes_of("ping")), 4U);
+  EXPECT_TRUE(test::wait_for(server.fd(), POLLIN));
+  listener.close();
+  EXPECT_FALSE(exists(path));
+}
+
 TEST(UnixListener, F70_ALongPathOf107BytesWorks) {
   const test::TempFolder folder;
   std::string path = folder.file("");
