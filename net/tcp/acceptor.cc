@@ -48,6 +48,11 @@ void Acceptor::stop() {
 
 void Acceptor::on_ready(std::uint32_t) {
   if (resume_timer_) return;  // backing off since an earlier event of this turn
+  take_some();
+}
+
+void Acceptor::take_some() {
+  open_spare();
   const std::uint64_t turn = channel_.loop().stats().turns;
   if (turn == spent_in_turn_ + 1) budget_ = std::min(budget_ * 2, kMaxAcceptsPerTurn);
   const int budget = options_.trigger == Trigger::edge ? kMaxAcceptsPerTurn : budget_;
@@ -152,9 +157,11 @@ void Acceptor::back_off(Errno error) {
   resume_timer_ = channel_.loop().run_after(kBackOff, [this] { resume(); });
 }
 
+// Tries before it asks to be woken, so that a back-off after the other costs one wake-up each.
 void Acceptor::resume() {
   resume_timer_ = {};
-  open_spare();
+  take_some();
+  if (!socket_ || resume_timer_) return;
   channel_.set_reading(true);  // registering anew reports what is queued, edge-triggered too
 }
 

@@ -54,6 +54,7 @@ class Acceptor final : private IoHandler {
 
   void on_ready(std::uint32_t events) override;
   void on_interest_refused(Errno error) override;
+  void take_some();
   Outcome accept_one();
   void shed();
   void back_off(Errno error);

@@ -20,7 +20,7 @@
 #include <sys/epoll.h>
 
 #include <cerrno>
-#include <exception>
+#include <new>
 
 #include "weir/base/log.h"
 #include "weir/net/socket/sys.h"
@@ -75,8 +75,24 @@ void TcpConnection::open() {
 
 // --- what the loop calls -------------------------------------------------------------------------
 
+// What the handlers throw is caught where they are called. What is left is memory for a buffer that
+// was not to be had: it costs this connection, and not the loop's turn.
+template <typename Fn>
+void TcpConnection::without_throwing(Fn&& fn) {
+  try {
+    fn();
+  } catch (const std::bad_alloc&) {
+    finish({Kind::io_error, Errno(ENOMEM)});
+  }
+}
+
 void TcpConnection::on_ready(std::uint32_t events) {
-  if (calm() && !edge()) [[likely]] {
+  without_throwing([this, events] { serve(events); });
+}
+
+void TcpConnection::serve(std::uint32_t events) {
+  const bool was_calm = calm();
+  if (was_calm && !edge()) [[likely]] {
     read_once();
   } else {
     if ((events & kWritable) != 0 && is_.want_write) flush_output();
@@ -87,13 +103,16 @@ void TcpConnection::on_ready(std::uint32_t events) {
       if (const Errno error = internal::socket_error_of(fd_.get())) output_failed(error);
     }
   }
-  if (!calm()) settle();
+  // What has just become calm still has to say so to epoll: no more EPOLLOUT.
+  if (!was_calm || !calm()) settle();
 }
 
 void TcpConnection::on_flush() {
   is_.settle_queued = false;
-  flush_output();
-  settle();
+  without_throwing([this] {
+    flush_output();
+    settle();
+  });
 }
 
 void TcpConnection::on_interest_refused(Errno error) {

@@ -175,6 +175,9 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   template <typename Call>
   void call_handler(const char* event, Call&& call);
   void handler_threw(const char* event, const char* what);
+  template <typename Fn>
+  void without_throwing(Fn&& fn);
+  void serve(std::uint32_t events);
   void settle();
   void settle_later();
   void update_interest();
