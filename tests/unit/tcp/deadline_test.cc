@@ -1,0 +1,164 @@
+// The deadlines of a connection, with a clock that the test moves.
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <string>
+
+#include "support/tcp_harness.h"
+
+namespace weir::test {
+namespace {
+
+using Kind = CloseReason::Kind;
+using namespace std::chrono_literals;
+
+void shrink_send_buffer(const TcpConnection& c) {
+  const int size = 4096;
+  ASSERT_EQ(::setsockopt(c.fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
+}
+
+// Moves the clock and lets the loop see it.
+void pass(TcpHarness& tcp, Duration time) {
+  tcp.faults.advance_clock(time);
+  tcp.turns(2);
+}
+
+CloseReason timed_out(Kind kind) { return {kind, Errno(ETIMEDOUT)}; }
+
+TEST(TcpDeadline, IdleTimeoutCountsFromTheLastByteEitherWay) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger, .idle_timeout = 60s});
+    TestClient client = tcp.connect();
+    for (int i = 0; i < 3; ++i) {
+      pass(tcp, 50s);
+      ASSERT_TRUE(client.send_all("in"));
+      tcp.turns(1);
+      pass(tcp, 50s);
+      tcp.ref().send("out");
+      tcp.turns(1);
+    }
+    pass(tcp, 59s);
+    EXPECT_EQ(tcp.connection()->state(), TcpConnection::State::open);
+    pass(tcp, 5s);  // late by a sixteenth at most
+    EXPECT_EQ(tcp.connection()->state(), TcpConnection::State::lingering);
+    EXPECT_EQ(tcp.collect_all(client), "outoutout");
+    EXPECT_EQ(client.ended(), TestClient::End::eof);
+    client.close();
+    EXPECT_TRUE(tcp.until_closed());
+    EXPECT_EQ(*tcp.reason, timed_out(Kind::idle_timeout));
+  }
+}
+
+TEST(TcpDeadline, FirstByteTimeoutEndsOnlyTheSilent) {
+  TcpHarness tcp({.first_byte_timeout = 10s});
+  TestClient silent = tcp.connect();
+  TestClient speaking = tcp.connect();
+  ASSERT_TRUE(speaking.send_all("x"));
+  tcp.turns(1);
+  pass(tcp, 9900ms);
+  EXPECT_EQ(tcp.refs[0].get()->state(), TcpConnection::State::open);
+  pass(tcp, 1s);
+  EXPECT_EQ(tcp.refs[0].get()->state(), TcpConnection::State::lingering);
+  silent.close();
+  EXPECT_TRUE(tcp.until_closed());
+  EXPECT_EQ(*tcp.reason, timed_out(Kind::first_byte_timeout));
+  pass(tcp, 1h);
+  EXPECT_EQ(tcp.refs[1].get()->state(), TcpConnection::State::open);
+}
+
+TEST(TcpDeadline, F31_AStalledWriteIsResetAndProgressStartsItAnew) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger, .write_stall_timeout = 30s});
+    tcp.on.open = [](TcpConnection& c) { shrink_send_buffer(c); };
+    TestClient client = tcp.connect(0, 4096);
+    tcp.connection()->send(pattern(500'000));
+    tcp.turns(2);
+    ASSERT_GT(tcp.connection()->pending_output(), 0u);
+    for (int i = 0; i < 5; ++i) {
+      pass(tcp, 29s);
+      ASSERT_EQ(tcp.calls.close, 0);
+      const std::uint64_t before = tcp.connection()->pending_output();
+      ASSERT_TRUE(tcp.until([&] {
+        client.receive_exactly(2000, Duration::zero());
+        return tcp.connection()->pending_output() < before;
+      }));
+    }
+    pass(tcp, 29s);
+    EXPECT_EQ(tcp.calls.close, 0);
+    pass(tcp, 4s);
+    EXPECT_TRUE(tcp.until_closed());
+    EXPECT_EQ(*tcp.reason, timed_out(Kind::write_stall));
+    EXPECT_EQ(client.wait_for_end(), TestClient::End::reset);
+  }
+}
+
+// Sending more into a stalled connection is no progress.
+TEST(TcpDeadline, F31_MoreOutputDoesNotHideAStall) {
+  TcpHarness tcp({.write_stall_timeout = 30s});
+  tcp.on.open = [](TcpConnection& c) { shrink_send_buffer(c); };
+  TestClient client = tcp.connect(0, 4096);
+  tcp.connection()->send(pattern(200'000));
+  tcp.turns(2);
+  for (int i = 0; i < 20 && tcp.calls.close == 0; ++i) {
+    pass(tcp, 6s);
+    tcp.ref().send("more");
+    tcp.turns(1);
+  }
+  ASSERT_EQ(tcp.calls.close, 1);
+  EXPECT_EQ(tcp.reason->kind, Kind::write_stall);
+}
+
+TEST(TcpDeadline, ADrainedConnectionHasNoWriteStall) {
+  TcpHarness tcp({.write_stall_timeout = 30s});
+  tcp.on.open = [](TcpConnection& c) { shrink_send_buffer(c); };
+  TestClient client = tcp.connect(0, 4096);
+  tcp.connection()->send(pattern(200'000));
+  EXPECT_EQ(tcp.collect(client, 200'000).size(), 200'000u);
+  tcp.turns(1);
+  pass(tcp, 1h);
+  EXPECT_EQ(tcp.calls.close, 0);
+  EXPECT_EQ(tcp.connection()->state(), TcpConnection::State::open);
+}
+
+TEST(TcpDeadline, ACloseThatCannotFlushIsResetAtTheDrainTimeout) {
+  for (const Trigger trigger : kTriggers) {
+    TcpHarness tcp({.trigger = trigger, .drain_timeout = 30s});
+    tcp.on.open = [](TcpConnection& c) { shrink_send_buffer(c); };
+    TestClient client = tcp.connect(0, 4096);
+    tcp.connection()->send(pattern(500'000));
+    tcp.connection()->close();
+    tcp.turns(2);
+    pass(tcp, 29s);
+    EXPECT_EQ(tcp.connection()->state(), TcpConnection::State::closing);
+    pass(tcp, 4s);
+    EXPECT_TRUE(tcp.until_closed());
+    EXPECT_EQ(*tcp.reason, timed_out(Kind::drain_timeout));
+    EXPECT_EQ(client.wait_for_end(), TestClient::End::reset);
+  }
+}
+
+// A connection that is not read has an idle deadline all the same.
+TEST(TcpDeadline, IdleTimeoutHoldsForAPausedConnectionWhosePeerIsGone) {
+  TcpHarness tcp({.idle_timeout = 60s});
+  TestClient client = tcp.connect();
+  tcp.connection()->pause_reading();
+  client.reset();
+  pass(tcp, 70s);
+  EXPECT_TRUE(tcp.until_closed());
+  EXPECT_EQ(tcp.reason->kind, Kind::idle_timeout);
+}
+
+TEST(TcpDeadline, NoneIsArmedByDefaultForAnIdleConnection) {
+  TcpHarness tcp;
+  TestClient client = tcp.connect();
+  run_turn(tcp.loop);
+  pass(tcp, 24h);
+  EXPECT_EQ(tcp.connection()->state(), TcpConnection::State::open);
+  EXPECT_FALSE(tcp.loop.idle_wheel().next());
+}
+
+}  // namespace
+}  // namespace weir::test
