@@ -157,10 +157,11 @@ void Acceptor::back_off(Errno error) {
   resume_timer_ = channel_.loop().run_after(kBackOff, [this] { resume(); });
 }
 
-// Tries before it asks to be woken, so that a back-off after the other costs one wake-up each.
+// Tries before it asks to be woken, so that a back-off after the other costs one wake-up each. (But
+// with an epoll that is out of memory a new connection would be lost.)
 void Acceptor::resume() {
   resume_timer_ = {};
-  take_some();
+  if (!std::exchange(epoll_refused_, false)) take_some();
   if (!socket_ || resume_timer_) return;
   channel_.set_reading(true);  // registering anew reports what is queued, edge-triggered too
 }
@@ -168,6 +169,7 @@ void Acceptor::resume() {
 void Acceptor::on_interest_refused(Errno error) {
   WEIR_LOG_LIMITED(error, 1, "watch {}: epoll_ctl: {}", socket_->address().to_string(),
                    error.message());
+  epoll_refused_ = true;
   back_off(error);
 }
 

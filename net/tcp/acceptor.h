@@ -68,6 +68,7 @@ class Acceptor final : private IoHandler {
   Fd spare_;  // given up for a moment when no other descriptor is to be had
   int budget_ = 1;
   std::uint64_t spent_in_turn_ = ~std::uint64_t{0};  // the turn that used the budget up last
+  bool epoll_refused_ = false;                       // that is why it backs off
   Errno last_error_;
   TimerId resume_timer_;
   Counters counters_;

@@ -26,8 +26,14 @@ constinit std::atomic<std::uint64_t> all_allocations{0};
 constinit std::atomic<std::int64_t> live_blocks{0};
 constinit std::atomic<std::int64_t> live_bytes{0};
 constinit thread_local std::uint64_t thread_allocations = 0;
+constinit thread_local std::uint64_t until_failure = 0;  // 0: none is to fail
 
 #if WEIR_TEST_COUNTS_ALLOCATIONS
+void fail_if_due() {
+  if (until_failure > 0 && --until_failure == 0) [[unlikely]]
+    throw std::bad_alloc();
+}
+
 void* counted(void* block) {
   if (block == nullptr) throw std::bad_alloc();
   ++thread_allocations;
@@ -51,8 +57,12 @@ void counted_free(void* block) noexcept {
 
 #if WEIR_TEST_COUNTS_ALLOCATIONS
 // The other forms of new and delete call these.
-void* operator new(std::size_t size) { return counted(std::malloc(size == 0 ? 1 : size)); }
+void* operator new(std::size_t size) {
+  fail_if_due();
+  return counted(std::malloc(size == 0 ? 1 : size));
+}
 void* operator new(std::size_t size, std::align_val_t alignment) {
+  fail_if_due();
   const auto align = static_cast<std::size_t>(alignment);
   return counted(std::aligned_alloc(align, (size + align - 1) / align * align));
 }
@@ -78,6 +88,12 @@ std::uint64_t AllocationCount::on_all_threads() const {
 LiveHeap live_heap() {
   return {live_blocks.load(std::memory_order_relaxed), live_bytes.load(std::memory_order_relaxed)};
 }
+
+FailAllocation::FailAllocation(std::uint64_t nth) {
+  if (AllocationCount::available()) until_failure = nth;
+}
+FailAllocation::~FailAllocation() { until_failure = 0; }
+bool FailAllocation::happened() const { return until_failure == 0; }
 
 HeapCheck::~HeapCheck() {
   const LiveHeap after = live_heap();

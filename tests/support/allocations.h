@@ -44,4 +44,15 @@ class HeapCheck {
   const LiveHeap before_;
 };
 
+// While it lives, the nth allocation of this thread throws std::bad_alloc; once. Where nothing is
+// counted (see available()) it does nothing.
+class FailAllocation {
+ public:
+  explicit FailAllocation(std::uint64_t nth);
+  ~FailAllocation();
+  FailAllocation(const FailAllocation&) = delete;
+  FailAllocation& operator=(const FailAllocation&) = delete;
+  bool happened() const;
+};
+
 }  // namespace weir::test
