@@ -87,9 +87,9 @@ class EventLoop {
   bool in_loop_thread() const { return mailbox_->in_loop_thread(); }  // [any]
   Stats stats() const;                                                // [any]
 
-  // -- for the floors above
-  // ------------------------------------------------------------------------- Ends the program with
-  // a message that names `call`, unless on the loop's thread.
+  // -- for the floors above --------------------------------------------------------------------
+
+  // Ends the program with a message that names `call`, unless on the loop's thread.
   void check_thread(const char* call) const {
     if (!in_loop_thread()) [[unlikely]]
       wrong_thread(call);

@@ -38,7 +38,7 @@ class ReactorEvents : public ::testing::Test {
   EventLoop loop_;
 };
 
-// -- F01, F02, F03: who is still there when its event comes -------------------------------------
+// -- F01, F02, F03: who is still there when its event comes ------------------------------
 
 enum class End { remove, destroy, destroy_and_close };
 
@@ -165,8 +165,10 @@ TEST_F(ReactorEvents, F03_AHandlerMayEndItselfUnderEveryMask) {
     watched->handler.ready = [&](std::uint32_t got) {
       ++calls;
       EXPECT_EQ(got, events);
+      EventLoop& loop = loop_;  // what is captured goes with the handler
+      const SlotId self = id;
       watched.reset();
-      EXPECT_EQ(loop_.find_handler(id), nullptr) << "what a handler asks before it goes on";
+      EXPECT_EQ(loop.find_handler(self), nullptr) << "what a handler asks before it goes on";
     };
     faults_.forge_batch({{id, events}, {id, events}});
     run_turn(loop_);
@@ -174,8 +176,7 @@ TEST_F(ReactorEvents, F03_AHandlerMayEndItselfUnderEveryMask) {
   }
 }
 
-// -- F04: descriptions that outlive their descriptor
-// -----------------------------------------------
+// -- F04: descriptions that outlive their descriptor -------------------------------------
 
 TEST_F(ReactorEvents, F04_ADuplicatedDescriptorThatIsRemovedFirstLeavesNothing) {
   auto watched = std::make_unique<Watched>(loop_);
@@ -240,7 +241,7 @@ TEST_F(ReactorEvents, F04_RebuildingSurvivesARefusedEpoll) {
   EXPECT_GE(other.handler.calls, 1);
 }
 
-// -- F07, F08, F09: what a mask may say -----------------------------------------------------------
+// -- F07, F08, F09: what a mask may say --------------------------------------------------
 
 TEST_F(ReactorEvents, F07_AHangUpWithoutInterestDoesNotSpinAndComesBackWithInterest) {
   for (const bool rude : {false, true}) {
@@ -322,8 +323,7 @@ TEST_F(ReactorEvents, AFullBatchIsServedAndTheRestFollows) {
   EXPECT_EQ(served, kChannels);
 }
 
-// -- F16: refusals
-// ----------------------------------------------------------------------------------
+// -- F16: refusals -----------------------------------------------------------------------
 
 TEST_F(ReactorEvents, F16_ARefusedAddIsTheChannelsErrorAndTheLoopGoesOn) {
   Watched other(loop_);

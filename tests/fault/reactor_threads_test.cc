@@ -30,7 +30,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// -- F56, F57: waking up ------------------------------------------------------------------------
+// -- F56, F57: waking up -----------------------------------------------------------------
 
 TEST(ReactorThreads, F56_PingPongBetweenTwoLoopsLosesNoWakeUp) {
   LoopPool pool(2);
@@ -146,7 +146,7 @@ TEST(ReactorThreads, F72_CloseIsNotRepeatedAfterEintr) {
   EXPECT_EQ(open_descriptors(), before);
 }
 
-// -- F59: the end ---------------------------------------------------------------------------------
+// -- F59: the end ------------------------------------------------------------------------
 
 TEST(ReactorThreads, F59_PostsRaceWithDestructionAndNothingIsLeaked) {
   for (int round = 0; round < 50; ++round) {
@@ -193,8 +193,7 @@ TEST(ReactorThreads, F59_ManyThreadsStopManyTimes) {
   loop.run();
 }
 
-// -- F60
-// --------------------------------------------------------------------------------------------
+// -- F60 ---------------------------------------------------------------------------------
 
 TEST(ReactorThreadsDeathTest, F60_ATimerOfAnotherThreadIsCaughtInEveryBuild) {
   EXPECT_DEATH(
@@ -205,8 +204,7 @@ TEST(ReactorThreadsDeathTest, F60_ATimerOfAnotherThreadIsCaughtInEveryBuild) {
       "EventLoop::run_after called from a thread that is not the loop's; use EventLoop::post");
 }
 
-// -- F61
-// --------------------------------------------------------------------------------------------
+// -- F61 ---------------------------------------------------------------------------------
 
 TEST(ReactorThreads, F61_SpuriousReadinessOfASignalfdIsHarmless) {
   FaultTable faults;
@@ -220,8 +218,7 @@ TEST(ReactorThreads, F61_SpuriousReadinessOfASignalfdIsHarmless) {
   EXPECT_TRUE(rests(loop, faults, 200ms));
 }
 
-// -- F62
-// --------------------------------------------------------------------------------------------
+// -- F62 ---------------------------------------------------------------------------------
 
 // From each kind of callback that a loop makes: the exception comes out of run(), and what stood
 // behind it still happens.

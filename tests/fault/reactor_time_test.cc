@@ -31,8 +31,7 @@ class ReactorTime : public ::testing::Test {
   EventLoop loop_;
 };
 
-// -- F15
-// --------------------------------------------------------------------------------------------
+// -- F15 ---------------------------------------------------------------------------------
 
 TEST_F(ReactorTime, F15_AnInterruptedWaitIsResumedForTheTimeThatIsLeft) {
   faults_.on(Call::epoll_pwait2).first(50).fail(EINTR);
@@ -117,8 +116,7 @@ TEST_F(ReactorTime, F15_AnotherErrorOfTheWaitLeavesRun) {
   run_turn(loop_);
 }
 
-// -- F50
-// --------------------------------------------------------------------------------------------
+// -- F50 ---------------------------------------------------------------------------------
 
 TEST_F(ReactorTime, F50_TheWallClockIsNeverLookedAt) {
   int fired = 0;
@@ -165,7 +163,7 @@ TEST_F(ReactorTime, AHugeJumpForwardIsSurvived) {
   EXPECT_TRUE(run_until(loop_, [&] { return fired > 3; }));
 }
 
-// -- F14, F52, F55, F58: fairness ---------------------------------------------------------------
+// -- F14, F52, F55, F58: fairness --------------------------------------------------------
 
 // The worst distance between two turns' looks at a timer and at I/O, with one of them overloaded.
 TEST_F(ReactorTime, F14_ATimerIsServedWhileEverythingIsReady) {

@@ -283,8 +283,7 @@ int FaultTable::clock_gettime(clockid_t clock, timespec* time) {
   });
 }
 
-// -- calls that only succeed or fail
-// ----------------------------------------------------------------
+// -- calls that only succeed or fail -------------------------------------------------------
 
 int FaultTable::socket(int domain, int type, int protocol) {
   return run(Call::socket, -1, domain, [&] { return SysTable::socket(domain, type, protocol); });
