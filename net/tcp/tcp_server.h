@@ -42,7 +42,7 @@ class TcpServer {
     // reserve of 64 (a quarter, if that is less): as many as that.
     std::size_t max_connections = 0;
 
-    // Deadlines; zero: none. They are coarse: never early, late by at most a sixteenth.
+    // Deadlines; zero: none. They are coarse: never early, late by at most a fifteenth.
     Duration idle_timeout{0};                                  // no byte either way
     Duration first_byte_timeout{0};                            // no byte since it was accepted
     Duration write_stall_timeout = std::chrono::seconds(300);  // output waits, the peer takes none
