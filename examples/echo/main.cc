@@ -48,8 +48,9 @@ void describe(CLI::App& app, Settings& settings) {
       ->check(CLI::Range(0, 1024).description(""))
       ->capture_default_str()
       ->type_name("N");
-  app.add_option("--accept", server.accept, "single (the default), reuse_port or exclusive")
-      ->transform(CLI::Transformer(kModes).description(""))
+  app.add_option_function<std::string>(
+         "--accept", [&server](const std::string& mode) { server.accept = kModes.at(mode); },
+         "single (the default), reuse_port or exclusive")
       ->check(CLI::IsMember(kModes).description(""))
       ->type_name("MODE");
   app.add_flag(
