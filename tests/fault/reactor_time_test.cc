@@ -120,6 +120,8 @@ TEST_F(ReactorTime, F15_AnotherErrorOfTheWaitLeavesRun) {
 
 TEST_F(ReactorTime, F50_TheWallClockIsNeverLookedAt) {
   int fired = 0;
+  int early = 0;
+  const TimerId far = loop_.run_after(2h, [&] { ++early; });
   loop_.run_after(20ms, [&] { ++fired; });
   loop_.run_every(5ms, [] {});
   for (const Duration jump : {Duration(std::chrono::hours(24 * 365)),
@@ -127,8 +129,9 @@ TEST_F(ReactorTime, F50_TheWallClockIsNeverLookedAt) {
     faults_.advance_wall_clock(jump);
     run_for(loop_, 2ms);
   }
-  EXPECT_EQ(fired, 0);
+  EXPECT_EQ(early, 0);
   EXPECT_TRUE(run_until(loop_, [&] { return fired == 1; }));
+  EXPECT_TRUE(loop_.cancel(far));
   int wall_clock_reads = 0;
   faults_.on(Call::clock_gettime).argument(CLOCK_REALTIME).hook([&] { ++wall_clock_reads; });
   run_for(loop_, 5ms);
@@ -157,10 +160,11 @@ TEST_F(ReactorTime, AHugeJumpForwardIsSurvived) {
   int fired = 0;
   loop_.run_every(1ms, [&] { ++fired; });
   run_turn(loop_);
+  const int before = fired;
   faults_.advance_clock(std::chrono::hours(24 * 400));
   run_turn(loop_);
-  EXPECT_EQ(fired, 1);
-  EXPECT_TRUE(run_until(loop_, [&] { return fired > 3; }));
+  EXPECT_EQ(fired, before + 1);
+  EXPECT_TRUE(run_until(loop_, [&] { return fired > before + 3; }));
 }
 
 // -- F14, F52, F55, F58: fairness --------------------------------------------------------
