@@ -107,7 +107,8 @@ class TcpServer {
   [[nodiscard]] Result<SocketAddress> listen(std::string_view address);
   [[nodiscard]] Result<SocketAddress> listen(const SocketAddress& address);
 
-  // Stops accepting, serves what has arrived, closes every connection in order, resets at
+  // Lets no new connection begin, gives those that are being made 50 ms to come to an end (unless
+  // the deadline is shorter), serves what has arrived, closes every connection in order, resets at
   // `deadline` those that are still there, then calls `done` on the server's loop. A further call
   // may bring the deadline forward and adds its `done`. The server may be destroyed in `done`.
   // [any]

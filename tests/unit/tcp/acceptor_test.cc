@@ -1,11 +1,14 @@
 #include "weir/net/tcp/acceptor.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -142,6 +145,40 @@ TEST_F(AcceptorTest, F42_StopTakesWhatIsQueuedFirst) {
     EXPECT_EQ(client.receive_for(0ms), "");
     EXPECT_EQ(client.ended(), TestClient::End::open);
   }
+}
+
+TEST_F(AcceptorTest, F42_RefuseNewKeepsOutWhoHasNotBegun) {
+  for (const char* text : {"127.0.0.1:0", "[::1]:0"}) {
+    taken.clear();
+    clients.clear();
+    start({}, text);
+    queue(5);
+    acceptor->refuse_new();
+    const int late = ::socket(address.data()->sa_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    EXPECT_EQ(::connect(late, address.data(), address.size()), -1);
+    EXPECT_EQ(errno, EINPROGRESS);
+    EXPECT_TRUE(takes(5)) << text;
+    clients[0].send_all("bytes still come through");
+    char byte = 0;
+    EXPECT_TRUE(run_until(loop, [&] { return ::recv(taken[0].get(), &byte, 1, 0) == 1; }));
+    acceptor->stop();
+    EXPECT_EQ(taken.size(), 5u) << text;
+    pollfd item{.fd = late, .events = POLLOUT, .revents = 0};
+    EXPECT_EQ(::poll(&item, 1, 0), 0) << "not answered at all";
+    ::close(late);
+  }
+}
+
+TEST_F(AcceptorTest, F42_StopRefusesNewConnectionsToAUnixSocketFirst) {
+  start({}, "unix:@weir-test-" + std::to_string(::getpid()) + "-acceptor");
+  queue(5);
+  int refused = 0;
+  on_taken = [&] {
+    if (TestClient().try_connect(address) == ECONNREFUSED) ++refused;
+  };
+  acceptor->stop();
+  EXPECT_EQ(taken.size(), 5u);
+  EXPECT_EQ(refused, 5);
 }
 
 TEST_F(AcceptorTest, F42_StopServesWhoConnectsWhileItTakes) {

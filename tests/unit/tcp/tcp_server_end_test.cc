@@ -1,5 +1,6 @@
 // How a server ends: shutdown(), and destruction at any moment.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -116,9 +117,10 @@ void connect_until_refused(const SocketAddress& address, Seen& seen) {
   }
 }
 
-TEST_P(TcpServerEnd, F42_NobodyIsResetWhileClientsConnectAndSend) {
-  EchoServer echo(loop, options());
-  const SocketAddress address = echo.listen();
+void stop_while_clients_connect(EventLoop& loop, const TcpServer::Options& options,
+                                const std::string& listen_on) {
+  EchoServer echo(loop, options);
+  const SocketAddress address = echo.listen(listen_on);
   Seen seen;
   std::vector<std::thread> clients;
   for (int i = 0; i < 4; ++i) {
@@ -131,6 +133,15 @@ TEST_P(TcpServerEnd, F42_NobodyIsResetWhileClientsConnectAndSend) {
   for (std::thread& client : clients) client.join();
   EXPECT_EQ(seen.reset, 0);
   EXPECT_EQ(echo.closed, echo.opened);
+}
+
+TEST_P(TcpServerEnd, F42_NobodyIsResetWhileClientsConnectAndSend) {
+  stop_while_clients_connect(loop, options(), "127.0.0.1:0");
+}
+
+TEST_P(TcpServerEnd, F42_NobodyIsResetWhileClientsConnectToAUnixSocketAndSend) {
+  stop_while_clients_connect(loop, options(),
+                             "unix:@weir-test-" + std::to_string(::getpid()) + "-stop");
 }
 
 TEST_P(TcpServerEnd, F69_StuckPeersAreResetAtTheDeadline) {
@@ -298,8 +309,9 @@ TEST_P(TcpServerEnd, F06_DestroyedWithLiveConnections) {
 }
 
 TEST_P(TcpServerEnd, F06_DestroyedInATimerATaskAndInDone) {
-  enum class Where { timer, task, done, done_of_another };
-  for (const Where where : {Where::timer, Where::task, Where::done, Where::done_of_another}) {
+  enum class Where { timer, task, done, last_handshakes, stopping };
+  for (const Where where :
+       {Where::timer, Where::task, Where::done, Where::last_handshakes, Where::stopping}) {
     std::optional<EchoServer> echo;
     echo.emplace(loop, options());
     const SocketAddress address = echo->listen();
@@ -322,10 +334,10 @@ TEST_P(TcpServerEnd, F06_DestroyedInATimerATaskAndInDone) {
         for (TestClient& client : clients) client.close();
         echo->server.shutdown(5s, destroy);
         break;
-      case Where::done_of_another:
-        // Its own shutdown is under way and never said to be over.
+      case Where::last_handshakes:  // of a shutdown that is never said to be over
+      case Where::stopping:         // the clients keep it waiting
         echo->server.shutdown(5s, [&] { ADD_FAILURE() << "told after the end"; });
-        loop.post(destroy);
+        loop.run_after(where == Where::stopping ? 80ms : 0ms, destroy);
         break;
     }
     EXPECT_TRUE(run_until(loop, [&] { return gone; }));
