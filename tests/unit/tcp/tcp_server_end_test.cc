@@ -422,7 +422,9 @@ struct AtEnd {
 };
 
 TEST_P(TcpServerInside, F06_DestroyedInsideItsHandler) {
-  const auto [inside, trigger, others] = GetParam();
+  const Inside inside = std::get<0>(GetParam());
+  const Trigger trigger = std::get<1>(GetParam());
+  const std::size_t others = std::get<2>(GetParam());
   EventLoop loop;
   auto server = std::make_unique<TcpServer>(
       loop,
@@ -430,11 +432,11 @@ TEST_P(TcpServerInside, F06_DestroyedInsideItsHandler) {
   bool armed = false;                  // the others are there first
   int after = 0;                       // calls of handlers once it is gone
   std::atomic<bool> answered = false;  // more than the kernel takes while nobody reads
-  const auto at = [&, inside = inside](Inside place) {
+  const auto at = [&](Inside place) {
     if (!server) ++after;
     if (place == inside && armed) server.reset();
   };
-  server->on_open([&, inside = inside](TcpConnection& connection) {
+  server->on_open([&](TcpConnection& connection) {
     at(inside == Inside::on_open_of_shutdown ? inside : Inside::on_open);
     if (!server || !armed) return;
     if (inside == Inside::posted_to_connection) {
@@ -444,7 +446,7 @@ TEST_P(TcpServerInside, F06_DestroyedInsideItsHandler) {
       connection.set_context<AtEnd>([&] { at(Inside::destructor_of_context); });
     }
   });
-  server->on_data([&, inside = inside](TcpConnection& connection, Buffer& in) {
+  server->on_data([&](TcpConnection& connection, Buffer& in) {
     in.clear();
     if (inside == Inside::on_blocked || inside == Inside::on_drained) {
       connection.send(std::string(16 << 20, 'x'));
@@ -473,7 +475,7 @@ TEST_P(TcpServerInside, F06_DestroyedInsideItsHandler) {
     run_for(loop, 10ms);
     for (TestClient& client : queued) EXPECT_NE(client.wait_for_end(), TestClient::End::open);
   } else {
-    serve_while(loop, [&, inside = inside] {
+    serve_while(loop, [&] {
       TestClient client;  // may be reset before it knows that it is connected
       const int error = client.try_connect(inside == Inside::second_listener ? second : address);
       if (error != 0) {
