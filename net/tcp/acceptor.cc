@@ -12,13 +12,20 @@
 
 namespace weir::internal {
 
+namespace {
+
+// No descriptor is left to this process, or to the whole system.
+bool exhausted(Errno error) { return error == EMFILE || error == ENFILE; }
+
+}  // namespace
+
 Acceptor::Acceptor(EventLoop& loop, std::shared_ptr<ListeningSocket> socket, Options options,
                    Sink sink)
     : socket_(std::move(socket)),
       channel_(loop, socket_->fd(), *this, options.trigger),
       options_(options),
       sink_(std::move(sink)) {
-  open_spare();
+  static_cast<void>(spare_->restore());
   if (options_.exclusive) channel_.set_exclusive();
   channel_.set_reading(true);
 }
@@ -52,7 +59,6 @@ void Acceptor::on_ready(std::uint32_t) {
 }
 
 void Acceptor::take_some() {
-  open_spare();
   const std::uint64_t turn = channel_.loop().stats().turns;
   if (turn == spent_in_turn_ + 1) budget_ = std::min(budget_ * 2, kMaxAcceptsPerTurn);
   const int budget = options_.trigger == Trigger::edge ? kMaxAcceptsPerTurn : budget_;
@@ -70,10 +76,17 @@ void Acceptor::take_some() {
         budget_ = std::max(1, taken);
         return;
       case Outcome::out_of_descriptors:
-        shed();
+        // Some of those just taken may be dead, having waited in the queue for long.
+        if (taken > 0) {
+          pause(kBreath);
+          return;
+        }
+        // Those who wait learn at once that they will not be served, instead of hanging.
+        counters_.shed.add(
+            static_cast<std::uint64_t>(spare_->shed(socket_->fd(), kMaxAcceptsPerTurn)));
         [[fallthrough]];
       case Outcome::out_of_memory:
-        if (socket_) back_off(last_error_);
+        back_off(last_error_);
         return;
       case Outcome::dead:
         if (socket_->end_is_news()) {
@@ -93,11 +106,21 @@ void Acceptor::take_some() {
 Acceptor::Outcome Acceptor::accept_one() {
   auto fd = sys::accept(socket_->fd());
   if (fd) {
-    ++counters_.accepted;
-    sink_(std::move(*fd));
-    return Outcome::taken;
+    const auto spare = spare_->restore();
+    if (spare || !exhausted(spare.error())) {
+      ++counters_.accepted;
+      sink_(std::move(*fd));
+      return Outcome::taken;
+    }
+    // It took the place of the spare while another loop was using that.
+    fd->reset();
+    ++counters_.shed;
+    static_cast<void>(spare_->restore());
+    last_error_ = spare.error();
+    return Outcome::out_of_descriptors;
   }
   last_error_ = fd.error();
+  if (exhausted(last_error_)) return Outcome::out_of_descriptors;
   switch (last_error_.value()) {
     case EAGAIN:
       return Outcome::empty;
@@ -114,9 +137,6 @@ Acceptor::Outcome Acceptor::accept_one() {
     case EINTR:
       ++counters_.errors;
       return Outcome::failed_one;
-    case EMFILE:
-    case ENFILE:
-      return Outcome::out_of_descriptors;
     case ENOBUFS:
     case ENOMEM:
     case EPERM:  // a firewall rule
@@ -127,34 +147,18 @@ Acceptor::Outcome Acceptor::accept_one() {
   }
 }
 
-// Those who wait learn at once that they will not be served, instead of hanging.
-void Acceptor::shed() {
-  if (!spare_) return;
-  for (int i = 0; i < kMaxAcceptsPerTurn; ++i) {
-    spare_.reset();
-    auto victim = sys::accept(socket_->fd());
-    if (!victim) break;
-    ++counters_.shed;
-    victim->reset();
-    open_spare();
-    if (!spare_) return;
-  }
-  open_spare();
-}
-
-void Acceptor::open_spare() {
-  if (spare_) return;
-  if (auto fd = sys::open("/dev/null", O_RDONLY | O_CLOEXEC)) spare_ = std::move(*fd);
-}
-
 void Acceptor::back_off(Errno error) {
   WEIR_LOG_LIMITED(warn, 1, "accept on {}: {}; trying again in {} ms",
                    socket_->address().to_string(), error.message(),
                    std::chrono::duration_cast<std::chrono::milliseconds>(kBackOff).count());
   ++counters_.back_offs;
   budget_ = 1;
+  pause(kBackOff);
+}
+
+void Acceptor::pause(Duration duration) {
   channel_.set_reading(false);
-  resume_timer_ = channel_.loop().run_after(kBackOff, [this] { resume(); });
+  resume_timer_ = channel_.loop().run_after(duration, [this] { resume(); });
 }
 
 // Tries before it asks to be woken, so that a back-off after the other costs one wake-up each. (But

@@ -3,8 +3,8 @@
 //
 // It makes one accept4(2) a wake-up, because on a quiet listener a second one is nearly always
 // EAGAIN, and doubles that for every turn in a row that finds the queue not yet empty. When
-// descriptors run out it lets the waiting clients go through a spare one and then leaves the
-// listener alone for kBackOff, so neither they nor the loop spin.
+// descriptors run out it draws breath, and if there is still none it lets the waiting clients go
+// through the spare one and leaves the listener alone for kBackOff: neither they nor the loop spin.
 #pragma once
 
 #include <functional>
@@ -15,6 +15,7 @@
 #include "weir/net/reactor/channel.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/socket/listening_socket.h"
+#include "weir/net/tcp/internal/spare_descriptor.h"
 
 namespace weir::internal {
 
@@ -23,6 +24,8 @@ class Acceptor final : private IoHandler {
   // Accepts in one turn before established connections have theirs.
   static constexpr int kMaxAcceptsPerTurn = 64;
   static constexpr Duration kBackOff = std::chrono::milliseconds(100);
+  // Enough for the loop to close the connections that turn out to be dead already.
+  static constexpr Duration kBreath = std::chrono::milliseconds(1);
 
   struct Options {
     Trigger trigger = Trigger::level;
@@ -56,16 +59,15 @@ class Acceptor final : private IoHandler {
   void on_interest_refused(Errno error) override;
   void take_some();
   Outcome accept_one();
-  void shed();
   void back_off(Errno error);
+  void pause(Duration duration);
   void resume();
-  void open_spare();
 
   std::shared_ptr<ListeningSocket> socket_;  // null: closed
   Channel channel_;
   const Options options_;
   Sink sink_;
-  Fd spare_;  // given up for a moment when no other descriptor is to be had
+  const std::shared_ptr<SpareDescriptor> spare_ = SpareDescriptor::shared();
   int budget_ = 1;
   std::uint64_t spent_in_turn_ = ~std::uint64_t{0};  // the turn that used the budget up last
   bool epoll_refused_ = false;                       // that is why it backs off

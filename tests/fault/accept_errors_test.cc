@@ -143,6 +143,55 @@ TEST_P(OutOfDescriptors, F35_BacksOffOnceThoughAskedTwiceInOneTurn) {
   run_for(loop, 250ms);  // no timer was left behind
 }
 
+// What had waited in the queue may be dead, and its descriptor free again in the next turn.
+TEST_P(OutOfDescriptors, F35_NobodyIsShedRightAfterOthersWereTaken) {
+  run_turn(loop);
+  faults.on(Call::accept4).nth(3).fail(error);
+  std::vector<TestClient> clients;
+  for (int i = 0; i < 6; ++i) clients.emplace_back(address);
+  serve_while(loop, [&] {
+    for (TestClient& client : clients) EXPECT_TRUE(echoes(client));
+  });
+  EXPECT_EQ(faults.failed(Call::accept4), 1u);
+  EXPECT_EQ(echo.server.stats().shed, 0u);
+  EXPECT_EQ(echo.server.stats().accept_back_offs, 0u);
+}
+
+// A connection that got the descriptor which another loop's use of the spare had set free.
+TEST(AcceptSpare, F35_WhoTookTheSparesPlaceIsClosedInItsStead) {
+  FaultTable faults;
+  const ScopedFaults use(faults);
+  const AllowLog said("accept on 127.0.0.1:");
+  EventLoop loop;
+  faults.on(Call::open).always().fail(EMFILE);
+  EchoServer echo(loop);
+  const SocketAddress address = echo.listen();
+  TestClient unlucky(address);
+  EXPECT_TRUE(run_until(loop, [&] { return echo.server.stats().shed == 1; }));
+  EXPECT_EQ(unlucky.wait_for_end(), TestClient::End::eof);
+  EXPECT_EQ(echo.opened, 0u);
+  faults.clear();
+  serve_while(loop, [&] {
+    TestClient next(address);
+    EXPECT_TRUE(echoes(next));
+  });
+}
+
+// Where there is no /dev/null there is no spare, and all is well as long as descriptors last.
+TEST(AcceptSpare, ASpareThatCannotBeHadForOtherReasonsIsDoneWithout) {
+  FaultTable faults;
+  const ScopedFaults use(faults);
+  EventLoop loop;
+  faults.on(Call::open).always().fail(ENOENT);
+  EchoServer echo(loop);
+  const SocketAddress address = echo.listen();
+  serve_while(loop, [&] {
+    TestClient client(address);
+    EXPECT_TRUE(echoes(client));
+  });
+  EXPECT_EQ(echo.server.stats().shed, 0u);
+}
+
 TEST(AcceptSpare, F35_WithoutASpareTheyWait) {
   FaultTable faults;
   const ScopedFaults use(faults);
