@@ -305,8 +305,7 @@ void TcpConnection::handler_threw(const char* event, const char* what) {
 // step of a close, epoll interest. Ends every call from the loop.
 void TcpConnection::settle() {
   if (state_ == State::closed) return;
-  const std::uint64_t high = group_->limits.high_water;
-  if (is_.blocked && pending_output() <= high / 2) {
+  if (is_.blocked && below_low_mark()) {
     is_.blocked = is_.blocked_told = false;
     release_producers();
     look_again();
@@ -314,10 +313,12 @@ void TcpConnection::settle() {
       call_handler("on_drained", [this] { handler_->on_drained(*this); });
     }
   }
-  if (pending_output() >= high) is_.blocked = true;
-  if (is_.blocked && !is_.blocked_told && state_ == State::open && pending_output() >= high) {
-    is_.blocked_told = true;
-    call_handler("on_blocked", [this] { handler_->on_blocked(*this); });
+  if (above_high_mark()) {
+    is_.blocked = true;
+    if (!is_.blocked_told && state_ == State::open) {
+      is_.blocked_told = true;
+      call_handler("on_blocked", [this] { handler_->on_blocked(*this); });
+    }
   }
   if (state_ != State::closed) advance_close();
   if (state_ != State::closed) update_interest();

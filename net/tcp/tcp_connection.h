@@ -156,6 +156,8 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   bool admit(std::uint64_t size, SendResult& refusal);
   bool hold_producer();
   void release_producers();
+  bool above_high_mark() const;
+  bool below_low_mark() const;
   SendResult send_slowly(std::span<const std::byte> bytes);
   void write_gathered(std::span<const std::byte> gathered);
   SendResult queued_result();

@@ -31,7 +31,7 @@ bool transient(Errno error) { return error == ENOBUFS || error == ENOMEM; }
 }  // namespace
 
 // No more than the input's bound leaves room for, and no more than an echo of it could add to the
-// output without passing the high mark.
+// output without passing the high mark or max_output. Zero only when may_read() will be false.
 std::size_t TcpConnection::read_allowance() const {
   if (state_ != State::open) return group_->io->receive_block.size();
   const auto left = [](std::uint64_t bound, std::uint64_t used) {
@@ -40,7 +40,8 @@ std::size_t TcpConnection::read_allowance() const {
   const internal::ConnectionLimits& limits = group_->limits;
   return std::min({std::uint64_t{group_->read_at_once},
                    left(limits.max_input, input_ ? input_->size() : 0),
-                   left(limits.high_water, output_ ? output_->size() : 0)});
+                   left(limits.high_water, output_ ? output_->size() : 0),
+                   left(limits.max_output, output_ ? output_->cost() : 0)});
 }
 
 // Level-triggered: one read; what is left is reported again. Edge-triggered: to EAGAIN, because a

@@ -91,8 +91,21 @@ SendResult TcpConnection::send_slowly(std::span<const std::byte> bytes) {
   return accepts_output() ? queued_result() : SendResult::closed;
 }
 
+// The marks are about bytes. That what holds them has reached max_output counts as well, which is
+// sooner when there are very many tiny pieces.
+bool TcpConnection::above_high_mark() const {
+  const internal::ConnectionLimits& limits = group_->limits;
+  return pending_output() >= limits.high_water || (output_ && output_->cost() >= limits.max_output);
+}
+
+bool TcpConnection::below_low_mark() const {
+  const internal::ConnectionLimits& limits = group_->limits;
+  return pending_output() <= limits.high_water / 2 &&
+         (!output_ || output_->cost() <= limits.max_output / 2);
+}
+
 SendResult TcpConnection::queued_result() {
-  if (pending_output() < group_->limits.high_water) return SendResult::queued;
+  if (!above_high_mark()) return SendResult::queued;
   is_.blocked = true;
   return SendResult::above_high_mark;
 }

@@ -3,8 +3,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <string>
+#include <string_view>
 
 #include "support/spin_oracle.h"
 #include "support/tcp_harness.h"
@@ -62,6 +64,43 @@ TEST(TcpBounds, TinySharedMessagesAreCountedWithTheirSegments) {
   EXPECT_GE(taken, kMax / 128);
   EXPECT_LE(taken, kMax / 64);
   EXPECT_EQ(tcp.collect(client, taken), std::string(taken, 'x'));
+}
+
+// Reading stops in time also where what holds the bytes reaches max_output before the bytes do.
+TEST(TcpBounds, AnEchoIsNeverResetByItsOwnBound) {
+  constexpr std::uint64_t kMax = 64 * 1024;
+  constexpr std::size_t kTotal = 8'000'000;
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger, .high_water = kMax, .max_output = kMax});
+    std::uint64_t most = 0;
+    tcp.on.data = [&](TcpConnection& c, Buffer& in) {
+      c.send(in);
+      most = std::max(most, c.pending_output());
+    };
+    TestClient client = tcp.connect(0, 4096);
+    const std::string data = pattern(kTotal);
+    std::size_t sent = 0;
+    const auto produce = [&] {
+      sent += client.send_some(std::string_view(data).substr(sent), Duration::zero());
+    };
+    for (int i = 0; i < 50; ++i) {
+      produce();
+      tcp.turns(10);
+    }
+    EXPECT_EQ(tcp.calls.close, 0);
+    EXPECT_GT(most, kMax / 2);
+    EXPECT_LE(most, kMax);
+    EXPECT_GT(tcp.calls.blocked, 0);
+    EXPECT_TRUE(rests(tcp.loop, tcp.faults, std::chrono::milliseconds(100)));
+    std::string got;
+    EXPECT_TRUE(tcp.until([&] {
+      produce();
+      got += client.receive_exactly(kTotal - got.size(), Duration::zero());
+      return got.size() == kTotal || tcp.calls.close > 0;
+    }));
+    EXPECT_TRUE(got == data);
+  }
 }
 
 }  // namespace
