@@ -1,4 +1,4 @@
-"""What the system tests stand on: programs with deadlines, sockets by weir's address texts, and what
+"""What the system tests stand on: programs with deadlines, sockets by weir's address texts, what
 the kernel says about a process. Tests talk to the loopback and to Unix sockets only."""
 
 import os
@@ -114,8 +114,9 @@ class Program:
 
     def sleeps(self):
         """How often its threads went to sleep of their own, which is how often they woke up."""
-        return sum(int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", (task / "status").read_text(),
-                                 re.M).group(1)) for task in self.tasks())
+        line = re.compile(r"^voluntary_ctxt_switches:\s+(\d+)", re.M)
+        return sum(int(line.search((task / "status").read_text()).group(1))
+                   for task in self.tasks())
 
     def resident_bytes(self):
         text = Path(f"/proc/{self.pid}/status").read_text()
@@ -146,7 +147,8 @@ class Usage:
 
     def __init__(self, program):
         self.program = program
-        self.start, self.cpu, self.sleeps = time.monotonic(), program.cpu_seconds(), program.sleeps()
+        self.start = time.monotonic()
+        self.cpu, self.sleeps = program.cpu_seconds(), program.sleeps()
 
     def measure(self, seconds):
         """Over a stretch of so many seconds."""

@@ -34,7 +34,8 @@ class Listening(SystemTest):
         self.assertEqual(server.errors(), "")
 
     def test_the_option_may_be_repeated(self):
-        process = self.program([BIN / "weir-echo", "--listen", "127.0.0.1:0", "--listen", "[::1]:0"])
+        process = self.program(
+            [BIN / "weir-echo", "--listen", "127.0.0.1:0", "--listen", "[::1]:0"])
         self.assertTrue(process.read_line().startswith("listening on 127.0.0.1:"))
         self.assertTrue(process.read_line().startswith("listening on [::1]:"))
 

@@ -123,7 +123,8 @@ class Load(SystemTest):
         self.assertRegex(load.rest_of_output(), r"(?m)^  latency   p50 .* max .*\n  errors    0$")
 
     def test_bad_words(self):
-        for arguments in ([], ["echo"], ["echo", "nonsense"], ["echo", "127.0.0.1:80", "--size", "0"],
+        for arguments in ([], ["echo"], ["echo", "nonsense"],
+                          ["echo", "127.0.0.1:80", "--size", "0"],
                           ["knock", "127.0.0.1:80"]):
             with self.subTest(arguments=arguments):
                 load = self.program([BIN / "weir-load", *arguments])

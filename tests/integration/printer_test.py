@@ -105,8 +105,10 @@ class Printer(SystemTest):
 
     def test_refusals(self):
         address = self.printer().address
-        for status, words in ((1, ["server", "--listen", address]), (2, ["server", "--listen", "x"]),
-                              (2, ["server", "--bogus"]), (2, ["client", "--connect", "x", "hello"]),
+        for status, words in ((1, ["server", "--listen", address]),
+                              (2, ["server", "--listen", "x"]),
+                              (2, ["server", "--bogus"]),
+                              (2, ["client", "--connect", "x", "hello"]),
                               (1, ["client", "--connect", f"unix:{self.path('none')}", "hello"])):
             with self.subTest(words=words):
                 program = self.program([BIN / f"weir-printer-{words[0]}", *words[1:]])
