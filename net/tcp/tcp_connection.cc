@@ -75,17 +75,6 @@ void TcpConnection::open() {
 
 // --- what the loop calls -------------------------------------------------------------------------
 
-// What the handlers throw is caught where they are called. What is left is memory for a buffer that
-// was not to be had: it costs this connection, and not the loop's turn.
-template <typename Fn>
-void TcpConnection::without_throwing(Fn&& fn) {
-  try {
-    fn();
-  } catch (const std::bad_alloc&) {
-    finish({Kind::io_error, Errno(ENOMEM)});
-  }
-}
-
 void TcpConnection::on_ready(std::uint32_t events) {
   without_throwing([this, events] { serve(events); });
 }
@@ -123,7 +112,7 @@ void TcpConnection::on_interest_refused(Errno error) {
 
 void TcpConnection::on_reap() {
   if (is_.settle_queued) {  // the flush list still points here
-    loop().reap_later(*this);
+    reap_later();
     return;
   }
   const auto index = static_cast<std::size_t>(reason_.kind);
@@ -177,6 +166,10 @@ void TcpConnection::arm_deadline() {
 
 // A message only notes the tick, so the deadline that was armed may have moved on meanwhile.
 void TcpConnection::on_deadline() {
+  if (state_ == State::closed) {
+    reap_later();
+    return;
+  }
   const internal::ConnectionLimits& limits = group_->limits;
   const auto passed = [this](Tick from, Tick allowed) {
     return allowed != 0 && tick_reached(from + allowed, now());
@@ -282,10 +275,18 @@ void TcpConnection::finish(CloseReason reason) {
   stop_gathering();
   state_ = State::closed;
   reason_ = reason;
-  EventLoop& on = loop();
-  on.idle_wheel().cancel(*this);
+  loop().idle_wheel().cancel(*this);
   channel_.remove();
-  on.reap_later(*this);
+  reap_later();
+}
+
+// With no memory for the list, the wheel, which needs none, tries again.
+void TcpConnection::reap_later() {
+  try {
+    loop().reap_later(*this);
+  } catch (const std::bad_alloc&) {
+    loop().idle_wheel().schedule(*this, now() + 1);
+  }
 }
 
 // From here on a send() has to look at the state first.
@@ -326,8 +327,8 @@ void TcpConnection::settle() {
 
 void TcpConnection::settle_later() {
   if (is_.settle_queued || state_ == State::closed) return;
-  is_.settle_queued = true;
   loop().flush_later(*this);
+  is_.settle_queued = true;
 }
 
 void TcpConnection::update_interest() {

@@ -186,6 +186,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void start_close(CloseReason reason);
   void advance_close();
   void finish(CloseReason reason);
+  void reap_later();
   void reset(CloseReason reason);
   void back_off(Errno error);
   void retry_after_back_off();

@@ -60,18 +60,22 @@ SendResult TcpConnection::send(SharedBytes bytes) {
   if (!accepts_output()) return SendResult::closed;
   SendResult refusal = SendResult::queued;
   if (!admit(bytes.size(), refusal)) return refusal;
-  output().append(std::move(bytes));
-  settle_later();
-  if (output_->size() >= kFlushAtOnce && !is_.want_write) flush_output();
+  without_throwing([&] {
+    output().append(std::move(bytes));
+    settle_later();
+    if (output_->size() >= kFlushAtOnce && !is_.want_write) flush_output();
+  });
   return queued_result();
 }
 
 SendResult TcpConnection::send_file(Fd file, std::uint64_t offset, std::uint64_t length) {
   loop().check_thread("TcpConnection::send_file");
   if (!accepts_output()) return SendResult::closed;
-  output().append_file(std::move(file), offset,
-                       length);  // takes no memory, so max_output is not asked
-  settle_later();
+  without_throwing([&] {
+    // Takes no memory that counts, so max_output is not asked.
+    output().append_file(std::move(file), offset, length);
+    settle_later();
+  });
   return queued_result();
 }
 
@@ -80,15 +84,17 @@ SendResult TcpConnection::send_slowly(std::span<const std::byte> bytes) {
   if (bytes.empty()) return queued_result();
   SendResult refusal = SendResult::queued;
   if (!admit(bytes.size(), refusal)) return refusal;
-  internal::LoopIo& io = *group_->io;
-  if (!output_ && (io.corked == this || bytes.size() >= kWriteAtOnce)) {
-    write_or_queue(io.corked == this ? io.take_gathered() : std::span<const std::byte>(), bytes);
-  } else {
-    output().append(bytes);
-    if (output_->size() >= kFlushAtOnce && !is_.want_write) flush_output();
-  }
-  settle_later();
-  return accepts_output() ? queued_result() : SendResult::closed;
+  without_throwing([&] {
+    internal::LoopIo& io = *group_->io;
+    if (!output_ && (io.corked == this || bytes.size() >= kWriteAtOnce)) {
+      write_or_queue(io.corked == this ? io.take_gathered() : std::span<const std::byte>(), bytes);
+    } else {
+      output().append(bytes);
+      if (output_->size() >= kFlushAtOnce && !is_.want_write) flush_output();
+    }
+    settle_later();
+  });
+  return queued_result();
 }
 
 // The marks are about bytes. That what holds them has reached max_output counts as well, which is
@@ -105,6 +111,7 @@ bool TcpConnection::below_low_mark() const {
 }
 
 SendResult TcpConnection::queued_result() {
+  if (!accepts_output()) return SendResult::closed;
   if (!above_high_mark()) return SendResult::queued;
   is_.blocked = true;
   return SendResult::above_high_mark;

@@ -1,7 +1,9 @@
 // What every message passes through, for TcpConnection's sources to share. Internal. [loop]
 #pragma once
 
+#include <cerrno>
 #include <exception>
+#include <new>
 
 #include "weir/net/tcp/internal/connection_group.h"
 #include "weir/net/tcp/tcp_connection.h"
@@ -38,6 +40,17 @@ void TcpConnection::call_handler(const char* event, Call&& call) {
     handler_threw(event, "not a std::exception");
   }
   uncork();
+}
+
+// What the handlers throw is caught where they are called. What is left is memory for a buffer that
+// was not to be had: it costs this connection, whose stream has a hole now, and nothing else.
+template <typename Fn>
+void TcpConnection::without_throwing(Fn&& fn) {
+  try {
+    fn();
+  } catch (const std::bad_alloc&) {
+    finish({CloseReason::Kind::io_error, Errno(ENOMEM)});
+  }
 }
 
 inline void TcpConnection::cork() {

@@ -1,0 +1,199 @@
+// F63: the nth allocation of a scenario fails, for every n that there is. Nobody crashes, nothing
+// is left behind, at worst the connection that needed the memory ends, and what comes after is
+// served.
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <cstdint>
+#include <functional>
+#include <new>
+#include <string>
+#include <string_view>
+
+#include "support/allocations.h"
+#include "support/expect_log.h"
+#include "support/loops.h"
+#include "support/tcp_harness.h"
+
+namespace weir::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::uint64_t kMostAllocations = 1000;  // of a scenario: else the loop below never ends
+
+// Runs `step` with the nth allocation failing, whichever way that comes out of it. False: it made
+// fewer than n.
+bool step_fails_at(std::uint64_t n, const std::function<void()>& step) {
+  const FailAllocation fail(n);
+  try {
+    step();
+  } catch (const std::bad_alloc&) {  // of the loop's own, or of the caller's; both may go on
+  }
+  return fail.happened();
+}
+
+void turn_for(EventLoop& loop, int turns) {
+  for (int i = 0; i < turns; ++i) run_turn(loop);
+}
+
+// Makes a new scene for each n, and calls `step` on it with the nth allocation failing, then
+// `after`. Returns how many n there were.
+template <typename Scene>
+std::uint64_t for_each_allocation(const std::function<void(Scene&)>& step,
+                                  const std::function<void(Scene&)>& after) {
+  for (std::uint64_t n = 1; n < kMostAllocations; ++n) {
+    SCOPED_TRACE("allocation " + std::to_string(n));
+    const AllowLog no_memory("memory");
+    const AllowLog threw("an exception left");
+    Scene scene;
+    const bool happened = step_fails_at(n, [&] { step(scene); });
+    turn_for(scene.loop(), 3);  // also past a stop() that was posted by a turn which threw
+    after(scene);
+    if (!happened || ::testing::Test::HasFailure()) return n - 1;
+  }
+  ADD_FAILURE() << "more than " << kMostAllocations << " allocations";
+  return kMostAllocations;
+}
+
+struct Connected {
+  Connected() : neighbour(tcp.connect()) {
+    tcp.on.open = [](TcpConnection& c) {
+      const int size = 4096;
+      ASSERT_EQ(::setsockopt(c.fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
+    };
+    client = tcp.connect();
+    tcp.on.data = [](TcpConnection& c, Buffer& in) { c.send(in); };
+  }
+  EventLoop& loop() { return tcp.loop; }
+
+  // All of `expected` comes, or less and the connection ended. The neighbour talks on.
+  void expect_whole_or_ended(std::string_view expected) {
+    std::string got;
+    EXPECT_TRUE(tcp.until([&] {
+      got += client.receive_for(Duration::zero());
+      return got.size() >= expected.size() || client.ended() != TestClient::End::open;
+    })) << "neither answered nor ended, "
+        << got.size() << " of " << expected.size();
+    EXPECT_TRUE(expected.starts_with(got)) << "not what was sent";
+    EXPECT_TRUE(neighbour.send_all("ping"));
+    EXPECT_EQ(tcp.collect(neighbour, 4), "ping");
+  }
+
+  TcpHarness tcp;
+  TestClient neighbour;
+  TestClient client;
+  std::string sent;
+};
+
+class Allocations : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!AllocationCount::available()) GTEST_SKIP() << "the sanitizer's operator new is in use";
+  }
+};
+
+TEST_F(Allocations, F63_WhileOutputWaits) {
+  const std::uint64_t count = for_each_allocation<Connected>(
+      [](Connected& scene) {
+        scene.sent = pattern(2'000'000);
+        scene.tcp.connection()->send(scene.sent);
+        turn_for(scene.loop(), 3);
+      },
+      [](Connected& scene) { scene.expect_whole_or_ended(scene.sent); });
+  EXPECT_GE(count, 3u);
+}
+
+TEST_F(Allocations, F63_WhileInputIsLeft) {
+  const std::uint64_t count = for_each_allocation<Connected>(
+      [](Connected& scene) {
+        scene.tcp.on.data = [](TcpConnection&, Buffer&) {};
+        for (const char* part : {"some", "of a", "line"}) {
+          if (scene.client.send_all(part)) scene.sent += part;
+          turn_for(scene.loop(), 2);
+        }
+      },
+      [](Connected& scene) {
+        scene.tcp.on.data = [](TcpConnection& c, Buffer& in) { c.send(in); };
+        if (scene.client.send_all("!")) scene.sent += "!";
+        scene.expect_whole_or_ended(scene.sent);
+      });
+  EXPECT_GE(count, 3u);
+}
+
+TEST_F(Allocations, F63_SharedMessages) {
+  const std::string text = pattern(10'000);
+  const SharedBytes message = SharedBytes::copy(text);
+  const std::uint64_t count = for_each_allocation<Connected>(
+      [&](Connected& scene) {
+        for (int i = 0; i < 20; ++i) {
+          scene.sent += text;
+          if (scene.tcp.connection()->send(message) == SendResult::closed) return;
+        }
+        turn_for(scene.loop(), 3);
+      },
+      [](Connected& scene) { scene.expect_whole_or_ended(scene.sent); });
+  EXPECT_GE(count, 3u);
+}
+
+struct Bare {
+  EventLoop& loop() { return own; }
+
+  EventLoop own;
+  int ran = 0;
+};
+
+// post() and run_after() tell the caller; what was accepted before is run.
+TEST_F(Allocations, F63_TimersAndTasks) {
+  const std::uint64_t count = for_each_allocation<Bare>(
+      [](Bare& scene) {
+        scene.own.post([&scene] { ++scene.ran; });
+        for (int i = 0; i < 40; ++i) scene.own.run_after(0ms, [&scene] { ++scene.ran; });
+        turn_for(scene.own, 3);
+      },
+      [](Bare& scene) {
+        const int before = scene.ran;
+        scene.own.post([&scene] { ++scene.ran; });
+        scene.own.run_after(0ms, [&scene] { ++scene.ran; });
+        EXPECT_TRUE(run_until(scene.own, [&] { return scene.ran == before + 2; }));
+      });
+  EXPECT_GE(count, 2u);
+}
+
+// A server that could not be started is no half server: the next attempt works.
+TEST_F(Allocations, F63_Listening) {
+  struct Scene : Bare {
+    Scene() {
+      server.on_data([](TcpConnection& c, Buffer& in) { c.send(in); });
+    }
+    TcpServer server{own};
+  };
+  const std::uint64_t count = for_each_allocation<Scene>(
+      [](Scene& scene) { static_cast<void>(scene.server.listen("127.0.0.1:0")); },
+      [](Scene& scene) {
+        const auto address = scene.server.listen("127.0.0.1:0");
+        ASSERT_TRUE(address) << address.error().message();
+        TestClient client(*address);
+        client.send_all("ping");
+        std::string got;
+        EXPECT_TRUE(run_until(scene.own, [&] {
+          got += client.receive_for(Duration::zero());
+          return got == "ping";
+        }));
+      });
+  EXPECT_GE(count, 5u);
+}
+
+TEST_F(Allocations, F63_MakingALoop) {
+  std::uint64_t failures = 0;
+  for (std::uint64_t n = 1; n < kMostAllocations; ++n) {
+    SCOPED_TRACE("allocation " + std::to_string(n));
+    const HeapCheck nothing_left;
+    if (!step_fails_at(n, [] { static_cast<void>(EventLoop::create()); })) break;
+    ++failures;
+  }
+  EXPECT_GE(failures, 1u);
+}
+
+}  // namespace
+}  // namespace weir::test
