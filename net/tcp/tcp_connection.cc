@@ -54,7 +54,8 @@ TcpConnection::TcpConnection(internal::ConnectionGroup& group, Fd fd)
       transport_(&internal::raw_transport()),
       last_activity_(now()),
       write_progress_(now()),
-      since_(now()) {}
+      since_(now()),
+      message_since_(now()) {}
 
 // In on_close, too, so that one finds there what one kept under it.
 ConnectionRef TcpConnection::ref() const { return {loop().mailbox(), slot_}; }
@@ -152,6 +153,8 @@ bool TcpConnection::next_deadline(Tick& deadline) const {
     case State::open:
       consider(last_activity_, limits.idle);
       if (bytes_in_ == 0) consider(since_, limits.first_byte);
+      // Looked at in any case, so that a message which begins later need not be armed for.
+      consider(input_ ? message_since_ : now(), limits.message);
       if (is_.want_write) consider(write_progress_, limits.write_stall);
       break;
     case State::closing:
@@ -190,6 +193,8 @@ void TcpConnection::on_deadline() {
       reset({Kind::write_stall, Errno(ETIMEDOUT)});
     } else if (bytes_in_ == 0 && passed(since_, limits.first_byte)) {
       start_close({Kind::first_byte_timeout, Errno(ETIMEDOUT)});
+    } else if (input_ && may_read() && passed(message_since_, limits.message)) {
+      start_close({Kind::message_timeout, Errno(ETIMEDOUT)});
     } else if (passed(last_activity_, limits.idle)) {
       start_close({Kind::idle_timeout, Errno(ETIMEDOUT)});
     }

@@ -213,6 +213,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   internal::Tick last_activity_;   // a byte moved, either way
   internal::Tick write_progress_;  // output began to wait, or the kernel took some of it
   internal::Tick since_;           // when state_ became what it is
+  internal::Tick message_since_;   // when the handler last consumed, or left, of input_
   std::uint16_t pauses_ = 0;
   std::uint8_t back_offs_ = 0;  // ENOBUFS and kin in a row
   State state_ = State::open;

@@ -122,14 +122,17 @@ SysResult<std::size_t> TcpConnection::receive_behind_leftover(std::size_t room) 
 
 void TcpConnection::keep_leftover(Buffer& in) {
   input_ = std::make_unique<Buffer>(std::move(in));  // copies out of the block
+  message_since_ = now();
   check_input_bound();
 }
 
 void TcpConnection::deliver_leftover() {
+  const std::size_t offered = input_->size();
   call_handler("on_data", [&] { handler_->on_data(*this, *input_); });
   if (input_->empty()) {
     input_.reset();
   } else {
+    if (input_->size() < offered) message_since_ = now();
     check_input_bound();
   }
 }
@@ -195,6 +198,7 @@ void TcpConnection::resume_reading() {
 // Reading goes on after a break: epoll does not report again what was read, or was reported
 // edge-triggered, or is not there.
 void TcpConnection::look_again() {
+  message_since_ = now();  // the peer could not go on meanwhile
   if (edge() || is_.offer_input || is_.draining || is_.write_failed) want_read_again();
 }
 

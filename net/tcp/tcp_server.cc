@@ -71,6 +71,7 @@ internal::ConnectionLimits limits_of(const TcpServer::Options& options) {
           .max_input = std::max<std::uint64_t>(options.max_input, 1),
           .idle = ticks(options.idle_timeout),
           .first_byte = ticks(options.first_byte_timeout),
+          .message = ticks(options.message_timeout),
           .write_stall = ticks(options.write_stall_timeout),
           .linger = internal::ticks_of(options.linger_timeout),
           .drain = internal::ticks_of(options.drain_timeout)};

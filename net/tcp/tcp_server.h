@@ -45,6 +45,9 @@ class TcpServer {
     // Deadlines; zero: none. They are coarse: never early, late by at most a fifteenth.
     Duration idle_timeout{0};                                  // no byte either way
     Duration first_byte_timeout{0};                            // no byte since it was accepted
+    // From the moment at which a handler leaves bytes until one consumes any. A handler that
+    // consumes whole messages only has each of them complete by then, however slowly bytes trickle.
+    Duration message_timeout{0};
     Duration write_stall_timeout = std::chrono::seconds(300);  // output waits, the peer takes none
 
     // Bounds of one connection, in bytes.

@@ -27,6 +27,7 @@ struct ConnectionLimits {
   std::uint64_t max_input = 0;
   Tick idle = 0;
   Tick first_byte = 0;
+  Tick message = 0;
   Tick write_stall = 0;
   Tick linger = 0;
   Tick drain = 0;
