@@ -3,48 +3,23 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <atomic>
-#include <future>
 #include <limits>
-#include <mutex>
 #include <new>
 #include <string>
 #include <utility>
-#include <vector>
 
-#include "weir/base/check.h"
 #include "weir/base/log.h"
-#include "weir/net/reactor/loop_pool.h"
-#include "weir/net/tcp/acceptor.h"
-#include "weir/net/tcp/internal/callback_handler.h"
-#include "weir/net/tcp/internal/connection_group.h"
+#include "weir/net/tcp/internal/server_impl.h"
 
 namespace weir {
 
 using internal::Acceptor;
 using internal::ConnectionGroup;
+using internal::Listener;
+using internal::run_on;
+using internal::Shard;
 
 namespace {
-
-// One loop's part of the server.
-struct Shard {
-  explicit Shard(EventLoop& on) : loop(on) {}
-
-  EventLoop& loop;
-  // Made and used on the loop's thread; its counters are read from any.
-  std::shared_ptr<ConnectionGroup> group;
-};
-
-// An acceptor and the loop it is on.
-struct Listener {
-  EventLoop& loop;
-  bool handshakes;  // IP: a connection takes a round trip to come into the queue
-  std::shared_ptr<Acceptor> acceptor;
-};
-
-// A shutdown lets handshakes that have begun come to an end for so long: the round trip of a
-// region. Without it, those whose last step is under way when the listener closes would be reset.
-constexpr Duration kLastHandshakes = std::chrono::milliseconds(50);
 
 // Descriptors left for everything but connections.
 constexpr std::size_t kDescriptorReserve = 64;
@@ -77,86 +52,12 @@ internal::ConnectionLimits limits_of(const TcpServer::Options& options) {
           .drain = internal::ticks_of(options.drain_timeout)};
 }
 
-// Runs fn on the loop's thread and waits for it. What fn throws comes out here.
-void run_on(EventLoop& loop, std::move_only_function<void()> fn) {
-  if (loop.in_loop_thread()) {
-    fn();
-    return;
-  }
-  std::promise<void> done;
-  loop.post([&] {
-    try {
-      fn();
-      done.set_value();
-    } catch (...) {
-      done.set_exception(std::current_exception());
-    }
-  });
-  done.get_future().get();
-}
-
 }  // namespace
 
-// Held by the TcpServer, and for the length of a call by what it posted to its own loop.
-class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
- public:
-  Impl(EventLoop& loop, Options options)
-      : loop_(loop),
-        options_(options),
-        connection_limit_(connection_limit(options.max_connections)) {}
-
-  Result<SocketAddress> listen(const SocketAddress& address);
-  void shutdown(Duration deadline, std::move_only_function<void()> done);
-  void destroy();
-  Stats stats() const;
-
-  internal::CallbackHandler& callbacks() {
-    loop_.check_thread("TcpServer::on_...");
-    WEIR_CHECK(shards_.empty(), "TcpServer: handlers must be set before the first listen()");
-    return *callbacks_;
-  }
-
-  EventLoop& loop_;
-  std::shared_ptr<ConnectionHandler> handler_;
-  std::function<std::shared_ptr<ConnectionHandler>(EventLoop&)> factory_;
-  const std::shared_ptr<internal::OpenCount> open_count_ = std::make_shared<internal::OpenCount>();
-  std::vector<std::unique_ptr<Shard>> shards_;  // constant after the first listen()
-
- private:
-  Result<void> start();
-  void make_group(Shard& shard);
-  Result<std::shared_ptr<ListeningSocket>> open_socket(const SocketAddress& address,
-                                                       bool reuse_port);
-  void add_listener(EventLoop& loop, std::shared_ptr<ListeningSocket> socket, bool exclusive,
-                    Shard* shard);
-  void accepted(Shard* shard, Fd fd);
-  void begin_shutdown();
-  void stop_accepting();
-  void shard_stopped();
-  void tell_done();
-  void abort_connections();
-  // Has `step` called in a task of the server's loop, unless the server is destroyed before.
-  void post_home(void (Impl::*step)());
-
-  const Options options_;
-  const std::size_t connection_limit_;
-  const std::shared_ptr<internal::CallbackHandler> callbacks_ =
-      std::make_shared<internal::CallbackHandler>();
-  std::unique_ptr<LoopPool> pool_;
-  mutable std::mutex listeners_mutex_;  // for stats(), while listen() adds one more
-  std::vector<Listener> listeners_;     // written on the server's loop only
-  std::size_t next_shard_ = 0;
-  std::atomic<std::uint64_t> refused_{0};
-
-  // Of a shutdown.
-  enum class Phase { serving, last_handshakes, stopping, stopped, destroyed };
-  Phase phase_ = Phase::serving;
-  std::size_t shards_running_ = 0;
-  TimePoint deadline_ = TimePoint::max();
-  TimerId deadline_timer_;
-  TimerId handshakes_timer_;
-  std::vector<std::move_only_function<void()>> done_;
-};
+TcpServer::Impl::Impl(EventLoop& loop, Options options)
+    : loop_(loop),
+      options_(options),
+      connection_limit_(connection_limit(options.max_connections)) {}
 
 // --- starting ------------------------------------------------------------------------------------
 
@@ -273,120 +174,6 @@ void TcpServer::Impl::accepted(Shard* shard, Fd fd) {
     open_count_->open.fetch_sub(1, std::memory_order_relaxed);
     WEIR_LOG_LIMITED(error, 1, "no memory to hand a connection over: it is closed");
   }
-}
-
-// --- ending --------------------------------------------------------------------------------------
-
-void TcpServer::Impl::shutdown(Duration deadline, std::move_only_function<void()> done) {
-  if (phase_ == Phase::destroyed) return;
-  if (done) done_.push_back(std::move(done));
-  if (phase_ == Phase::stopped) {
-    post_home(&Impl::tell_done);
-    return;
-  }
-  const TimePoint when = saturating_add(loop_.now(), deadline);
-  if (when < deadline_) {
-    deadline_ = when;
-    loop_.cancel(deadline_timer_);
-    deadline_timer_ = loop_.run_at(when, [this] { abort_connections(); });
-  }
-  if (phase_ == Phase::serving) begin_shutdown();
-}
-
-void TcpServer::Impl::post_home(void (Impl::*step)()) {
-  loop_.post([self = weak_from_this(), step] {
-    if (auto server = self.lock()) (*server.*step)();
-  });
-}
-
-// Everybody is served as before until the last handshakes are over.
-void TcpServer::Impl::begin_shutdown() {
-  phase_ = Phase::last_handshakes;
-  const bool wait = std::ranges::any_of(listeners_, &Listener::handshakes) &&
-                    deadline_ - loop_.now() > kLastHandshakes;
-  if (!wait) {
-    stop_accepting();
-    return;
-  }
-  for (const Listener& listener : listeners_) {
-    listener.loop.dispatch([acceptor = listener.acceptor] { acceptor->refuse_new(); });
-  }
-  handshakes_timer_ = loop_.run_after(kLastHandshakes, [this] { stop_accepting(); });
-}
-
-// First every acceptor hands over what is queued, then the groups close what they have: what a pool
-// loop is sent by this one arrives in that order.
-void TcpServer::Impl::stop_accepting() {
-  loop_.cancel(handshakes_timer_);
-  phase_ = Phase::stopping;
-  for (const Listener& listener : listeners_) {
-    if (!listener.loop.in_loop_thread()) continue;
-    const auto acceptor = listener.acceptor;
-    acceptor->stop();
-    if (phase_ == Phase::destroyed) return;  // in on_open of a connection that was queued
-  }
-  shards_running_ = shards_.size();
-  if (shards_.empty()) post_home(&Impl::shard_stopped);
-  for (const auto& shard : shards_) {
-    std::vector<std::shared_ptr<Acceptor>> acceptors;
-    for (const Listener& listener : listeners_) {
-      if (&listener.loop == &shard->loop) acceptors.push_back(listener.acceptor);
-    }
-    shard->loop.dispatch([&shard = *shard, acceptors = std::move(acceptors), &home = loop_,
-                          self = weak_from_this()]() mutable {
-      for (const auto& acceptor : acceptors) acceptor->stop();
-      shard.group->stop_gracefully();
-      shard.group->when_empty([&home, self = std::move(self)]() mutable {
-        home.post([self = std::move(self)] {
-          if (auto server = self.lock()) server->shard_stopped();
-        });
-      });
-    });
-  }
-}
-
-void TcpServer::Impl::shard_stopped() {
-  if (phase_ != Phase::stopping) return;  // destroyed earlier in this turn
-  if (shards_running_ > 0 && --shards_running_ > 0) return;
-  phase_ = Phase::stopped;
-  loop_.cancel(deadline_timer_);
-  tell_done();
-}
-
-void TcpServer::Impl::tell_done() {
-  if (phase_ == Phase::destroyed) return;
-  for (auto& done : std::exchange(done_, {})) done();
-}
-
-void TcpServer::Impl::abort_connections() {
-  if (phase_ == Phase::last_handshakes) stop_accepting();
-  if (phase_ == Phase::destroyed) return;
-  for (const auto& shard : shards_) {
-    shard->loop.dispatch([group = shard->group] { group->abort_all(); });
-  }
-}
-
-// What may be in the middle of a call on this loop is kept until the end of the turn.
-void TcpServer::Impl::destroy() {
-  loop_.check_thread("TcpServer::~TcpServer");
-  phase_ = Phase::destroyed;
-  done_.clear();
-  loop_.cancel(deadline_timer_);
-  loop_.cancel(handshakes_timer_);
-  for (Listener& listener : listeners_) {
-    run_on(listener.loop, [&] {
-      listener.acceptor->close();
-      listener.loop.keep_until_reaped(std::move(listener.acceptor));
-    });
-  }
-  for (const auto& shard : shards_) {
-    run_on(shard->loop, [&] {
-      if (!shard->group) return;
-      shard->group->orphan_all();
-      shard->loop.keep_until_reaped(std::move(shard->group));
-    });
-  }
-  pool_.reset();
 }
 
 TcpServer::Stats TcpServer::Impl::stats() const {

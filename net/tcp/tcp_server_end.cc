@@ -1,0 +1,155 @@
+// How a server ends: shutdown(), and destruction at any moment.
+#include <algorithm>
+#include <future>
+#include <utility>
+
+#include "weir/net/tcp/internal/server_impl.h"
+
+namespace weir {
+
+using internal::Acceptor;
+using internal::Listener;
+using internal::run_on;
+
+namespace {
+
+// A shutdown lets handshakes that have begun come to an end for so long: the round trip of a
+// region. Without it, those whose last step is under way when the listener closes would be reset.
+constexpr Duration kLastHandshakes = std::chrono::milliseconds(50);
+
+}  // namespace
+
+namespace internal {
+
+void run_on(EventLoop& loop, std::move_only_function<void()> fn) {
+  if (loop.in_loop_thread()) {
+    fn();
+    return;
+  }
+  std::promise<void> done;
+  loop.post([&] {
+    try {
+      fn();
+      done.set_value();
+    } catch (...) {
+      done.set_exception(std::current_exception());
+    }
+  });
+  done.get_future().get();
+}
+
+}  // namespace internal
+
+void TcpServer::Impl::shutdown(Duration deadline, std::move_only_function<void()> done) {
+  if (phase_ == Phase::destroyed) return;
+  if (done) done_.push_back(std::move(done));
+  if (phase_ == Phase::stopped) {
+    post_home(&Impl::tell_done);
+    return;
+  }
+  const TimePoint when = saturating_add(loop_.now(), deadline);
+  if (when < deadline_) {
+    deadline_ = when;
+    loop_.cancel(deadline_timer_);
+    deadline_timer_ = loop_.run_at(when, [this] { abort_connections(); });
+  }
+  if (phase_ == Phase::serving) begin_shutdown();
+}
+
+void TcpServer::Impl::post_home(void (Impl::*step)()) {
+  loop_.post([self = weak_from_this(), step] {
+    if (auto server = self.lock()) (*server.*step)();
+  });
+}
+
+// Everybody is served as before until the last handshakes are over.
+void TcpServer::Impl::begin_shutdown() {
+  phase_ = Phase::last_handshakes;
+  const bool wait = std::ranges::any_of(listeners_, &Listener::handshakes) &&
+                    deadline_ - loop_.now() > kLastHandshakes;
+  if (!wait) {
+    stop_accepting();
+    return;
+  }
+  for (const Listener& listener : listeners_) {
+    listener.loop.dispatch([acceptor = listener.acceptor] { acceptor->refuse_new(); });
+  }
+  handshakes_timer_ = loop_.run_after(kLastHandshakes, [this] { stop_accepting(); });
+}
+
+// First every acceptor hands over what is queued, then the groups close what they have: what a pool
+// loop is sent by this one arrives in that order.
+void TcpServer::Impl::stop_accepting() {
+  loop_.cancel(handshakes_timer_);
+  phase_ = Phase::stopping;
+  for (const Listener& listener : listeners_) {
+    if (!listener.loop.in_loop_thread()) continue;
+    const auto acceptor = listener.acceptor;
+    acceptor->stop();
+    if (phase_ == Phase::destroyed) return;  // in on_open of a connection that was queued
+  }
+  shards_running_ = shards_.size();
+  if (shards_.empty()) post_home(&Impl::shard_stopped);
+  for (const auto& shard : shards_) {
+    std::vector<std::shared_ptr<Acceptor>> acceptors;
+    for (const Listener& listener : listeners_) {
+      if (&listener.loop == &shard->loop) acceptors.push_back(listener.acceptor);
+    }
+    shard->loop.dispatch([&shard = *shard, acceptors = std::move(acceptors), &home = loop_,
+                          self = weak_from_this()]() mutable {
+      for (const auto& acceptor : acceptors) acceptor->stop();
+      shard.group->stop_gracefully();
+      shard.group->when_empty([&home, self = std::move(self)]() mutable {
+        home.post([self = std::move(self)] {
+          if (auto server = self.lock()) server->shard_stopped();
+        });
+      });
+    });
+  }
+}
+
+void TcpServer::Impl::shard_stopped() {
+  if (phase_ != Phase::stopping) return;  // destroyed earlier in this turn
+  if (shards_running_ > 0 && --shards_running_ > 0) return;
+  phase_ = Phase::stopped;
+  loop_.cancel(deadline_timer_);
+  tell_done();
+}
+
+void TcpServer::Impl::tell_done() {
+  if (phase_ == Phase::destroyed) return;
+  for (auto& done : std::exchange(done_, {})) done();
+}
+
+void TcpServer::Impl::abort_connections() {
+  if (phase_ == Phase::last_handshakes) stop_accepting();
+  if (phase_ == Phase::destroyed) return;
+  for (const auto& shard : shards_) {
+    shard->loop.dispatch([group = shard->group] { group->abort_all(); });
+  }
+}
+
+// What may be in the middle of a call on this loop is kept until the end of the turn.
+void TcpServer::Impl::destroy() {
+  loop_.check_thread("TcpServer::~TcpServer");
+  phase_ = Phase::destroyed;
+  done_.clear();
+  loop_.cancel(deadline_timer_);
+  loop_.cancel(handshakes_timer_);
+  for (Listener& listener : listeners_) {
+    run_on(listener.loop, [&] {
+      listener.acceptor->close();
+      listener.loop.keep_until_reaped(std::move(listener.acceptor));
+    });
+  }
+  for (const auto& shard : shards_) {
+    run_on(shard->loop, [&] {
+      if (!shard->group) return;
+      shard->group->orphan_all();
+      shard->loop.keep_until_reaped(std::move(shard->group));
+    });
+  }
+  pool_.reset();
+}
+
+}  // namespace weir
