@@ -108,6 +108,10 @@ SysResult<void> Socket::set_reuse_port(bool on) {
   return set_flag(fd(), SOL_SOCKET, SO_REUSEPORT, on);
 }
 
+SysResult<void> Socket::set_bind_address_no_port(bool on) {
+  return set_flag(fd(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, on);
+}
+
 SysResult<void> Socket::set_nodelay(bool on) {
   return set_flag(fd(), IPPROTO_TCP, TCP_NODELAY, on);
 }

@@ -54,6 +54,8 @@ class Socket {
 
   SysResult<void> set_reuse_addr(bool on);
   SysResult<void> set_reuse_port(bool on);
+  // IP_BIND_ADDRESS_NO_PORT, ip(7): a bind() to port 0 leaves the choice of the port to connect().
+  SysResult<void> set_bind_address_no_port(bool on);
   SysResult<void> set_nodelay(bool on);
   SysResult<void> set_keep_alive(const KeepAlive& settings);
   SysResult<void> set_keep_alive(bool on);

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "weir/base/log.h"
+#include "weir/net/tcp/internal/limits_of.h"
 #include "weir/net/tcp/internal/server_impl.h"
 
 namespace weir {
@@ -31,25 +32,6 @@ std::size_t connection_limit(std::size_t wanted) {
     limit = files.rlim_cur - std::min<std::size_t>(kDescriptorReserve, files.rlim_cur / 4);
   }
   return wanted == 0 ? limit : std::min(wanted, limit);
-}
-
-internal::ConnectionLimits limits_of(const TcpServer::Options& options) {
-  const auto ticks = [](Duration d) {
-    return d > Duration::zero() ? internal::ticks_of(d) : internal::Tick{0};
-  };
-  const std::uint64_t max_output = std::max<std::uint64_t>(options.max_output, 1);
-  return {.trigger = options.trigger,
-          .overflow = options.overflow,
-          .allow_half_open = options.allow_half_open,
-          .high_water = std::clamp<std::uint64_t>(options.high_water, 1, max_output),
-          .max_output = max_output,
-          .max_input = std::max<std::uint64_t>(options.max_input, 1),
-          .idle = ticks(options.idle_timeout),
-          .first_byte = ticks(options.first_byte_timeout),
-          .message = ticks(options.message_timeout),
-          .write_stall = ticks(options.write_stall_timeout),
-          .linger = internal::ticks_of(options.linger_timeout),
-          .drain = internal::ticks_of(options.drain_timeout)};
 }
 
 }  // namespace
@@ -92,7 +74,7 @@ Result<void> TcpServer::Impl::start() {
 void TcpServer::Impl::make_group(Shard& shard) {
   auto handler = factory_ ? factory_(shard.loop) : handler_;
   WEIR_CHECK(handler != nullptr, "TcpServer::handlers_per_loop: the factory returned no handler");
-  shard.group = std::make_shared<ConnectionGroup>(shard.loop, limits_of(options_),
+  shard.group = std::make_shared<ConnectionGroup>(shard.loop, internal::limits_of(options_),
                                                   std::move(handler), open_count_);
 }
 

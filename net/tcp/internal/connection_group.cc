@@ -32,6 +32,7 @@ void ConnectionGroup::adopt(Fd fd) {
     connection = new TcpConnection(*this, std::move(fd));  // frees itself in on_reap()
     connections_.push_back(*connection);
     ++opened;
+    if (watcher_ != nullptr) watcher_->on_adopted(*connection);
     connection->open();
   } catch (const std::bad_alloc&) {  // not the handler's: that ends in handler_threw
     WEIR_LOG_LIMITED(error, 1, "no memory for a connection: it is closed");
@@ -71,6 +72,7 @@ void ConnectionGroup::when_empty(std::move_only_function<void()> callback) {
 void ConnectionGroup::remove(TcpConnection& connection) {
   connection.ListHook<GroupTag>::unlink();
   open_count_->open.fetch_sub(1, std::memory_order_relaxed);
+  if (watcher_ != nullptr) watcher_->on_ended(connection, connection.reason_);
   if (connections_.empty() && when_empty_) std::exchange(when_empty_, nullptr)();
 }
 

@@ -38,6 +38,18 @@ struct OpenCount {
   std::atomic<std::size_t> open{0};
 };
 
+// Is told of the connections of a group, whatever becomes of their handlers.
+class GroupWatcher {
+ public:
+  // Before on_open.
+  virtual void on_adopted(TcpConnection& connection) = 0;
+  // After on_close, from the reap phase.
+  virtual void on_ended(TcpConnection& connection, CloseReason reason) = 0;
+
+ protected:
+  ~GroupWatcher() = default;
+};
+
 class ConnectionGroup {
  public:
   ConnectionGroup(EventLoop& loop, const ConnectionLimits& limits,
@@ -56,6 +68,9 @@ class ConnectionGroup {
   void abort_all();
   // The owner is going: resets all, without any further call of its handler.
   void orphan_all();
+
+  // Null: nobody, as in the beginning.
+  void set_watcher(GroupWatcher* watcher) { watcher_ = watcher; }
 
   bool empty() const { return connections_.empty(); }
   // Called once, from the reap phase, when (or as soon as) the group is empty.
@@ -83,6 +98,7 @@ class ConnectionGroup {
   IntrusiveList<TcpConnection, GroupTag> connections_;
   const std::shared_ptr<OpenCount> open_count_;
   std::move_only_function<void()> when_empty_;
+  GroupWatcher* watcher_ = nullptr;
 };
 
 }  // namespace weir::internal
