@@ -1,7 +1,9 @@
 #include "weir/net/socket/sys.h"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <unistd.h>
 
@@ -52,6 +54,9 @@ ssize_t SysTable::sendmsg(int fd, const msghdr* message, int flags) {
 }
 ssize_t SysTable::sendfile(int out, int in, off_t* offset, std::size_t count) {
   return ::sendfile(out, in, offset, count);
+}
+int SysTable::ioctl(int fd, unsigned long request, int* value) {
+  return ::ioctl(fd, request, value);
 }
 int SysTable::pipe2(int* ends, int flags) { return ::pipe2(ends, flags); }
 int SysTable::fcntl(int fd, int command, int argument) { return ::fcntl(fd, command, argument); }
@@ -305,6 +310,14 @@ SysResult<Pipe> pipe() {
 SysResult<std::size_t> set_pipe_size(int pipe, std::size_t bytes) {
   const auto size = static_cast<int>(std::min<std::size_t>(bytes, INT_MAX));
   return count(table().fcntl(pipe, F_SETPIPE_SZ, size));
+}
+
+SysResult<std::size_t> pipe_size(int pipe) { return count(table().fcntl(pipe, F_GETPIPE_SZ, 0)); }
+
+SysResult<std::size_t> unacknowledged(int socket) {
+  int bytes = 0;
+  if (table().ioctl(socket, SIOCOUTQ, &bytes) < 0) return std::unexpected(Errno(errno));
+  return static_cast<std::size_t>(std::max(bytes, 0));
 }
 
 SysResult<std::size_t> splice_from_socket(int socket, int pipe, std::size_t size) {

@@ -53,6 +53,7 @@ class SysTable {
   virtual ssize_t send(int fd, const void* data, std::size_t size, int flags);
   virtual ssize_t sendmsg(int fd, const msghdr* message, int flags);
   virtual ssize_t sendfile(int out, int in, off_t* offset, std::size_t count);
+  virtual int ioctl(int fd, unsigned long request, int* value);
   virtual int pipe2(int* ends, int flags);
   virtual int fcntl(int fd, int command, int argument);
   virtual ssize_t splice(int in, int out, std::size_t size, unsigned flags);
@@ -132,6 +133,9 @@ struct Pipe {
 SysResult<Pipe> pipe();
 // F_SETPIPE_SZ: at least `bytes`; the size that it has now. EPERM: more than this user may have.
 SysResult<std::size_t> set_pipe_size(int pipe, std::size_t bytes);
+SysResult<std::size_t> pipe_size(int pipe);
+// SIOCOUTQ, tcp(7): bytes, and our FIN, that the peer has not acknowledged yet.
+SysResult<std::size_t> unacknowledged(int socket);
 // Does not wait for the pipe; raises no SIGPIPE. 0 bytes from a socket: the peer's end of file.
 SysResult<std::size_t> splice_from_socket(int socket, int pipe, std::size_t size);
 SysResult<std::size_t> splice_to_socket(int pipe, int socket, std::size_t size);

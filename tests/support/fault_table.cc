@@ -334,6 +334,10 @@ int FaultTable::epoll_ctl(int epoll, int operation, int fd, epoll_event* event) 
   return run(Call::epoll_ctl, fd, operation,
              [&] { return SysTable::epoll_ctl(epoll, operation, fd, event); });
 }
+int FaultTable::ioctl(int fd, unsigned long request, int* value) {
+  return run(Call::ioctl, fd, static_cast<int>(request),
+             [&] { return SysTable::ioctl(fd, request, value); });
+}
 int FaultTable::pipe2(int* ends, int flags) {
   return run(Call::pipe2, -1, 0, [&] { return SysTable::pipe2(ends, flags); });
 }

@@ -45,6 +45,7 @@ enum class Call : std::uint8_t {
   send,
   sendmsg,
   sendfile,
+  ioctl,
   pipe2,
   fcntl,
   splice,
@@ -161,6 +162,7 @@ class FaultTable final : public internal::SysTable {
   ssize_t send(int fd, const void* data, std::size_t size, int flags) override;
   ssize_t sendmsg(int fd, const msghdr* message, int flags) override;
   ssize_t sendfile(int out, int in, off_t* offset, std::size_t count) override;
+  int ioctl(int fd, unsigned long request, int* value) override;
   int pipe2(int* ends, int flags) override;
   int fcntl(int fd, int command, int argument) override;
   ssize_t splice(int in, int out, std::size_t size, unsigned flags) override;
