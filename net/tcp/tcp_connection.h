@@ -68,6 +68,13 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   // Counted: as many resumes as pauses. Input already read is offered again after the last resume.
   void pause_reading();
   void resume_reading();
+  // Whether on_data would be called for what comes: not once the connection is closing, nor while
+  // reading is paused or held back by output over the high mark. For a handler that takes
+  // messages one by one, to look at after each.
+  bool reading() const;
+  // What on_data leaves is offered again in the next turn without waiting for more, or, if reading
+  // rests, as soon as it goes on. Nothing more is read from the socket before.
+  void offer_again();
 
   ConnectionRef ref() const;
   EventLoop& loop() const { return channel_.loop(); }
@@ -82,13 +89,20 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
 
   // Bytes accepted by send() that the kernel has not taken yet.
   std::uint64_t pending_output() const;
+  // Bytes that on_data left unconsumed, as of its last return.
+  std::size_t pending_input() const { return input_ ? input_->size() : 0; }
   std::uint64_t bytes_in() const { return bytes_in_; }
   std::uint64_t bytes_out() const { return bytes_out_; }
   bool peer_half_closed() const { return is_.read_eof; }
 
   // Replaces who is told of this connection from now on (protocol upgrade). `handler` must outlive
   // it.
-  void set_handler(ConnectionHandler& handler) { handler_ = &handler; }
+  void set_handler(ConnectionHandler& handler) {
+    handler_ = &handler;
+    if (input_) input_->set_progress(0);
+  }
+  // Who is told now; nullptr once the server was destroyed.
+  ConnectionHandler* handler() const { return handler_; }
 
   // One value of the user's, destroyed with the connection after on_close.
   template <typename T, typename... Args>
@@ -231,7 +245,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
     bool settle_queued : 1 = false;    // in the loop's flush phase
     bool backing_off : 1 = false;      // waiting out ENOBUFS or ENOMEM
     bool holds_producers : 1 = false;  // Overflow::pause made others wait for this one
-    bool offer_input : 1 = false;      // reading was resumed: input_ goes to the handler again
+    bool offer_input : 1 = false;      // input_ goes to the handler again, before more is read
     bool draining : 1 = false;         // server shutdown: closes when what has arrived is read
     std::uint16_t unused : 4 = 0;      // every bit has a value, for any()
 

@@ -50,6 +50,7 @@ void TcpConnection::read_ready() {
   if (is_.offer_input && may_read()) {
     is_.offer_input = false;
     if (input_ && state_ == State::open) deliver_leftover();
+    if (is_.offer_input) return;  // the next turn goes on with what is there
   }
   if (!edge()) {
     if (may_read()) read_once();
@@ -58,7 +59,7 @@ void TcpConnection::read_ready() {
     return;
   }
   std::size_t total = 0;
-  for (int reads = 0; may_read(); ++reads) {
+  for (int reads = 0; may_read() && !is_.offer_input; ++reads) {
     if (reads == kMaxReadsPerTurn || total >= kReadBudget) {
       want_read_again();
       return;
@@ -191,8 +192,17 @@ void TcpConnection::resume_reading() {
   WEIR_CHECK(pauses_ > 0, "TcpConnection::resume_reading without a pause_reading before it");
   if (--pauses_ > 0 || state_ != State::open) return;
   update_interest();
-  is_.offer_input = input_ != nullptr;
+  if (input_) is_.offer_input = true;
   look_again();
+}
+
+bool TcpConnection::reading() const { return state_ == State::open && may_read(); }
+
+void TcpConnection::offer_again() {
+  loop().check_thread("TcpConnection::offer_again");
+  if (state_ != State::open) return;
+  is_.offer_input = true;
+  if (may_read()) want_read_again();
 }
 
 // Reading goes on after a break: epoll does not report again what was read, or was reported
