@@ -52,7 +52,7 @@ Result<std::vector<InheritedSocket>> take_inherited_sockets() {
   const auto fds = number(count);
   if (!fds || *fds < 0 || *fds > static_cast<long>(kMaxInheritedSockets)) {
     return std::unexpected(
-        Error(fmt::format("inherited sockets: LISTEN_FDS is {:?}", count), Errno(EINVAL)));
+        Error(fmt::format("inherited sockets: LISTEN_FDS is {}", count), Errno(EINVAL)));
   }
   // All are owned before the first can fail.
   std::vector<Fd> owned;
@@ -64,7 +64,7 @@ Result<std::vector<InheritedSocket>> take_inherited_sockets() {
     std::string name = take_name(names);
     auto socket = ListeningSocket::adopt(std::move(fd));
     if (!socket) {
-      return std::unexpected(socket.error().within(fmt::format("inherited socket {:?}", name)));
+      return std::unexpected(socket.error().within(fmt::format("inherited socket {}", name)));
     }
     result.push_back({.name = std::move(name), .socket = std::move(*socket)});
   }
