@@ -131,7 +131,11 @@ void TcpConnection::on_reap() {
   ++group_->closed[index];
   call_handler("on_close", [this] { handler_->on_close(*this, reason_); });
   internal::ConnectionGroup& group = *group_;
+  if (watched_) end_watches();
   release_producers();
+  output_.reset();
+  input_.reset();
+  account();
   context_.reset();
   fd_.reset();
   group.remove(*this);
@@ -306,14 +310,28 @@ void TcpConnection::handler_threw(const char* event, const char* what) {
 
 // --- keeping things consistent -------------------------------------------------------------------
 
+void TcpConnection::tell_watchers() {
+  const auto [begin, end] = group_->io->watchers.equal_range(this);
+  for (auto watch = begin; watch != end; ++watch) watch->second->on_drained(*this);
+}
+
+void TcpConnection::end_watches() {
+  auto& watchers = group_->io->watchers;
+  for (auto watch = watchers.extract(this); !watch.empty(); watch = watchers.extract(this)) {
+    watch.mapped()->on_ended(*this);
+  }
+}
+
 // Brings everything that follows from the state up to date: water marks and their events, the next
 // step of a close, epoll interest. Ends every call from the loop.
 void TcpConnection::settle() {
   if (state_ == State::closed) return;
-  if (is_.blocked && below_low_mark()) {
+  account();
+  if (is_.blocked && below_low_mark() && !(is_.holds_producers && !within_budget(0))) {
     is_.blocked = is_.blocked_told = false;
     release_producers();
     look_again();
+    if (watched_) tell_watchers();
     if (state_ == State::open) {
       call_handler("on_drained", [this] { handler_->on_drained(*this); });
     }
@@ -325,8 +343,25 @@ void TcpConnection::settle() {
       call_handler("on_blocked", [this] { handler_->on_blocked(*this); });
     }
   }
+  account();
+  heed_budget();
   if (state_ != State::closed) advance_close();
   if (state_ != State::closed) update_interest();
+}
+
+// Over the budget, those that hold more than their own share are not read until there is room.
+void TcpConnection::heed_budget() {
+  const bool starved = state_ == State::open && charged_ >= internal::BufferBudget::kOwnShare &&
+                       !group_->budget.has_room(1);
+  if (starved == is_.starved) return;
+  is_.starved = starved;
+  if (!starved) {
+    if (state_ != State::closed) look_again();
+  } else if (is_.draining) {
+    start_close({Kind::server_stopped, {}});
+  } else {
+    group_->budget_spent();
+  }
 }
 
 void TcpConnection::settle_later() {

@@ -27,6 +27,7 @@ namespace weir {
 class ConnectionRef;
 
 namespace internal {
+class BroadcastPart;
 class ConnectionGroup;
 struct GroupTag;
 struct LoopIo;
@@ -122,6 +123,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
  private:
   friend class ConnectionRef;
   friend class internal::ConnectionGroup;
+  friend class internal::BroadcastPart;
 
   struct ContextBase {
     explicit ContextBase(const char* tag) : type(tag) {}
@@ -153,6 +155,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
 
   // Input (tcp_input.cc).
   bool may_read() const;
+  bool may_offer() const;
   std::size_t read_allowance() const;
   void read_ready();
   std::size_t read_once();
@@ -167,7 +170,9 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
 
   // Output (tcp_output.cc).
   bool accepts_output() const;
-  bool admit(std::uint64_t size, SendResult& refusal);
+  bool admit(std::uint64_t size, bool written_at_once, SendResult& refusal);
+  bool within_budget(std::uint64_t more) const;
+  void over_budget();
   bool hold_producer();
   void release_producers();
   bool above_high_mark() const;
@@ -205,6 +210,10 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void retry_after_back_off();
   bool next_deadline(internal::Tick& deadline) const;
   void arm_deadline();
+  void account();
+  void heed_budget();
+  void tell_watchers();
+  void end_watches();
   internal::Tick now() const { return channel_.loop().tick(); }
   bool edge() const;
   bool calm() const;
@@ -222,6 +231,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   std::unique_ptr<OutputQueue>
       output_;  // only while the kernel refuses bytes, or until the flush phase
   std::unique_ptr<ContextBase> context_;
+  std::uint64_t charged_ = 0;  // to the group's budget, for input_ and output_
   std::uint64_t bytes_in_ = 0;
   std::uint64_t bytes_out_ = 0;
   internal::Tick last_activity_;   // a byte moved, either way
@@ -247,11 +257,13 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
     bool holds_producers : 1 = false;  // Overflow::pause made others wait for this one
     bool offer_input : 1 = false;      // input_ goes to the handler again, before more is read
     bool draining : 1 = false;         // server shutdown: closes when what has arrived is read
-    std::uint16_t unused : 4 = 0;      // every bit has a value, for any()
+    bool starved : 1 = false;          // not read until the budget of buffered bytes has room
+    std::uint16_t unused : 3 = 0;      // every bit has a value, for any()
 
     bool any() const { return std::bit_cast<std::uint16_t>(*this) != 0; }
   };
   Flags is_;
+  bool watched_ = false;  // somebody in LoopIo::watchers wants to know of it
 };
 
 }  // namespace weir

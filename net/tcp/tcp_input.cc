@@ -47,7 +47,7 @@ std::size_t TcpConnection::read_allowance() const {
 // Level-triggered: one read; what is left is reported again. Edge-triggered: to EAGAIN, because a
 // short read does not prove that nothing is left; a spent budget asks for the next turn itself.
 void TcpConnection::read_ready() {
-  if (is_.offer_input && may_read()) {
+  if (is_.offer_input && may_offer()) {
     is_.offer_input = false;
     if (input_ && state_ == State::open) deliver_leftover();
     if (is_.offer_input) return;  // the next turn goes on with what is there
@@ -72,8 +72,12 @@ void TcpConnection::read_ready() {
 
 // Reads and delivers. 0: there is nothing more for now, or it is over.
 std::size_t TcpConnection::read_once() {
-  const std::size_t room = input_ || output_ ? read_allowance() : group_->read_at_once;
-  if (room == 0) return 0;
+  std::size_t room = group_->read_at_once;
+  if (input_ || output_) {
+    heed_budget();
+    room = is_.starved ? 0 : read_allowance();
+    if (room == 0) return 0;
+  }
   const std::span<std::byte> block = group_->io->receive_block.first(room);
   internal::unpoison(block);
   const auto received = input_ && state_ == State::open ? receive_behind_leftover(room)
@@ -123,6 +127,8 @@ SysResult<std::size_t> TcpConnection::receive_behind_leftover(std::size_t room) 
 
 void TcpConnection::keep_leftover(Buffer& in) {
   input_ = std::make_unique<Buffer>(std::move(in));  // copies out of the block
+  account();
+  heed_budget();
   message_since_ = now();
   check_input_bound();
 }
@@ -132,7 +138,10 @@ void TcpConnection::deliver_leftover() {
   call_handler("on_data", [&] { handler_->on_data(*this, *input_); });
   if (input_->empty()) {
     input_.reset();
+    account();
   } else {
+    account();
+    heed_budget();
     if (input_->size() < offered) message_since_ = now();
     check_input_bound();
   }

@@ -6,11 +6,14 @@
 // block is used only while output_ is empty.
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
+#include "weir/base/log.h"
+#include "weir/net/tcp/buffer_budget.h"
 #include "weir/net/tcp/connection_ref.h"
 #include "weir/net/tcp/internal/connection_inline.h"
 
@@ -59,7 +62,7 @@ SendResult TcpConnection::send(SharedBytes bytes) {
   loop().check_thread("TcpConnection::send");
   if (!accepts_output()) return SendResult::closed;
   SendResult refusal = SendResult::queued;
-  if (!admit(bytes.size(), refusal)) return refusal;
+  if (!admit(bytes.size(), false, refusal)) return refusal;
   output().append(std::move(bytes));
   settle_later();
   if (output_->size() >= kFlushAtOnce && !is_.want_write) flush_output();
@@ -79,10 +82,16 @@ SendResult TcpConnection::send_slowly(std::span<const std::byte> bytes) {
   if (!accepts_output()) return SendResult::closed;
   if (bytes.empty()) return queued_result();
   SendResult refusal = SendResult::queued;
-  if (!admit(bytes.size(), refusal)) return refusal;
   internal::LoopIo& io = *group_->io;
-  if (!output_ && (io.corked == this || bytes.size() >= kWriteAtOnce)) {
+  const bool at_once = !output_ && (io.corked == this || bytes.size() >= kWriteAtOnce);
+  if (!admit(bytes.size(), at_once && !is_.backing_off, refusal)) return refusal;
+  if (at_once) {
     write_or_queue(io.corked == this ? io.take_gathered() : std::span<const std::byte>(), bytes);
+    account();
+    if (output_ && group_->limits.overflow == Overflow::close && !within_budget(0)) {
+      over_budget();
+      reset({Kind::output_overflow, Errno(ENOMEM)});
+    }
   } else {
     output().append(bytes);
     if (output_->size() >= kFlushAtOnce && !is_.want_write) flush_output();
@@ -105,22 +114,41 @@ bool TcpConnection::below_low_mark() const {
 }
 
 SendResult TcpConnection::queued_result() {
+  account();
   if (!above_high_mark()) return SendResult::queued;
   is_.blocked = true;
   return SendResult::above_high_mark;
 }
 
+// Whether the budget lets this connection keep `more` bytes of output. What each may hold whatever
+// others do is left to it.
+bool TcpConnection::within_budget(std::uint64_t more) const {
+  const std::uint64_t held = output_ ? output_->cost() : 0;
+  return held + more <= internal::BufferBudget::kOwnShare ||
+         group_->budget.has_room(std::max<std::uint64_t>(more, 1));
+}
+
+void TcpConnection::over_budget() {
+  ++group_->over_budget;
+  WEIR_LOG_LIMITED(warn, 1,
+                   "the budget of buffered bytes is spent ({} by these connections, {} in the "
+                   "process): a send is refused",
+                   group_->budget.held(), buffered_bytes());
+}
+
 // Whether `size` more bytes may wait. If not, Overflow says what happens and `refusal` what to
-// answer.
-bool TcpConnection::admit(std::uint64_t size, SendResult& refusal) {
+// answer. What the socket takes at once is no matter for the budget.
+bool TcpConnection::admit(std::uint64_t size, bool written_at_once, SendResult& refusal) {
   const internal::ConnectionLimits& limits = group_->limits;
   const internal::LoopIo& io = *group_->io;
   const std::uint64_t held =
       (output_ ? output_->cost() : 0) + (io.corked == this ? io.gathered : 0);
-  if (held <= limits.max_output && size <= limits.max_output - held) return true;
+  const bool fits = held <= limits.max_output && size <= limits.max_output - held;
+  if (fits && (written_at_once || within_budget(size))) return true;
+  if (fits) over_budget();
   switch (limits.overflow) {
     case Overflow::close:
-      reset({Kind::output_overflow, Errno(ENOBUFS)});
+      reset({Kind::output_overflow, Errno(fits ? ENOMEM : ENOBUFS)});
       refusal = SendResult::closed;
       return false;
     case Overflow::drop:

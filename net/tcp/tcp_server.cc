@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 #include <new>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -39,7 +40,13 @@ std::size_t connection_limit(std::size_t wanted) {
 TcpServer::Impl::Impl(EventLoop& loop, Options options)
     : loop_(loop),
       options_(options),
-      connection_limit_(connection_limit(options.max_connections)) {}
+      connection_limit_(connection_limit(options.max_connections)),
+      peers_(options.max_connections_per_peer > 0
+                 ? std::make_shared<internal::PeerCounts>(options.max_connections_per_peer)
+                 : nullptr),
+      accept_rate_(options.max_accept_rate > 0
+                       ? std::make_unique<internal::AcceptRate>(options.max_accept_rate)
+                       : nullptr) {}
 
 // --- starting ------------------------------------------------------------------------------------
 
@@ -74,8 +81,10 @@ Result<void> TcpServer::Impl::start() {
 void TcpServer::Impl::make_group(Shard& shard) {
   auto handler = factory_ ? factory_(shard.loop) : handler_;
   WEIR_CHECK(handler != nullptr, "TcpServer::handlers_per_loop: the factory returned no handler");
-  shard.group = std::make_shared<ConnectionGroup>(shard.loop, internal::limits_of(options_),
-                                                  std::move(handler), open_count_);
+  auto limits = internal::limits_of(options_);
+  limits.max_buffered = options_.max_buffered_per_loop;
+  shard.group =
+      std::make_shared<ConnectionGroup>(shard.loop, limits, std::move(handler), open_count_);
 }
 
 Result<std::shared_ptr<ListeningSocket>> TcpServer::Impl::open_socket(const SocketAddress& address,
@@ -128,7 +137,8 @@ void TcpServer::Impl::add_listener(EventLoop& loop, std::shared_ptr<ListeningSoc
   run_on(loop, [&] {
     acceptor = std::make_shared<Acceptor>(
         loop, std::move(socket),
-        Acceptor::Options{.trigger = options_.trigger, .exclusive = exclusive},
+        Acceptor::Options{
+            .trigger = options_.trigger, .exclusive = exclusive, .rate = accept_rate_.get()},
         [this, shard](Fd fd) { accepted(shard, std::move(fd)); });
   });
   const std::lock_guard lock(listeners_mutex_);
@@ -137,6 +147,14 @@ void TcpServer::Impl::add_listener(EventLoop& loop, std::shared_ptr<ListeningSoc
 
 // On the acceptor's loop. `shard`: where the connection is to live; null: the next one in turn.
 void TcpServer::Impl::accepted(Shard* shard, Fd fd) {
+  std::optional<internal::PeerPlace> place(std::in_place);
+  if (peers_) place = peers_->enter(internal::peer_address_of(fd.get()));
+  if (!place) {
+    refused_per_peer_.fetch_add(1, std::memory_order_relaxed);
+    WEIR_LOG_LIMITED(warn, 1, "{} has {} connections, the most allowed: refusing more",
+                     internal::peer_address_of(fd.get()).ip(), options_.max_connections_per_peer);
+    return;
+  }
   if (open_count_->open.fetch_add(1, std::memory_order_relaxed) >= connection_limit_) {
     open_count_->open.fetch_sub(1, std::memory_order_relaxed);
     refused_.fetch_add(1, std::memory_order_relaxed);
@@ -145,13 +163,14 @@ void TcpServer::Impl::accepted(Shard* shard, Fd fd) {
     return;
   }
   if (shard != nullptr) {
-    shard->group->adopt(std::move(fd));
+    shard->group->adopt(std::move(fd), std::move(*place));
     return;
   }
   Shard& target = *shards_[next_shard_++ % shards_.size()];
   try {
-    target.loop.post(
-        [&target, fd = std::move(fd)]() mutable { target.group->adopt(std::move(fd)); });
+    target.loop.post([&target, fd = std::move(fd), place = std::move(*place)]() mutable {
+      target.group->adopt(std::move(fd), std::move(place));
+    });
   } catch (const std::bad_alloc&) {
     open_count_->open.fetch_sub(1, std::memory_order_relaxed);
     WEIR_LOG_LIMITED(error, 1, "no memory to hand a connection over: it is closed");
@@ -162,6 +181,7 @@ TcpServer::Stats TcpServer::Impl::stats() const {
   Stats sum;
   sum.connections = open_count_->open.load(std::memory_order_relaxed);
   sum.refused = refused_.load(std::memory_order_relaxed);
+  sum.refused_per_peer = refused_per_peer_.load(std::memory_order_relaxed);
   const std::lock_guard lock(listeners_mutex_);
   for (const Listener& listener : listeners_) {
     const Acceptor::Counters& counters = listener.acceptor->counters();
@@ -169,10 +189,14 @@ TcpServer::Stats TcpServer::Impl::stats() const {
     sum.shed += counters.shed.value();
     sum.accept_errors += counters.errors.value();
     sum.accept_back_offs += counters.back_offs.value();
+    sum.accept_rate_pauses += counters.rate_pauses.value();
   }
   for (const auto& shard : shards_) {
     sum.bytes_in += shard->group->bytes_in.value();
     sum.bytes_out += shard->group->bytes_out.value();
+    sum.buffered += shard->group->budget.held();
+    sum.over_budget += shard->group->over_budget.value();
+    sum.starved += shard->group->starved.value();
     for (std::size_t kind = 0; kind < sum.closed.size(); ++kind) {
       sum.closed[kind] += shard->group->closed[kind].value();
     }

@@ -41,10 +41,16 @@ class TcpServer {
     // Over all loops; those beyond are closed at once. 0, or more than RLIMIT_NOFILE leaves after a
     // reserve of 64 (a quarter, if that is less): as many as that.
     std::size_t max_connections = 0;
+    // From one IPv4 address or one IPv6 /64, over all loops; those beyond are closed at once. Unix
+    // peers are not counted. 0: off.
+    std::size_t max_connections_per_peer = 0;
+    // Accepted a second, over all loops and listeners; at most a tenth of that, or one, at once.
+    // The others wait in the backlog. 0: off.
+    std::size_t max_accept_rate = 0;
 
     // Deadlines; zero: none. They are coarse: never early, late by at most a fifteenth.
-    Duration idle_timeout{0};                                  // no byte either way
-    Duration first_byte_timeout{0};                            // no byte since it was accepted
+    Duration idle_timeout{0};        // no byte either way
+    Duration first_byte_timeout{0};  // no byte since it was accepted
     // From the moment at which a handler leaves bytes until one consumes any. A handler that
     // consumes whole messages only has each of them complete by then, however slowly bytes trickle.
     Duration message_timeout{0};
@@ -55,6 +61,9 @@ class TcpServer {
     std::uint64_t high_water = 1024 * 1024;  // output waiting; then nothing more is read from it
     std::uint64_t max_output = 4 * 1024 * 1024;  // output waiting; then `overflow` decides
     Overflow overflow = Overflow::close;
+    // Bytes buffered by all connections of one loop together; see buffer_budget.h for what counts,
+    // and for the bound of the whole process. 0: only that.
+    std::uint64_t max_buffered_per_loop = 0;
 
     // Keep a connection whose peer has half-closed, until close() or shutdown().
     bool allow_half_open = false;
@@ -69,12 +78,17 @@ class TcpServer {
   };
 
   struct Stats {
-    std::uint64_t connections = 0;  // open now
-    std::uint64_t accepted = 0;     // those refused with them
-    std::uint64_t refused = 0;      // over max_connections
-    std::uint64_t shed = 0;         // closed unseen for want of descriptors
+    std::uint64_t connections = 0;       // open now
+    std::uint64_t accepted = 0;          // those refused with them
+    std::uint64_t refused = 0;           // over max_connections
+    std::uint64_t refused_per_peer = 0;  // over max_connections_per_peer
+    std::uint64_t shed = 0;              // closed unseen for want of descriptors
     std::uint64_t accept_errors = 0;
     std::uint64_t accept_back_offs = 0;
+    std::uint64_t accept_rate_pauses = 0;  // of a listener, because of max_accept_rate
+    std::uint64_t buffered = 0;            // bytes, now
+    std::uint64_t over_budget = 0;         // sends that met a spent budget of buffered bytes
+    std::uint64_t starved = 0;             // times that a connection was not read on because of it
     std::uint64_t bytes_in = 0;
     std::uint64_t bytes_out = 0;
     std::array<std::uint64_t, CloseReason::kKinds> closed{};  // by CloseReason::Kind

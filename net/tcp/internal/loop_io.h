@@ -20,6 +20,16 @@ class TcpConnection;
 
 namespace internal {
 
+// Is told of single connections, besides their handlers. [loop]
+class ConnectionWatcher {
+ public:
+  virtual ~ConnectionWatcher() = default;
+  // The low mark was reached again; before the handler's on_drained.
+  virtual void on_drained(TcpConnection& connection) = 0;
+  // After on_close. The watch ends with it.
+  virtual void on_ended(TcpConnection& connection) = 0;
+};
+
 struct LoopIo {
   // Replies up to this much are gathered while a handler runs and leave in one system call.
   static constexpr std::size_t kGatherBlock = 64 * 1024;
@@ -67,6 +77,11 @@ struct LoopIo {
 
   // Overflow::pause: which producers wait for which slow connection (by its id).
   std::unordered_multimap<std::uint64_t, ConnectionRef> held_producers;
+
+  // Who wants to know of a connection whose watched_ is set. They are few and rarely called.
+  using Watchers =
+      std::unordered_multimap<const TcpConnection*, std::shared_ptr<ConnectionWatcher>>;
+  Watchers watchers;
 
   std::vector<std::unique_ptr<OutputQueue>> spare_queues;
 };

@@ -16,6 +16,7 @@
 #include "weir/net/tcp/acceptor.h"
 #include "weir/net/tcp/internal/callback_handler.h"
 #include "weir/net/tcp/internal/connection_group.h"
+#include "weir/net/tcp/internal/peer_limits.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace weir {
@@ -83,6 +84,8 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
 
   const Options options_;
   const std::size_t connection_limit_;
+  const std::shared_ptr<internal::PeerCounts> peers_;        // null: not counted
+  const std::unique_ptr<internal::AcceptRate> accept_rate_;  // null: no bound
   const std::shared_ptr<internal::CallbackHandler> callbacks_ =
       std::make_shared<internal::CallbackHandler>();
   std::unique_ptr<LoopPool> pool_;
@@ -90,6 +93,7 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
   std::vector<internal::Listener> listeners_;  // written on the server's loop only
   std::size_t next_shard_ = 0;
   std::atomic<std::uint64_t> refused_{0};
+  std::atomic<std::uint64_t> refused_per_peer_{0};
 
   // Of a shutdown.
   enum class Phase { serving, last_handshakes, stopping, stopped, destroyed };
