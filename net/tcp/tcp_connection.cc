@@ -281,8 +281,11 @@ void TcpConnection::advance_close() {
 
 void TcpConnection::reset(CloseReason reason) {
   if (state_ == State::closed) return;
-  const linger rst{.l_onoff = 1, .l_linger = 0};
-  static_cast<void>(internal::sys::setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &rst, sizeof(rst)));
+  if (!loop().forked()) {  // else it is the parent's too, and goes on there
+    const linger rst{.l_onoff = 1, .l_linger = 0};
+    static_cast<void>(
+        internal::sys::setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &rst, sizeof(rst)));
+  }
   finish(reason);
 }
 
