@@ -35,6 +35,12 @@ struct SocketFile {
   ino_t inode = 0;
 };
 
+// What another process needs to listen too.
+struct ListenerShare {
+  Fd fd;
+  SocketFile file;
+};
+
 class ListeningSocket {
  public:
   ListeningSocket() = default;

@@ -45,12 +45,26 @@ void Acceptor::refuse_new() {
 
 void Acceptor::stop() {
   if (socket_ && !socket_->address().is_ip()) socket_->refuse_new();
+  take_queued();
+  close();
+}
+
+void Acceptor::leave() {
+  if (!socket_) return;
+  socket_->leave_file();
+  channel_.remove();
+  // For a connection that is queued the kernel may have woken this loop and no other: then nobody
+  // else comes for it before the next one does.
+  if (options_.exclusive) take_queued();
+  close();
+}
+
+void Acceptor::take_queued() {
   const int bound = max_backlog() + 1;  // so many can be queued
   for (int i = 0; i < bound && socket_; ++i) {
     const Outcome outcome = accept_one();
     if (outcome != Outcome::taken && outcome != Outcome::failed_one) break;
   }
-  close();
 }
 
 void Acceptor::on_ready(std::uint32_t) {

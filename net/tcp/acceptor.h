@@ -52,7 +52,10 @@ class Acceptor final : private IoHandler {
   // Accepts what is queued already, then lets go of the socket; the last to do so closes it. The
   // Acceptor may be inside its own sink, and is of no further use.
   void stop();
-  // The same, but leaves what is queued.
+  // Lets go of a socket that another process listens on too; what is queued is left to that one,
+  // and the file of a Unix path.
+  void leave();
+  // Lets go of the socket; what is queued is lost with the last one that has it.
   void close();
 
   const Counters& counters() const { return counters_; }  // [any]
@@ -63,6 +66,7 @@ class Acceptor final : private IoHandler {
   void on_ready(std::uint32_t events) override;
   void on_interest_refused(Errno error) override;
   void take_some();
+  void take_queued();
   bool rate_allows();
   Outcome accept_one();
   void back_off(Errno error);

@@ -133,6 +133,7 @@ Result<SocketAddress> TcpServer::Impl::listen(const SocketAddress& address) {
 void TcpServer::Impl::add_listener(EventLoop& loop, std::shared_ptr<ListeningSocket> socket,
                                    bool exclusive, Shard* shard) {
   const bool handshakes = socket->address().is_ip();
+  std::weak_ptr<ListeningSocket> kept = socket;
   std::shared_ptr<Acceptor> acceptor;
   run_on(loop, [&] {
     acceptor = std::make_shared<Acceptor>(
@@ -142,7 +143,7 @@ void TcpServer::Impl::add_listener(EventLoop& loop, std::shared_ptr<ListeningSoc
         [this, shard](Fd fd) { accepted(shard, std::move(fd)); });
   });
   const std::lock_guard lock(listeners_mutex_);
-  listeners_.push_back({loop, handshakes, std::move(acceptor)});
+  listeners_.push_back({loop, handshakes, std::move(acceptor), std::move(kept)});
 }
 
 // On the acceptor's loop. `shard`: where the connection is to live; null: the next one in turn.
@@ -256,13 +257,33 @@ Result<SocketAddress> TcpServer::listen(const SocketAddress& address) {
   return impl_->listen(address);
 }
 
+Result<std::vector<SocketAddress>> TcpServer::listen(std::vector<ListeningSocket> sockets) {
+  return impl_->adopt(std::move(sockets));
+}
+
+Result<SocketAddress> TcpServer::listen(ListeningSocket socket) {
+  std::vector<ListeningSocket> one;
+  one.push_back(std::move(socket));
+  auto adopted = impl_->adopt(std::move(one));
+  if (!adopted) return std::unexpected(std::move(adopted.error()));
+  return adopted->front();
+}
+
+Result<std::vector<ListenerShare>> TcpServer::duplicate_listeners() const {
+  return impl_->duplicate_listeners();
+}
+
 void TcpServer::shutdown(Duration deadline, std::move_only_function<void()> done) {
+  shutdown(Ending{.deadline = deadline}, std::move(done));
+}
+
+void TcpServer::shutdown(const Ending& how, std::move_only_function<void()> done) {
   if (impl_->loop_.in_loop_thread()) {
-    impl_->shutdown(deadline, std::move(done));
+    impl_->shutdown(how, std::move(done));
     return;
   }
-  impl_->loop_.post([self = std::weak_ptr(impl_), deadline, done = std::move(done)]() mutable {
-    if (auto impl = self.lock()) impl->shutdown(deadline, std::move(done));
+  impl_->loop_.post([self = std::weak_ptr(impl_), how, done = std::move(done)]() mutable {
+    if (auto impl = self.lock()) impl->shutdown(how, std::move(done));
   });
 }
 

@@ -11,10 +11,12 @@
 #include <functional>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "weir/base/clock.h"
 #include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
+#include "weir/net/socket/listening_socket.h"
 #include "weir/net/socket/socket_address.h"
 #include "weir/net/tcp/connection_handler.h"
 #include "weir/net/tcp/connection_ref.h"
@@ -98,6 +100,18 @@ class TcpServer {
     }
   };
 
+  // How to end; times from now on.
+  struct Ending {
+    // Who is still there then is reset.
+    Duration deadline{0};
+    // Connections go on as before for so long, unless they end by themselves; then they are closed.
+    // Cut to the deadline.
+    Duration grace{0};
+    // Another process accepts from duplicates of the listening sockets (duplicate_listeners): this
+    // one stops at once, and what waits to be accepted is left to it.
+    bool leave_listeners = false;
+  };
+
   explicit TcpServer(EventLoop& loop) : TcpServer(loop, Options{}) {}
   TcpServer(EventLoop& loop, Options options);
   // On the loop's thread; also from inside a handler there. Connections still open are reset
@@ -124,12 +138,22 @@ class TcpServer {
   [[nodiscard]] Result<SocketAddress> listen(std::string_view address);
   [[nodiscard]] Result<SocketAddress> listen(const SocketAddress& address);
 
+  // Accepts from sockets that listen already: inherited (take_inherited_sockets) or handed over
+  // (HandOver). Returns their addresses, each once. With AcceptMode::reuse_port an address with as
+  // many sockets as loops or more is spread over the loops; otherwise all loops watch its sockets,
+  // as with exclusive.
+  [[nodiscard]] Result<std::vector<SocketAddress>> listen(std::vector<ListeningSocket> sockets);
+  [[nodiscard]] Result<SocketAddress> listen(ListeningSocket socket);
+  // One more descriptor of every listening socket, for a successor. [loop]
+  [[nodiscard]] Result<std::vector<ListenerShare>> duplicate_listeners() const;
+
   // Lets no new connection begin, gives those that are being made 50 ms to come to an end (unless
   // the deadline is shorter), serves what has arrived, closes every connection in order, resets at
   // `deadline` those that are still there, then calls `done` on the server's loop. A further call
   // may bring the deadline forward and adds its `done`. The server may be destroyed in `done`.
   // [any]
   void shutdown(Duration deadline, std::move_only_function<void()> done);
+  void shutdown(const Ending& how, std::move_only_function<void()> done);
 
   std::size_t connection_count() const;  // [any]
   Stats stats() const;                   // [any], after the first listen()

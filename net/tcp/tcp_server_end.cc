@@ -40,20 +40,27 @@ void run_on(EventLoop& loop, std::move_only_function<void()> fn) {
 
 }  // namespace internal
 
-void TcpServer::Impl::shutdown(Duration deadline, std::move_only_function<void()> done) {
+void TcpServer::Impl::shutdown(const Ending& how, std::move_only_function<void()> done) {
   if (phase_ == Phase::destroyed) return;
   if (done) done_.push_back(std::move(done));
   if (phase_ == Phase::stopped) {
     post_home(&Impl::tell_done);
     return;
   }
-  const TimePoint when = saturating_add(loop_.now(), deadline);
+  const TimePoint when = saturating_add(loop_.now(), how.deadline);
   if (when < deadline_) {
     deadline_ = when;
     loop_.cancel(deadline_timer_);
     deadline_timer_ = loop_.run_at(when, [this] { abort_connections(); });
   }
-  if (phase_ == Phase::serving) begin_shutdown();
+  close_at_ = std::min({close_at_, deadline_, saturating_add(loop_.now(), how.grace)});
+  if (phase_ == Phase::serving) {
+    leave_listeners_ = how.leave_listeners;
+    begin_shutdown();
+  } else if (phase_ == Phase::grace) {
+    loop_.cancel(step_timer_);
+    step_timer_ = loop_.run_at(close_at_, [this] { close_connections(); });
+  }
 }
 
 void TcpServer::Impl::post_home(void (Impl::*step)()) {
@@ -65,7 +72,7 @@ void TcpServer::Impl::post_home(void (Impl::*step)()) {
 // Everybody is served as before until the last handshakes are over.
 void TcpServer::Impl::begin_shutdown() {
   phase_ = Phase::last_handshakes;
-  const bool wait = std::ranges::any_of(listeners_, &Listener::handshakes) &&
+  const bool wait = !leave_listeners_ && std::ranges::any_of(listeners_, &Listener::handshakes) &&
                     deadline_ - loop_.now() > kLastHandshakes;
   if (!wait) {
     stop_accepting();
@@ -74,18 +81,21 @@ void TcpServer::Impl::begin_shutdown() {
   for (const Listener& listener : listeners_) {
     listener.loop.dispatch([acceptor = listener.acceptor] { acceptor->refuse_new(); });
   }
-  handshakes_timer_ = loop_.run_after(kLastHandshakes, [this] { stop_accepting(); });
+  step_timer_ = loop_.run_after(kLastHandshakes, [this] { stop_accepting(); });
 }
 
 // First every acceptor hands over what is queued, then the groups close what they have: what a pool
 // loop is sent by this one arrives in that order.
 void TcpServer::Impl::stop_accepting() {
-  loop_.cancel(handshakes_timer_);
-  phase_ = Phase::stopping;
+  loop_.cancel(step_timer_);
+  phase_ = Phase::grace;
+  const auto let_go = [leave = leave_listeners_](Acceptor& acceptor) {
+    leave ? acceptor.leave() : acceptor.stop();
+  };
   for (const Listener& listener : listeners_) {
     if (!listener.loop.in_loop_thread()) continue;
     const auto acceptor = listener.acceptor;
-    acceptor->stop();
+    let_go(*acceptor);
     if (phase_ == Phase::destroyed) return;  // in on_open of a connection that was queued
   }
   shards_running_ = shards_.size();
@@ -95,10 +105,9 @@ void TcpServer::Impl::stop_accepting() {
     for (const Listener& listener : listeners_) {
       if (&listener.loop == &shard->loop) acceptors.push_back(listener.acceptor);
     }
-    shard->loop.dispatch([&shard = *shard, acceptors = std::move(acceptors), &home = loop_,
+    shard->loop.dispatch([&shard = *shard, acceptors = std::move(acceptors), &home = loop_, let_go,
                           self = weak_from_this()]() mutable {
-      for (const auto& acceptor : acceptors) acceptor->stop();
-      shard.group->stop_gracefully();
+      for (const auto& acceptor : acceptors) let_go(*acceptor);
       shard.group->when_empty([&home, self = std::move(self)]() mutable {
         home.post([self = std::move(self)] {
           if (auto server = self.lock()) server->shard_stopped();
@@ -106,13 +115,27 @@ void TcpServer::Impl::stop_accepting() {
       });
     });
   }
+  if (close_at_ <= loop_.now()) {
+    close_connections();
+  } else {
+    step_timer_ = loop_.run_at(close_at_, [this] { close_connections(); });
+  }
+}
+
+void TcpServer::Impl::close_connections() {
+  loop_.cancel(step_timer_);
+  phase_ = Phase::stopping;
+  for (const auto& shard : shards_) {
+    shard->loop.dispatch([group = shard->group] { group->stop_gracefully(); });
+  }
 }
 
 void TcpServer::Impl::shard_stopped() {
-  if (phase_ != Phase::stopping) return;  // destroyed earlier in this turn
+  if (phase_ != Phase::grace && phase_ != Phase::stopping) return;  // destroyed in this turn
   if (shards_running_ > 0 && --shards_running_ > 0) return;
   phase_ = Phase::stopped;
   loop_.cancel(deadline_timer_);
+  loop_.cancel(step_timer_);
   tell_done();
 }
 
@@ -135,7 +158,12 @@ void TcpServer::Impl::destroy() {
   phase_ = Phase::destroyed;
   done_.clear();
   loop_.cancel(deadline_timer_);
-  loop_.cancel(handshakes_timer_);
+  loop_.cancel(step_timer_);
+  if (pool_ != nullptr && loop_.forked()) {
+    // The loops' threads did not come along into this child: what is on them stays as it is.
+    static_cast<void>(new std::shared_ptr<Impl>(shared_from_this()));
+    return;
+  }
   for (Listener& listener : listeners_) {
     run_on(listener.loop, [&] {
       listener.acceptor->close();

@@ -37,6 +37,7 @@ struct Listener {
   EventLoop& loop;
   bool handshakes;  // IP: a connection takes a round trip to come into the queue
   std::shared_ptr<Acceptor> acceptor;
+  std::weak_ptr<ListeningSocket> socket;  // the acceptor's, until it lets go
 };
 
 // Runs fn on the loop's thread and waits for it. What fn throws comes out here.
@@ -50,7 +51,9 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
   Impl(EventLoop& loop, Options options);
 
   Result<SocketAddress> listen(const SocketAddress& address);
-  void shutdown(Duration deadline, std::move_only_function<void()> done);
+  Result<std::vector<SocketAddress>> adopt(std::vector<ListeningSocket> sockets);
+  Result<std::vector<ListenerShare>> duplicate_listeners() const;
+  void shutdown(const Ending& how, std::move_only_function<void()> done);
   void destroy();
   Stats stats() const;
 
@@ -73,9 +76,11 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
                                                        bool reuse_port);
   void add_listener(EventLoop& loop, std::shared_ptr<ListeningSocket> socket, bool exclusive,
                     internal::Shard* shard);
+  void adopt_one(std::shared_ptr<ListeningSocket> socket, bool by_all_loops);
   void accepted(internal::Shard* shard, Fd fd);
   void begin_shutdown();
   void stop_accepting();
+  void close_connections();
   void shard_stopped();
   void tell_done();
   void abort_connections();
@@ -96,12 +101,14 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
   std::atomic<std::uint64_t> refused_per_peer_{0};
 
   // Of a shutdown.
-  enum class Phase { serving, last_handshakes, stopping, stopped, destroyed };
+  enum class Phase { serving, last_handshakes, grace, stopping, stopped, destroyed };
   Phase phase_ = Phase::serving;
   std::size_t shards_running_ = 0;
   TimePoint deadline_ = TimePoint::max();
+  TimePoint close_at_ = TimePoint::max();  // end of the grace, at most deadline_
+  bool leave_listeners_ = false;
   TimerId deadline_timer_;
-  TimerId handshakes_timer_;
+  TimerId step_timer_;  // to the end of the last handshakes, then of the grace
   std::vector<std::move_only_function<void()>> done_;
 };
 
