@@ -26,6 +26,7 @@
 #include "weir/net/socket/sys.h"
 #include "weir/net/tcp/connection_ref.h"
 #include "weir/net/tcp/internal/connection_inline.h"
+#include "weir/net/tcp/internal/relay_pair.h"
 
 namespace weir {
 
@@ -262,6 +263,8 @@ void TcpConnection::advance_close() {
     } else if (!transport_->finish_writing(fd_.get())) {
       output_failed(Errno(EPIPE));  // ENOTCONN: the peer is gone
     }
+  } else if (state_ == State::closing && reason_.kind == Kind::aborted) {
+    relay_pair().reset_when_delivered(*this);
   } else if (state_ == State::closing) {
     if (is_.read_eof) {
       finish(reason_);
@@ -303,6 +306,15 @@ void TcpConnection::finish(CloseReason reason) {
 // From here on a send() has to look at the state first.
 void TcpConnection::stop_gathering() {
   if (group_->io->corked == this) group_->io->gather_limit = 0;
+}
+
+// The server is going. A relay still has to tell the other side.
+void TcpConnection::forget_handler() {
+  if (is_.relayed) {
+    relay_pair().forget_done();
+  } else {
+    handler_ = nullptr;
+  }
 }
 
 void TcpConnection::handler_threw(const char* event, const char* what) {
@@ -354,8 +366,8 @@ void TcpConnection::settle() {
 
 // Over the budget, those that hold more than their own share are not read until there is room.
 void TcpConnection::heed_budget() {
-  const bool starved = state_ == State::open && charged_ >= internal::BufferBudget::kOwnShare &&
-                       !group_->budget.has_room(1);
+  const bool starved = state_ == State::open && !is_.relayed &&
+                       charged_ >= internal::BufferBudget::kOwnShare && !group_->budget.has_room(1);
   if (starved == is_.starved) return;
   is_.starved = starved;
   if (!starved) {

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <utility>
 
+#include "weir/base/check.h"
 #include "weir/base/fd.h"
 #include "weir/base/intrusive_list.h"
 #include "weir/net/buffer/buffer.h"
@@ -29,6 +30,7 @@ class ConnectionRef;
 namespace internal {
 class BroadcastPart;
 class ConnectionGroup;
+class RelayPair;
 struct GroupTag;
 struct LoopIo;
 }  // namespace internal
@@ -99,6 +101,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   // Replaces who is told of this connection from now on (protocol upgrade). `handler` must outlive
   // it.
   void set_handler(ConnectionHandler& handler) {
+    WEIR_CHECK(!is_.relayed, "TcpConnection::set_handler on a connection that is relayed");
     handler_ = &handler;
     if (input_) input_->set_progress(0);
   }
@@ -123,6 +126,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
  private:
   friend class ConnectionRef;
   friend class internal::ConnectionGroup;
+  friend class internal::RelayPair;
   friend class internal::BroadcastPart;
 
   struct ContextBase {
@@ -151,7 +155,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   // What the group calls.
   void open();
   void stop_gracefully();
-  void forget_handler() { handler_ = nullptr; }
+  void forget_handler();
 
   // Input (tcp_input.cc).
   bool may_read() const;
@@ -163,6 +167,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void deliver_leftover();
   void keep_leftover(Buffer& in);
   void check_input_bound();
+  void note_read(std::size_t n);
   void input_ended();
   void input_failed(Errno error);
   void want_read_again();
@@ -170,6 +175,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
 
   // Output (tcp_output.cc).
   bool accepts_output() const;
+  bool output_waits() const;
   bool admit(std::uint64_t size, bool written_at_once, SendResult& refusal);
   bool within_budget(std::uint64_t more) const;
   void over_budget();
@@ -186,11 +192,21 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
                       std::span<const std::byte> second);
   void flush_output();
   SysResult<std::size_t> write_front(std::uint64_t& offered);
+  SysResult<std::size_t> write_queued(std::uint64_t& offered);
   void output_refused();
   void output_failed(Errno error);
   void note_written(std::size_t n);
   void cork();
   void uncork();
+
+  // As one side of a relay (tcp_relay.cc).
+  internal::RelayPair& relay_pair() const;
+  std::size_t read_relayed();
+  std::size_t output_room() const;
+  bool relay_drained() const;
+  std::size_t relay_held() const;
+  bool relay_full() const;
+  SysResult<std::size_t> write_relayed();
 
   // Life (tcp_connection.cc).
   template <typename Call>
@@ -258,7 +274,8 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
     bool offer_input : 1 = false;      // input_ goes to the handler again, before more is read
     bool draining : 1 = false;         // server shutdown: closes when what has arrived is read
     bool starved : 1 = false;          // not read until the budget of buffered bytes has room
-    std::uint16_t unused : 3 = 0;      // every bit has a value, for any()
+    bool relayed : 1 = false;          // handler_ is a RelayPair
+    std::uint16_t unused : 2 = 0;      // every bit has a value, for any()
 
     bool any() const { return std::bit_cast<std::uint16_t>(*this) != 0; }
   };

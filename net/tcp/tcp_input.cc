@@ -40,8 +40,8 @@ std::size_t TcpConnection::read_allowance() const {
   const internal::ConnectionLimits& limits = group_->limits;
   return std::min({std::uint64_t{group_->read_at_once},
                    left(limits.max_input, input_ ? input_->size() : 0),
-                   left(limits.high_water, output_ ? output_->size() : 0),
-                   left(limits.max_output, output_ ? output_->cost() : 0)});
+                   left(limits.high_water, output_ && !is_.relayed ? output_->size() : 0),
+                   left(limits.max_output, output_ && !is_.relayed ? output_->cost() : 0)});
 }
 
 // Level-triggered: one read; what is left is reported again. Edge-triggered: to EAGAIN, because a
@@ -53,7 +53,7 @@ void TcpConnection::read_ready() {
     if (is_.offer_input) return;  // the next turn goes on with what is there
   }
   if (!edge()) {
-    if (may_read()) read_once();
+    if (may_read()) is_.relayed ? read_relayed() : read_once();
     // Both end with what the kernel has left, which epoll does not report.
     if ((is_.draining || is_.write_failed) && may_read()) want_read_again();
     return;
@@ -64,7 +64,7 @@ void TcpConnection::read_ready() {
       want_read_again();
       return;
     }
-    const std::size_t received = read_once();
+    const std::size_t received = is_.relayed ? read_relayed() : read_once();
     if (received == 0) return;
     total += received;
   }
@@ -91,10 +91,7 @@ std::size_t TcpConnection::read_once() {
     input_ended();
     return 0;
   }
-  last_activity_ = now();
-  back_offs_ = 0;
-  bytes_in_ += n;
-  group_->bytes_in.add(n);
+  note_read(n);
   if (state_ != State::open) return n;
   if (input_) {
     deliver_leftover();
@@ -150,7 +147,7 @@ void TcpConnection::deliver_leftover() {
 // A handler that can do nothing with so much will not get further with more. One that paused
 // reading is only late.
 void TcpConnection::check_input_bound() {
-  if (pauses_ == 0 && input_->size() >= group_->limits.max_input) {
+  if (pauses_ == 0 && !is_.relayed && input_->size() >= group_->limits.max_input) {
     start_close({Kind::input_overflow, {}});
   }
 }
@@ -165,7 +162,7 @@ void TcpConnection::input_ended() {
     call_handler("on_half_close", [this] { handler_->on_half_close(*this); });
     if (is_.write_shut) {
       finish({Kind::peer_eof, {}});
-    } else if (!group_->limits.allow_half_open) {
+    } else if (!group_->limits.allow_half_open && !is_.relayed) {
       start_close({Kind::peer_eof, {}});
     }
   }
