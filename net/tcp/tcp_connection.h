@@ -88,6 +88,10 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   SocketAddress local_address() const { return internal::local_address_of(fd_.get()); }
   SocketAddress peer_address() const { return internal::peer_address_of(fd_.get()); }
   SysResult<struct tcp_info> tcp_info() const { return internal::tcp_info_of(fd_.get()); }
+  // Of a Unix connection: the process, user and group at the other end (SO_PEERCRED, unix(7)).
+  SysResult<Credentials> peer_credentials() const {
+    return internal::peer_credentials_of(fd_.get());
+  }
   int fd() const { return fd_.get(); }
 
   // Bytes accepted by send() that the kernel has not taken yet.
