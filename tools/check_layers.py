@@ -17,6 +17,7 @@ FLOORS = {
     "net/socket": ["base"],
     "net/reactor": ["base", "net/socket"],
     "net/tcp": ["base", "net/socket", "net/reactor", "net/buffer"],
+    "net/codec": ["base", "net/buffer", "net/tcp"],
 }
 
 # Folders whose files are checked for spelling, length and marks; only floors have layers.

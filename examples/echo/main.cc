@@ -10,15 +10,21 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/reactor/signal_set.h"
+#include "weir/net/tcp/hand_over.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace {
+
+// After a hand-over the clients that are there have so long to end by themselves.
+constexpr weir::Duration kLastConnections = std::chrono::seconds(20);
 
 weir::Duration seconds(double s) {
   return std::chrono::duration_cast<weir::Duration>(std::chrono::duration<double>(s));
@@ -26,6 +32,7 @@ weir::Duration seconds(double s) {
 
 struct Settings {
   std::vector<std::string> listen;
+  std::string hand_over;  // empty: no successor, no predecessor
   weir::TcpServer::Options server;
   double idle_seconds = 300;
   double stats_seconds = 0;
@@ -43,6 +50,9 @@ void describe(CLI::App& app, Settings& settings) {
       ->delimiter(',')
       ->required()
       ->type_name("ADDR");
+  app.add_option("--hand-over", settings.hand_over,
+                 "take over from the weir-echo that serves this path, then serve it")
+      ->type_name("PATH");
   app.add_option("--threads", server.threads,
                  "loops, one thread each; 0: one loop, no more threads")
       ->check(CLI::Range(0, 1024).description(""))
@@ -137,6 +147,25 @@ class StatsLine {
   Sample last_ = sample();
 };
 
+// Where to listen: on what the predecessor has, or if there is none on the addresses.
+weir::Result<std::vector<weir::SocketAddress>> listen(
+    weir::TcpServer& server, std::optional<weir::Predecessor>& predecessor,
+    const std::vector<weir::SocketAddress>& addresses) {
+  if (predecessor) {
+    auto bound = server.listen(predecessor->take_listeners());
+    if (!bound) return bound;
+    if (auto done = predecessor->take_over(); !done) return std::unexpected(done.error());
+    return bound;
+  }
+  std::vector<weir::SocketAddress> bound;
+  for (const weir::SocketAddress& address : addresses) {
+    const auto one = server.listen(address);
+    if (!one) return std::unexpected(one.error());
+    bound.push_back(*one);
+  }
+  return bound;
+}
+
 int serve(const Settings& settings, const std::vector<weir::SocketAddress>& addresses) {
   auto made = weir::EventLoop::create();
   if (!made) return weir::fail(made.error());
@@ -151,11 +180,31 @@ int serve(const Settings& settings, const std::vector<weir::SocketAddress>& addr
     server.shutdown(std::chrono::seconds(4), [&] { loop.stop(); });
   });
 
+  std::optional<weir::Predecessor> predecessor;
+  if (!settings.hand_over.empty()) {
+    auto asked = weir::Predecessor::ask(settings.hand_over);
+    if (!asked) return weir::fail(asked.error());
+    predecessor = std::move(*asked);
+  }
+  const auto bound = listen(server, predecessor, addresses);
+  if (!bound) return weir::fail(bound.error());
+
+  std::optional<weir::HandOver> hand_over;
+  if (!settings.hand_over.empty()) {
+    auto point = predecessor ? weir::Result<weir::ListeningSocket>(predecessor->take_point())
+                             : weir::HandOver::open_point(settings.hand_over);
+    if (!point) return weir::fail(point.error());
+    hand_over.emplace(loop, server, std::move(*point), [&] {
+      server.shutdown({.deadline = kLastConnections + std::chrono::seconds(4),
+                       .grace = kLastConnections,
+                       .leave_listeners = true},
+                      [&] { loop.stop(); });
+    });
+  }
+
   std::string ready;
-  for (const weir::SocketAddress& address : addresses) {
-    const auto bound = server.listen(address);
-    if (!bound) return weir::fail(bound.error());
-    ready += "listening on " + bound->to_string() + "\n";
+  for (const weir::SocketAddress& address : *bound) {
+    ready += "listening on " + address.to_string() + "\n";
   }
   std::fputs(ready.c_str(), stdout);
   std::fflush(stdout);

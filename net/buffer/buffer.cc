@@ -29,6 +29,7 @@ Buffer& Buffer::operator=(Buffer&& other) {
 
 // [this holds no memory]
 void Buffer::steal(Buffer& other) {
+  progress_ = std::exchange(other.progress_, 0);
   if (other.lent()) {
     append(other.bytes());
     other.clear();

@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -53,6 +54,7 @@ class Buffer {
       too_many("consume", n, size());
     internal::poison({memory_ + begin_, n});
     begin_ += n;
+    progress_ = 0;
     if (begin_ == end_) start_again();
   }
   void clear() { consume(size()); }
@@ -108,6 +110,15 @@ class Buffer {
     end_ += n;
   }
 
+  // One number for whoever parses, about the bytes at the front: how far it got with a message
+  // that is not yet whole; of more than 4 GiB, 4 GiB are remembered. It goes where the bytes go,
+  // and is 0 again after any consume().
+  std::size_t progress() const { return progress_; }
+  void set_progress(std::size_t progress) {
+    constexpr std::uint32_t kMost = std::numeric_limits<std::uint32_t>::max();
+    progress_ = progress < kMost ? static_cast<std::uint32_t>(progress) : kMost;
+  }
+
   // Memory owned (0 while lent or never used).
   std::size_t capacity() const { return owned_ ? capacity_ : 0; }
 
@@ -127,7 +138,9 @@ class Buffer {
   // bytes have gone over to own memory. Under ASan the block is then closed: internal::unpoison()
   // it before it is written to again.
   void end_loan() {
-    if (lent()) release();
+    if (!lent()) return;
+    release();
+    progress_ = 0;
   }
 
  private:
@@ -177,6 +190,7 @@ class Buffer {
   std::size_t capacity_ = 0;  // of memory_, owned or lent
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
+  std::uint32_t progress_ = 0;
   bool owned_ = false;
 };
 

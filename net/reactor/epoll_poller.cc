@@ -15,7 +15,14 @@ Result<EpollPoller> EpollPoller::create() {
   return EpollPoller(std::move(*epoll));
 }
 
+EpollPoller::EpollPoller(Fd epoll)
+    : epoll_(std::move(epoll)), process_(sys::process_generation()) {}
+
+bool EpollPoller::forked() const { return process_ != sys::process_generation(); }
+
 SysResult<void> EpollPoller::control(int operation, Channel& channel, std::uint32_t mask) {
+  if (forked()) [[unlikely]]
+    return {};
   ++control_calls_;
   return sys::epoll_ctl(epoll_.get(), operation, channel.fd(), mask, channel.id().to_u64());
 }

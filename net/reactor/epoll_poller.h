@@ -37,12 +37,16 @@ class EpollPoller {
   SysResult<void> reopen();
 
   std::uint64_t control_calls() const { return control_calls_; }
+  // This process is a fork of the one that made the set. The two share it, so nothing is changed in
+  // it from here.
+  bool forked() const;
 
  private:
-  explicit EpollPoller(Fd epoll) : epoll_(std::move(epoll)) {}
+  explicit EpollPoller(Fd epoll);
   SysResult<void> control(int operation, Channel& channel, std::uint32_t mask);
 
   Fd epoll_;
+  std::uint32_t process_;  // that made epoll_, by generation
   std::uint64_t control_calls_ = 0;
   std::array<epoll_event, kMaxEventsPerTurn> events_{};
 };

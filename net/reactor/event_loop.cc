@@ -103,6 +103,7 @@ EventLoop::~EventLoop() {
 
 void EventLoop::run() {
   check_thread("EventLoop::run");
+  WEIR_CHECK(!forked(), "EventLoop::run in a child of fork(): it may only destroy the loop");
   WEIR_CHECK(!running_, "EventLoop::run called from inside EventLoop::run");
   struct Running {
     bool& flag;

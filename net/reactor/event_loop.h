@@ -87,6 +87,10 @@ class EventLoop {
   bool in_loop_thread() const { return mailbox_->in_loop_thread(); }  // [any]
   Stats stats() const;                                                // [any]
 
+  // This process is a fork of the one that made the loop: it may be destroyed here, on the thread
+  // that forked, and nothing else. See docs/ownership.md.
+  bool forked() const { return poller_.forked(); }
+
   // -- for the floors above --------------------------------------------------------------------
 
   // Ends the program with a message that names `call`, unless on the loop's thread.

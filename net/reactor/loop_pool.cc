@@ -135,6 +135,12 @@ EventLoop& LoopPool::next() {
 }
 
 void LoopPool::stop() {
+  if (!threads_.empty() && threads_.front()->loop().forked()) {
+    // The threads did not come along, so nobody can end their loops: what they were is left alone.
+    for (auto& thread : threads_) static_cast<void>(thread.release());
+    threads_.clear();
+    return;
+  }
   for (const auto& thread : threads_) {
     WEIR_CHECK(!thread->loop().in_loop_thread(),
                "LoopPool stopped or destroyed from one of its own threads");

@@ -33,11 +33,6 @@ class Steps {
   const SocketAddress& address_;
 };
 
-struct FileId {
-  dev_t device = 0;
-  ino_t inode = 0;
-};
-
 std::string_view kind_of(mode_t mode) {
   if (S_ISREG(mode)) return "a regular file";
   if (S_ISDIR(mode)) return "a directory";
@@ -84,8 +79,8 @@ std::optional<std::unexpected<Error>> remove_stale(const SocketAddress& address,
 }
 
 // Binds to a Unix path so that at no time the file has wider permissions than asked.
-Result<FileId> bind_path(Socket& socket, const SocketAddress& address, mode_t mode,
-                         const Steps& steps) {
+Result<SocketFile> bind_path(Socket& socket, const SocketAddress& address, mode_t mode,
+                             const Steps& steps) {
   if (auto refused = remove_stale(address, steps)) return *refused;
 
   // Linux makes the file with the permissions of the socket itself, less the umask. (The umask is
@@ -106,7 +101,7 @@ Result<FileId> bind_path(Socket& socket, const SocketAddress& address, mode_t mo
       return steps.failed("chmod", done.error());
     }
   }
-  return FileId{.device = made->st_dev, .inode = made->st_ino};
+  return SocketFile{.device = made->st_dev, .inode = made->st_ino};
 }
 
 // An option that only tunes: without it the listener works, and the log says so.
@@ -149,15 +144,11 @@ Result<ListeningSocket> ListeningSocket::open(const SocketAddress& address,
   if (address.is_ip()) {
     if (auto refused = prepare_ip(result.socket_, address, options, steps)) return *refused;
     if (auto done = result.socket_.bind(address); !done) return steps.failed("bind", done.error());
-    tune(address, "TCP_NODELAY", result.socket_.set_nodelay(options.nodelay));
-    if (options.keep_alive) {
-      tune(address, "SO_KEEPALIVE", result.socket_.set_keep_alive(KeepAlive{}));
-    }
+    result.prepare_accepted(options);
   } else if (address.family() == SocketAddress::Family::unix_path) {
     const auto file = bind_path(result.socket_, address, options.unix_mode & 0777, steps);
     if (!file) return std::unexpected(file.error());
-    result.device_ = file->device;
-    result.inode_ = file->inode;
+    result.own_file(*file, std::make_shared<std::atomic<bool>>(true));
   } else if (auto done = result.socket_.bind(address); !done) {
     return steps.failed("bind", done.error());
   }
@@ -179,11 +170,40 @@ Result<ListeningSocket> ListeningSocket::open(const SocketAddress& address,
   return result;
 }
 
+Result<ListeningSocket> ListeningSocket::adopt(Fd fd) {
+  const auto refused = [number = fd.get()](std::string_view why, Errno code) {
+    return std::unexpected(Error(fmt::format("take over descriptor {}: {}", number, why), code));
+  };
+  const auto option = [&fd](int name) -> SysResult<int> {
+    int value = 0;
+    socklen_t length = sizeof(value);
+    auto done = sys::getsockopt(fd.get(), SOL_SOCKET, name, &value, &length);
+    if (!done) return std::unexpected(done.error());
+    return value;
+  };
+  const auto type = option(SO_TYPE);
+  if (!type) return refused("SO_TYPE", type.error());
+  if (*type != SOCK_STREAM) return refused("it is no stream socket", Errno(ESOCKTNOSUPPORT));
+  const auto listens = option(SO_ACCEPTCONN);
+  if (!listens) return refused("SO_ACCEPTCONN", listens.error());
+  if (*listens == 0) return refused("it does not listen", Errno(EINVAL));
+  const SocketAddress address = internal::local_address_of(fd.get());
+  if (address.family() == SocketAddress::Family::unspecified) {
+    return refused("it listens on no address that weir knows", Errno(EAFNOSUPPORT));
+  }
+  if (auto done = sys::make_our_own(fd.get()); !done) return refused("fcntl", done.error());
+  ListeningSocket result;
+  result.socket_ = Socket(std::move(fd));
+  result.address_ = address;
+  return result;
+}
+
 ListeningSocket::ListeningSocket(ListeningSocket&& other) noexcept
     : socket_(std::move(other.socket_)),
       address_(std::exchange(other.address_, SocketAddress())),
-      device_(std::exchange(other.device_, 0)),
-      inode_(std::exchange(other.inode_, 0)),
+      file_(std::exchange(other.file_, {})),
+      file_is_ours_(std::move(other.file_is_ours_)),
+      process_(other.process_),
       ending_(other.ending_.load(std::memory_order_relaxed)) {}
 
 ListeningSocket& ListeningSocket::operator=(ListeningSocket&& other) noexcept {
@@ -191,8 +211,9 @@ ListeningSocket& ListeningSocket::operator=(ListeningSocket&& other) noexcept {
     close();
     socket_ = std::move(other.socket_);
     address_ = std::exchange(other.address_, SocketAddress());
-    device_ = std::exchange(other.device_, 0);
-    inode_ = std::exchange(other.inode_, 0);
+    file_ = std::exchange(other.file_, {});
+    file_is_ours_ = std::move(other.file_is_ours_);
+    process_ = other.process_;
     ending_ = other.ending_.load(std::memory_order_relaxed);
   }
   return *this;
@@ -201,18 +222,38 @@ ListeningSocket& ListeningSocket::operator=(ListeningSocket&& other) noexcept {
 ListeningSocket::~ListeningSocket() { close(); }
 
 void ListeningSocket::close() {
-  if (inode_ != 0 && socket_.valid()) {
+  const bool ours = file_is_ours_ != nullptr && file_is_ours_->load(std::memory_order_relaxed) &&
+                    process_ == sys::process_generation();
+  if (ours && file_.inode != 0 && socket_.valid()) {
     // While the socket is open it holds on to its inode, so the number can't stand for another
     // file.
     const std::string path = address_.unix_name();
     const auto now = sys::lstat(path.c_str());
-    if (now && now->st_dev == device_ && now->st_ino == inode_) {
+    if (now && now->st_dev == file_.device && now->st_ino == file_.inode) {
       static_cast<void>(sys::unlink(path.c_str()));
     }
   }
-  inode_ = 0;
-  device_ = 0;
+  file_ = {};
+  file_is_ours_.reset();
   socket_.close();
+}
+
+void ListeningSocket::prepare_accepted(const ListenOptions& options) {
+  if (!address_.is_ip()) return;
+  tune(address_, "TCP_NODELAY", socket_.set_nodelay(options.nodelay));
+  if (options.keep_alive) tune(address_, "SO_KEEPALIVE", socket_.set_keep_alive(KeepAlive{}));
+}
+
+SysResult<Fd> ListeningSocket::duplicate() const { return sys::duplicate(fd()); }
+
+void ListeningSocket::own_file(const SocketFile& file, std::shared_ptr<std::atomic<bool>> ours) {
+  file_ = file;
+  file_is_ours_ = std::move(ours);
+  process_ = sys::process_generation();
+}
+
+void ListeningSocket::leave_file() {
+  if (file_is_ours_) file_is_ours_->store(false, std::memory_order_relaxed);
 }
 
 void ListeningSocket::refuse_new() {

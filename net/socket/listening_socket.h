@@ -2,13 +2,16 @@
 //
 // Unix paths (unix(7)): a path where nobody listens any more is removed first, found out by
 // connecting to it; a path in use is EADDRINUSE. The file has its permissions before listen(2).
-// When the socket ends, the file is removed only if it is still the one it made (device and inode).
+// When the socket ends, the file is removed only if it is still the one it made (device and inode),
+// no other process goes on listening there, and this process is not a fork of the one that made it.
 // May be moved to another thread, and used by one at a time.
 #pragma once
 
 #include <sys/types.h>
 
 #include <atomic>
+#include <cstdint>
+#include <memory>
 
 #include "weir/base/result.h"
 #include "weir/net/socket/socket.h"
@@ -26,11 +29,26 @@ struct ListenOptions {
   mode_t unix_mode = 0600;  // permissions of a Unix path
 };
 
+// The file of a Unix path, known by its numbers; inode 0: none.
+struct SocketFile {
+  dev_t device = 0;
+  ino_t inode = 0;
+};
+
+// What another process needs to listen too.
+struct ListenerShare {
+  Fd fd;
+  SocketFile file;
+};
+
 class ListeningSocket {
  public:
   ListeningSocket() = default;
   // The error says which step failed: "listen on 0.0.0.0:80: bind: Permission denied".
   static Result<ListeningSocket> open(const SocketAddress& address, const ListenOptions& options);
+  // Takes over a stream socket that listens already: inherited, or received from another process.
+  // Sets CLOEXEC and NONBLOCK (which every duplicate shares). The file of a Unix path stays.
+  static Result<ListeningSocket> adopt(Fd fd);
 
   ListeningSocket(ListeningSocket&& other) noexcept;
   ListeningSocket& operator=(ListeningSocket&& other) noexcept;
@@ -41,6 +59,18 @@ class ListeningSocket {
   // What was bound, with the port that the kernel chose.
   const SocketAddress& address() const { return address_; }
   void close();
+
+  // Those of `options` that concern what is accepted (nodelay, keep_alive). open() has done it.
+  void prepare_accepted(const ListenOptions& options);
+
+  // One more descriptor of the same socket and queue, for another process. [any]
+  SysResult<Fd> duplicate() const;
+  const SocketFile& file() const { return file_; }
+  // Of an adopted socket: the file to remove in the end, if by then `ours` says that nobody else
+  // listens. It may be shared by several.
+  void own_file(const SocketFile& file, std::shared_ptr<std::atomic<bool>> ours);
+  // Another process goes on listening: the file stays. [any]
+  void leave_file();
 
   // Before an orderly end: keeps out who has not begun to connect, while what is queued can still
   // be accepted, so that nobody is reset by close(). Unix: at once. IP: the kernel answers no new
@@ -54,8 +84,9 @@ class ListeningSocket {
  private:
   Socket socket_;
   SocketAddress address_;
-  dev_t device_ = 0;
-  ino_t inode_ = 0;  // 0: no file to remove
+  SocketFile file_;
+  std::shared_ptr<std::atomic<bool>> file_is_ours_;  // null: not
+  std::uint32_t process_ = 0;                        // that file_ belongs to, by generation
   std::atomic<bool> ending_{false};
 };
 

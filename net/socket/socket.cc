@@ -108,6 +108,10 @@ SysResult<void> Socket::set_reuse_port(bool on) {
   return set_flag(fd(), SOL_SOCKET, SO_REUSEPORT, on);
 }
 
+SysResult<void> Socket::set_bind_address_no_port(bool on) {
+  return set_flag(fd(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, on);
+}
+
 SysResult<void> Socket::set_nodelay(bool on) {
   return set_flag(fd(), IPPROTO_TCP, TCP_NODELAY, on);
 }
@@ -168,6 +172,10 @@ SocketAddress Socket::peer_address() const { return internal::peer_address_of(fd
 
 SysResult<struct tcp_info> Socket::tcp_info() const { return internal::tcp_info_of(fd()); }
 
+SysResult<Credentials> Socket::peer_credentials() const {
+  return internal::peer_credentials_of(fd());
+}
+
 namespace internal {
 
 SocketAddress local_address_of(int fd) {
@@ -197,6 +205,27 @@ SysResult<struct tcp_info> tcp_info_of(int fd) {
     return std::unexpected(done.error());
   }
   return info;
+}
+
+SysResult<Credentials> peer_credentials_of(int fd) {
+  // The kernel answers for any socket, with ids of -1 where there is nobody to speak of.
+  ucred peer{};
+  socklen_t length = sizeof(peer);
+  const auto domain = get(fd, SOL_SOCKET, SO_DOMAIN);
+  const auto asked = sys::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length);
+  Errno error;
+  if (!domain) {
+    error = domain.error();
+  } else if (*domain != AF_UNIX) {
+    error = Errno(EOPNOTSUPP);
+  } else if (!asked) {
+    error = asked.error();
+  } else if (peer.uid == static_cast<uid_t>(-1)) {
+    error = Errno(ENOTCONN);
+  }
+  SysResult<Credentials> result(Credentials{.pid = peer.pid, .uid = peer.uid, .gid = peer.gid});
+  if (!(error == 0)) result = std::unexpected(error);
+  return result;
 }
 
 }  // namespace internal

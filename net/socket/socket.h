@@ -4,6 +4,7 @@
 #pragma once
 
 #include <netinet/tcp.h>
+#include <sys/types.h>
 
 #include <chrono>
 #include <cstddef>
@@ -24,6 +25,13 @@ struct KeepAlive {
   std::chrono::seconds idle{60};
   std::chrono::seconds interval{15};
   int count = 4;
+};
+
+// Who was at the other end of a Unix socket when it was connected: SO_PEERCRED, unix(7).
+struct Credentials {
+  pid_t pid = 0;
+  uid_t uid = 0;
+  gid_t gid = 0;
 };
 
 class Socket {
@@ -54,6 +62,8 @@ class Socket {
 
   SysResult<void> set_reuse_addr(bool on);
   SysResult<void> set_reuse_port(bool on);
+  // IP_BIND_ADDRESS_NO_PORT, ip(7): a bind() to port 0 leaves the choice of the port to connect().
+  SysResult<void> set_bind_address_no_port(bool on);
   SysResult<void> set_nodelay(bool on);
   SysResult<void> set_keep_alive(const KeepAlive& settings);
   SysResult<void> set_keep_alive(bool on);
@@ -73,6 +83,8 @@ class Socket {
   SocketAddress local_address() const;
   SocketAddress peer_address() const;
   SysResult<struct tcp_info> tcp_info() const;
+  // Unix sockets only; ENOTCONN without a peer, EOPNOTSUPP for other families.
+  SysResult<Credentials> peer_credentials() const;
 
  private:
   Fd fd_;
@@ -84,6 +96,7 @@ SocketAddress local_address_of(int fd);
 SocketAddress peer_address_of(int fd);
 Errno socket_error_of(int fd);
 SysResult<struct tcp_info> tcp_info_of(int fd);
+SysResult<Credentials> peer_credentials_of(int fd);
 }  // namespace internal
 
 }  // namespace weir

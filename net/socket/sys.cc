@@ -1,10 +1,13 @@
 #include "weir/net/socket/sys.h"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <unistd.h>
 
+#include <array>
 #include <climits>
 #include <type_traits>
 
@@ -51,6 +54,14 @@ ssize_t SysTable::sendmsg(int fd, const msghdr* message, int flags) {
 }
 ssize_t SysTable::sendfile(int out, int in, off_t* offset, std::size_t count) {
   return ::sendfile(out, in, offset, count);
+}
+int SysTable::ioctl(int fd, unsigned long request, int* value) {
+  return ::ioctl(fd, request, value);
+}
+int SysTable::pipe2(int* ends, int flags) { return ::pipe2(ends, flags); }
+int SysTable::fcntl(int fd, int command, int argument) { return ::fcntl(fd, command, argument); }
+ssize_t SysTable::splice(int in, int out, std::size_t size, unsigned flags) {
+  return ::splice(in, nullptr, out, nullptr, size, flags);
 }
 ssize_t SysTable::read(int fd, void* data, std::size_t size) { return ::read(fd, data, size); }
 ssize_t SysTable::write(int fd, const void* data, std::size_t size) {
@@ -102,6 +113,10 @@ constinit KernelTable the_kernel_table;
 // Set once the kernel (or a filter in front of it) turned epoll_pwait2 down; a new table is asked
 // anew.
 constinit thread_local bool without_pwait2 = false;
+
+// Set up before main(): a fork() of any thread is noticed, only a bare clone(2) is not.
+[[maybe_unused]] const int forks_are_counted =
+    ::pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); });
 
 int close_through_table(int fd) { return table().close(fd); }
 
@@ -262,6 +277,14 @@ SysResult<std::size_t> send_vectors(int fd, std::span<iovec> vectors) {
   return count(sent);
 }
 
+SysResult<std::size_t> send_message(int fd, const msghdr& message) {
+  return count(retried([&] { return table().sendmsg(fd, &message, MSG_NOSIGNAL); }));
+}
+
+SysResult<std::size_t> recv_message(int fd, msghdr& message) {
+  return count(retried([&] { return table().recvmsg(fd, &message, MSG_CMSG_CLOEXEC); }));
+}
+
 SysResult<std::size_t> sendfile(int out, int in, std::uint64_t offset, std::uint64_t length) {
   if (offset > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max())) {
     return std::unexpected(Errno(EOVERFLOW));
@@ -273,6 +296,42 @@ SysResult<std::size_t> sendfile(int out, int in, std::uint64_t offset, std::uint
   const ssize_t sent = retried([&] {
     auto position = static_cast<off_t>(offset);
     return table().sendfile(out, in, &position, size);
+  });
+  if (sent < 0 ? errno == EPIPE : static_cast<std::size_t>(sent) < size) guard.swallow();
+  return count(sent);
+}
+
+SysResult<Pipe> pipe() {
+  std::array<int, 2> ends{-1, -1};
+  if (table().pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) < 0) return std::unexpected(Errno(errno));
+  return Pipe{Fd(ends[0]), Fd(ends[1])};
+}
+
+SysResult<std::size_t> set_pipe_size(int pipe, std::size_t bytes) {
+  const auto size = static_cast<int>(std::min<std::size_t>(bytes, INT_MAX));
+  return count(table().fcntl(pipe, F_SETPIPE_SZ, size));
+}
+
+SysResult<std::size_t> pipe_size(int pipe) { return count(table().fcntl(pipe, F_GETPIPE_SZ, 0)); }
+
+SysResult<std::size_t> unacknowledged(int socket) {
+  int bytes = 0;
+  if (table().ioctl(socket, SIOCOUTQ, &bytes) < 0) return std::unexpected(Errno(errno));
+  return static_cast<std::size_t>(std::max(bytes, 0));
+}
+
+SysResult<std::size_t> splice_from_socket(int socket, int pipe, std::size_t size) {
+  return count(retried([&] {
+    return table().splice(socket, pipe, std::min(size, kMaxTransfer),
+                          SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  }));
+}
+
+SysResult<std::size_t> splice_to_socket(int pipe, int socket, std::size_t size) {
+  SigpipeBlocked guard;  // splice(2) has no flag against it either
+  const ssize_t sent = retried([&] {
+    return table().splice(pipe, socket, std::min(size, kMaxTransfer),
+                          SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
   });
   if (sent < 0 ? errno == EPIPE : static_cast<std::size_t>(sent) < size) guard.swallow();
   return count(sent);
@@ -349,6 +408,18 @@ SysResult<void> unlink(const char* path) { return done(table().unlink(path)); }
 SysResult<void> chmod(const char* path, mode_t mode) { return done(table().chmod(path, mode)); }
 
 SysResult<void> fchmod(int fd, mode_t mode) { return done(table().fchmod(fd, mode)); }
+
+SysResult<Fd> duplicate(int fd) { return descriptor(table().fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
+
+SysResult<void> make_our_own(int fd) {
+  const auto add = [fd](int get, int set, int flag) -> SysResult<void> {
+    const int flags = table().fcntl(fd, get, 0);
+    if (flags < 0 || (flags & flag) != 0) return done(flags);
+    return done(table().fcntl(fd, set, flags | flag));
+  };
+  if (auto set = add(F_GETFD, F_SETFD, FD_CLOEXEC); !set) return set;
+  return add(F_GETFL, F_SETFL, O_NONBLOCK);
+}
 
 }  // namespace sys
 }  // namespace weir::internal

@@ -14,6 +14,7 @@
 #include <sys/uio.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
@@ -52,6 +53,10 @@ class SysTable {
   virtual ssize_t send(int fd, const void* data, std::size_t size, int flags);
   virtual ssize_t sendmsg(int fd, const msghdr* message, int flags);
   virtual ssize_t sendfile(int out, int in, off_t* offset, std::size_t count);
+  virtual int ioctl(int fd, unsigned long request, int* value);
+  virtual int pipe2(int* ends, int flags);
+  virtual int fcntl(int fd, int command, int argument);
+  virtual ssize_t splice(int in, int out, std::size_t size, unsigned flags);
   virtual ssize_t read(int fd, void* data, std::size_t size);
   virtual ssize_t write(int fd, const void* data, std::size_t size);
   virtual int epoll_create1(int flags);
@@ -113,8 +118,27 @@ SysResult<std::size_t> recv_vectors(int fd, std::span<iovec> into);
 // kMaxTransfer). send_vectors may shorten a vector for the time of the call, and mends it.
 inline SysResult<std::size_t> send(int fd, std::span<const std::byte> bytes);
 SysResult<std::size_t> send_vectors(int fd, std::span<iovec> vectors);
+// As they are, with ancillary data: sendmsg(2) with MSG_NOSIGNAL, and recvmsg(2) with
+// MSG_CMSG_CLOEXEC.
+SysResult<std::size_t> send_message(int fd, const msghdr& message);
+SysResult<std::size_t> recv_message(int fd, msghdr& message);
 // Raises no SIGPIPE either. 0 bytes for a length above 0: the file ends at or before `offset`.
 SysResult<std::size_t> sendfile(int out, int in, std::uint64_t offset, std::uint64_t length);
+
+// Both ends are CLOEXEC and NONBLOCK.
+struct Pipe {
+  Fd reading;
+  Fd writing;
+};
+SysResult<Pipe> pipe();
+// F_SETPIPE_SZ: at least `bytes`; the size that it has now. EPERM: more than this user may have.
+SysResult<std::size_t> set_pipe_size(int pipe, std::size_t bytes);
+SysResult<std::size_t> pipe_size(int pipe);
+// SIOCOUTQ, tcp(7): bytes, and our FIN, that the peer has not acknowledged yet.
+SysResult<std::size_t> unacknowledged(int socket);
+// Does not wait for the pipe; raises no SIGPIPE. 0 bytes from a socket: the peer's end of file.
+SysResult<std::size_t> splice_from_socket(int socket, int pipe, std::size_t size);
+SysResult<std::size_t> splice_to_socket(int pipe, int socket, std::size_t size);
 
 SysResult<std::size_t> read(int fd, std::span<std::byte> into);
 SysResult<std::size_t> write(int fd, std::span<const std::byte> bytes);
@@ -136,6 +160,13 @@ SysResult<struct stat> fstat(int fd);
 SysResult<void> unlink(const char* path);
 SysResult<void> chmod(const char* path, mode_t mode);
 SysResult<void> fchmod(int fd, mode_t mode);
+SysResult<Fd> duplicate(int fd);       // CLOEXEC
+SysResult<void> make_our_own(int fd);  // sets CLOEXEC and NONBLOCK on what was inherited
+
+// Another number in a child of fork(2) than in its parent. What belongs to another process than
+// this one (the files of listening sockets, epoll sets, connections) is not acted upon here.
+inline constinit std::atomic<std::uint32_t> forks{0};
+inline std::uint32_t process_generation() { return forks.load(std::memory_order_relaxed); }
 
 // CLOCK_MONOTONIC.
 inline TimePoint now();

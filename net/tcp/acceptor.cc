@@ -45,12 +45,26 @@ void Acceptor::refuse_new() {
 
 void Acceptor::stop() {
   if (socket_ && !socket_->address().is_ip()) socket_->refuse_new();
+  take_queued();
+  close();
+}
+
+void Acceptor::leave() {
+  if (!socket_) return;
+  socket_->leave_file();
+  channel_.remove();
+  // For a connection that is queued the kernel may have woken this loop and no other: then nobody
+  // else comes for it before the next one does.
+  if (options_.exclusive) take_queued();
+  close();
+}
+
+void Acceptor::take_queued() {
   const int bound = max_backlog() + 1;  // so many can be queued
   for (int i = 0; i < bound && socket_; ++i) {
     const Outcome outcome = accept_one();
     if (outcome != Outcome::taken && outcome != Outcome::failed_one) break;
   }
-  close();
 }
 
 void Acceptor::on_ready(std::uint32_t) {
@@ -64,8 +78,10 @@ void Acceptor::take_some() {
   const int budget = options_.trigger == Trigger::edge ? kMaxAcceptsPerTurn : budget_;
   int taken = 0;
   for (int i = 0; i < budget; ++i) {
+    if (options_.rate && !rate_allows()) return;
     const Outcome outcome = accept_one();
     if (!socket_) return;  // closed from inside the sink
+    if (options_.rate && outcome != Outcome::taken) options_.rate->give_back();
     switch (outcome) {
       case Outcome::taken:
         ++taken;
@@ -99,6 +115,15 @@ void Acceptor::take_some() {
   }
   spent_in_turn_ = turn;
   if (options_.trigger == Trigger::edge) channel_.loop().requeue(channel_.id(), EPOLLIN);
+}
+
+// Those who come too fast wait in the backlog, which the kernel bounds.
+bool Acceptor::rate_allows() {
+  const Duration wait = options_.rate->take(channel_.loop().now());
+  if (wait == Duration::zero()) return true;
+  ++counters_.rate_pauses;
+  pause(std::max(wait, kRatePause));
+  return false;
 }
 
 // accept(2) also reports network errors that are pending on the connection it took off the queue:

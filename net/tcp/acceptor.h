@@ -15,6 +15,7 @@
 #include "weir/net/reactor/channel.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/socket/listening_socket.h"
+#include "weir/net/tcp/internal/peer_limits.h"
 #include "weir/net/tcp/internal/spare_descriptor.h"
 
 namespace weir::internal {
@@ -26,16 +27,20 @@ class Acceptor final : private IoHandler {
   static constexpr Duration kBackOff = std::chrono::milliseconds(100);
   // Enough for the loop to close the connections that turn out to be dead already.
   static constexpr Duration kBreath = std::chrono::milliseconds(1);
+  // Pauses for the rate's sake are so long at least: not a wake-up for each that is let in.
+  static constexpr Duration kRatePause = std::chrono::milliseconds(10);
 
   struct Options {
     Trigger trigger = Trigger::level;
-    bool exclusive = false;  // other loops watch the same socket
+    bool exclusive = false;      // other loops watch the same socket
+    AcceptRate* rate = nullptr;  // null: no bound; else it outlives the Acceptor
   };
   struct Counters {
     Counter accepted;
-    Counter shed;       // closed at once for want of descriptors
-    Counter errors;     // of single connections: ECONNABORTED and kin
-    Counter back_offs;  // pauses of the listener
+    Counter shed;         // closed at once for want of descriptors
+    Counter errors;       // of single connections: ECONNABORTED and kin
+    Counter back_offs;    // pauses of the listener, for want of something
+    Counter rate_pauses;  // and because so many a second are enough
   };
   using Sink = std::move_only_function<void(Fd)>;
 
@@ -47,7 +52,10 @@ class Acceptor final : private IoHandler {
   // Accepts what is queued already, then lets go of the socket; the last to do so closes it. The
   // Acceptor may be inside its own sink, and is of no further use.
   void stop();
-  // The same, but leaves what is queued.
+  // Lets go of a socket that another process listens on too; what is queued is left to that one,
+  // and the file of a Unix path.
+  void leave();
+  // Lets go of the socket; what is queued is lost with the last one that has it.
   void close();
 
   const Counters& counters() const { return counters_; }  // [any]
@@ -58,6 +66,8 @@ class Acceptor final : private IoHandler {
   void on_ready(std::uint32_t events) override;
   void on_interest_refused(Errno error) override;
   void take_some();
+  void take_queued();
+  bool rate_allows();
   Outcome accept_one();
   void back_off(Errno error);
   void pause(Duration duration);

@@ -6,9 +6,9 @@ namespace weir {
 
 std::string_view to_string(CloseReason::Kind kind) {
   static constexpr std::array<std::string_view, CloseReason::kKinds> kNames = {
-      "peer_eof",           "reset",          "local_close",   "aborted",         "idle_timeout",
-      "first_byte_timeout", "write_stall",    "drain_timeout", "output_overflow", "input_overflow",
-      "handler_threw",      "server_stopped", "io_error"};
+      "peer_eof",           "reset",           "local_close",    "aborted",       "idle_timeout",
+      "first_byte_timeout", "message_timeout", "write_stall",    "drain_timeout", "output_overflow",
+      "input_overflow",     "handler_threw",   "server_stopped", "io_error"};
   const auto index = static_cast<std::size_t>(kind);
   return index < kNames.size() ? kNames[index] : "unknown";
 }

@@ -38,6 +38,7 @@ struct CloseReason {
     aborted,             // abort()
     idle_timeout,        // no byte either way for idle_timeout
     first_byte_timeout,  // no byte ever came
+    message_timeout,     // the handler left bytes, and what they wait for did not come in time
     write_stall,         // the peer accepted nothing for write_stall_timeout
     drain_timeout,       // what was queued at close() did not get out in time
     output_overflow,     // max_output with Overflow::close
@@ -46,7 +47,7 @@ struct CloseReason {
     server_stopped,      // TcpServer::shutdown
     io_error,            // the kernel refused to go on; see `error`
   };
-  static constexpr std::size_t kKinds = 13;
+  static constexpr std::size_t kKinds = 14;
 
   Kind kind = Kind::local_close;
   Errno error;

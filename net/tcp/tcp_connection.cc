@@ -26,6 +26,7 @@
 #include "weir/net/socket/sys.h"
 #include "weir/net/tcp/connection_ref.h"
 #include "weir/net/tcp/internal/connection_inline.h"
+#include "weir/net/tcp/internal/relay_pair.h"
 
 namespace weir {
 
@@ -54,7 +55,8 @@ TcpConnection::TcpConnection(internal::ConnectionGroup& group, Fd fd)
       transport_(&internal::raw_transport()),
       last_activity_(now()),
       write_progress_(now()),
-      since_(now()) {}
+      since_(now()),
+      message_since_(now()) {}
 
 // In on_close, too, so that one finds there what one kept under it.
 ConnectionRef TcpConnection::ref() const { return {loop().mailbox(), slot_}; }
@@ -119,7 +121,11 @@ void TcpConnection::on_reap() {
   ++group_->closed[index];
   call_handler("on_close", [this] { handler_->on_close(*this, reason_); });
   internal::ConnectionGroup& group = *group_;
+  if (watched_) end_watches();
   release_producers();
+  output_.reset();
+  input_.reset();
+  account();
   context_.reset();
   fd_.reset();
   group.remove(*this);
@@ -141,6 +147,8 @@ bool TcpConnection::next_deadline(Tick& deadline) const {
     case State::open:
       consider(last_activity_, limits.idle);
       if (bytes_in_ == 0) consider(since_, limits.first_byte);
+      // Looked at in any case, so that a message which begins later need not be armed for.
+      consider(input_ ? message_since_ : now(), limits.message);
       if (is_.want_write) consider(write_progress_, limits.write_stall);
       break;
     case State::closing:
@@ -183,6 +191,8 @@ void TcpConnection::on_deadline() {
       reset({Kind::write_stall, Errno(ETIMEDOUT)});
     } else if (bytes_in_ == 0 && passed(since_, limits.first_byte)) {
       start_close({Kind::first_byte_timeout, Errno(ETIMEDOUT)});
+    } else if (input_ && may_read() && passed(message_since_, limits.message)) {
+      start_close({Kind::message_timeout, Errno(ETIMEDOUT)});
     } else if (passed(last_activity_, limits.idle)) {
       start_close({Kind::idle_timeout, Errno(ETIMEDOUT)});
     }
@@ -246,6 +256,8 @@ void TcpConnection::advance_close() {
     } else if (!transport_->finish_writing(fd_.get())) {
       output_failed(Errno(EPIPE));  // ENOTCONN: the peer is gone
     }
+  } else if (state_ == State::closing && reason_.kind == Kind::aborted) {
+    relay_pair().reset_when_delivered(*this);
   } else if (state_ == State::closing) {
     if (is_.read_eof) {
       finish(reason_);
@@ -265,8 +277,11 @@ void TcpConnection::advance_close() {
 
 void TcpConnection::reset(CloseReason reason) {
   if (state_ == State::closed) return;
-  const linger rst{.l_onoff = 1, .l_linger = 0};
-  static_cast<void>(internal::sys::setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &rst, sizeof(rst)));
+  if (!loop().forked()) {  // else it is the parent's too, and goes on there
+    const linger rst{.l_onoff = 1, .l_linger = 0};
+    static_cast<void>(
+        internal::sys::setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &rst, sizeof(rst)));
+  }
   finish(reason);
 }
 
@@ -294,6 +309,15 @@ void TcpConnection::stop_gathering() {
   if (group_->io->corked == this) group_->io->gather_limit = 0;
 }
 
+// The server is going. A relay still has to tell the other side.
+void TcpConnection::forget_handler() {
+  if (is_.relayed) {
+    relay_pair().forget_done();
+  } else {
+    handler_ = nullptr;
+  }
+}
+
 void TcpConnection::handler_threw(const char* event, const char* what) {
   WEIR_LOG_LIMITED(error, 10, "an exception left {} of connection {}, which is closed: {}", event,
                    id(), what);
@@ -302,14 +326,28 @@ void TcpConnection::handler_threw(const char* event, const char* what) {
 
 // --- keeping things consistent -------------------------------------------------------------------
 
+void TcpConnection::tell_watchers() {
+  const auto [begin, end] = group_->io->watchers.equal_range(this);
+  for (auto watch = begin; watch != end; ++watch) watch->second->on_drained(*this);
+}
+
+void TcpConnection::end_watches() {
+  auto& watchers = group_->io->watchers;
+  for (auto watch = watchers.extract(this); !watch.empty(); watch = watchers.extract(this)) {
+    watch.mapped()->on_ended(*this);
+  }
+}
+
 // Brings everything that follows from the state up to date: water marks and their events, the next
 // step of a close, epoll interest. Ends every call from the loop.
 void TcpConnection::settle() {
   if (state_ == State::closed) return;
-  if (is_.blocked && below_low_mark()) {
+  account();
+  if (is_.blocked && below_low_mark() && !(is_.holds_producers && !within_budget(0))) {
     is_.blocked = is_.blocked_told = false;
     release_producers();
     look_again();
+    if (watched_) tell_watchers();
     if (state_ == State::open) {
       call_handler("on_drained", [this] { handler_->on_drained(*this); });
     }
@@ -321,8 +359,25 @@ void TcpConnection::settle() {
       call_handler("on_blocked", [this] { handler_->on_blocked(*this); });
     }
   }
+  account();
+  heed_budget();
   if (state_ != State::closed) advance_close();
   if (state_ != State::closed) update_interest();
+}
+
+// Over the budget, those that hold more than their own share are not read until there is room.
+void TcpConnection::heed_budget() {
+  const bool starved = state_ == State::open && !is_.relayed &&
+                       charged_ >= internal::BufferBudget::kOwnShare && !group_->budget.has_room(1);
+  if (starved == is_.starved) return;
+  is_.starved = starved;
+  if (!starved) {
+    if (state_ != State::closed) look_again();
+  } else if (is_.draining) {
+    start_close({Kind::server_stopped, {}});
+  } else {
+    group_->budget_spent();
+  }
 }
 
 void TcpConnection::settle_later() {

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <utility>
 
+#include "weir/base/check.h"
 #include "weir/base/fd.h"
 #include "weir/base/intrusive_list.h"
 #include "weir/net/buffer/buffer.h"
@@ -27,7 +28,9 @@ namespace weir {
 class ConnectionRef;
 
 namespace internal {
+class BroadcastPart;
 class ConnectionGroup;
+class RelayPair;
 struct GroupTag;
 struct LoopIo;
 }  // namespace internal
@@ -68,6 +71,13 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   // Counted: as many resumes as pauses. Input already read is offered again after the last resume.
   void pause_reading();
   void resume_reading();
+  // Whether on_data would be called for what comes: not once the connection is closing, nor while
+  // reading is paused or held back by output over the high mark. For a handler that takes
+  // messages one by one, to look at after each.
+  bool reading() const;
+  // What on_data leaves is offered again in the next turn without waiting for more, or, if reading
+  // rests, as soon as it goes on. Nothing more is read from the socket before.
+  void offer_again();
 
   ConnectionRef ref() const;
   EventLoop& loop() const { return channel_.loop(); }
@@ -78,17 +88,29 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   SocketAddress local_address() const { return internal::local_address_of(fd_.get()); }
   SocketAddress peer_address() const { return internal::peer_address_of(fd_.get()); }
   SysResult<struct tcp_info> tcp_info() const { return internal::tcp_info_of(fd_.get()); }
+  // Of a Unix connection: the process, user and group at the other end (SO_PEERCRED, unix(7)).
+  SysResult<Credentials> peer_credentials() const {
+    return internal::peer_credentials_of(fd_.get());
+  }
   int fd() const { return fd_.get(); }
 
   // Bytes accepted by send() that the kernel has not taken yet.
   std::uint64_t pending_output() const;
+  // Bytes that on_data left unconsumed, as of its last return.
+  std::size_t pending_input() const { return input_ ? input_->size() : 0; }
   std::uint64_t bytes_in() const { return bytes_in_; }
   std::uint64_t bytes_out() const { return bytes_out_; }
   bool peer_half_closed() const { return is_.read_eof; }
 
   // Replaces who is told of this connection from now on (protocol upgrade). `handler` must outlive
   // it.
-  void set_handler(ConnectionHandler& handler) { handler_ = &handler; }
+  void set_handler(ConnectionHandler& handler) {
+    WEIR_CHECK(!is_.relayed, "TcpConnection::set_handler on a connection that is relayed");
+    handler_ = &handler;
+    if (input_) input_->set_progress(0);
+  }
+  // Who is told now; nullptr once the server was destroyed.
+  ConnectionHandler* handler() const { return handler_; }
 
   // One value of the user's, destroyed with the connection after on_close.
   template <typename T, typename... Args>
@@ -108,6 +130,8 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
  private:
   friend class ConnectionRef;
   friend class internal::ConnectionGroup;
+  friend class internal::RelayPair;
+  friend class internal::BroadcastPart;
 
   struct ContextBase {
     explicit ContextBase(const char* tag) : type(tag) {}
@@ -135,10 +159,11 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   // What the group calls.
   void open();
   void stop_gracefully();
-  void forget_handler() { handler_ = nullptr; }
+  void forget_handler();
 
   // Input (tcp_input.cc).
   bool may_read() const;
+  bool may_offer() const;
   std::size_t read_allowance() const;
   void read_ready();
   std::size_t read_once();
@@ -146,6 +171,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void deliver_leftover();
   void keep_leftover(Buffer& in);
   void check_input_bound();
+  void note_read(std::size_t n);
   void input_ended();
   void input_failed(Errno error);
   void want_read_again();
@@ -153,7 +179,10 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
 
   // Output (tcp_output.cc).
   bool accepts_output() const;
-  bool admit(std::uint64_t size, SendResult& refusal);
+  bool output_waits() const;
+  bool admit(std::uint64_t size, bool written_at_once, SendResult& refusal);
+  bool within_budget(std::uint64_t more) const;
+  void over_budget();
   bool hold_producer();
   void release_producers();
   bool above_high_mark() const;
@@ -167,11 +196,21 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
                       std::span<const std::byte> second);
   void flush_output();
   SysResult<std::size_t> write_front(std::uint64_t& offered);
+  SysResult<std::size_t> write_queued(std::uint64_t& offered);
   void output_refused();
   void output_failed(Errno error);
   void note_written(std::size_t n);
   void cork();
   void uncork();
+
+  // As one side of a relay (tcp_relay.cc).
+  internal::RelayPair& relay_pair() const;
+  std::size_t read_relayed();
+  std::size_t output_room() const;
+  bool relay_drained() const;
+  std::size_t relay_held() const;
+  bool relay_full() const;
+  SysResult<std::size_t> write_relayed();
 
   // Life (tcp_connection.cc).
   template <typename Call>
@@ -192,6 +231,10 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void retry_after_back_off();
   bool next_deadline(internal::Tick& deadline) const;
   void arm_deadline();
+  void account();
+  void heed_budget();
+  void tell_watchers();
+  void end_watches();
   internal::Tick now() const { return channel_.loop().tick(); }
   bool edge() const;
   bool calm() const;
@@ -209,11 +252,13 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   std::unique_ptr<OutputQueue>
       output_;  // only while the kernel refuses bytes, or until the flush phase
   std::unique_ptr<ContextBase> context_;
+  std::uint64_t charged_ = 0;  // to the group's budget, for input_ and output_
   std::uint64_t bytes_in_ = 0;
   std::uint64_t bytes_out_ = 0;
   internal::Tick last_activity_;   // a byte moved, either way
   internal::Tick write_progress_;  // output began to wait, or the kernel took some of it
   internal::Tick since_;           // when state_ became what it is
+  internal::Tick message_since_;   // when the handler last consumed, or left, of input_
   std::uint16_t pauses_ = 0;
   std::uint8_t back_offs_ = 0;  // ENOBUFS and kin in a row
   State state_ = State::open;
@@ -231,13 +276,16 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
     bool settle_queued : 1 = false;    // in the loop's flush phase
     bool backing_off : 1 = false;      // waiting out ENOBUFS or ENOMEM
     bool holds_producers : 1 = false;  // Overflow::pause made others wait for this one
-    bool offer_input : 1 = false;      // reading was resumed: input_ goes to the handler again
+    bool offer_input : 1 = false;      // input_ goes to the handler again, before more is read
     bool draining : 1 = false;         // server shutdown: closes when what has arrived is read
-    std::uint16_t unused : 4 = 0;      // every bit has a value, for any()
+    bool starved : 1 = false;          // not read until the budget of buffered bytes has room
+    bool relayed : 1 = false;          // handler_ is a RelayPair
+    std::uint16_t unused : 2 = 0;      // every bit has a value, for any()
 
     bool any() const { return std::bit_cast<std::uint16_t>(*this) != 0; }
   };
   Flags is_;
+  bool watched_ = false;  // somebody in LoopIo::watchers wants to know of it
 };
 
 }  // namespace weir

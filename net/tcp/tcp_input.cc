@@ -40,30 +40,31 @@ std::size_t TcpConnection::read_allowance() const {
   const internal::ConnectionLimits& limits = group_->limits;
   return std::min({std::uint64_t{group_->read_at_once},
                    left(limits.max_input, input_ ? input_->size() : 0),
-                   left(limits.high_water, output_ ? output_->size() : 0),
-                   left(limits.max_output, output_ ? output_->cost() : 0)});
+                   left(limits.high_water, output_ && !is_.relayed ? output_->size() : 0),
+                   left(limits.max_output, output_ && !is_.relayed ? output_->cost() : 0)});
 }
 
 // Level-triggered: one read; what is left is reported again. Edge-triggered: to EAGAIN, because a
 // short read does not prove that nothing is left; a spent budget asks for the next turn itself.
 void TcpConnection::read_ready() {
-  if (is_.offer_input && may_read()) {
+  if (is_.offer_input && may_offer()) {
     is_.offer_input = false;
     if (input_ && state_ == State::open) deliver_leftover();
+    if (is_.offer_input) return;  // the next turn goes on with what is there
   }
   if (!edge()) {
-    if (may_read()) read_once();
+    if (may_read()) is_.relayed ? read_relayed() : read_once();
     // Both end with what the kernel has left, which epoll does not report.
     if ((is_.draining || is_.write_failed) && may_read()) want_read_again();
     return;
   }
   std::size_t total = 0;
-  for (int reads = 0; may_read(); ++reads) {
+  for (int reads = 0; may_read() && !is_.offer_input; ++reads) {
     if (reads == kMaxReadsPerTurn || total >= kReadBudget) {
       want_read_again();
       return;
     }
-    const std::size_t received = read_once();
+    const std::size_t received = is_.relayed ? read_relayed() : read_once();
     if (received == 0) return;
     total += received;
   }
@@ -71,8 +72,12 @@ void TcpConnection::read_ready() {
 
 // Reads and delivers. 0: there is nothing more for now, or it is over.
 std::size_t TcpConnection::read_once() {
-  const std::size_t room = input_ || output_ ? read_allowance() : group_->read_at_once;
-  if (room == 0) return 0;
+  std::size_t room = group_->read_at_once;
+  if (input_ || output_) {
+    heed_budget();
+    room = is_.starved ? 0 : read_allowance();
+    if (room == 0) return 0;
+  }
   const std::span<std::byte> block = group_->io->receive_block.first(room);
   internal::unpoison(block);
   const auto received = input_ && state_ == State::open ? receive_behind_leftover(room)
@@ -86,10 +91,7 @@ std::size_t TcpConnection::read_once() {
     input_ended();
     return 0;
   }
-  last_activity_ = now();
-  back_offs_ = 0;
-  bytes_in_ += n;
-  group_->bytes_in.add(n);
+  note_read(n);
   if (state_ != State::open) return n;
   if (input_) {
     deliver_leftover();
@@ -122,14 +124,22 @@ SysResult<std::size_t> TcpConnection::receive_behind_leftover(std::size_t room) 
 
 void TcpConnection::keep_leftover(Buffer& in) {
   input_ = std::make_unique<Buffer>(std::move(in));  // copies out of the block
+  account();
+  heed_budget();
+  message_since_ = now();
   check_input_bound();
 }
 
 void TcpConnection::deliver_leftover() {
+  const std::size_t offered = input_->size();
   call_handler("on_data", [&] { handler_->on_data(*this, *input_); });
   if (input_->empty()) {
     input_.reset();
+    account();
   } else {
+    account();
+    heed_budget();
+    if (input_->size() < offered) message_since_ = now();
     check_input_bound();
   }
 }
@@ -137,7 +147,7 @@ void TcpConnection::deliver_leftover() {
 // A handler that can do nothing with so much will not get further with more. One that paused
 // reading is only late.
 void TcpConnection::check_input_bound() {
-  if (pauses_ == 0 && input_->size() >= group_->limits.max_input) {
+  if (pauses_ == 0 && !is_.relayed && input_->size() >= group_->limits.max_input) {
     start_close({Kind::input_overflow, {}});
   }
 }
@@ -152,7 +162,7 @@ void TcpConnection::input_ended() {
     call_handler("on_half_close", [this] { handler_->on_half_close(*this); });
     if (is_.write_shut) {
       finish({Kind::peer_eof, {}});
-    } else if (!group_->limits.allow_half_open) {
+    } else if (!group_->limits.allow_half_open && !is_.relayed) {
       start_close({Kind::peer_eof, {}});
     }
   }
@@ -188,13 +198,23 @@ void TcpConnection::resume_reading() {
   WEIR_CHECK(pauses_ > 0, "TcpConnection::resume_reading without a pause_reading before it");
   if (--pauses_ > 0 || state_ != State::open) return;
   update_interest();
-  is_.offer_input = input_ != nullptr;
+  if (input_) is_.offer_input = true;
   look_again();
+}
+
+bool TcpConnection::reading() const { return state_ == State::open && may_read(); }
+
+void TcpConnection::offer_again() {
+  loop().check_thread("TcpConnection::offer_again");
+  if (state_ != State::open) return;
+  is_.offer_input = true;
+  if (may_read()) want_read_again();
 }
 
 // Reading goes on after a break: epoll does not report again what was read, or was reported
 // edge-triggered, or is not there.
 void TcpConnection::look_again() {
+  message_since_ = now();  // the peer could not go on meanwhile
   if (edge() || is_.offer_input || is_.draining || is_.write_failed) want_read_again();
 }
 

@@ -6,13 +6,17 @@
 // block is used only while output_ is empty.
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
+#include "weir/base/log.h"
+#include "weir/net/tcp/buffer_budget.h"
 #include "weir/net/tcp/connection_ref.h"
 #include "weir/net/tcp/internal/connection_inline.h"
+#include "weir/net/tcp/internal/relay_pair.h"
 
 namespace weir {
 
@@ -34,7 +38,8 @@ bool transient(Errno error) { return error == ENOBUFS || error == ENOMEM; }
 
 std::uint64_t TcpConnection::pending_output() const {
   const internal::LoopIo& io = *group_->io;
-  return (output_ ? output_->size() : 0) + (io.corked == this ? io.gathered : 0);
+  return (output_ ? output_->size() : 0) + (io.corked == this ? io.gathered : 0) +
+         (is_.relayed ? relay_held() : 0);
 }
 
 SendResult TcpConnection::send(std::span<const std::byte> bytes) {
@@ -59,7 +64,7 @@ SendResult TcpConnection::send(SharedBytes bytes) {
   loop().check_thread("TcpConnection::send");
   if (!accepts_output()) return SendResult::closed;
   SendResult refusal = SendResult::queued;
-  if (!admit(bytes.size(), refusal)) return refusal;
+  if (!admit(bytes.size(), false, refusal)) return refusal;
   without_throwing([&] {
     output().append(std::move(bytes));
     settle_later();
@@ -83,11 +88,18 @@ SendResult TcpConnection::send_slowly(std::span<const std::byte> bytes) {
   if (!accepts_output()) return SendResult::closed;
   if (bytes.empty()) return queued_result();
   SendResult refusal = SendResult::queued;
-  if (!admit(bytes.size(), refusal)) return refusal;
+  internal::LoopIo& io = *group_->io;
+  const bool at_once = !output_ && (io.corked == this || bytes.size() >= kWriteAtOnce);
+  if (!admit(bytes.size(), at_once && !is_.backing_off, refusal)) return refusal;
   without_throwing([&] {
-    internal::LoopIo& io = *group_->io;
-    if (!output_ && (io.corked == this || bytes.size() >= kWriteAtOnce)) {
+    if (at_once) {
       write_or_queue(io.corked == this ? io.take_gathered() : std::span<const std::byte>(), bytes);
+      account();
+      if (output_ && group_->limits.overflow == Overflow::close && !is_.relayed &&
+          !within_budget(0)) {
+        over_budget();
+        reset({Kind::output_overflow, Errno(ENOMEM)});
+      }
     } else {
       output().append(bytes);
       if (output_->size() >= kFlushAtOnce && !is_.want_write) flush_output();
@@ -101,33 +113,54 @@ SendResult TcpConnection::send_slowly(std::span<const std::byte> bytes) {
 // sooner when there are very many tiny pieces.
 bool TcpConnection::above_high_mark() const {
   const internal::ConnectionLimits& limits = group_->limits;
-  return pending_output() >= limits.high_water || (output_ && output_->cost() >= limits.max_output);
+  return pending_output() >= limits.high_water ||
+         (output_ && output_->cost() >= limits.max_output) || (is_.relayed && relay_full());
 }
 
 bool TcpConnection::below_low_mark() const {
   const internal::ConnectionLimits& limits = group_->limits;
   return pending_output() <= limits.high_water / 2 &&
-         (!output_ || output_->cost() <= limits.max_output / 2);
+         (!output_ || output_->cost() <= limits.max_output / 2) &&
+         (!is_.relayed || relay_drained());
 }
 
 SendResult TcpConnection::queued_result() {
+  account();
   if (!accepts_output()) return SendResult::closed;
   if (!above_high_mark()) return SendResult::queued;
   is_.blocked = true;
   return SendResult::above_high_mark;
 }
 
+// Whether the budget lets this connection keep `more` bytes of output. What each may hold whatever
+// others do is left to it.
+bool TcpConnection::within_budget(std::uint64_t more) const {
+  const std::uint64_t held = output_ ? output_->cost() : 0;
+  return held + more <= internal::BufferBudget::kOwnShare ||
+         group_->budget.has_room(std::max<std::uint64_t>(more, 1));
+}
+
+void TcpConnection::over_budget() {
+  ++group_->over_budget;
+  WEIR_LOG_LIMITED(warn, 1,
+                   "the budget of buffered bytes is spent ({} by these connections, {} in the "
+                   "process): a send is refused",
+                   group_->budget.held(), buffered_bytes());
+}
+
 // Whether `size` more bytes may wait. If not, Overflow says what happens and `refusal` what to
-// answer.
-bool TcpConnection::admit(std::uint64_t size, SendResult& refusal) {
+// answer. What the socket takes at once is no matter for the budget.
+bool TcpConnection::admit(std::uint64_t size, bool written_at_once, SendResult& refusal) {
   const internal::ConnectionLimits& limits = group_->limits;
   const internal::LoopIo& io = *group_->io;
   const std::uint64_t held =
       (output_ ? output_->cost() : 0) + (io.corked == this ? io.gathered : 0);
-  if (held <= limits.max_output && size <= limits.max_output - held) return true;
+  const bool fits = held <= limits.max_output && size <= limits.max_output - held;
+  if (fits && (written_at_once || is_.relayed || within_budget(size))) return true;
+  if (fits) over_budget();
   switch (limits.overflow) {
     case Overflow::close:
-      reset({Kind::output_overflow, Errno(ENOBUFS)});
+      reset({Kind::output_overflow, Errno(fits ? ENOMEM : ENOBUFS)});
       refusal = SendResult::closed;
       return false;
     case Overflow::drop:
@@ -240,8 +273,8 @@ void TcpConnection::keep_unwritten(SysResult<std::size_t> result, std::span<cons
 
 // Writes what waits, as far as the socket takes it. Calls no handler: see settle().
 void TcpConnection::flush_output() {
-  if (!output_ || state_ == State::closed || is_.write_failed || is_.backing_off) return;
-  for (int writes = 0; !output_->empty(); ++writes) {
+  if (state_ == State::closed || is_.write_failed || is_.backing_off) return;
+  for (int writes = 0; output_waits(); ++writes) {
     if (writes == kMaxWritesPerFlush) {
       if (edge()) loop().requeue(channel_.id(), EPOLLOUT);
       output_refused();
@@ -260,18 +293,29 @@ void TcpConnection::flush_output() {
       return;
     }
     note_written(*written);
-    output_->consume(*written);
     if (*written < offered && !edge()) {
       output_refused();
       return;
     }
   }
   is_.want_write = false;
-  group_->io->give_back(std::move(output_));
+  if (output_) group_->io->give_back(std::move(output_));
 }
 
-// One system call for the front of the queue. `offered`: what it would have taken at most.
+// One system call for the front of what waits. `offered`: what it would have taken at most.
 SysResult<std::size_t> TcpConnection::write_front(std::uint64_t& offered) {
+  if (!output_ || output_->empty()) {  // a relay's pipe
+    offered = relay_held();
+    const auto moved = write_relayed();
+    if (moved && *moved == 0) return std::unexpected(Errno(EIO));
+    return moved;
+  }
+  auto written = write_queued(offered);
+  if (written) output_->consume(*written);
+  return written;
+}
+
+SysResult<std::size_t> TcpConnection::write_queued(std::uint64_t& offered) {
   std::array<iovec, kVectorsPerWrite> vectors;
   const std::size_t count = output_->fill(vectors);
   if (count > 0) {
@@ -311,6 +355,7 @@ void TcpConnection::output_failed(Errno error) {
   is_.want_write = is_.blocked = is_.blocked_told = false;
   reason_ = reason;
   output_.reset();
+  if (is_.relayed) relay_pair().discard_for(*this);
   want_read_again();
 }
 

@@ -3,48 +3,25 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <atomic>
-#include <future>
 #include <limits>
-#include <mutex>
 #include <new>
+#include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
-#include "weir/base/check.h"
 #include "weir/base/log.h"
-#include "weir/net/reactor/loop_pool.h"
-#include "weir/net/tcp/acceptor.h"
-#include "weir/net/tcp/internal/callback_handler.h"
-#include "weir/net/tcp/internal/connection_group.h"
+#include "weir/net/tcp/internal/limits_of.h"
+#include "weir/net/tcp/internal/server_impl.h"
 
 namespace weir {
 
 using internal::Acceptor;
 using internal::ConnectionGroup;
+using internal::Listener;
+using internal::run_on;
+using internal::Shard;
 
 namespace {
-
-// One loop's part of the server.
-struct Shard {
-  explicit Shard(EventLoop& on) : loop(on) {}
-
-  EventLoop& loop;
-  // Made and used on the loop's thread; its counters are read from any.
-  std::shared_ptr<ConnectionGroup> group;
-};
-
-// An acceptor and the loop it is on.
-struct Listener {
-  EventLoop& loop;
-  bool handshakes;  // IP: a connection takes a round trip to come into the queue
-  std::shared_ptr<Acceptor> acceptor;
-};
-
-// A shutdown lets handshakes that have begun come to an end for so long: the round trip of a
-// region. Without it, those whose last step is under way when the listener closes would be reset.
-constexpr Duration kLastHandshakes = std::chrono::milliseconds(50);
 
 // Descriptors left for everything but connections.
 constexpr std::size_t kDescriptorReserve = 64;
@@ -58,104 +35,18 @@ std::size_t connection_limit(std::size_t wanted) {
   return wanted == 0 ? limit : std::min(wanted, limit);
 }
 
-internal::ConnectionLimits limits_of(const TcpServer::Options& options) {
-  const auto ticks = [](Duration d) {
-    return d > Duration::zero() ? internal::ticks_of(d) : internal::Tick{0};
-  };
-  const std::uint64_t max_output = std::max<std::uint64_t>(options.max_output, 1);
-  return {.trigger = options.trigger,
-          .overflow = options.overflow,
-          .allow_half_open = options.allow_half_open,
-          .high_water = std::clamp<std::uint64_t>(options.high_water, 1, max_output),
-          .max_output = max_output,
-          .max_input = std::max<std::uint64_t>(options.max_input, 1),
-          .idle = ticks(options.idle_timeout),
-          .first_byte = ticks(options.first_byte_timeout),
-          .write_stall = ticks(options.write_stall_timeout),
-          .linger = internal::ticks_of(options.linger_timeout),
-          .drain = internal::ticks_of(options.drain_timeout)};
-}
-
-// Runs fn on the loop's thread and waits for it. What fn throws comes out here.
-void run_on(EventLoop& loop, std::move_only_function<void()> fn) {
-  if (loop.in_loop_thread()) {
-    fn();
-    return;
-  }
-  std::promise<void> done;
-  loop.post([&] {
-    try {
-      fn();
-      done.set_value();
-    } catch (...) {
-      done.set_exception(std::current_exception());
-    }
-  });
-  done.get_future().get();
-}
-
 }  // namespace
 
-// Held by the TcpServer, and for the length of a call by what it posted to its own loop.
-class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
- public:
-  Impl(EventLoop& loop, Options options)
-      : loop_(loop),
-        options_(options),
-        connection_limit_(connection_limit(options.max_connections)) {}
-
-  Result<SocketAddress> listen(const SocketAddress& address);
-  void shutdown(Duration deadline, std::move_only_function<void()> done);
-  void destroy();
-  Stats stats() const;
-
-  internal::CallbackHandler& callbacks() {
-    loop_.check_thread("TcpServer::on_...");
-    WEIR_CHECK(shards_.empty(), "TcpServer: handlers must be set before the first listen()");
-    return *callbacks_;
-  }
-
-  EventLoop& loop_;
-  std::shared_ptr<ConnectionHandler> handler_;
-  std::function<std::shared_ptr<ConnectionHandler>(EventLoop&)> factory_;
-  const std::shared_ptr<internal::OpenCount> open_count_ = std::make_shared<internal::OpenCount>();
-  std::vector<std::unique_ptr<Shard>> shards_;  // constant after the first listen()
-
- private:
-  Result<void> start();
-  void make_group(Shard& shard);
-  Result<std::shared_ptr<ListeningSocket>> open_socket(const SocketAddress& address,
-                                                       bool reuse_port);
-  void add_listener(EventLoop& loop, std::shared_ptr<ListeningSocket> socket, bool exclusive,
-                    Shard* shard);
-  void accepted(Shard* shard, Fd fd);
-  void begin_shutdown();
-  void stop_accepting();
-  void shard_stopped();
-  void tell_done();
-  void abort_connections();
-  // Has `step` called in a task of the server's loop, unless the server is destroyed before.
-  void post_home(void (Impl::*step)());
-
-  const Options options_;
-  const std::size_t connection_limit_;
-  const std::shared_ptr<internal::CallbackHandler> callbacks_ =
-      std::make_shared<internal::CallbackHandler>();
-  std::unique_ptr<LoopPool> pool_;
-  mutable std::mutex listeners_mutex_;  // for stats(), while listen() adds one more
-  std::vector<Listener> listeners_;     // written on the server's loop only
-  std::size_t next_shard_ = 0;
-  std::atomic<std::uint64_t> refused_{0};
-
-  // Of a shutdown.
-  enum class Phase { serving, last_handshakes, stopping, stopped, destroyed };
-  Phase phase_ = Phase::serving;
-  std::size_t shards_running_ = 0;
-  TimePoint deadline_ = TimePoint::max();
-  TimerId deadline_timer_;
-  TimerId handshakes_timer_;
-  std::vector<std::move_only_function<void()>> done_;
-};
+TcpServer::Impl::Impl(EventLoop& loop, Options options)
+    : loop_(loop),
+      options_(options),
+      connection_limit_(connection_limit(options.max_connections)),
+      peers_(options.max_connections_per_peer > 0
+                 ? std::make_shared<internal::PeerCounts>(options.max_connections_per_peer)
+                 : nullptr),
+      accept_rate_(options.max_accept_rate > 0
+                       ? std::make_unique<internal::AcceptRate>(options.max_accept_rate)
+                       : nullptr) {}
 
 // --- starting ------------------------------------------------------------------------------------
 
@@ -190,8 +81,10 @@ Result<void> TcpServer::Impl::start() {
 void TcpServer::Impl::make_group(Shard& shard) {
   auto handler = factory_ ? factory_(shard.loop) : handler_;
   WEIR_CHECK(handler != nullptr, "TcpServer::handlers_per_loop: the factory returned no handler");
-  shard.group = std::make_shared<ConnectionGroup>(shard.loop, limits_of(options_),
-                                                  std::move(handler), open_count_);
+  auto limits = internal::limits_of(options_);
+  limits.max_buffered = options_.max_buffered_per_loop;
+  shard.group =
+      std::make_shared<ConnectionGroup>(shard.loop, limits, std::move(handler), open_count_);
 }
 
 Result<std::shared_ptr<ListeningSocket>> TcpServer::Impl::open_socket(const SocketAddress& address,
@@ -240,19 +133,29 @@ Result<SocketAddress> TcpServer::Impl::listen(const SocketAddress& address) {
 void TcpServer::Impl::add_listener(EventLoop& loop, std::shared_ptr<ListeningSocket> socket,
                                    bool exclusive, Shard* shard) {
   const bool handshakes = socket->address().is_ip();
+  std::weak_ptr<ListeningSocket> kept = socket;
   std::shared_ptr<Acceptor> acceptor;
   run_on(loop, [&] {
     acceptor = std::make_shared<Acceptor>(
         loop, std::move(socket),
-        Acceptor::Options{.trigger = options_.trigger, .exclusive = exclusive},
+        Acceptor::Options{
+            .trigger = options_.trigger, .exclusive = exclusive, .rate = accept_rate_.get()},
         [this, shard](Fd fd) { accepted(shard, std::move(fd)); });
   });
   const std::lock_guard lock(listeners_mutex_);
-  listeners_.push_back({loop, handshakes, std::move(acceptor)});
+  listeners_.push_back({loop, handshakes, std::move(acceptor), std::move(kept)});
 }
 
 // On the acceptor's loop. `shard`: where the connection is to live; null: the next one in turn.
 void TcpServer::Impl::accepted(Shard* shard, Fd fd) {
+  std::optional<internal::PeerPlace> place(std::in_place);
+  if (peers_) place = peers_->enter(internal::peer_address_of(fd.get()));
+  if (!place) {
+    refused_per_peer_.fetch_add(1, std::memory_order_relaxed);
+    WEIR_LOG_LIMITED(warn, 1, "{} has {} connections, the most allowed: refusing more",
+                     internal::peer_address_of(fd.get()).ip(), options_.max_connections_per_peer);
+    return;
+  }
   if (open_count_->open.fetch_add(1, std::memory_order_relaxed) >= connection_limit_) {
     open_count_->open.fetch_sub(1, std::memory_order_relaxed);
     refused_.fetch_add(1, std::memory_order_relaxed);
@@ -261,137 +164,25 @@ void TcpServer::Impl::accepted(Shard* shard, Fd fd) {
     return;
   }
   if (shard != nullptr) {
-    shard->group->adopt(std::move(fd));
+    shard->group->adopt(std::move(fd), std::move(*place));
     return;
   }
   Shard& target = *shards_[next_shard_++ % shards_.size()];
   try {
-    target.loop.post(
-        [&target, fd = std::move(fd)]() mutable { target.group->adopt(std::move(fd)); });
+    target.loop.post([&target, fd = std::move(fd), place = std::move(*place)]() mutable {
+      target.group->adopt(std::move(fd), std::move(place));
+    });
   } catch (const std::bad_alloc&) {
     open_count_->open.fetch_sub(1, std::memory_order_relaxed);
     WEIR_LOG_LIMITED(error, 1, "no memory to hand a connection over: it is closed");
   }
 }
 
-// --- ending --------------------------------------------------------------------------------------
-
-void TcpServer::Impl::shutdown(Duration deadline, std::move_only_function<void()> done) {
-  if (phase_ == Phase::destroyed) return;
-  if (done) done_.push_back(std::move(done));
-  if (phase_ == Phase::stopped) {
-    post_home(&Impl::tell_done);
-    return;
-  }
-  const TimePoint when = saturating_add(loop_.now(), deadline);
-  if (when < deadline_) {
-    deadline_ = when;
-    loop_.cancel(deadline_timer_);
-    deadline_timer_ = loop_.run_at(when, [this] { abort_connections(); });
-  }
-  if (phase_ == Phase::serving) begin_shutdown();
-}
-
-void TcpServer::Impl::post_home(void (Impl::*step)()) {
-  loop_.post([self = weak_from_this(), step] {
-    if (auto server = self.lock()) (*server.*step)();
-  });
-}
-
-// Everybody is served as before until the last handshakes are over.
-void TcpServer::Impl::begin_shutdown() {
-  phase_ = Phase::last_handshakes;
-  const bool wait = std::ranges::any_of(listeners_, &Listener::handshakes) &&
-                    deadline_ - loop_.now() > kLastHandshakes;
-  if (!wait) {
-    stop_accepting();
-    return;
-  }
-  for (const Listener& listener : listeners_) {
-    listener.loop.dispatch([acceptor = listener.acceptor] { acceptor->refuse_new(); });
-  }
-  handshakes_timer_ = loop_.run_after(kLastHandshakes, [this] { stop_accepting(); });
-}
-
-// First every acceptor hands over what is queued, then the groups close what they have: what a pool
-// loop is sent by this one arrives in that order.
-void TcpServer::Impl::stop_accepting() {
-  loop_.cancel(handshakes_timer_);
-  phase_ = Phase::stopping;
-  for (const Listener& listener : listeners_) {
-    if (!listener.loop.in_loop_thread()) continue;
-    const auto acceptor = listener.acceptor;
-    acceptor->stop();
-    if (phase_ == Phase::destroyed) return;  // in on_open of a connection that was queued
-  }
-  shards_running_ = shards_.size();
-  if (shards_.empty()) post_home(&Impl::shard_stopped);
-  for (const auto& shard : shards_) {
-    std::vector<std::shared_ptr<Acceptor>> acceptors;
-    for (const Listener& listener : listeners_) {
-      if (&listener.loop == &shard->loop) acceptors.push_back(listener.acceptor);
-    }
-    shard->loop.dispatch([&shard = *shard, acceptors = std::move(acceptors), &home = loop_,
-                          self = weak_from_this()]() mutable {
-      for (const auto& acceptor : acceptors) acceptor->stop();
-      shard.group->stop_gracefully();
-      shard.group->when_empty([&home, self = std::move(self)]() mutable {
-        home.post([self = std::move(self)] {
-          if (auto server = self.lock()) server->shard_stopped();
-        });
-      });
-    });
-  }
-}
-
-void TcpServer::Impl::shard_stopped() {
-  if (phase_ != Phase::stopping) return;  // destroyed earlier in this turn
-  if (shards_running_ > 0 && --shards_running_ > 0) return;
-  phase_ = Phase::stopped;
-  loop_.cancel(deadline_timer_);
-  tell_done();
-}
-
-void TcpServer::Impl::tell_done() {
-  if (phase_ == Phase::destroyed) return;
-  for (auto& done : std::exchange(done_, {})) done();
-}
-
-void TcpServer::Impl::abort_connections() {
-  if (phase_ == Phase::last_handshakes) stop_accepting();
-  if (phase_ == Phase::destroyed) return;
-  for (const auto& shard : shards_) {
-    shard->loop.dispatch([group = shard->group] { group->abort_all(); });
-  }
-}
-
-// What may be in the middle of a call on this loop is kept until the end of the turn.
-void TcpServer::Impl::destroy() {
-  loop_.check_thread("TcpServer::~TcpServer");
-  phase_ = Phase::destroyed;
-  done_.clear();
-  loop_.cancel(deadline_timer_);
-  loop_.cancel(handshakes_timer_);
-  for (Listener& listener : listeners_) {
-    run_on(listener.loop, [&] {
-      listener.acceptor->close();
-      listener.loop.keep_until_reaped(std::move(listener.acceptor));
-    });
-  }
-  for (const auto& shard : shards_) {
-    run_on(shard->loop, [&] {
-      if (!shard->group) return;
-      shard->group->orphan_all();
-      shard->loop.keep_until_reaped(std::move(shard->group));
-    });
-  }
-  pool_.reset();
-}
-
 TcpServer::Stats TcpServer::Impl::stats() const {
   Stats sum;
   sum.connections = open_count_->open.load(std::memory_order_relaxed);
   sum.refused = refused_.load(std::memory_order_relaxed);
+  sum.refused_per_peer = refused_per_peer_.load(std::memory_order_relaxed);
   const std::lock_guard lock(listeners_mutex_);
   for (const Listener& listener : listeners_) {
     const Acceptor::Counters& counters = listener.acceptor->counters();
@@ -399,10 +190,14 @@ TcpServer::Stats TcpServer::Impl::stats() const {
     sum.shed += counters.shed.value();
     sum.accept_errors += counters.errors.value();
     sum.accept_back_offs += counters.back_offs.value();
+    sum.accept_rate_pauses += counters.rate_pauses.value();
   }
   for (const auto& shard : shards_) {
     sum.bytes_in += shard->group->bytes_in.value();
     sum.bytes_out += shard->group->bytes_out.value();
+    sum.buffered += shard->group->budget.held();
+    sum.over_budget += shard->group->over_budget.value();
+    sum.starved += shard->group->starved.value();
     for (std::size_t kind = 0; kind < sum.closed.size(); ++kind) {
       sum.closed[kind] += shard->group->closed[kind].value();
     }
@@ -462,13 +257,33 @@ Result<SocketAddress> TcpServer::listen(const SocketAddress& address) {
   return impl_->listen(address);
 }
 
+Result<std::vector<SocketAddress>> TcpServer::listen(std::vector<ListeningSocket> sockets) {
+  return impl_->adopt(std::move(sockets));
+}
+
+Result<SocketAddress> TcpServer::listen(ListeningSocket socket) {
+  std::vector<ListeningSocket> one;
+  one.push_back(std::move(socket));
+  auto adopted = impl_->adopt(std::move(one));
+  if (!adopted) return std::unexpected(std::move(adopted.error()));
+  return adopted->front();
+}
+
+Result<std::vector<ListenerShare>> TcpServer::duplicate_listeners() const {
+  return impl_->duplicate_listeners();
+}
+
 void TcpServer::shutdown(Duration deadline, std::move_only_function<void()> done) {
+  shutdown(Ending{.deadline = deadline}, std::move(done));
+}
+
+void TcpServer::shutdown(const Ending& how, std::move_only_function<void()> done) {
   if (impl_->loop_.in_loop_thread()) {
-    impl_->shutdown(deadline, std::move(done));
+    impl_->shutdown(how, std::move(done));
     return;
   }
-  impl_->loop_.post([self = std::weak_ptr(impl_), deadline, done = std::move(done)]() mutable {
-    if (auto impl = self.lock()) impl->shutdown(deadline, std::move(done));
+  impl_->loop_.post([self = std::weak_ptr(impl_), how, done = std::move(done)]() mutable {
+    if (auto impl = self.lock()) impl->shutdown(how, std::move(done));
   });
 }
 

@@ -11,10 +11,12 @@
 #include <functional>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "weir/base/clock.h"
 #include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
+#include "weir/net/socket/listening_socket.h"
 #include "weir/net/socket/socket_address.h"
 #include "weir/net/tcp/connection_handler.h"
 #include "weir/net/tcp/connection_ref.h"
@@ -41,10 +43,19 @@ class TcpServer {
     // Over all loops; those beyond are closed at once. 0, or more than RLIMIT_NOFILE leaves after a
     // reserve of 64 (a quarter, if that is less): as many as that.
     std::size_t max_connections = 0;
+    // From one IPv4 address or one IPv6 /64, over all loops; those beyond are closed at once. Unix
+    // peers are not counted. 0: off.
+    std::size_t max_connections_per_peer = 0;
+    // Accepted a second, over all loops and listeners; at most a tenth of that, or one, at once.
+    // The others wait in the backlog. 0: off.
+    std::size_t max_accept_rate = 0;
 
     // Deadlines; zero: none. They are coarse: never early, late by at most a fifteenth.
-    Duration idle_timeout{0};                                  // no byte either way
-    Duration first_byte_timeout{0};                            // no byte since it was accepted
+    Duration idle_timeout{0};        // no byte either way
+    Duration first_byte_timeout{0};  // no byte since it was accepted
+    // From the moment at which a handler leaves bytes until one consumes any. A handler that
+    // consumes whole messages only has each of them complete by then, however slowly bytes trickle.
+    Duration message_timeout{0};
     Duration write_stall_timeout = std::chrono::seconds(300);  // output waits, the peer takes none
 
     // Bounds of one connection, in bytes.
@@ -52,6 +63,9 @@ class TcpServer {
     std::uint64_t high_water = 1024 * 1024;  // output waiting; then nothing more is read from it
     std::uint64_t max_output = 4 * 1024 * 1024;  // output waiting; then `overflow` decides
     Overflow overflow = Overflow::close;
+    // Bytes buffered by all connections of one loop together; see buffer_budget.h for what counts,
+    // and for the bound of the whole process. 0: only that.
+    std::uint64_t max_buffered_per_loop = 0;
 
     // Keep a connection whose peer has half-closed, until close() or shutdown().
     bool allow_half_open = false;
@@ -66,12 +80,17 @@ class TcpServer {
   };
 
   struct Stats {
-    std::uint64_t connections = 0;  // open now
-    std::uint64_t accepted = 0;     // those refused with them
-    std::uint64_t refused = 0;      // over max_connections
-    std::uint64_t shed = 0;         // closed unseen for want of descriptors
+    std::uint64_t connections = 0;       // open now
+    std::uint64_t accepted = 0;          // those refused with them
+    std::uint64_t refused = 0;           // over max_connections
+    std::uint64_t refused_per_peer = 0;  // over max_connections_per_peer
+    std::uint64_t shed = 0;              // closed unseen for want of descriptors
     std::uint64_t accept_errors = 0;
     std::uint64_t accept_back_offs = 0;
+    std::uint64_t accept_rate_pauses = 0;  // of a listener, because of max_accept_rate
+    std::uint64_t buffered = 0;            // bytes, now
+    std::uint64_t over_budget = 0;         // sends that met a spent budget of buffered bytes
+    std::uint64_t starved = 0;             // times that a connection was not read on because of it
     std::uint64_t bytes_in = 0;
     std::uint64_t bytes_out = 0;
     std::array<std::uint64_t, CloseReason::kKinds> closed{};  // by CloseReason::Kind
@@ -79,6 +98,18 @@ class TcpServer {
     std::uint64_t closed_by(CloseReason::Kind kind) const {
       return closed[static_cast<std::size_t>(kind)];
     }
+  };
+
+  // How to end; times from now on.
+  struct Ending {
+    // Who is still there then is reset.
+    Duration deadline{0};
+    // Connections go on as before for so long, unless they end by themselves; then they are closed.
+    // Cut to the deadline.
+    Duration grace{0};
+    // Another process accepts from duplicates of the listening sockets (duplicate_listeners): this
+    // one stops at once, and what waits to be accepted is left to it.
+    bool leave_listeners = false;
   };
 
   explicit TcpServer(EventLoop& loop) : TcpServer(loop, Options{}) {}
@@ -107,12 +138,22 @@ class TcpServer {
   [[nodiscard]] Result<SocketAddress> listen(std::string_view address);
   [[nodiscard]] Result<SocketAddress> listen(const SocketAddress& address);
 
+  // Accepts from sockets that listen already: inherited (take_inherited_sockets) or handed over
+  // (HandOver). Returns their addresses, each once. With AcceptMode::reuse_port an address with as
+  // many sockets as loops or more is spread over the loops; otherwise all loops watch its sockets,
+  // as with exclusive.
+  [[nodiscard]] Result<std::vector<SocketAddress>> listen(std::vector<ListeningSocket> sockets);
+  [[nodiscard]] Result<SocketAddress> listen(ListeningSocket socket);
+  // One more descriptor of every listening socket, for a successor. [loop]
+  [[nodiscard]] Result<std::vector<ListenerShare>> duplicate_listeners() const;
+
   // Lets no new connection begin, gives those that are being made 50 ms to come to an end (unless
   // the deadline is shorter), serves what has arrived, closes every connection in order, resets at
   // `deadline` those that are still there, then calls `done` on the server's loop. A further call
   // may bring the deadline forward and adds its `done`. The server may be destroyed in `done`.
   // [any]
   void shutdown(Duration deadline, std::move_only_function<void()> done);
+  void shutdown(const Ending& how, std::move_only_function<void()> done);
 
   std::size_t connection_count() const;  // [any]
   Stats stats() const;                   // [any], after the first listen()

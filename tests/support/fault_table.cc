@@ -159,6 +159,11 @@ struct Shortened {
   }
 };
 
+bool is_socket(int fd) {
+  struct stat status {};
+  return ::fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
+}
+
 constexpr std::size_t kNoLimit = std::numeric_limits<std::size_t>::max();
 
 }  // namespace
@@ -191,6 +196,12 @@ ssize_t FaultTable::sendfile(int out, int in, off_t* offset, std::size_t count) 
   return transfer(Call::sendfile, out, [&](std::size_t limit) {
     return SysTable::sendfile(out, in, offset, std::min(count, limit));
   });
+}
+ssize_t FaultTable::splice(int in, int out, std::size_t size, unsigned flags) {
+  const auto real = [&](std::size_t limit) {
+    return SysTable::splice(in, out, std::min(size, limit), flags);
+  };
+  return transfer(Call::splice, is_socket(in) ? in : out, real);
 }
 ssize_t FaultTable::read(int fd, void* data, std::size_t size) {
   return transfer(Call::read, fd, [&](std::size_t limit) {
@@ -322,6 +333,16 @@ int FaultTable::epoll_create1(int flags) {
 int FaultTable::epoll_ctl(int epoll, int operation, int fd, epoll_event* event) {
   return run(Call::epoll_ctl, fd, operation,
              [&] { return SysTable::epoll_ctl(epoll, operation, fd, event); });
+}
+int FaultTable::ioctl(int fd, unsigned long request, int* value) {
+  return run(Call::ioctl, fd, static_cast<int>(request),
+             [&] { return SysTable::ioctl(fd, request, value); });
+}
+int FaultTable::pipe2(int* ends, int flags) {
+  return run(Call::pipe2, -1, 0, [&] { return SysTable::pipe2(ends, flags); });
+}
+int FaultTable::fcntl(int fd, int command, int argument) {
+  return run(Call::fcntl, fd, command, [&] { return SysTable::fcntl(fd, command, argument); });
 }
 int FaultTable::eventfd(unsigned initial, int flags) {
   return run(Call::eventfd, -1, 0, [&] { return SysTable::eventfd(initial, flags); });

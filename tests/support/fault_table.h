@@ -45,6 +45,10 @@ enum class Call : std::uint8_t {
   send,
   sendmsg,
   sendfile,
+  ioctl,
+  pipe2,
+  fcntl,
+  splice,
   read,
   write,
   epoll_create1,
@@ -70,10 +74,10 @@ class FaultTable final : public internal::SysTable {
   // into force. Of several that match one call, the one made first decides.
   class Rule {
    public:
-    // Only calls on this descriptor (of epoll_ctl: the one that is watched).
+    // Only calls on this descriptor (of epoll_ctl: the one that is watched; of splice: the socket).
     Rule& fd(int number);
     // Only with this operation (epoll_ctl), option name (getsockopt, setsockopt), way (shutdown),
-    // domain (socket) or clock (clock_gettime).
+    // domain (socket), command (fcntl) or clock (clock_gettime).
     Rule& argument(int value);
     // Calls are counted from 1, from the moment that the rule is in force. Without one of these:
     // always.
@@ -88,7 +92,7 @@ class FaultTable final : public internal::SysTable {
     void do_then_fail(int error);
     // The call is not made and answers this.
     void answer(int value);
-    // recv, read, send, write and kin move at most n bytes.
+    // recv, read, send, write, splice and kin move at most n bytes.
     void limit_bytes(std::size_t n);
     // getsockopt gives this integer, such as an errno for SO_ERROR.
     void give_option(int value);
@@ -158,6 +162,10 @@ class FaultTable final : public internal::SysTable {
   ssize_t send(int fd, const void* data, std::size_t size, int flags) override;
   ssize_t sendmsg(int fd, const msghdr* message, int flags) override;
   ssize_t sendfile(int out, int in, off_t* offset, std::size_t count) override;
+  int ioctl(int fd, unsigned long request, int* value) override;
+  int pipe2(int* ends, int flags) override;
+  int fcntl(int fd, int command, int argument) override;
+  ssize_t splice(int in, int out, std::size_t size, unsigned flags) override;
   ssize_t read(int fd, void* data, std::size_t size) override;
   ssize_t write(int fd, const void* data, std::size_t size) override;
   int epoll_create1(int flags) override;

@@ -7,6 +7,8 @@
 
 #include "weir/base/check.h"
 #include "weir/base/log.h"
+#include "weir/net/tcp/buffer_budget.h"
+#include "weir/net/tcp/internal/connection_inline.h"
 
 namespace weir::internal {
 
@@ -17,21 +19,23 @@ ConnectionGroup::ConnectionGroup(EventLoop& on, const ConnectionLimits& with,
       limits(with),
       handler(std::move(tells)),
       io(LoopIo::of(on)),
-      read_at_once(
-          std::min<std::uint64_t>({io->receive_block.size(), with.max_input, with.high_water})),
       gather_at_once(std::min<std::uint64_t>(LoopIo::kGatherBlock, with.high_water - 1)),
+      read_at_once(most_read_at_once()),
+      budget(with.max_buffered),
       open_count_(std::move(open_count)) {}
 
 ConnectionGroup::~ConnectionGroup() {
   WEIR_CHECK(connections_.empty(), "a group of connections destroyed before its connections");
 }
 
-void ConnectionGroup::adopt(Fd fd) {
+void ConnectionGroup::adopt(Fd fd, PeerPlace place) {
   TcpConnection* connection = nullptr;
   try {
     connection = new TcpConnection(*this, std::move(fd));  // frees itself in on_reap()
     connections_.push_back(*connection);
+    if (place.counted()) places_.emplace(connection, std::move(place));
     ++opened;
+    if (watcher_ != nullptr) watcher_->on_adopted(*connection);
     connection->open();
   } catch (const std::bad_alloc&) {  // not the handler's: that ends in handler_threw
     WEIR_LOG_LIMITED(error, 1, "no memory for a connection: it is closed");
@@ -70,8 +74,62 @@ void ConnectionGroup::when_empty(std::move_only_function<void()> callback) {
 
 void ConnectionGroup::remove(TcpConnection& connection) {
   connection.ListHook<GroupTag>::unlink();
+  if (!places_.empty()) places_.erase(&connection);
   open_count_->open.fetch_sub(1, std::memory_order_relaxed);
-  if (connections_.empty() && when_empty_) std::exchange(when_empty_, nullptr)();
+  if (watcher_ != nullptr) watcher_->on_ended(connection, connection.reason_);
+  if (!connections_.empty()) return;
+  if (budget_timer_) loop.cancel(std::exchange(budget_timer_, {}));
+  if (when_empty_) std::exchange(when_empty_, nullptr)();
+}
+
+// --- the budget of buffered bytes ----------------------------------------------------------------
+
+std::size_t ConnectionGroup::most_read_at_once() const {
+  return std::min<std::uint64_t>({io->receive_block.size(), limits.max_input, limits.high_water});
+}
+
+void ConnectionGroup::budget_spent() {
+  ++starved;
+  if (budget_timer_) return;
+  WEIR_LOG_LIMITED(warn, 1,
+                   "the budget of buffered bytes is spent ({} by these connections, {} in the "
+                   "process): reading less",
+                   budget.held(), buffered_bytes());
+  read_at_once = std::min<std::uint64_t>(most_read_at_once(), BufferBudget::kOwnShare);
+  budget_spent_since_ = loop.now();
+  budget_timer_ = loop.run_after(kBudgetRetry, [this] { look_at_budget(); });
+}
+
+void ConnectionGroup::look_at_budget() {
+  budget_timer_ = {};
+  bool waiting = false;
+  const bool room = budget.has_room(1);
+  if (room) budget_spent_since_ = loop.now();
+  if (!room && loop.now() - budget_spent_since_ >= kBudgetPatience) give_one_up();
+  for (TcpConnection& connection : connections_) {
+    if (!connection.is_.starved) continue;
+    connection.heed_budget();
+    connection.update_interest();
+    if (connection.is_.offer_input) connection.want_read_again();  // what is there may go, always
+    waiting |= connection.is_.starved;
+  }
+  if (waiting) {
+    budget_timer_ = loop.run_after(kBudgetRetry, [this] { look_at_budget(); });
+  } else {
+    read_at_once = most_read_at_once();
+  }
+}
+
+// Output is bounded by write_stall_timeout, but input that waits for the rest of a message, which
+// is not read, could wait for ever.
+void ConnectionGroup::give_one_up() {
+  for (TcpConnection& connection : connections_) {
+    if (!connection.is_.starved || !connection.input_) continue;
+    connection.start_close({CloseReason::Kind::input_overflow, Errno(ENOMEM)});
+    connection.input_.reset();
+    connection.account();
+    return;
+  }
 }
 
 }  // namespace weir::internal

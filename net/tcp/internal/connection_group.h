@@ -7,12 +7,15 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <unordered_map>
 
 #include "weir/base/counter.h"
 #include "weir/base/intrusive_list.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/tcp/connection_handler.h"
+#include "weir/net/tcp/internal/buffer_budget.h"
 #include "weir/net/tcp/internal/loop_io.h"
+#include "weir/net/tcp/internal/peer_limits.h"
 #include "weir/net/tcp/tcp_connection.h"
 
 namespace weir::internal {
@@ -27,14 +30,28 @@ struct ConnectionLimits {
   std::uint64_t max_input = 0;
   Tick idle = 0;
   Tick first_byte = 0;
+  Tick message = 0;
   Tick write_stall = 0;
   Tick linger = 0;
   Tick drain = 0;
+  std::uint64_t max_buffered = 0;  // by all connections of a group; 0: off
 };
 
 // Connections open over all groups of a server. [any]
 struct OpenCount {
   std::atomic<std::size_t> open{0};
+};
+
+// Is told of the connections of a group, whatever becomes of their handlers.
+class GroupWatcher {
+ public:
+  // Before on_open.
+  virtual void on_adopted(TcpConnection& connection) = 0;
+  // After on_close, from the reap phase.
+  virtual void on_ended(TcpConnection& connection, CloseReason reason) = 0;
+
+ protected:
+  ~GroupWatcher() = default;
 };
 
 class ConnectionGroup {
@@ -48,13 +65,17 @@ class ConnectionGroup {
   ConnectionGroup& operator=(const ConnectionGroup&) = delete;
 
   // Takes over a connected socket and calls on_open. Its place in OpenCount is taken already.
-  void adopt(Fd fd);
+  // `place` is given back when it ends.
+  void adopt(Fd fd, PeerPlace place = {});
   // Closes all when what has arrived was served.
   void stop_gracefully();
   // Resets all.
   void abort_all();
   // The owner is going: resets all, without any further call of its handler.
   void orphan_all();
+
+  // Null: nobody, as in the beginning.
+  void set_watcher(GroupWatcher* watcher) { watcher_ = watcher; }
 
   bool empty() const { return connections_.empty(); }
   // Called once, from the reap phase, when (or as soon as) the group is empty.
@@ -65,23 +86,44 @@ class ConnectionGroup {
   const ConnectionLimits limits;
   const std::shared_ptr<ConnectionHandler> handler;
   const std::shared_ptr<LoopIo> io;
-  // What a connection with nothing buffered may read at once, and gather unasked.
-  const std::size_t read_at_once;
+  // What a connection with nothing buffered may gather unasked.
   const std::size_t gather_at_once;
+
+  // What a connection with nothing buffered may read at once.
+  std::size_t read_at_once;
+  BufferBudget budget;
+  // Called when a connection stops being read because the budget is spent: looks again every
+  // kBudgetRetry whether there is room.
+  void budget_spent();
 
   // Written on the loop. [any]
   Counter opened;
   Counter bytes_in;
   Counter bytes_out;
+  Counter over_budget;  // sends that met the spent budget
+  Counter starved;      // times that a connection stopped being read for it
   std::array<Counter, CloseReason::kKinds> closed;
 
  private:
   friend class weir::TcpConnection;
+  // While the budget is spent. Others may be the ones who give memory back, on any loop, so it is
+  // asked for by the clock; 20 ms are short beside what a peer takes to read a full queue.
+  static constexpr Duration kBudgetRetry = std::chrono::milliseconds(20);
+  // If there was no room for so long, half-read messages hold it: one after the other is given up.
+  static constexpr Duration kBudgetPatience = std::chrono::seconds(5);
+
   void remove(TcpConnection& connection);
+  void look_at_budget();
+  void give_one_up();
+  std::size_t most_read_at_once() const;
 
   IntrusiveList<TcpConnection, GroupTag> connections_;
+  std::unordered_map<const TcpConnection*, PeerPlace> places_;  // of those whose peers are counted
   const std::shared_ptr<OpenCount> open_count_;
   std::move_only_function<void()> when_empty_;
+  TimerId budget_timer_;
+  TimePoint budget_spent_since_;
+  GroupWatcher* watcher_ = nullptr;
 };
 
 }  // namespace weir::internal

@@ -15,7 +15,15 @@ inline bool TcpConnection::edge() const { return group_->limits.trigger == Trigg
 // In `closing` and `lingering` input is read to be thrown away.
 inline bool TcpConnection::may_read() const {
   if (state_ == State::closed || is_.read_eof || is_.backing_off) return false;
-  return state_ != State::open || (pauses_ == 0 && !is_.blocked);
+  if (state_ != State::open) return true;
+  // What a relay reads does not add to its own output, but to the other side's.
+  return pauses_ == 0 && (is_.relayed || (!is_.blocked && !is_.starved));
+}
+
+// What was left may go to the handler also where no more is read for want of memory.
+inline bool TcpConnection::may_offer() const {
+  return may_read() ||
+         (is_.starved && !is_.read_eof && !is_.backing_off && pauses_ == 0 && !is_.blocked);
 }
 
 inline bool TcpConnection::accepts_output() const {
@@ -67,6 +75,25 @@ inline void TcpConnection::uncork() {
   if (io.corked != this) return;
   io.corked = nullptr;
   if (io.gathered > 0) write_gathered(io.take_gathered());
+}
+
+// Tells the budget what is buffered now. O(1), and nothing where nothing is or was.
+inline void TcpConnection::account() {
+  const std::uint64_t held = (output_ ? output_->cost() : 0) + (input_ ? input_->capacity() : 0);
+  if (held == charged_) return;
+  group_->budget.change(charged_, held);
+  charged_ = held;
+}
+
+inline void TcpConnection::note_read(std::size_t n) {
+  last_activity_ = now();
+  back_offs_ = 0;
+  bytes_in_ += n;
+  group_->bytes_in.add(n);
+}
+
+inline bool TcpConnection::output_waits() const {
+  return (output_ && !output_->empty()) || (is_.relayed && relay_held() > 0);
 }
 
 inline void TcpConnection::note_written(std::size_t n) {

@@ -13,6 +13,7 @@
 #include "weir/net/buffer/output_queue.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/tcp/connection_ref.h"
+#include "weir/net/tcp/internal/splice_pipe.h"
 
 namespace weir {
 
@@ -20,12 +21,24 @@ class TcpConnection;
 
 namespace internal {
 
+// Is told of single connections, besides their handlers. [loop]
+class ConnectionWatcher {
+ public:
+  virtual ~ConnectionWatcher() = default;
+  // The low mark was reached again; before the handler's on_drained.
+  virtual void on_drained(TcpConnection& connection) = 0;
+  // After on_close. The watch ends with it.
+  virtual void on_ended(TcpConnection& connection) = 0;
+};
+
 struct LoopIo {
   // Replies up to this much are gathered while a handler runs and leave in one system call.
   static constexpr std::size_t kGatherBlock = 64 * 1024;
   // Emptied queues kept for the next connection that needs one: a broadcast to this many allocates
   // nothing in the steady state.
   static constexpr std::size_t kSpareQueues = 256;
+  // Empty pipes kept for relays, two descriptors each: one serves all whose sink takes what comes.
+  static constexpr std::size_t kSparePipes = 8;
 
   // The one of `loop`, made on first use.
   static std::shared_ptr<LoopIo> of(EventLoop& loop) {
@@ -46,6 +59,16 @@ struct LoopIo {
     auto queue = std::move(spare_queues.back());
     spare_queues.pop_back();
     return queue;
+  }
+  // A relay has a pipe only while it holds bytes, so that few serve many.
+  SysResult<std::unique_ptr<SplicePipe>> take_pipe() {
+    if (spare_pipes.empty()) return SplicePipe::open();
+    auto pipe = std::move(spare_pipes.back());
+    spare_pipes.pop_back();
+    return pipe;
+  }
+  void give_back(std::unique_ptr<SplicePipe> pipe) {
+    if (spare_pipes.size() < kSparePipes) spare_pipes.push_back(std::move(pipe));
   }
   void give_back(std::unique_ptr<OutputQueue> queue) {
     if (spare_queues.size() < kSpareQueues) spare_queues.push_back(std::move(queue));
@@ -68,7 +91,13 @@ struct LoopIo {
   // Overflow::pause: which producers wait for which slow connection (by its id).
   std::unordered_multimap<std::uint64_t, ConnectionRef> held_producers;
 
+  // Who wants to know of a connection whose watched_ is set. They are few and rarely called.
+  using Watchers =
+      std::unordered_multimap<const TcpConnection*, std::shared_ptr<ConnectionWatcher>>;
+  Watchers watchers;
+
   std::vector<std::unique_ptr<OutputQueue>> spare_queues;
+  std::vector<std::unique_ptr<SplicePipe>> spare_pipes;
 };
 
 }  // namespace internal

@@ -552,6 +552,32 @@ TEST_F(F29_BufferDeathTest, ViewOfALoanThatWentOverToOwnMemory) {
 }
 #endif
 
+// A parser's place goes where the bytes go, and ends with them.
+TEST(Buffer, ProgressIsKeptUntilSomethingIsConsumed) {
+  Block<8> block("abcd");
+  Buffer lent;
+  lent.lend(block.memory, 4);
+  EXPECT_EQ(lent.progress(), 0u);
+  lent.set_progress(4);
+  Buffer buffer(std::move(lent));
+  EXPECT_EQ(buffer.progress(), 4u);
+  buffer.append(std::string(1000, 'x'));
+  EXPECT_EQ(buffer.progress(), 4u);
+  Buffer moved;
+  moved = std::move(buffer);
+  EXPECT_EQ(moved.progress(), 4u);
+  moved.consume(1);
+  EXPECT_EQ(moved.progress(), 0u);
+  moved.set_progress(3);
+  moved.clear();
+  EXPECT_EQ(moved.progress(), 0u);
+  Buffer again;
+  again.lend(block.memory, 4);
+  again.set_progress(2);
+  again.end_loan();
+  EXPECT_EQ(again.progress(), 0u);
+}
+
 // Without ASan the rule is the same; what can be seen is where the bytes lie afterwards.
 TEST(Buffer, F29_ViewsEndWithTheNextChange) {
   Buffer buffer(std::string(256, 'a'));

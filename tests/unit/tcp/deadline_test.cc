@@ -4,6 +4,8 @@
 
 #include <cerrno>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "support/tcp_harness.h"
 
@@ -158,6 +160,104 @@ TEST(TcpDeadline, NoneIsArmedByDefaultForAnIdleConnection) {
   pass(tcp, 24h);
   EXPECT_EQ(tcp.connection()->state(), TcpConnection::State::open);
   EXPECT_FALSE(tcp.loop.idle_wheel().next());
+}
+
+// Consumes lines, whole ones only, as a framed handler does.
+void take_lines(TcpConnection& c, Buffer& in) {
+  while (true) {
+    const auto end = in.view().find('\n');
+    if (end == std::string_view::npos) return;
+    c.send(in.view().substr(0, end + 1));
+    in.consume(end + 1);
+  }
+}
+
+TEST(TcpDeadline, F33_ATrickledMessageEndsAtItsDeadline) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger, .idle_timeout = 300s, .message_timeout = 20s});
+    tcp.on.data = take_lines;
+    TestClient good = tcp.connect();
+    TestClient client = tcp.connect();
+    const ConnectionRef trickler = tcp.ref();
+    for (int i = 0; i < 50; ++i) {  // whole messages, however long it goes on
+      ASSERT_TRUE(client.send_all("one line\n"));
+      pass(tcp, 1s);
+    }
+    EXPECT_EQ(trickler.get()->state(), TcpConnection::State::open);
+    for (int i = 0; i < 19; ++i) {
+      ASSERT_TRUE(client.send_all("x"));
+      pass(tcp, 1s);
+    }
+    EXPECT_EQ(trickler.get()->state(), TcpConnection::State::open);
+    for (int i = 0; i < 4; ++i) {
+      ASSERT_TRUE(client.send_all("x"));
+      ASSERT_TRUE(good.send_all("ping\n"));
+      pass(tcp, 1s);
+    }
+    EXPECT_NE(trickler.get()->state(), TcpConnection::State::open);
+    client.close();
+    EXPECT_TRUE(tcp.until_closed());
+    EXPECT_EQ(*tcp.reason, timed_out(Kind::message_timeout));
+    EXPECT_EQ(tcp.refs[0].get()->state(), TcpConnection::State::open);
+  }
+}
+
+TEST(TcpDeadline, F33_AMessageDeadlineBeginsAnewWithEachMessage) {
+  TcpHarness tcp({.message_timeout = 20s});
+  tcp.on.data = take_lines;
+  TestClient client = tcp.connect();
+  for (int i = 0; i < 10; ++i) {  // the end of one and the beginning of the next in one segment
+    ASSERT_TRUE(client.send_all("the rest\nthe beginning, "));
+    tcp.turns(2);
+    pass(tcp, 15s);
+    ASSERT_EQ(tcp.connection()->state(), TcpConnection::State::open);
+  }
+  pass(tcp, 7s);
+  EXPECT_NE(tcp.connection()->state(), TcpConnection::State::open);
+}
+
+// What the handler holds up is not the peer's fault.
+TEST(TcpDeadline, F33_AMessageDeadlineRestsWhileReadingIsPaused) {
+  TcpHarness tcp({.message_timeout = 20s});
+  tcp.on.data = take_lines;
+  TestClient client = tcp.connect();
+  ASSERT_TRUE(client.send_all("begun"));
+  EXPECT_TRUE(tcp.until([&] { return tcp.calls.data == 1; }));
+  tcp.connection()->pause_reading();
+  pass(tcp, 100s);
+  ASSERT_EQ(tcp.connection()->state(), TcpConnection::State::open);
+  tcp.connection()->resume_reading();
+  pass(tcp, 19s);
+  ASSERT_EQ(tcp.connection()->state(), TcpConnection::State::open);
+  pass(tcp, 4s);
+  EXPECT_NE(tcp.connection()->state(), TcpConnection::State::open);
+}
+
+// Two thousand who trickle a byte now and then are all gone at the deadline, and cost the one who
+// speaks properly nothing.
+TEST(TcpDeadline, F33_ManyTricklersEndTogether) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  constexpr int kTricklers = 200;
+#else
+  constexpr int kTricklers = 2000;
+#endif
+  TcpHarness tcp({.first_byte_timeout = 10s, .message_timeout = 20s});
+  tcp.on.data = take_lines;
+  std::vector<TestClient> tricklers;
+  for (int i = 0; i < kTricklers; ++i) tricklers.push_back(tcp.connect());
+  TestClient good = tcp.connect();
+  for (int second = 0; second < 23; ++second) {
+    for (TestClient& client : tricklers) client.send_some("x", Duration::zero());
+    ASSERT_TRUE(good.send_all("ping\n"));
+    EXPECT_EQ(tcp.collect(good, 5), "ping\n");
+    pass(tcp, 1s);
+  }
+  for (TestClient& client : tricklers) client.close();
+  EXPECT_TRUE(tcp.until_closed(kTricklers));
+  EXPECT_EQ(tcp.server->stats().closed_by(Kind::message_timeout),
+            static_cast<std::uint64_t>(kTricklers));
+  EXPECT_EQ(tcp.server->connection_count(), 1u);
 }
 
 }  // namespace

@@ -1,0 +1,24 @@
+// FixedCodec: every frame has the same number of bytes, and nothing stands between two. [any]
+#pragma once
+
+#include "weir/net/codec/frame.h"
+
+namespace weir {
+
+class FixedCodec {
+ public:
+  // 1 to kLargestMaxFrame (CHECK).
+  explicit FixedCodec(std::size_t frame_size);
+
+  Decoded decode(std::string_view bytes) const {
+    if (bytes.size() < size_) return std::nullopt;
+    return Frame{bytes.substr(0, size_), size_};
+  }
+  // An error unless the payload has exactly that size.
+  Result<void> encode(std::string_view payload, Buffer& out) const;
+
+ private:
+  std::size_t size_;
+};
+
+}  // namespace weir

@@ -1,0 +1,120 @@
+// FramedHandler: a ConnectionHandler that is told of whole messages instead of bytes. [loop]
+//
+//   struct Greeter final : weir::FramedHandler<weir::LineCodec> {
+//     void on_frame(weir::TcpConnection& conn, std::string_view name) override {
+//       send_frame(conn, name);
+//     }
+//   };
+//   server.use_handler(std::make_shared<Greeter>());
+//
+// It holds nothing per connection, so one serves all connections of all loops, and the context of a
+// connection is yours. A partial frame waits in the connection's input, and beside it the one
+// number that a codec has to remember of it (Buffer::progress()).
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <string_view>
+#include <utility>
+
+#include "weir/base/poison.h"
+#include "weir/net/codec/frame.h"
+#include "weir/net/tcp/connection_handler.h"
+#include "weir/net/tcp/tcp_connection.h"
+
+namespace weir {
+
+namespace internal {
+
+// What FramedHandler does whatever the codec.
+// Consumes the frame that `told` was told of, and says whether to go on with the next one.
+bool go_on(TcpConnection& connection, const ConnectionHandler* told, Buffer& in,
+           std::size_t consumed);
+void check_frame(const Frame& frame, std::size_t available);
+void close_for_frame_error(TcpConnection& connection, const Error& error);
+void log_refused_frame(const TcpConnection& connection, const Error& error);
+Error ended_inside_frame(std::size_t bytes);
+
+// Room for a frame on the stack, as a Buffer borrows it.
+struct FrameRoom {
+  std::array<std::byte, 2048> bytes;
+  FrameRoom() {}  // not zeroed
+  ~FrameRoom() { unpoison(bytes); }
+};
+
+}  // namespace internal
+
+template <FrameCodec Codec>
+class FramedHandler : public ConnectionHandler {
+ public:
+  // Frames that one call of on_data may tell; the rest follows in the next turn, so that a read
+  // full of tiny ones does not hold the loop.
+  static constexpr int kMaxFramesPerCall = 4096;
+
+  explicit FramedHandler(Codec codec = Codec()) : codec_(std::move(codec)) {}
+
+  // A whole frame has come. `payload` is valid for the call. When this call pauses reading, or its
+  // answers reach the high mark, the frames behind it wait; when it closes the connection, they are
+  // thrown away; when it sets another handler, that one is offered what is left in the next turn.
+  virtual void on_frame(TcpConnection& connection, std::string_view payload) = 0;
+
+  // What came is no frame, or the stream ended inside one; the last words can be sent. Unless
+  // overridden it logs a warning, at most one a second, and closes the connection. After a frame
+  // that is none the connection is closed in any case.
+  virtual void on_frame_error(TcpConnection& connection, const Error& error) {
+    internal::close_for_frame_error(connection, error);
+  }
+
+  // Sends one frame. An error, which is also logged, when the codec has no frame for this payload;
+  // nothing is sent then. Small frames cost no allocation.
+  Result<SendResult> send_frame(TcpConnection& connection, std::string_view payload) const {
+    internal::FrameRoom room;
+    Buffer frame;
+    frame.lend(room.bytes, 0);
+    if (auto encoded = codec_.encode(payload, frame); !encoded) {
+      internal::log_refused_frame(connection, encoded.error());
+      return std::unexpected(std::move(encoded).error());
+    }
+    return connection.send(frame.bytes());
+  }
+
+  const Codec& codec() const { return codec_; }
+
+  void on_data(TcpConnection& connection, Buffer& in) final {
+    const ConnectionHandler* const told = connection.handler();
+    std::size_t progress = in.progress();
+    for (int frames = 0; !in.empty(); ++frames) {
+      if (frames == kMaxFramesPerCall) {
+        connection.offer_again();
+        return;
+      }
+      const Decoded decoded = decode_frame(codec_, in.view(), progress);
+      if (!decoded) {
+        on_frame_error(connection, decoded.error());
+        connection.close();
+        in.clear();
+        return;
+      }
+      if (!*decoded) {
+        in.set_progress(progress);
+        return;
+      }
+      const Frame& frame = **decoded;
+      internal::check_frame(frame, in.size());
+      on_frame(connection, frame.payload);
+      if (!internal::go_on(connection, told, in, frame.consume)) return;
+      progress = 0;
+    }
+  }
+
+  // Overriding it, call this one too.
+  void on_half_close(TcpConnection& connection) override {
+    if (connection.pending_input() == 0) return;
+    on_frame_error(connection, internal::ended_inside_frame(connection.pending_input()));
+  }
+
+ private:
+  Codec codec_;
+};
+
+}  // namespace weir

@@ -1,0 +1,48 @@
+#include "weir/net/codec/line_codec.h"
+
+#include <algorithm>
+
+#include "weir/base/check.h"
+
+namespace weir {
+
+LineCodec::LineCodec(Options options) : options_(options) {
+  internal::check_max_frame(options.max_frame, "LineCodec");
+  WEIR_CHECK(options.strip_cr || !options.write_crlf, "LineCodec: write_crlf without strip_cr");
+}
+
+Decoded LineCodec::decode(std::string_view bytes, std::size_t& progress) const {
+  const std::size_t most = options_.max_frame;
+  // Up to where the LF of the longest line that is accepted may stand.
+  const std::string_view window = bytes.substr(0, most + (options_.strip_cr ? 2 : 1));
+  const std::size_t end = window.find('\n', std::min(progress, window.size()));
+  const std::size_t seen = std::min(end, window.size());
+  const bool cr = options_.strip_cr && seen > 0 && window[seen - 1] == '\r';
+  // A last CR is not counted before it is known what follows it.
+  const std::size_t line = cr ? seen - 1 : seen;
+  if (line > most) {
+    return internal::frame_error(
+        fmt::format("a line goes on after {} bytes, the most that is accepted", most));
+  }
+  if (end == window.npos) {
+    progress = seen;
+    return std::nullopt;
+  }
+  progress = 0;
+  return Frame{bytes.substr(0, line), end + 1};
+}
+
+Result<void> LineCodec::encode(std::string_view payload, Buffer& out) const {
+  if (auto fits = internal::check_payload(payload.size(), options_.max_frame); !fits) return fits;
+  if (const std::size_t at = payload.find('\n'); at != payload.npos) {
+    return internal::frame_error(
+        fmt::format("byte {} of the payload is a line feed, which would end the line", at));
+  }
+  out.append(payload);
+  // A CR at the payload's own end would be taken for a part of the line's end.
+  const bool crlf = options_.write_crlf || (options_.strip_cr && payload.ends_with('\r'));
+  out.append(crlf ? "\r\n" : "\n");
+  return {};
+}
+
+}  // namespace weir

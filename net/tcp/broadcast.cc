@@ -1,0 +1,240 @@
+#include "weir/net/tcp/broadcast.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <mutex>
+#include <new>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "weir/base/counter.h"
+#include "weir/net/tcp/internal/connection_inline.h"
+#include "weir/net/tcp/tcp_connection.h"
+
+namespace weir {
+
+namespace internal {
+
+// The members on one loop. Held by the Broadcast, by tasks under way, and by LoopIo as long as it
+// has a member. [loop] unless marked.
+class BroadcastPart final : public ConnectionWatcher {
+ public:
+  BroadcastPart(EventLoop& loop, SlowPolicy slow) : mailbox(loop.mailbox()), slow_(slow) {}
+
+  void join(TcpConnection& connection, const std::shared_ptr<BroadcastPart>& self);
+  void leave(TcpConnection& connection);
+  void hand_out(const SharedBytes& message, const ConnectionRef& except);
+  void disband();
+
+  const std::shared_ptr<Mailbox> mailbox;
+  // [any] to read.
+  Counter members, delivered, skipped, closed;
+
+ private:
+  struct Member {
+    TcpConnection* connection;  // valid: on_ended comes before it goes
+    SharedBytes latest;         // SlowPolicy::latest_only: what it gets when it has drained
+  };
+
+  void on_drained(TcpConnection& connection) override;
+  void on_ended(TcpConnection& connection) override { remove(connection); }
+  bool remove(TcpConnection& connection);
+  static void end_watch(TcpConnection& connection, const ConnectionWatcher* watcher);
+  void hand_to(Member& member, const SharedBytes& message);
+  void hand_to_slow(Member& member, const SharedBytes& message);
+
+  const SlowPolicy slow_;
+  std::vector<Member> list_;
+  std::unordered_map<const TcpConnection*, std::size_t> places_;  // in list_
+};
+
+void BroadcastPart::join(TcpConnection& connection, const std::shared_ptr<BroadcastPart>& self) {
+  if (connection.state() == TcpConnection::State::closed || places_.contains(&connection)) return;
+  if (list_.size() == list_.capacity()) list_.reserve(2 * list_.capacity() + 8);
+  const auto place = places_.emplace(&connection, list_.size()).first;
+  try {
+    connection.group_->io->watchers.emplace(&connection, self);
+  } catch (...) {
+    places_.erase(place);
+    throw;
+  }
+  connection.watched_ = true;
+  list_.push_back({.connection = &connection, .latest = {}});
+  members.set(list_.size());
+}
+
+void BroadcastPart::leave(TcpConnection& connection) {
+  if (remove(connection)) end_watch(connection, this);
+}
+
+bool BroadcastPart::remove(TcpConnection& connection) {
+  const auto entry = places_.find(&connection);
+  if (entry == places_.end()) return false;
+  const std::size_t place = entry->second;
+  places_.erase(entry);
+  if (place + 1 < list_.size()) {  // the last one takes its place
+    list_[place] = std::move(list_.back());
+    places_.find(list_[place].connection)->second = place;
+  }
+  list_.pop_back();
+  members.set(list_.size());
+  return true;
+}
+
+void BroadcastPart::end_watch(TcpConnection& connection, const ConnectionWatcher* watcher) {
+  LoopIo::Watchers& watchers = connection.group_->io->watchers;
+  const auto [begin, end] = watchers.equal_range(&connection);
+  const auto watch =
+      std::find_if(begin, end, [&](const auto& entry) { return entry.second.get() == watcher; });
+  if (watch == end) return;
+  connection.watched_ = std::next(begin) != end;
+  watchers.erase(watch);
+}
+
+void BroadcastPart::disband() {
+  for (const Member& member : std::exchange(list_, {})) end_watch(*member.connection, this);
+  places_.clear();
+  members.set(0);
+}
+
+// No send() calls a handler, and connections are freed in the reap phase only: the list stays as it
+// is meanwhile.
+void BroadcastPart::hand_out(const SharedBytes& message, const ConnectionRef& except) {
+  const TcpConnection* left_out = except.get();
+  for (Member& member : list_) {
+    if (member.connection != left_out) hand_to(member, message);
+  }
+}
+
+void BroadcastPart::hand_to(Member& member, const SharedBytes& message) {
+  TcpConnection& connection = *member.connection;
+  if (connection.is_.blocked && connection.accepts_output()) {
+    hand_to_slow(member, message);
+    return;
+  }
+  try {
+    const SendResult result = connection.send(message);
+    if (result == SendResult::queued || result == SendResult::above_high_mark) {
+      ++delivered;
+    } else if (result == SendResult::dropped) {
+      ++skipped;
+    }
+  } catch (const std::bad_alloc&) {  // costs this member, and not those behind it
+    connection.reset({CloseReason::Kind::io_error, Errno(ENOMEM)});
+  }
+}
+
+void BroadcastPart::hand_to_slow(Member& member, const SharedBytes& message) {
+  switch (slow_) {
+    case SlowPolicy::skip:
+      ++skipped;
+      break;
+    case SlowPolicy::latest_only:
+      if (!member.latest.empty()) ++skipped;
+      member.latest = message;
+      break;
+    case SlowPolicy::close:
+      ++closed;
+      member.connection->reset({CloseReason::Kind::output_overflow, Errno(ENOBUFS)});
+      break;
+  }
+}
+
+void BroadcastPart::on_drained(TcpConnection& connection) {
+  const auto entry = places_.find(&connection);
+  if (entry == places_.end()) return;
+  Member& member = list_[entry->second];
+  if (!member.latest.empty()) hand_to(member, std::exchange(member.latest, {}));
+}
+
+}  // namespace internal
+
+using internal::BroadcastPart;
+
+struct Broadcast::Shared {
+  explicit Shared(SlowPolicy policy) : slow(policy) {}
+
+  // Null: the connection's loop has no part yet. [mutex]
+  std::shared_ptr<BroadcastPart> part_of(const internal::Mailbox* mailbox) const {
+    for (const auto& part : parts) {
+      if (part->mailbox.get() == mailbox) return part;
+    }
+    return nullptr;
+  }
+
+  // So that a loop which is gone is not kept in mind for ever. [mutex]
+  void forget_empty_parts() {
+    std::erase_if(parts, [this](const auto& part) {
+      if (part->members.value() > 0) return false;
+      forgotten.delivered += part->delivered.value();
+      forgotten.skipped += part->skipped.value();
+      forgotten.closed += part->closed.value();
+      return true;
+    });
+  }
+
+  const SlowPolicy slow;
+  std::mutex mutex;
+  Stats forgotten;                                    // counted by parts that are gone
+  std::vector<std::shared_ptr<BroadcastPart>> parts;  // one a loop
+};
+
+Broadcast::Broadcast(SlowPolicy slow) : shared_(std::make_unique<Shared>(slow)) {}
+
+Broadcast::~Broadcast() {
+  for (const auto& part : shared_->parts) {
+    if (part->members.value() == 0) continue;
+    try {
+      part->mailbox->post([part] { part->disband(); });
+    } catch (const std::bad_alloc&) {
+      continue;  // its members will end by themselves, and nobody sends to them any more
+    }
+  }
+}
+
+void Broadcast::join(TcpConnection& connection) {
+  connection.loop().check_thread("Broadcast::join");
+  const auto& mailbox = connection.loop().mailbox();
+  const std::lock_guard lock(shared_->mutex);
+  std::shared_ptr<BroadcastPart> part = shared_->part_of(mailbox.get());
+  if (!part) {
+    shared_->forget_empty_parts();
+    part = std::make_shared<BroadcastPart>(connection.loop(), shared_->slow);
+    shared_->parts.push_back(part);
+  }
+  part->join(connection, part);
+}
+
+void Broadcast::leave(TcpConnection& connection) {
+  connection.loop().check_thread("Broadcast::leave");
+  const std::lock_guard lock(shared_->mutex);
+  const auto part = shared_->part_of(connection.loop().mailbox().get());
+  if (part) part->leave(connection);
+}
+
+// Posted under the mutex, so that all loops get the messages of all threads in one order. A mailbox
+// is locked for a moment only, and runs nothing.
+void Broadcast::send(SharedBytes message, const ConnectionRef& except) {
+  if (message.empty()) return;
+  const std::lock_guard lock(shared_->mutex);
+  for (const auto& part : shared_->parts) {
+    if (part->members.value() == 0) continue;
+    part->mailbox->post([part, message, except] { part->hand_out(message, except); });
+  }
+}
+
+Broadcast::Stats Broadcast::stats() const {
+  const std::lock_guard lock(shared_->mutex);
+  Stats sum = shared_->forgotten;
+  for (const auto& part : shared_->parts) {
+    sum.members += part->members.value();
+    sum.delivered += part->delivered.value();
+    sum.skipped += part->skipped.value();
+    sum.closed += part->closed.value();
+  }
+  return sum;
+}
+
+}  // namespace weir

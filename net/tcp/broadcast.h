@@ -1,0 +1,65 @@
+// Broadcast: one message to many connections, on any number of loops. The message is encoded once
+// and copied nowhere; each loop that has members is posted one task for it.
+//
+//   weir::Broadcast room;
+//   server.on_open([&](weir::TcpConnection& c) { room.join(c); });
+//   server.on_data([&](weir::TcpConnection& c, weir::Buffer& in) {
+//     room.send(weir::SharedBytes::copy(in.take()), c.ref());   // to all but its sender
+//   });
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "weir/net/buffer/shared_bytes.h"
+#include "weir/net/tcp/connection_ref.h"
+
+namespace weir {
+
+class TcpConnection;
+
+// What becomes of a message for a member that is slow: whose waiting output reached its high_water
+// and is not back at half of that.
+enum class SlowPolicy : std::uint8_t {
+  skip,         // it does not get this message
+  latest_only,  // of what comes meanwhile it gets the newest, once it has drained
+  close,        // it is reset, with output_overflow
+};
+
+class Broadcast {
+ public:
+  // Each counts members, not messages.
+  struct Stats {
+    std::uint64_t members = 0;    // now
+    std::uint64_t delivered = 0;  // messages queued
+    std::uint64_t skipped = 0;    // messages left out, those that a newer one replaced with them
+    std::uint64_t closed = 0;     // members that SlowPolicy::close reset
+  };
+
+  explicit Broadcast(SlowPolicy slow = SlowPolicy::skip);
+  // At any time, on any thread. What was sent before is still delivered, but for what waits for a
+  // slow member to drain.
+  ~Broadcast();
+  Broadcast(const Broadcast&) = delete;
+  Broadcast& operator=(const Broadcast&) = delete;
+
+  // From now on the connection gets what its loop hands out, until it ends or leaves. Joining
+  // twice is joining once. [loop] of the connection
+  void join(TcpConnection& connection);
+  void leave(TcpConnection& connection);
+
+  // Hands the message to all members but `except`. Never acts inside the call, so it may come from
+  // any handler. All members get messages in the same order, which for one thread's is the order
+  // of its calls. A member whose max_output or budget refuses the message does not get it, as
+  // Overflow says. [any]
+  void send(SharedBytes message, const ConnectionRef& except = {});
+
+  Stats stats() const;  // [any]
+
+ private:
+  struct Shared;
+  const std::unique_ptr<Shared> shared_;
+};
+
+}  // namespace weir

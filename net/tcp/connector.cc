@@ -1,0 +1,176 @@
+#include "weir/net/tcp/connector.h"
+
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string>
+#include <utility>
+
+#include "weir/base/check.h"
+#include "weir/base/log.h"
+#include "weir/net/socket/sys.h"
+
+namespace weir::internal {
+
+void Connector::start(std::vector<SocketAddress> addresses, Done done) {
+  loop_.check_thread("Connector::start");
+  WEIR_CHECK(!running(), "Connector::start while it is running");
+  WEIR_CHECK(!addresses.empty() && done, "Connector::start without an address or a function");
+  addresses_ = std::move(addresses);
+  next_ = 0;
+  done_ = std::move(done);
+  deadline_ = options_.timeout > Duration::zero() ? saturating_add(sys::now(), options_.timeout)
+                                                  : TimePoint::max();
+  begin_address();
+}
+
+void Connector::cancel() {
+  if (!running()) return;
+  release_socket();
+  loop_.cancel(std::exchange(step_timer_, {}));
+  loop_.cancel(std::exchange(timeout_timer_, {}));
+  const Done forgotten = std::exchange(done_, nullptr);
+}
+
+void Connector::begin_address() {
+  retry_ = kFirstRetry;
+  self_connects_ = 0;
+  if (deadline_ != TimePoint::max()) {
+    const TimePoint now = sys::now();
+    const auto left = static_cast<Duration::rep>(addresses_.size() - next_);
+    timeout_timer_ = loop_.run_at(now + (deadline_ - now) / left, [this] {
+      timeout_timer_ = {};
+      address_failed("no answer in time", Errno(ETIMEDOUT));
+    });
+  }
+  try_later(Duration::zero());
+}
+
+void Connector::try_later(Duration delay) {
+  release_socket();
+  looks_ = 0;
+  loop_.cancel(step_timer_);
+  step_timer_ = loop_.run_after(delay, [this] {
+    step_timer_ = {};
+    try_address();
+  });
+}
+
+void Connector::try_address() {
+  auto made = Socket::stream(address().family());
+  if (!made) {
+    address_failed("socket", made.error());
+    return;
+  }
+  socket_ = std::move(*made);
+  if (const auto bound = bind(); !bound) {
+    address_failed("bind to " + options_.bind_to->to_string(), bound.error());
+    return;
+  }
+  const auto begun = socket_.connect(address());
+  if (begun) {
+    connected(socket_.peer_address());
+  } else if (begun.error() == EINPROGRESS) {
+    channel_.emplace(loop_, socket_.fd(), static_cast<IoHandler&>(*this));
+    channel_->set_writing(true);
+  } else if (begun.error() == EAGAIN && address().is_unix()) {
+    try_later(retry_);
+    retry_ = std::min(retry_ * 2, kMaxRetry);
+  } else {
+    address_failed({}, begun.error());
+  }
+}
+
+SysResult<void> Connector::bind() {
+  if (!options_.bind_to) return {};
+  const SocketAddress& local = *options_.bind_to;
+  if (local.is_ip() && local.port() == 0) {
+    // The port is chosen in connect(2), where only the four of both ends must be unlike any other,
+    // instead of here, where the port itself must be free. A kernel without it still binds.
+    static_cast<void>(socket_.set_bind_address_no_port(true));
+  } else if (local.is_ip()) {
+    // A connection from that port that ended just now (TIME_WAIT) does not forbid the next.
+    static_cast<void>(socket_.set_reuse_addr(true));
+  }
+  return socket_.bind(local);
+}
+
+void Connector::on_ready(std::uint32_t) { check(); }
+
+// EPOLLHUP and EPOLLRDHUP have been seen in the midst of a connect that succeeded.
+void Connector::check() {
+  if (const Errno error = socket_.error()) {
+    address_failed({}, error);
+    return;
+  }
+  const SocketAddress peer = socket_.peer_address();
+  if (peer.family() != SocketAddress::Family::unspecified) {
+    connected(peer);
+    return;
+  }
+  if (++looks_ > kMaxLooks) {
+    address_failed({}, Errno(ENOTCONN));
+    return;
+  }
+  // Out of epoll for a while: level-triggered, it would report the same for ever.
+  channel_->set_writing(false);
+  if (step_timer_) return;  // a second event of the same turn
+  step_timer_ = loop_.run_after(kLookAgain, [this] {
+    step_timer_ = {};
+    channel_->set_writing(true);
+  });
+}
+
+void Connector::connected(const SocketAddress& peer) {
+  if (peer.is_ip() && socket_.local_address() == peer) {
+    connected_to_itself();
+    return;
+  }
+  channel_.reset();
+  report(socket_.take_fd());
+}
+
+// TCP lets two ends open at once (RFC 9293, 3.5), and if they have the same address and port they
+// are one. Nobody listens there, and while this socket lives nobody can.
+void Connector::connected_to_itself() {
+  static_cast<void>(socket_.set_linger(std::chrono::seconds(0)));  // no TIME_WAIT on that port
+  if (++self_connects_ > kMaxSelfConnects) {
+    address_failed("only this socket itself answers", Errno(ECONNREFUSED));
+  } else {
+    try_later(Duration::zero());
+  }
+}
+
+void Connector::address_failed(std::string_view step, Errno error) {
+  std::string what = "connect to " + address().to_string();
+  if (!step.empty()) what.append(": ").append(step);
+  Error why(std::move(what), error);
+  release_socket();
+  loop_.cancel(std::exchange(step_timer_, {}));
+  loop_.cancel(std::exchange(timeout_timer_, {}));
+  if (next_ + 1 < addresses_.size()) {
+    WEIR_LOG(debug, "{}; trying the next address", why);
+    ++next_;
+    begin_address();
+  } else {
+    report(std::unexpected(std::move(why)));
+  }
+}
+
+void Connector::on_interest_refused(Errno error) { address_failed("epoll_ctl", error); }
+
+void Connector::release_socket() {
+  channel_.reset();
+  socket_.close();
+}
+
+// `done` may destroy this.
+void Connector::report(Result<Fd> result) {
+  loop_.cancel(std::exchange(step_timer_, {}));
+  loop_.cancel(std::exchange(timeout_timer_, {}));
+  Done done = std::exchange(done_, nullptr);
+  done(std::move(result));
+}
+
+}  // namespace weir::internal

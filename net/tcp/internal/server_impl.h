@@ -1,0 +1,115 @@
+// TcpServer::Impl: what a server is made of. Internal to the tcp floor; starting stands in
+// tcp_server.cc, ending in tcp_server_end.cc. [loop] of the server, unless marked.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "weir/base/check.h"
+#include "weir/net/reactor/loop_pool.h"
+#include "weir/net/socket/listening_socket.h"
+#include "weir/net/tcp/acceptor.h"
+#include "weir/net/tcp/internal/callback_handler.h"
+#include "weir/net/tcp/internal/connection_group.h"
+#include "weir/net/tcp/internal/peer_limits.h"
+#include "weir/net/tcp/tcp_server.h"
+
+namespace weir {
+
+namespace internal {
+
+// One loop's part of the server.
+struct Shard {
+  explicit Shard(EventLoop& on) : loop(on) {}
+
+  EventLoop& loop;
+  // Made and used on the loop's thread; its counters are read from any.
+  std::shared_ptr<ConnectionGroup> group;
+};
+
+// An acceptor and the loop it is on.
+struct Listener {
+  EventLoop& loop;
+  bool handshakes;  // IP: a connection takes a round trip to come into the queue
+  std::shared_ptr<Acceptor> acceptor;
+  std::weak_ptr<ListeningSocket> socket;  // the acceptor's, until it lets go
+};
+
+// Runs fn on the loop's thread and waits for it. What fn throws comes out here.
+void run_on(EventLoop& loop, std::move_only_function<void()> fn);
+
+}  // namespace internal
+
+// Held by the TcpServer, and for the length of a call by what it posted to its own loop.
+class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
+ public:
+  Impl(EventLoop& loop, Options options);
+
+  Result<SocketAddress> listen(const SocketAddress& address);
+  Result<std::vector<SocketAddress>> adopt(std::vector<ListeningSocket> sockets);
+  Result<std::vector<ListenerShare>> duplicate_listeners() const;
+  void shutdown(const Ending& how, std::move_only_function<void()> done);
+  void destroy();
+  Stats stats() const;
+
+  internal::CallbackHandler& callbacks() {
+    loop_.check_thread("TcpServer::on_...");
+    WEIR_CHECK(shards_.empty(), "TcpServer: handlers must be set before the first listen()");
+    return *callbacks_;
+  }
+
+  EventLoop& loop_;
+  std::shared_ptr<ConnectionHandler> handler_;
+  std::function<std::shared_ptr<ConnectionHandler>(EventLoop&)> factory_;
+  const std::shared_ptr<internal::OpenCount> open_count_ = std::make_shared<internal::OpenCount>();
+  std::vector<std::unique_ptr<internal::Shard>> shards_;  // constant after the first listen()
+
+ private:
+  Result<void> start();
+  void make_group(internal::Shard& shard);
+  Result<std::shared_ptr<ListeningSocket>> open_socket(const SocketAddress& address,
+                                                       bool reuse_port);
+  void add_listener(EventLoop& loop, std::shared_ptr<ListeningSocket> socket, bool exclusive,
+                    internal::Shard* shard);
+  void adopt_one(std::shared_ptr<ListeningSocket> socket, bool by_all_loops);
+  void accepted(internal::Shard* shard, Fd fd);
+  void begin_shutdown();
+  void stop_accepting();
+  void close_connections();
+  void shard_stopped();
+  void tell_done();
+  void abort_connections();
+  // Has `step` called in a task of the server's loop, unless the server is destroyed before.
+  void post_home(void (Impl::*step)());
+
+  const Options options_;
+  const std::size_t connection_limit_;
+  const std::shared_ptr<internal::PeerCounts> peers_;        // null: not counted
+  const std::unique_ptr<internal::AcceptRate> accept_rate_;  // null: no bound
+  const std::shared_ptr<internal::CallbackHandler> callbacks_ =
+      std::make_shared<internal::CallbackHandler>();
+  std::unique_ptr<LoopPool> pool_;
+  mutable std::mutex listeners_mutex_;         // for stats(), while listen() adds one more
+  std::vector<internal::Listener> listeners_;  // written on the server's loop only
+  std::size_t next_shard_ = 0;
+  std::atomic<std::uint64_t> refused_{0};
+  std::atomic<std::uint64_t> refused_per_peer_{0};
+
+  // Of a shutdown.
+  enum class Phase { serving, last_handshakes, grace, stopping, stopped, destroyed };
+  Phase phase_ = Phase::serving;
+  std::size_t shards_running_ = 0;
+  TimePoint deadline_ = TimePoint::max();
+  TimePoint close_at_ = TimePoint::max();  // end of the grace, at most deadline_
+  bool leave_listeners_ = false;
+  TimerId deadline_timer_;
+  TimerId step_timer_;  // to the end of the last handshakes, then of the grace
+  std::vector<std::move_only_function<void()>> done_;
+};
+
+}  // namespace weir

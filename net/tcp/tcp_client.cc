@@ -1,0 +1,303 @@
+#include "weir/net/tcp/tcp_client.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <random>
+#include <utility>
+
+#include "weir/base/check.h"
+#include "weir/base/log.h"
+#include "weir/net/socket/socket.h"
+#include "weir/net/tcp/connector.h"
+#include "weir/net/tcp/internal/back_off.h"
+#include "weir/net/tcp/internal/callback_handler.h"
+#include "weir/net/tcp/internal/connection_group.h"
+#include "weir/net/tcp/internal/limits_of.h"
+
+namespace weir {
+
+using internal::ConnectionGroup;
+
+namespace {
+
+// From [0, 1), another for each client of each process.
+double random_fraction() {
+  thread_local std::minstd_rand engine(std::random_device{}());
+  return std::uniform_real_distribution<>(0, 1)(engine);
+}
+
+}  // namespace
+
+// Held by the TcpClient, and after that to the end of the turn, because a handler may be running.
+class TcpClient::Impl final : public internal::GroupWatcher {
+ public:
+  Impl(EventLoop& loop, Options options)
+      : loop_(loop),
+        options_(std::move(options)),
+        connector_(loop, {.timeout = options_.connect_timeout, .bind_to = options_.bind_to}),
+        back_off_(options_.reconnect.initial, options_.reconnect.max, options_.reconnect.jitter) {}
+
+  Result<void> connect(std::vector<SocketAddress> addresses);
+  void close();
+  void destroy();
+  State state() const;
+  Stats stats() const;
+
+  internal::CallbackHandler& callbacks() {
+    loop_.check_thread("TcpClient::on_...");
+    WEIR_CHECK(group_ == nullptr, "TcpClient: handlers must be set before the first connect()");
+    return *callbacks_;
+  }
+
+  EventLoop& loop_;
+  std::shared_ptr<ConnectionHandler> handler_;
+  std::move_only_function<void(const Error&, int)> connect_error_;
+  ConnectionRef current_;  // of state connected
+
+ private:
+  void on_adopted(TcpConnection& connection) override;
+  void on_ended(TcpConnection& connection, CloseReason reason) override;
+  void attempt();
+  void attempt_ended(Result<Fd> result);
+  void attempt_failed(const Error& error);
+  void set_options(Socket& socket) const;
+  void wait_for_next();
+
+  const Options options_;
+  const std::shared_ptr<internal::CallbackHandler> callbacks_ =
+      std::make_shared<internal::CallbackHandler>();
+  std::shared_ptr<ConnectionGroup> group_;  // from the first connect() on
+  const std::shared_ptr<internal::OpenCount> open_count_ = std::make_shared<internal::OpenCount>();
+  internal::Connector connector_;
+  internal::BackOff back_off_;
+  std::vector<SocketAddress> addresses_;
+  State state_ = State::idle;
+  bool destroyed_ = false;
+  bool adopted_ = false;  // by the adopt() that is running
+  int failed_in_a_row_ = 0;
+  TimePoint opened_at_;
+  TimerId wait_timer_;
+  std::uint64_t attempts_ = 0;
+  std::uint64_t failures_ = 0;
+};
+
+// --- connecting ----------------------------------------------------------------------------------
+
+Result<void> TcpClient::Impl::connect(std::vector<SocketAddress> addresses) {
+  loop_.check_thread("TcpClient::connect");
+  if (addresses.empty()) return std::unexpected(Error("connect: no address was given"));
+  const std::string what = "connect to " + addresses.front().to_string();
+  for (const SocketAddress& address : addresses) {
+    if (address.family() == SocketAddress::Family::unspecified) {
+      return std::unexpected(Error("connect to " + address.to_string(), Errno(EAFNOSUPPORT)));
+    }
+  }
+  switch (state()) {
+    case State::idle:
+      break;
+    case State::connected:
+      return std::unexpected(Error(what, Errno(EISCONN)));
+    case State::connecting:
+    case State::waiting:
+      return std::unexpected(Error(what, Errno(EALREADY)));
+  }
+  if (!group_) {
+    if (!handler_) handler_ = callbacks_;
+    group_ = std::make_shared<ConnectionGroup>(loop_, internal::limits_of(options_), handler_,
+                                               open_count_);
+    group_->set_watcher(this);
+  }
+  addresses_ = std::move(addresses);
+  current_ = {};
+  failed_in_a_row_ = 0;
+  back_off_.reset();
+  attempt();
+  return {};
+}
+
+void TcpClient::Impl::attempt() {
+  state_ = State::connecting;
+  ++attempts_;
+  connector_.start(addresses_, [this](Result<Fd> result) { attempt_ended(std::move(result)); });
+}
+
+void TcpClient::Impl::attempt_ended(Result<Fd> result) {
+  if (!result) {
+    attempt_failed(result.error());
+    return;
+  }
+  Socket socket(std::move(*result));
+  set_options(socket);
+  state_ = State::connected;
+  adopted_ = false;
+  open_count_->open.fetch_add(1, std::memory_order_relaxed);
+  group_->adopt(socket.take_fd());  // on_open may destroy the client
+  if (!destroyed_ && !adopted_) {
+    attempt_failed(Error("connect to " + addresses_.front().to_string(), Errno(ENOMEM)));
+  }
+}
+
+// All is in order before the user is told, who may do anything.
+void TcpClient::Impl::attempt_failed(const Error& error) {
+  ++failures_;
+  const int attempt = ++failed_in_a_row_;
+  state_ = State::idle;
+  const Reconnect& reconnect = options_.reconnect;
+  if (reconnect.enabled && (reconnect.attempts <= 0 || attempt < reconnect.attempts)) {
+    wait_for_next();
+  }
+  if (connect_error_) {
+    connect_error_(error, attempt);
+  } else {
+    WEIR_LOG_LIMITED(warn, 1, "{}", error);
+  }
+}
+
+void TcpClient::Impl::wait_for_next() {
+  state_ = State::waiting;
+  wait_timer_ = loop_.run_after(back_off_.next(random_fraction()), [this] {
+    wait_timer_ = {};
+    attempt();
+  });
+}
+
+// What a kernel lacks is no reason to do without the connection.
+void TcpClient::Impl::set_options(Socket& socket) const {
+  if (!socket.local_address().is_ip()) return;
+  const auto check = [](const char* option, SysResult<void> done) {
+    if (!done) WEIR_LOG_LIMITED(warn, 1, "set {}: {}", option, done.error());
+  };
+  if (options_.nodelay) check("TCP_NODELAY", socket.set_nodelay(true));
+  if (options_.keep_alive) check("SO_KEEPALIVE", socket.set_keep_alive(KeepAlive{}));
+  if (options_.user_timeout > Duration::zero()) {
+    check("TCP_USER_TIMEOUT", socket.set_user_timeout(std::chrono::ceil<std::chrono::milliseconds>(
+                                  options_.user_timeout)));
+  }
+}
+
+// --- the connection ------------------------------------------------------------------------------
+
+void TcpClient::Impl::on_adopted(TcpConnection& connection) {
+  adopted_ = true;
+  failed_in_a_row_ = 0;
+  current_ = connection.ref();
+  opened_at_ = loop_.now();
+}
+
+// One that close() has let go of, or that was replaced in its on_close, is of no concern any more.
+void TcpClient::Impl::on_ended(TcpConnection& connection, CloseReason reason) {
+  if (state_ != State::connected || connection.ref() != current_) return;
+  current_ = {};
+  state_ = State::idle;
+  if (loop_.now() - opened_at_ > back_off_.current()) back_off_.reset();
+  using Kind = CloseReason::Kind;
+  const bool wanted = reason.kind == Kind::local_close || reason.kind == Kind::aborted;
+  if (options_.reconnect.enabled && !wanted) wait_for_next();
+}
+
+// --- ending --------------------------------------------------------------------------------------
+
+void TcpClient::Impl::close() {
+  loop_.check_thread("TcpClient::close");
+  connector_.cancel();
+  loop_.cancel(std::exchange(wait_timer_, {}));
+  state_ = State::idle;
+  if (TcpConnection* connection = std::exchange(current_, {}).get()) connection->close();
+}
+
+void TcpClient::Impl::destroy() {
+  loop_.check_thread("TcpClient::~TcpClient");
+  destroyed_ = true;
+  connector_.cancel();
+  loop_.cancel(std::exchange(wait_timer_, {}));
+  if (!group_) return;
+  group_->set_watcher(nullptr);
+  group_->orphan_all();
+  loop_.keep_until_reaped(group_);
+}
+
+TcpClient::State TcpClient::Impl::state() const {
+  if (state_ == State::connected && current_.get() == nullptr) return State::idle;
+  return state_;
+}
+
+TcpClient::Stats TcpClient::Impl::stats() const {
+  Stats sum;
+  sum.attempts = attempts_;
+  sum.failures = failures_;
+  if (!group_) return sum;
+  sum.opened = group_->opened.value();
+  sum.bytes_in = group_->bytes_in.value();
+  sum.bytes_out = group_->bytes_out.value();
+  for (std::size_t kind = 0; kind < sum.closed.size(); ++kind) {
+    sum.closed[kind] = group_->closed[kind].value();
+  }
+  return sum;
+}
+
+// --- the public face -----------------------------------------------------------------------------
+
+TcpClient::TcpClient(EventLoop& loop, Options options)
+    : impl_(std::make_shared<Impl>(loop, std::move(options))) {
+  loop.check_thread("TcpClient::TcpClient");
+}
+
+TcpClient::~TcpClient() {
+  impl_->destroy();
+  EventLoop& loop = impl_->loop_;
+  loop.keep_until_reaped(std::move(impl_));
+}
+
+void TcpClient::on_open(std::move_only_function<void(TcpConnection&)> fn) {
+  impl_->callbacks().open = std::move(fn);
+}
+void TcpClient::on_data(std::move_only_function<void(TcpConnection&, Buffer&)> fn) {
+  impl_->callbacks().data = std::move(fn);
+}
+void TcpClient::on_half_close(std::move_only_function<void(TcpConnection&)> fn) {
+  impl_->callbacks().half_close = std::move(fn);
+}
+void TcpClient::on_blocked(std::move_only_function<void(TcpConnection&)> fn) {
+  impl_->callbacks().blocked = std::move(fn);
+}
+void TcpClient::on_drained(std::move_only_function<void(TcpConnection&)> fn) {
+  impl_->callbacks().drained = std::move(fn);
+}
+void TcpClient::on_close(std::move_only_function<void(TcpConnection&, CloseReason)> fn) {
+  impl_->callbacks().close = std::move(fn);
+}
+
+void TcpClient::use_handler(std::shared_ptr<ConnectionHandler> handler) {
+  static_cast<void>(impl_->callbacks());  // the same conditions hold
+  impl_->handler_ = std::move(handler);
+}
+
+void TcpClient::on_connect_error(std::move_only_function<void(const Error&, int)> fn) {
+  static_cast<void>(impl_->callbacks());
+  impl_->connect_error_ = std::move(fn);
+}
+
+Result<void> TcpClient::connect(std::string_view address) {
+  auto parsed = SocketAddress::parse(address);
+  if (!parsed) return std::unexpected(parsed.error().within("connect"));
+  return impl_->connect({*parsed});
+}
+
+Result<void> TcpClient::connect(const SocketAddress& address) { return impl_->connect({address}); }
+
+Result<void> TcpClient::connect(std::vector<SocketAddress> addresses) {
+  return impl_->connect(std::move(addresses));
+}
+
+void TcpClient::close() { impl_->close(); }
+
+TcpClient::State TcpClient::state() const { return impl_->state(); }
+
+ConnectionRef TcpClient::connection() const {
+  impl_->loop_.check_thread("TcpClient::connection");
+  return impl_->current_;
+}
+
+TcpClient::Stats TcpClient::stats() const { return impl_->stats(); }
+
+}  // namespace weir

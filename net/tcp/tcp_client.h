@@ -1,0 +1,142 @@
+// TcpClient: one connection to a server, made anew when it breaks if that is wanted. [loop]
+//
+//   TcpClient client(loop, {.reconnect = {.initial = 100ms, .max = 30s}});
+//   client.on_data([](TcpConnection& conn, Buffer& in) { ... });
+//   client.on_connect_error([](const Error& error, int attempt) { ... });
+//   if (auto begun = client.connect("127.0.0.1:7000"); !begun) return weir::fail(begun.error());
+//
+// The client and its connection live on the loop that it is made with. Handlers are set before the
+// first connect(). Nothing is called from inside a call of the user's.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "weir/base/clock.h"
+#include "weir/base/result.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/socket/socket_address.h"
+#include "weir/net/tcp/connection_handler.h"
+#include "weir/net/tcp/connection_ref.h"
+#include "weir/net/tcp/tcp_connection.h"
+
+namespace weir {
+
+class TcpClient {
+ public:
+  // Tries again after a connect that failed and after a connection that ended, unless the program
+  // ended it: by TcpClient::close(), or by the connection's close() or abort() (its CloseReason is
+  // local_close or aborted). The wait doubles from `initial` to `max`, and starts at `initial`
+  // again after a connection that lived longer than the next wait would have been.
+  struct Reconnect {
+    Duration initial = std::chrono::milliseconds(100);  // at least 1 ms
+    Duration max = std::chrono::seconds(30);
+    double jitter = 0.5;  // this part of each wait, at most, is left out by chance; 0 to 1
+    int attempts = 0;     // gives up when so many in a row have failed; 0: never
+    bool enabled = true;
+    static constexpr Reconnect off() { return {.enabled = false}; }
+  };
+
+  struct Options {
+    // For one attempt, all its addresses together. Zero: as long as the kernel tries (tcp(7),
+    // tcp_syn_retries: two minutes).
+    Duration connect_timeout = std::chrono::seconds(10);
+    Reconnect reconnect = Reconnect::off();
+    // The local address to connect from. Port 0: any, chosen so that one address serves as many
+    // connections as there are different peers (IP_BIND_ADDRESS_NO_PORT). The file that a Unix path
+    // makes is not removed.
+    std::optional<SocketAddress> bind_to{};
+    Trigger trigger = Trigger::level;
+
+    // As TcpServer::Options.
+    Duration idle_timeout{0};
+    Duration first_byte_timeout{0};
+    Duration message_timeout{0};
+    Duration write_stall_timeout = std::chrono::seconds(300);
+    std::uint64_t max_input = 1024 * 1024;
+    std::uint64_t high_water = 1024 * 1024;
+    std::uint64_t max_output = 4 * 1024 * 1024;
+    Overflow overflow = Overflow::close;
+    bool allow_half_open = false;
+    bool nodelay = true;
+    bool keep_alive = false;
+    Duration linger_timeout = std::chrono::seconds(5);
+    Duration drain_timeout = std::chrono::seconds(30);
+
+    // What is sent must be acknowledged within this, or the connection ends with io_error
+    // (ETIMEDOUT): TCP_USER_TIMEOUT, tcp(7), RFC 5482. Whole milliseconds; zero: the kernel's,
+    // some 15 minutes.
+    Duration user_timeout{0};
+  };
+
+  enum class State : std::uint8_t {
+    idle,        // nothing is under way. Also in on_close, after which a reconnect may be set
+    connecting,  // an attempt is under way
+    waiting,     // for the next attempt
+    connected,   // there is a connection, which has not ended
+  };
+
+  struct Stats {
+    std::uint64_t attempts = 0;  // begun
+    std::uint64_t failures = 0;  // attempts that failed
+    std::uint64_t opened = 0;    // connections
+    std::uint64_t bytes_in = 0;
+    std::uint64_t bytes_out = 0;
+    std::array<std::uint64_t, CloseReason::kKinds> closed{};  // by CloseReason::Kind
+    // Connections that ended for that reason.
+    std::uint64_t closed_by(CloseReason::Kind kind) const {
+      return closed[static_cast<std::size_t>(kind)];
+    }
+  };
+
+  explicit TcpClient(EventLoop& loop) : TcpClient(loop, Options{}) {}
+  TcpClient(EventLoop& loop, Options options);
+  // Also from inside a handler of its own. A connection still there is reset without a call of
+  // on_close; for an orderly end call close() and wait for on_close.
+  ~TcpClient();
+  TcpClient(const TcpClient&) = delete;
+  TcpClient& operator=(const TcpClient&) = delete;
+
+  // Handlers: see ConnectionHandler for when each is called.
+  void on_open(std::move_only_function<void(TcpConnection&)> fn);
+  void on_data(std::move_only_function<void(TcpConnection&, Buffer&)> fn);
+  void on_half_close(std::move_only_function<void(TcpConnection&)> fn);
+  void on_blocked(std::move_only_function<void(TcpConnection&)> fn);
+  void on_drained(std::move_only_function<void(TcpConnection&)> fn);
+  void on_close(std::move_only_function<void(TcpConnection&, CloseReason)> fn);
+  // Instead of the functions above.
+  void use_handler(std::shared_ptr<ConnectionHandler> handler);
+  // An attempt failed, the attempt-th in a row: "connect to 127.0.0.1:80: Connection refused", of
+  // several addresses the last. If state() is then `waiting` another will follow. An attempt ends
+  // with on_open or with this, exactly once, unless close() or the destructor cut it short. An
+  // exception from it comes out of EventLoop::run(). Without it, failures are logged.
+  void on_connect_error(std::move_only_function<void(const Error& error, int attempt)> fn);
+
+  // Begins to connect. Several addresses are tried in order, each with an equal share of what is
+  // left of connect_timeout. An error value: the text is no address, there is none, or the client
+  // has (EISCONN) or makes (EALREADY) a connection; close() first.
+  [[nodiscard]] Result<void> connect(std::string_view address);
+  [[nodiscard]] Result<void> connect(const SocketAddress& address);
+  [[nodiscard]] Result<void> connect(std::vector<SocketAddress> addresses);
+
+  // Ends the connection in order, or the attempt, or the wait for the next. on_close of a
+  // connection still comes; no reconnect follows. connect() may be called again at once.
+  void close();
+
+  State state() const;
+  // The connection; refers to none unless connected.
+  ConnectionRef connection() const;
+  Stats stats() const;
+
+ private:
+  class Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace weir

@@ -1,0 +1,183 @@
+// How a server ends: shutdown(), and destruction at any moment.
+#include <algorithm>
+#include <future>
+#include <utility>
+
+#include "weir/net/tcp/internal/server_impl.h"
+
+namespace weir {
+
+using internal::Acceptor;
+using internal::Listener;
+using internal::run_on;
+
+namespace {
+
+// A shutdown lets handshakes that have begun come to an end for so long: the round trip of a
+// region. Without it, those whose last step is under way when the listener closes would be reset.
+constexpr Duration kLastHandshakes = std::chrono::milliseconds(50);
+
+}  // namespace
+
+namespace internal {
+
+void run_on(EventLoop& loop, std::move_only_function<void()> fn) {
+  if (loop.in_loop_thread()) {
+    fn();
+    return;
+  }
+  std::promise<void> done;
+  loop.post([&] {
+    try {
+      fn();
+      done.set_value();
+    } catch (...) {
+      done.set_exception(std::current_exception());
+    }
+  });
+  done.get_future().get();
+}
+
+}  // namespace internal
+
+void TcpServer::Impl::shutdown(const Ending& how, std::move_only_function<void()> done) {
+  if (phase_ == Phase::destroyed) return;
+  if (done) done_.push_back(std::move(done));
+  if (phase_ == Phase::stopped) {
+    post_home(&Impl::tell_done);
+    return;
+  }
+  const TimePoint when = saturating_add(loop_.now(), how.deadline);
+  if (when < deadline_) {
+    deadline_ = when;
+    loop_.cancel(deadline_timer_);
+    deadline_timer_ = loop_.run_at(when, [this] { abort_connections(); });
+  }
+  close_at_ = std::min({close_at_, deadline_, saturating_add(loop_.now(), how.grace)});
+  if (phase_ == Phase::serving) {
+    leave_listeners_ = how.leave_listeners;
+    begin_shutdown();
+  } else if (phase_ == Phase::grace) {
+    loop_.cancel(step_timer_);
+    step_timer_ = loop_.run_at(close_at_, [this] { close_connections(); });
+  }
+}
+
+void TcpServer::Impl::post_home(void (Impl::*step)()) {
+  loop_.post([self = weak_from_this(), step] {
+    if (auto server = self.lock()) (*server.*step)();
+  });
+}
+
+// Everybody is served as before until the last handshakes are over.
+void TcpServer::Impl::begin_shutdown() {
+  phase_ = Phase::last_handshakes;
+  const bool wait = !leave_listeners_ && std::ranges::any_of(listeners_, &Listener::handshakes) &&
+                    deadline_ - loop_.now() > kLastHandshakes;
+  if (!wait) {
+    stop_accepting();
+    return;
+  }
+  for (const Listener& listener : listeners_) {
+    listener.loop.dispatch([acceptor = listener.acceptor] { acceptor->refuse_new(); });
+  }
+  step_timer_ = loop_.run_after(kLastHandshakes, [this] { stop_accepting(); });
+}
+
+// First every acceptor hands over what is queued, then the groups close what they have: what a pool
+// loop is sent by this one arrives in that order.
+void TcpServer::Impl::stop_accepting() {
+  loop_.cancel(step_timer_);
+  phase_ = Phase::grace;
+  const auto let_go = [leave = leave_listeners_](Acceptor& acceptor) {
+    leave ? acceptor.leave() : acceptor.stop();
+  };
+  for (const Listener& listener : listeners_) {
+    if (!listener.loop.in_loop_thread()) continue;
+    const auto acceptor = listener.acceptor;
+    let_go(*acceptor);
+    if (phase_ == Phase::destroyed) return;  // in on_open of a connection that was queued
+  }
+  shards_running_ = shards_.size();
+  if (shards_.empty()) post_home(&Impl::shard_stopped);
+  for (const auto& shard : shards_) {
+    std::vector<std::shared_ptr<Acceptor>> acceptors;
+    for (const Listener& listener : listeners_) {
+      if (&listener.loop == &shard->loop) acceptors.push_back(listener.acceptor);
+    }
+    shard->loop.dispatch([&shard = *shard, acceptors = std::move(acceptors), &home = loop_, let_go,
+                          self = weak_from_this()]() mutable {
+      for (const auto& acceptor : acceptors) let_go(*acceptor);
+      shard.group->when_empty([&home, self = std::move(self)]() mutable {
+        home.post([self = std::move(self)] {
+          if (auto server = self.lock()) server->shard_stopped();
+        });
+      });
+    });
+  }
+  if (close_at_ <= loop_.now()) {
+    close_connections();
+  } else {
+    step_timer_ = loop_.run_at(close_at_, [this] { close_connections(); });
+  }
+}
+
+void TcpServer::Impl::close_connections() {
+  loop_.cancel(step_timer_);
+  phase_ = Phase::stopping;
+  for (const auto& shard : shards_) {
+    shard->loop.dispatch([group = shard->group] { group->stop_gracefully(); });
+  }
+}
+
+void TcpServer::Impl::shard_stopped() {
+  if (phase_ != Phase::grace && phase_ != Phase::stopping) return;  // destroyed in this turn
+  if (shards_running_ > 0 && --shards_running_ > 0) return;
+  phase_ = Phase::stopped;
+  loop_.cancel(deadline_timer_);
+  loop_.cancel(step_timer_);
+  tell_done();
+}
+
+void TcpServer::Impl::tell_done() {
+  if (phase_ == Phase::destroyed) return;
+  for (auto& done : std::exchange(done_, {})) done();
+}
+
+void TcpServer::Impl::abort_connections() {
+  if (phase_ == Phase::last_handshakes) stop_accepting();
+  if (phase_ == Phase::destroyed) return;
+  for (const auto& shard : shards_) {
+    shard->loop.dispatch([group = shard->group] { group->abort_all(); });
+  }
+}
+
+// What may be in the middle of a call on this loop is kept until the end of the turn.
+void TcpServer::Impl::destroy() {
+  loop_.check_thread("TcpServer::~TcpServer");
+  phase_ = Phase::destroyed;
+  done_.clear();
+  loop_.cancel(deadline_timer_);
+  loop_.cancel(step_timer_);
+  if (pool_ != nullptr && loop_.forked()) {
+    // The loops' threads did not come along into this child: what is on them stays as it is.
+    static_cast<void>(new std::shared_ptr<Impl>(shared_from_this()));
+    return;
+  }
+  for (Listener& listener : listeners_) {
+    run_on(listener.loop, [&] {
+      listener.acceptor->close();
+      listener.loop.keep_until_reaped(std::move(listener.acceptor));
+    });
+  }
+  for (const auto& shard : shards_) {
+    run_on(shard->loop, [&] {
+      if (!shard->group) return;
+      shard->group->orphan_all();
+      shard->loop.keep_until_reaped(std::move(shard->group));
+    });
+  }
+  pool_.reset();
+}
+
+}  // namespace weir

@@ -1,0 +1,210 @@
+// TcpClient::Reconnect: when there is a next attempt, and how long it waits.
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <chrono>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <vector>
+
+#include "support/client_harness.h"
+#include "support/echo_server.h"
+#include "weir/net/tcp/internal/back_off.h"
+
+namespace weir::test {
+namespace {
+
+using namespace std::chrono_literals;
+using internal::BackOff;
+using State = TcpClient::State;
+using Kind = CloseReason::Kind;
+
+TEST(BackOff, DoublesUpToItsMost) {
+  BackOff back_off(100ms, 1s, 0);
+  for (const Duration expected : {100ms, 200ms, 400ms, 800ms, 1000ms, 1000ms}) {
+    EXPECT_EQ(back_off.next(0.7), expected);
+  }
+  back_off.reset();
+  EXPECT_EQ(back_off.next(0), 100ms);
+}
+
+TEST(BackOff, LeavesOutAPartByChance) {
+  BackOff back_off(100ms, 100ms, 0.5);
+  EXPECT_EQ(back_off.next(0), 100ms);
+  EXPECT_EQ(back_off.next(0.5), 75ms);
+  EXPECT_GE(back_off.next(0.999999), 50ms);
+}
+
+TEST(BackOff, TakesNoNonsense) {
+  EXPECT_EQ(BackOff(0ms, 0ms, 1).next(0.99), BackOff::kLeast);
+  EXPECT_EQ(BackOff(-5s, -9s, -1).next(0.5), BackOff::kLeast);
+  EXPECT_EQ(BackOff(1s, 1ms, std::numeric_limits<double>::quiet_NaN()).next(0.5), 1s);
+  EXPECT_EQ(BackOff(1s, 1s, 7).next(0.999999999), 1ms);
+  BackOff longest(Duration::max() / 2, Duration::max(), 0);
+  static_cast<void>(longest.next(0));
+  EXPECT_EQ(longest.next(0), Duration::max() / 2 * 2);
+  EXPECT_GT(longest.next(0), Duration::zero());
+}
+
+struct Reconnecting : ClientHarness {
+  explicit Reconnecting(TcpClient::Reconnect how, TcpClient::Options more = {})
+      : ClientHarness([&] {
+          more.reconnect = how;
+          return more;
+        }()) {
+    server.emplace(loop);
+    server->on_open([this](TcpConnection& c) { theirs = c.ref(); });
+    address = *server->listen("127.0.0.1:0");
+  }
+  ~Reconnecting() { client.reset(); }
+
+  std::optional<TcpServer> server;
+  SocketAddress address;
+  ConnectionRef theirs;
+};
+
+constexpr TcpClient::Reconnect kSoon{.initial = 1ms, .max = 2ms};
+
+TEST(Reconnect, IsOffByDefault) {
+  ClientHarness tcp;
+  TcpServer server(tcp.loop);
+  server.on_open([](TcpConnection& c) { c.abort(); });
+  ASSERT_TRUE(tcp.client->connect(*server.listen("127.0.0.1:0")));
+  ASSERT_TRUE(tcp.until([&] { return tcp.calls.close + tcp.calls.connect_error == 1; }));
+  run_for(tcp.loop, 20ms);
+  EXPECT_EQ(tcp.client->stats().attempts, 1u);
+}
+
+TEST(Reconnect, FollowsEveryEndThatWasNotOurs) {
+  Reconnecting tcp(kSoon);
+  ASSERT_TRUE(tcp.client->connect(tcp.address));
+  for (int round = 1; round <= 6; ++round) {
+    ASSERT_TRUE(tcp.until([&] { return tcp.calls.open == round && tcp.theirs.get() != nullptr; }));
+    tcp.theirs.get()->send("bye");
+    ASSERT_TRUE(tcp.until([&] { return tcp.received == "bye"; }));
+    tcp.received.clear();
+    ASSERT_TRUE(round % 2 == 0 ? tcp.theirs.close() : tcp.theirs.abort());
+    ASSERT_TRUE(tcp.until([&] { return tcp.calls.close == round; }));
+    EXPECT_EQ(tcp.reason->kind, round % 2 == 0 ? Kind::peer_eof : Kind::reset);
+  }
+  EXPECT_TRUE(tcp.until([&] { return tcp.calls.open == 7; }));
+}
+
+TEST(Reconnect, FollowsADeadline) {
+  Reconnecting tcp(kSoon, {.idle_timeout = 20ms});
+  ASSERT_TRUE(tcp.client->connect(tcp.address));
+  EXPECT_TRUE(tcp.until([&] { return tcp.calls.open == 2; }));
+  EXPECT_EQ(tcp.reason->kind, Kind::idle_timeout);
+}
+
+TEST(Reconnect, DoesNotFollowAnEndOfOurs) {
+  for (const bool abort : {false, true}) {
+    Reconnecting tcp(kSoon);
+    tcp.on.open = [&](TcpConnection& c) {
+      if (abort) {
+        c.abort();
+      } else {
+        c.close();
+      }
+    };
+    ASSERT_TRUE(tcp.client->connect(tcp.address));
+    ASSERT_TRUE(tcp.until([&] { return tcp.calls.close == 1; }));
+    EXPECT_EQ(tcp.reason->kind, abort ? Kind::aborted : Kind::local_close);
+    run_for(tcp.loop, 20ms);
+    EXPECT_EQ(tcp.client->stats().attempts, 1u);
+    EXPECT_EQ(tcp.client->state(), State::idle);
+  }
+}
+
+TEST(Reconnect, FollowsAlsoWhenTheHandlerWasReplaced) {
+  Reconnecting tcp(kSoon);
+  ConnectionHandler other;
+  tcp.on.open = [&](TcpConnection& c) {
+    if (tcp.calls.open == 1) c.set_handler(other);
+  };
+  ASSERT_TRUE(tcp.client->connect(tcp.address));
+  ASSERT_TRUE(tcp.until([&] { return tcp.calls.open == 1 && tcp.theirs.get() != nullptr; }));
+  tcp.theirs.abort();
+  EXPECT_TRUE(tcp.until([&] { return tcp.calls.open == 2; }));
+  EXPECT_EQ(tcp.calls.close, 0);
+}
+
+TEST(Reconnect, GivesUpAfterSoManyFailuresInARow) {
+  Reconnecting tcp({.initial = 1ms, .max = 2ms, .attempts = 3});
+  std::vector<State> states;
+  tcp.on.connect_error = [&](const Error&, int) { states.push_back(tcp.client->state()); };
+  tcp.faults.on(Call::connect).first(2).fail(ECONNREFUSED);
+  tcp.faults.on(Call::connect).from(4).fail(ECONNREFUSED);
+  ASSERT_TRUE(tcp.client->connect(tcp.address));
+  ASSERT_TRUE(tcp.until([&] { return tcp.calls.open == 1 && tcp.theirs.get() != nullptr; }));
+  tcp.theirs.abort();
+  ASSERT_TRUE(tcp.until([&] { return tcp.calls.connect_error == 5; }));
+  EXPECT_TRUE(tcp.nothing_pending());
+  EXPECT_EQ(tcp.attempts, (std::vector{1, 2, 1, 2, 3}));
+  EXPECT_EQ(states, (std::vector{State::waiting, State::waiting, State::waiting, State::waiting,
+                                 State::idle}));
+  EXPECT_EQ(tcp.client->state(), State::idle);
+  // And connect() begins anew.
+  ASSERT_TRUE(tcp.client->connect(tcp.address));
+  ASSERT_TRUE(tcp.until([&] { return tcp.calls.connect_error == 6; }));
+  EXPECT_EQ(tcp.attempts.back(), 1);
+}
+
+// Moves the clock in small steps until `done`; returns how far.
+Duration clock_until(ClientHarness& tcp, const std::function<bool()>& done, Duration step) {
+  Duration moved{};
+  for (int i = 0; i < 100'000 && !done(); ++i) {
+    tcp.faults.advance_clock(step);
+    moved += step;
+    tcp.turns(2);
+  }
+  EXPECT_TRUE(done());
+  return moved;
+}
+
+TEST(Reconnect, F48_TheWaitDoublesAndIsCapped) {
+  Reconnecting tcp({.initial = 100ms, .max = 1s, .jitter = 0});
+  tcp.faults.on(Call::connect).fail(ECONNREFUSED);
+  ASSERT_TRUE(tcp.client->connect(tcp.address));
+  tcp.turns(3);
+  ASSERT_EQ(tcp.calls.connect_error, 1);
+  int failures = 1;
+  for (const Duration wait : {100ms, 200ms, 400ms, 800ms, 1000ms, 1000ms}) {
+    const Duration waited = clock_until(
+        tcp, [&] { return tcp.calls.connect_error > failures; }, 5ms);
+    EXPECT_GE(waited, wait - 100ms);  // real time goes on, too
+    EXPECT_LE(waited, wait + 10ms);
+    ++failures;
+  }
+}
+
+TEST(Reconnect, F48_AConnectionThatLastedStartsTheWaitAnew) {
+  Reconnecting tcp({.initial = 10s, .max = 1000s, .jitter = 0});
+  const auto wait_for_open = [&](int n) {
+    const Duration waited = clock_until(
+        tcp, [&] { return tcp.calls.open == n; }, 100ms);
+    EXPECT_TRUE(tcp.until([&] { return tcp.theirs.get() != nullptr; }));
+    return waited;
+  };
+  const auto end_after = [&](Duration lifetime, int n) {
+    tcp.faults.advance_clock(lifetime);
+    tcp.turns(1);
+    ASSERT_TRUE(tcp.theirs.abort());
+    ASSERT_TRUE(tcp.until([&] { return tcp.calls.close == n; }));
+  };
+  ASSERT_TRUE(tcp.client->connect(tcp.address));
+  ASSERT_TRUE(tcp.until([&] { return tcp.calls.open == 1 && tcp.theirs.get() != nullptr; }));
+  // Connections that end at once are failures in another dress: the wait grows.
+  end_after(0s, 1);
+  EXPECT_NEAR(static_cast<double>(wait_for_open(2) / 1s), 10, 2);
+  end_after(0s, 2);
+  EXPECT_NEAR(static_cast<double>(wait_for_open(3) / 1s), 20, 2);
+  end_after(30s, 3);  // shorter than the 40 s that come next
+  EXPECT_NEAR(static_cast<double>(wait_for_open(4) / 1s), 40, 2);
+  end_after(100s, 4);  // longer than 80 s
+  EXPECT_NEAR(static_cast<double>(wait_for_open(5) / 1s), 10, 2);
+}
+
+}  // namespace
+}  // namespace weir::test

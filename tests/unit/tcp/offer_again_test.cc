@@ -1,0 +1,125 @@
+// Handlers that take what came piece by piece: asked again in the next turn, and not while reading
+// rests.
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <string>
+
+#include "support/spin_oracle.h"
+#include "support/tcp_harness.h"
+
+namespace weir::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(TcpOfferAgain, WhatIsLeftIsOfferedEachTurnBeforeTheEnd) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger});
+    std::string order;
+    tcp.on.data = [&](TcpConnection& c, Buffer& in) {
+      order += in.take(1);
+      if (!in.empty()) c.offer_again();
+    };
+    tcp.on.half_close = [&](TcpConnection& c) {
+      order += '|';
+      EXPECT_EQ(c.pending_input(), 0u);
+    };
+    TestClient client = tcp.connect();
+    client.send_all("abcdef");
+    client.shutdown_write();
+    EXPECT_TRUE(tcp.until_closed());
+    EXPECT_EQ(order, "abcdef|") << "all is offered before the end of the stream is read";
+    EXPECT_EQ(tcp.calls.data, 6);
+  }
+}
+
+TEST(TcpOfferAgain, OneTurnIsOneOffer) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger});
+    tcp.on.data = [&](TcpConnection& c, Buffer& in) {
+      in.consume(1);
+      if (!in.empty()) c.offer_again();
+    };
+    TestClient client = tcp.connect();
+    client.send_all("abcd");
+    ASSERT_TRUE(tcp.until([&] { return tcp.calls.data >= 1; }));
+    for (int turn = 0; tcp.calls.data < 4 && turn < 10; ++turn) {
+      const int before = tcp.calls.data;
+      run_turn(tcp.loop);
+      EXPECT_LE(tcp.calls.data - before, 1);
+    }
+    EXPECT_EQ(tcp.calls.data, 4);
+    EXPECT_TRUE(rests(tcp.loop, tcp.faults, 100ms));
+  }
+}
+
+TEST(TcpOfferAgain, WaitsWhileReadingRests) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger, .high_water = 32 * 1024});
+    tcp.on.open = [](TcpConnection& c) {
+      const int size = 4096;
+      ASSERT_EQ(::setsockopt(c.fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
+    };
+    tcp.on.data = [&](TcpConnection& c, Buffer& in) {
+      in.consume(1);
+      EXPECT_TRUE(c.reading());
+      if (tcp.calls.data == 1) {
+        EXPECT_EQ(c.send(pattern(200'000)), SendResult::above_high_mark);
+        EXPECT_FALSE(c.reading());
+      } else if (tcp.calls.data == 2) {
+        c.pause_reading();
+        EXPECT_FALSE(c.reading());
+      }
+      if (!in.empty()) c.offer_again();
+    };
+    TestClient client = tcp.connect(0, 4096);
+    client.send_all("abc");
+    ASSERT_TRUE(tcp.until([&] { return tcp.calls.data == 1; }));
+    EXPECT_TRUE(rests(tcp.loop, tcp.faults, 50ms));
+    EXPECT_EQ(tcp.connection()->pending_input(), 2u);
+    EXPECT_EQ(tcp.calls.data, 1) << "held back by its output";
+    EXPECT_EQ(tcp.collect(client, 200'000).size(), 200'000u);
+    ASSERT_TRUE(tcp.until([&] { return tcp.calls.data == 2; }));
+    EXPECT_TRUE(rests(tcp.loop, tcp.faults, 50ms));
+    EXPECT_EQ(tcp.calls.data, 2) << "paused";
+    tcp.connection()->resume_reading();
+    ASSERT_TRUE(tcp.until([&] { return tcp.calls.data == 3; }));
+    EXPECT_EQ(tcp.connection()->pending_input(), 0u);
+    EXPECT_TRUE(rests(tcp.loop, tcp.faults, 50ms));
+  }
+}
+
+TEST(TcpOfferAgain, ANewHandlerIsOfferedTheRestWithoutItsPredecessorsProgress) {
+  struct Rest final : ConnectionHandler {
+    std::string got;
+    std::size_t progress = 99;
+    void on_data(TcpConnection&, Buffer& in) override {
+      progress = in.progress();
+      got += in.take();
+    }
+  };
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    Rest rest;
+    TcpHarness tcp({.trigger = trigger});
+    tcp.on.data = [&](TcpConnection&, Buffer& in) { in.set_progress(in.size()); };
+    TestClient client = tcp.connect();
+    ASSERT_TRUE(client.send_all("rest"));
+    ASSERT_TRUE(tcp.until([&] { return tcp.calls.data == 1; }));
+    TcpConnection& c = *tcp.connection();
+    ConnectionHandler* before = c.handler();
+    c.set_handler(rest);
+    EXPECT_EQ(c.handler(), &rest);
+    EXPECT_NE(c.handler(), before);
+    c.offer_again();
+    ASSERT_TRUE(tcp.until([&] { return rest.got == "rest"; }));
+    EXPECT_EQ(rest.progress, 0u);
+  }
+}
+
+}  // namespace
+}  // namespace weir::test
