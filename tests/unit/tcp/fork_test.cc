@@ -1,5 +1,6 @@
 // F17: a child of fork() that destroys what its parent made, while the parent goes on.
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -44,6 +45,8 @@ struct House {
 TEST(Fork, F17_AChildThatDestroysEverythingCostsTheParentNothing) {
   for (const Trigger trigger : {Trigger::level, Trigger::edge}) {
     House house({.trigger = trigger});
+    std::vector<int> served;
+    house.echo->server.on_open([&](TcpConnection& c) { served.push_back(c.fd()); });
     const SocketAddress address = house.echo->listen();
     const SocketAddress abstract =
         house.echo->listen("unix:@weir-fork-" + std::to_string(::getpid()));
@@ -60,6 +63,12 @@ TEST(Fork, F17_AChildThatDestroysEverythingCostsTheParentNothing) {
       house.destroy();
     }));
     EXPECT_FALSE(house.loop->forked());
+    for (const int fd : served) {  // shared with the child, like all options
+      linger at_close{};
+      socklen_t length = sizeof(at_close);
+      EXPECT_EQ(::getsockopt(fd, SOL_SOCKET, SO_LINGER, &at_close, &length), 0);
+      EXPECT_EQ(at_close.l_onoff, 0);
+    }
     serve_while(*house.loop, [&] {
       for (TestClient& client : clients) EXPECT_TRUE(echoes(client, "after the fork"));
       for (const SocketAddress& where : {address, abstract}) {
@@ -73,7 +82,6 @@ TEST(Fork, F17_AChildThatDestroysEverythingCostsTheParentNothing) {
     EXPECT_EQ(house.loop->stats().unknown_events, 0u);
     EXPECT_GE(house.loop->stats().interest_commits, commits);
 
-    // SO_LINGER would be shared: an orderly end must still be one.
     bool done = false;
     house.echo->server.shutdown(5s, [&] { done = true; });
     serve_while(*house.loop, [&] {
