@@ -22,9 +22,11 @@ using Kind = CloseReason::Kind;
 class FarServer {
  public:
   FarServer() {
-    EXPECT_TRUE(ip("link add v0 type veth peer name v1"));
+    EXPECT_TRUE(ip("link add v0 type veth peer name v1 address 02:00:00:00:00:02"));
     EXPECT_TRUE(ip("address add 10.9.0.1/24 dev v0"));
     EXPECT_TRUE(ip("link set v0 up"));
+    // As with a router in between: that the peer has gone is not told by ARP either.
+    EXPECT_TRUE(ip("neighbour add 10.9.0.2 lladdr 02:00:00:00:00:02 dev v0"));
     thread_ = std::thread([this] { EXPECT_TRUE(in_net_namespace([this] { serve(); })); });
     EXPECT_TRUE(wait_until([this] { return there_ != 0; }));
     EXPECT_TRUE(ip("link set v1 netns " + std::to_string(there_)));
