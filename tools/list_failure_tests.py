@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 # The entries that the floors built so far can meet.
-EXPECTED = "F01-F16 F18-F24 F27-F31 F34-F62 F70-F72"
+EXPECTED = "F01-F65 F68-F72"
 
 TEST = re.compile(r"^\s*(?:TYPED_)?TEST(?:_[FP])?\s*\(\s*(\w+)\s*,\s*(F\d\d)(_\w+)", re.M)
 # A test that does not run is not a test.

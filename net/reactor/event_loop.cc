@@ -11,6 +11,7 @@
 #include "weir/net/reactor/event_loop.h"
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <utility>
 
@@ -66,7 +67,8 @@ EventLoop::EventLoop(Options options, EpollPoller poller, Waker waker)
       idle_wheel_(sys::now()),
       wakeup_handler_(std::make_unique<WakeupHandler>(*this)),
       now_(sys::now()),
-      tick_(internal::tick_of(now_)) {
+      tick_(internal::tick_of(now_)),
+      watch_(options.stall_threshold, options.stall_stacks) {
   commit_interest();
 }
 
@@ -88,10 +90,12 @@ EventLoop::~EventLoop() {
   left.clear();
   // The queue is whole again before the tasks go: their destructors may set and cancel timers.
   static_cast<void>(std::exchange(timers_, TimerQueue()));
+  watch_.begin();
   while (!to_reap_.empty() || !graveyard_.empty()) {
     flush();
     reap();
   }
+  watch_.rest();
   attachment_.reset();
   wakeup_handler_.reset();
   WEIR_CHECK(
@@ -106,10 +110,13 @@ void EventLoop::run() {
   WEIR_CHECK(!forked(), "EventLoop::run in a child of fork(): it may only destroy the loop");
   WEIR_CHECK(!running_, "EventLoop::run called from inside EventLoop::run");
   struct Running {
-    bool& flag;
-    explicit Running(bool& f) : flag(f) { flag = true; }
-    ~Running() { flag = false; }
-  } const running(running_);
+    EventLoop& loop;
+    explicit Running(EventLoop& on) : loop(on) { loop.running_ = true; }
+    ~Running() {
+      loop.running_ = loop.turned_ = false;
+      loop.watch_.rest();
+    }
+  } const running(*this);
   while (!stop_.load(std::memory_order_acquire)) turn();
   stop_.store(false, std::memory_order_release);
 }
@@ -162,15 +169,34 @@ TimePoint EventLoop::now() const {
 }
 
 EventLoop::Stats EventLoop::stats() const {
-  return {.turns = counters_.turns.value(),
-          .events = counters_.events.value(),
-          .wakeups = counters_.wakeups.value(),
-          .interest_commits = counters_.commits.value(),
-          .tasks = counters_.tasks.value(),
-          .timers = counters_.timers.value(),
-          .spurious_events = counters_.spurious.value(),
-          .unknown_events = counters_.unknown.value(),
-          .busy = Duration(static_cast<std::int64_t>(counters_.busy_ns.value()))};
+  Stats stats{.turns = counters_.turns.value(),
+              .events = counters_.events.value(),
+              .wakeups = counters_.wakeups.value(),
+              .interest_commits = counters_.commits.value(),
+              .tasks = counters_.tasks.value(),
+              .timers = counters_.timers.value(),
+              .spurious_events = counters_.spurious.value(),
+              .unknown_events = counters_.unknown.value(),
+              .busy = Duration(static_cast<std::int64_t>(counters_.busy_ns.value())),
+              .stalls = watch_.stalls()};
+  for (std::size_t i = 0; i < kTurnBuckets; ++i) {
+    stats.turn_times[i] = counters_.turn_times[i].value();
+  }
+  return stats;
+}
+
+Duration EventLoop::Stats::turn_time(double percent) const {
+  std::uint64_t total = 0;
+  for (const std::uint64_t bucket : turn_times) total += bucket;
+  if (total == 0) return {};
+  const double wanted = static_cast<double>(total) * percent / 100;
+  std::uint64_t below = 0;
+  std::size_t i = 0;
+  for (; i + 1 < turn_times.size(); ++i) {
+    below += turn_times[i];
+    if (static_cast<double>(below) >= wanted && below > 0) break;
+  }
+  return Duration(std::int64_t{1} << (i + kTurnUnitBits));
 }
 
 void EventLoop::wrong_thread(const char* call) {
@@ -212,11 +238,13 @@ void EventLoop::turn() {
     commit_interest();
     wait();
   }
+  watch_.begin();
   dispatch_ready();
   expire_timers();
   run_tasks();
   flush();
   reap();
+  watch_.rest();
 }
 
 // 1. What changed back in the meantime costs nothing. A refusal is the channel's, not the loop's.
@@ -249,9 +277,18 @@ Duration EventLoop::time_to_wait() {
   if (const auto deadline = idle_wheel_.next()) earliest = std::min(earliest, *deadline);
   const TimePoint now = sys::now();
   counters_.busy_ns.add(nanoseconds(now - now_));
+  note_turn(now - now_);
   now_ = now;
   if (earliest == TimePoint::max()) return Duration(-1);
   return earliest <= now ? Duration::zero() : earliest - now;
+}
+
+// By the clock that the loop reads anyway.
+void EventLoop::note_turn(Duration took) {
+  if (!std::exchange(turned_, false)) return;  // was counted, or includes time outside run()
+  const auto width = std::bit_width(nanoseconds(std::max(took, Duration::zero())));
+  const std::size_t bucket = width > kTurnUnitBits ? width - kTurnUnitBits : 0;
+  ++counters_.turn_times[std::min(bucket, kTurnBuckets - 1)];
 }
 
 // 2.
@@ -262,7 +299,11 @@ void EventLoop::wait() {
   auto ready = poller_.wait(timeout);
   mailbox_->woke_up();
   const TimePoint now = sys::now();
-  if (timeout == Duration::zero()) counters_.busy_ns.add(nanoseconds(now - now_));  // not asleep
+  if (timeout == Duration::zero()) {  // not asleep
+    counters_.busy_ns.add(nanoseconds(now - now_));
+    note_turn(now - now_);
+  }
+  turned_ = true;
   now_ = now;
   tick_ = internal::tick_of(now);
   if (ready) {
@@ -294,7 +335,9 @@ void EventLoop::dispatch_ready() {
 void EventLoop::dispatch_one(SlotId id, std::uint32_t events, bool from_epoll) {
   if (Channel** channel = channels_.find(id)) [[likely]] {
     ++counters_.events;
+    watch_.enter(internal::Activity::channel, static_cast<std::uint64_t>((*channel)->fd_));
     (*channel)->handler_->on_ready(events);
+    watch_.leave();
     return;
   }
   if (!from_epoll || detached_ != detached_at_wait_) {
@@ -329,8 +372,8 @@ void EventLoop::rebuild_epoll() {
 
 // 4.
 void EventLoop::expire_timers() {
-  counters_.timers.add(timers_.expire(now_));
-  idle_wheel_.expire(now_);
+  counters_.timers.add(timers_.expire(now_, &watch_));
+  idle_wheel_.expire(now_, &watch_);
 }
 
 // 5.
@@ -345,7 +388,9 @@ void EventLoop::run_tasks() {
   while (task_next_ < end) {
     ++counters_.tasks;
     Task task = std::move(tasks_[task_next_++]);
+    watch_.enter(internal::Activity::task);
     task();
+    watch_.leave();
   }
   if (task_next_ == tasks_.size() && tasks_.capacity() > kKeptTasks) {  // a storm is over
     tasks_ = std::vector<Task>();
@@ -357,12 +402,16 @@ void EventLoop::run_tasks() {
 void EventLoop::flush() {
   if (to_flush_.empty()) return;
   flushing_.swap(to_flush_);
+  watch_.enter(internal::Activity::flush);
   for (internal::LoopClient* client : flushing_) client->on_flush();
+  watch_.leave();
   flushing_.clear();
 }
 
 // 7. Clients may have more clients die; those wait for the next turn.
 void EventLoop::reap() {
+  if (to_reap_.empty() && graveyard_.empty()) return;
+  watch_.enter(internal::Activity::reap);
   if (!to_reap_.empty()) {
     reaping_.swap(to_reap_);
     for (internal::LoopClient* client : reaping_) client->on_reap();
@@ -370,6 +419,7 @@ void EventLoop::reap() {
   }
   if (!graveyard_.empty() && to_reap_.empty())
     std::vector<std::shared_ptr<void>>().swap(graveyard_);
+  watch_.leave();
 }
 
 }  // namespace weir

@@ -4,6 +4,7 @@
 // others must come from that one; they check it in every build.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -19,6 +20,7 @@
 #include "weir/net/reactor/loop_client.h"
 #include "weir/net/reactor/mailbox.h"
 #include "weir/net/reactor/timer_queue.h"
+#include "weir/net/reactor/watchdog.h"
 
 namespace weir {
 
@@ -30,10 +32,18 @@ class EventLoop {
   // Places for tasks that are kept when a storm of posts is over (40 bytes each).
   static constexpr std::size_t kKeptTasks = 4 * kMaxTasksPerTurn;
 
+  static constexpr std::size_t kTurnBuckets = 24;
+  static constexpr std::size_t kTurnUnitBits = 10;  // a microsecond, nearly
+
   struct Options {
     // The block that all connections of the loop read into. Large enough that a bulk stream needs
     // few calls, small enough to stay near the cache.
     std::size_t receive_block = 512 * 1024;
+    // A callback that holds the loop for longer is logged (once a second) and counted. 0: off.
+    Duration stall_threshold = std::chrono::milliseconds(25);
+    // And its stack is logged while it is stuck. Costs the process a thread, and the signal
+    // SIGRTMAX - 3, which interrupts sleeps and waits of the callback. For debugging.
+    bool stall_stacks = false;
   };
 
   // What a loop has done since it was made.
@@ -47,6 +57,12 @@ class EventLoop {
     std::uint64_t spurious_events = 0;  // for channels that were removed earlier in the same batch
     std::uint64_t unknown_events = 0;   // for descriptors that should have left epoll (dup, fork)
     Duration busy{};                    // time not spent waiting
+    std::uint64_t stalls = 0;           // callbacks that took longer than stall_threshold
+    // Turns by the time from waking up to the end: [i] counts those below 2^(10 + i) ns that
+    // [i - 1] does not; the last one all longer ones. What a new event may have to wait.
+    std::array<std::uint64_t, kTurnBuckets> turn_times{};
+    // The bound that `percent` per cent of all turns kept, right to a factor of two. 0: no turns.
+    Duration turn_time(double percent) const;
   };
 
   EventLoop() : EventLoop(Options{}) {}
@@ -123,6 +139,7 @@ class EventLoop {
   class WakeupHandler;
   struct Counters {
     Counter turns, events, wakeups, commits, tasks, timers, spurious, unknown, busy_ns;
+    std::array<Counter, kTurnBuckets> turn_times;
   };
 
   EventLoop(Options options, EpollPoller poller, Waker waker);
@@ -144,6 +161,7 @@ class EventLoop {
   void reap();
 
   Duration time_to_wait();
+  void note_turn(Duration took);
   bool has_work() const;
   void dispatch_one(SlotId id, std::uint32_t events, bool from_epoll);
   void rebuild_epoll();
@@ -174,9 +192,11 @@ class EventLoop {
   std::unique_ptr<WakeupHandler> wakeup_handler_;
   TimePoint now_;
   internal::Tick tick_;
+  internal::LoopWatch watch_;
   std::uint64_t detached_ = 0;          // channels detached, ever
   std::uint64_t detached_at_wait_ = 0;  // the same when the batch was taken
   bool running_ = false;
+  bool turned_ = false;  // now_ is when the last turn of this run() woke up
   bool rebuild_wanted_ = false;
 
   // Any thread.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "weir/net/reactor/watchdog.h"
+
 namespace weir::internal {
 
 void IdleWheel::schedule(LoopClient& client, Tick deadline) {
@@ -28,7 +30,7 @@ std::optional<TimePoint> IdleWheel::next() const {
   return TimePoint(Duration(static_cast<std::int64_t>(next_ << kTickShift)));
 }
 
-void IdleWheel::expire(TimePoint now) {
+void IdleWheel::expire(TimePoint now, LoopWatch* watch) {
   const std::uint64_t tick = full_tick(now);
   if (tick >= next_) {
     for (int level = 0; level < kLevels; ++level) {
@@ -41,9 +43,12 @@ void IdleWheel::expire(TimePoint now) {
   } else {
     now_ = std::max(now_, tick);
   }
+  if (due_.empty()) return;
+  if (watch != nullptr) watch->enter(Activity::deadline);
   for (std::size_t served = 0; served < kMaxExpiredPerTurn && !due_.empty(); ++served) {
     due_.pop_front()->on_deadline();
   }
+  if (watch != nullptr) watch->leave();
 }
 
 // Moves the buckets after `from` up to and including `to` into due_.

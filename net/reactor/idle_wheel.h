@@ -40,6 +40,8 @@ constexpr bool tick_reached(Tick deadline, Tick now) {
   return static_cast<std::int32_t>(now - deadline) >= 0;
 }
 
+class LoopWatch;
+
 class IdleWheel {
  public:
   // Clients served in one turn, so that 10,000 that expire together do not stop the traffic of
@@ -55,7 +57,8 @@ class IdleWheel {
 
   // When expire() must next be called; nullopt when nothing is scheduled. TimePoint::min(): now.
   std::optional<TimePoint> next() const;
-  void expire(TimePoint now);
+  // `watch` is told of it.
+  void expire(TimePoint now, LoopWatch* watch = nullptr);
 
  private:
   using List = IntrusiveList<LoopClient, IdleWheelTag>;

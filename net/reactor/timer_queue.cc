@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "weir/base/check.h"
+#include "weir/net/reactor/watchdog.h"
 
 namespace weir {
 
@@ -67,7 +68,7 @@ std::optional<TimePoint> TimerQueue::next() {
   return heap_.front().deadline;
 }
 
-std::size_t TimerQueue::expire(TimePoint now) {
+std::size_t TimerQueue::expire(TimePoint now, internal::LoopWatch* watch) {
   if (due_next_ == due_.size()) {
     due_.clear();
     due_next_ = 0;
@@ -83,7 +84,9 @@ std::size_t TimerQueue::expire(TimePoint now) {
     const Entry entry = due_[due_next_++];
     if (stale(entry)) continue;  // cancelled by one that ran before it
     ++ran;
+    if (watch != nullptr) watch->enter(internal::Activity::timer, entry.slot);
     run(entry, now);
+    if (watch != nullptr) watch->leave();
   }
   release_if_idle();
   return ran;

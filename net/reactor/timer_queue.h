@@ -18,6 +18,10 @@ namespace weir {
 
 using Task = std::move_only_function<void()>;
 
+namespace internal {
+class LoopWatch;
+}
+
 // Names one timer of one loop. A default-made TimerId names none.
 struct TimerId {
   std::uint32_t slot = 0;
@@ -44,7 +48,8 @@ class TimerQueue {
 
   // Runs what is due at `now`, at most kMaxExpiredPerTurn. Timers set meanwhile wait for the next
   // turn. If one throws, the others that were due run with the next call. Returns how many ran.
-  std::size_t expire(TimePoint now);
+  // `watch` is told of each.
+  std::size_t expire(TimePoint now, internal::LoopWatch* watch = nullptr);
 
   std::size_t size() const { return live_; }
   std::size_t memory() const;

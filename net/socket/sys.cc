@@ -81,6 +81,9 @@ int SysTable::eventfd(unsigned initial, int flags) { return ::eventfd(initial, f
 int SysTable::signalfd(int fd, const sigset_t* mask, int flags) {
   return ::signalfd(fd, mask, flags);
 }
+int SysTable::sigaction(int signal, const struct sigaction* action) {
+  return ::sigaction(signal, action, nullptr);
+}
 int SysTable::open(const char* path, int flags, mode_t mode) { return ::open(path, flags, mode); }
 int SysTable::stat(const char* path, struct stat* result) { return ::stat(path, result); }
 int SysTable::lstat(const char* path, struct stat* result) { return ::lstat(path, result); }
@@ -379,6 +382,14 @@ SysResult<Fd> eventfd() { return descriptor(table().eventfd(0, EFD_CLOEXEC | EFD
 
 SysResult<Fd> signalfd(const sigset_t& mask) {
   return descriptor(table().signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+SysResult<void> handle_signal(int signal, void (*handler)(int)) {
+  struct sigaction action {};
+  action.sa_handler = handler;
+  action.sa_flags = SA_RESTART | SA_ONSTACK;
+  sigemptyset(&action.sa_mask);
+  return done(table().sigaction(signal, &action));
 }
 
 SysResult<Fd> open(const char* path, int flags, mode_t mode) {

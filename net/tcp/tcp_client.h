@@ -70,8 +70,9 @@ class TcpClient {
     Duration drain_timeout = std::chrono::seconds(30);
 
     // What is sent must be acknowledged within this, or the connection ends with io_error
-    // (ETIMEDOUT): TCP_USER_TIMEOUT, tcp(7), RFC 5482. Whole milliseconds; zero: the kernel's,
-    // some 15 minutes.
+    // (ETIMEDOUT): TCP_USER_TIMEOUT, tcp(7), RFC 5482. Whole milliseconds, counted by the kernel
+    // from the first repetition, so some 0.2 to 0.5 s are added. Zero: the kernel's, some 15
+    // minutes.
     Duration user_timeout{0};
   };
 

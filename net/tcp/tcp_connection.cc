@@ -123,9 +123,6 @@ void TcpConnection::on_reap() {
   internal::ConnectionGroup& group = *group_;
   if (watched_) end_watches();
   release_producers();
-  output_.reset();
-  input_.reset();
-  account();
   context_.reset();
   fd_.reset();
   group.remove(*this);
@@ -290,6 +287,7 @@ void TcpConnection::finish(CloseReason reason) {
   stop_gathering();
   state_ = State::closed;
   reason_ = reason;
+  account();
   loop().idle_wheel().cancel(*this);
   channel_.remove();
   reap_later();

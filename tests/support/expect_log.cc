@@ -38,6 +38,8 @@ void LogWatch::see(LogLevel level, std::string_view line) {
     (*scope)->lines_.emplace_back(line);
     return;
   }
+  // That a callback was slow is the machine's doing as often as the test's; stalls are counted.
+  if (line.find(" held the loop for ") != std::string_view::npos) return;
   if (level >= LogLevel::warn) unexpected_now.emplace_back(line);
 }
 

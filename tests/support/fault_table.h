@@ -57,6 +57,7 @@ enum class Call : std::uint8_t {
   epoll_pwait2,
   eventfd,
   signalfd,
+  sigaction,
   open,
   stat,
   lstat,
@@ -174,6 +175,7 @@ class FaultTable final : public internal::SysTable {
   int epoll_pwait2(int epoll, epoll_event* events, int capacity, const timespec* timeout) override;
   int eventfd(unsigned initial, int flags) override;
   int signalfd(int fd, const sigset_t* mask, int flags) override;
+  int sigaction(int signal, const struct sigaction* action) override;
   int open(const char* path, int flags, mode_t mode) override;
   int stat(const char* path, struct stat* result) override;
   int lstat(const char* path, struct stat* result) override;

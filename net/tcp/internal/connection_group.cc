@@ -97,24 +97,34 @@ void ConnectionGroup::budget_spent() {
                    budget.held(), buffered_bytes());
   read_at_once = std::min<std::uint64_t>(most_read_at_once(), BufferBudget::kOwnShare);
   budget_spent_since_ = loop.now();
-  budget_timer_ = loop.run_after(kBudgetRetry, [this] { look_at_budget(); });
+  budget_retry_ = kBudgetRetry;
+  budget_timer_ = loop.run_after(budget_retry_, [this] { look_at_budget(); });
 }
 
 void ConnectionGroup::look_at_budget() {
   budget_timer_ = {};
   bool waiting = false;
+  int asked = 0;
   const bool room = budget.has_room(1);
+  budget_retry_ = room ? kBudgetRetry : std::min(2 * budget_retry_, kMaxBudgetRetry);
   if (room) budget_spent_since_ = loop.now();
   if (!room && loop.now() - budget_spent_since_ >= kBudgetPatience) give_one_up();
   for (TcpConnection& connection : connections_) {
     if (!connection.is_.starved) continue;
+    if (!room && asked < kMaxAskedForReset) {
+      ++asked;
+      if (const Errno error = socket_error_of(connection.fd())) {
+        connection.finish({CloseReason::Kind::reset, error});
+        continue;
+      }
+    }
     connection.heed_budget();
     connection.update_interest();
     if (connection.is_.offer_input) connection.want_read_again();  // what is there may go, always
     waiting |= connection.is_.starved;
   }
   if (waiting) {
-    budget_timer_ = loop.run_after(kBudgetRetry, [this] { look_at_budget(); });
+    budget_timer_ = loop.run_after(budget_retry_, [this] { look_at_budget(); });
   } else {
     read_at_once = most_read_at_once();
   }

@@ -92,8 +92,8 @@ class ConnectionGroup {
   // What a connection with nothing buffered may read at once.
   std::size_t read_at_once;
   BufferBudget budget;
-  // Called when a connection stops being read because the budget is spent: looks again every
-  // kBudgetRetry whether there is room.
+  // Called when a connection stops being read because the budget is spent; sees to it that it
+  // goes on when there is room.
   void budget_spent();
 
   // Written on the loop. [any]
@@ -107,8 +107,11 @@ class ConnectionGroup {
  private:
   friend class weir::TcpConnection;
   // While the budget is spent. Others may be the ones who give memory back, on any loop, so it is
-  // asked for by the clock; 20 ms are short beside what a peer takes to read a full queue.
+  // asked for by the clock: soon, and then half as often each time, down to six times a second.
   static constexpr Duration kBudgetRetry = std::chrono::milliseconds(20);
+  static constexpr Duration kMaxBudgetRetry = 8 * kBudgetRetry;
+  // Connections asked each time whether their peer has reset them: what is not read is not told.
+  static constexpr int kMaxAskedForReset = 256;
   // If there was no room for so long, half-read messages hold it: one after the other is given up.
   static constexpr Duration kBudgetPatience = std::chrono::seconds(5);
 
@@ -122,6 +125,7 @@ class ConnectionGroup {
   const std::shared_ptr<OpenCount> open_count_;
   std::move_only_function<void()> when_empty_;
   TimerId budget_timer_;
+  Duration budget_retry_ = kBudgetRetry;
   TimePoint budget_spent_since_;
   GroupWatcher* watcher_ = nullptr;
 };

@@ -77,9 +77,12 @@ inline void TcpConnection::uncork() {
   if (io.gathered > 0) write_gathered(io.take_gathered());
 }
 
-// Tells the budget what is buffered now. O(1), and nothing where nothing is or was.
+// Tells the budget what is buffered now. O(1), and nothing where nothing is or was. What is closed
+// gives its memory back before the turn is over.
 inline void TcpConnection::account() {
-  const std::uint64_t held = (output_ ? output_->cost() : 0) + (input_ ? input_->capacity() : 0);
+  const std::uint64_t held =
+      state_ == State::closed ? 0
+                              : (output_ ? output_->cost() : 0) + (input_ ? input_->capacity() : 0);
   if (held == charged_) return;
   group_->budget.change(charged_, held);
   charged_ = held;

@@ -477,6 +477,52 @@ TEST(FramedHandler, TheContextOfAConnectionIsTheUsers) {
   });
 }
 
+// Whole frames are consumed as they come, so each has its own deadline.
+TEST(FramedHandler, F33_ATrickledFrameEndsAtTheMessageDeadline) {
+  both_triggers([](Trigger trigger) {
+    Framed framed(VarintCodec(), {.trigger = trigger, .message_timeout = 20s});
+    TestClient client = framed.connect();
+    const auto send_and_pass = [&](std::string_view bytes) {
+      ASSERT_TRUE(client.send_all(bytes));
+      framed.faults.advance_clock(1s);
+      run_turn(framed.loop);
+      run_turn(framed.loop);
+    };
+    for (int i = 0; i < 50; ++i) send_and_pass("\x02ok");
+    EXPECT_EQ(framed.told->frames.size(), 50u);
+    EXPECT_EQ(framed.connection().state(), TcpConnection::State::open);
+    send_and_pass("\x40");
+    for (int i = 0; i < 25; ++i) send_and_pass("x");
+    EXPECT_NE(framed.connection().state(), TcpConnection::State::open);
+    client.close();
+    ASSERT_TRUE(framed.until_closed());
+    EXPECT_EQ(framed.told->reason->kind, Kind::message_timeout);
+    EXPECT_EQ(framed.told->frames.size(), 50u);
+  });
+}
+
+// As docs/codec.md has it.
+TEST(FramedHandler, TheExampleOfTheDocumentation) {
+  struct Greeter final : weir::FramedHandler<weir::LineCodec> {
+    void on_frame(weir::TcpConnection& conn, std::string_view name) override {
+      send_frame(conn, "Hello, " + std::string(name) + "!");
+    }
+  };
+
+  weir::EventLoop loop;
+  weir::TcpServer server(loop, {.message_timeout = std::chrono::seconds(10)});
+  server.use_handler(std::make_shared<Greeter>());
+  const auto address = server.listen("127.0.0.1:0");
+  ASSERT_TRUE(address);
+  TestClient client(*address);
+  ASSERT_TRUE(client.send_all("Ann\r\nBob\n"));
+  std::string got;
+  EXPECT_TRUE(run_until(loop, [&] {
+    got += client.receive_for(Duration::zero());
+    return got == "Hello, Ann!\nHello, Bob!\n";
+  }));
+}
+
 // One handler for the connections of several loops, partial frames waiting on all of them.
 TEST(FramedHandler, OneHandlerServesSeveralLoops) {
   struct Echo final : FramedHandler<LineCodec> {

@@ -17,6 +17,7 @@
 #include "support/loops.h"
 #include "support/spin_oracle.h"
 #include "support/test_client.h"
+#include "weir/net/socket/sys.h"
 
 namespace weir::test {
 namespace {
@@ -265,6 +266,30 @@ TEST_F(AcceptorTest, F39_AShutListenerIsLeftAloneAndSaidOnce) {
     EXPECT_EQ(TestClient().try_connect(address), ECONNREFUSED);
     acceptor.reset();
   }
+}
+
+// --- leaving the socket to another process -------------------------------------------------------
+
+TEST_F(AcceptorTest, LeavingLeavesTheQueueToWhoElseListens) {
+  start();
+  const Fd other(::dup(socket_fd));
+  queue(3);
+  acceptor->leave();
+  run_turn(loop);
+  EXPECT_TRUE(taken.empty());
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(internal::sys::accept(other.get()));
+}
+
+TEST_F(AcceptorTest, WhatWokeThisLoopAloneIsTakenBeforeItLeaves) {
+  start({.exclusive = true});
+  const Fd other(::dup(socket_fd));
+  queue(3);  // with another exclusive waiter the kernel might have woken this one only
+  acceptor->leave();
+  EXPECT_EQ(taken.size(), 3u);
+  queue(1);
+  run_turn(loop);
+  EXPECT_EQ(taken.size(), 3u) << "what comes later is the other's";
+  EXPECT_TRUE(internal::sys::accept(other.get()));
 }
 
 }  // namespace

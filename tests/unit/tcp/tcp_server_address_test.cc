@@ -192,6 +192,24 @@ TEST(TcpServerAddress, F70_AUnixPathHasItsPermissionsAndGoesWithTheServer) {
   EXPECT_FALSE(std::filesystem::exists(folder.file("open")));
 }
 
+TEST(TcpServerAddress, AConnectionKnowsWhoIsAtTheOtherEndOfAUnixSocket) {
+  const Folder folder;
+  EventLoop loop;
+  EchoServer echo(loop);
+  SysResult<Credentials> peer;
+  echo.server.on_open([&](TcpConnection& connection) { peer = connection.peer_credentials(); });
+  echo.listen(folder.address("s"));
+  const SocketAddress ip = echo.listen();
+  EXPECT_TRUE(serves(loop, parse(folder.address("s"))));
+  ASSERT_TRUE(peer);
+  EXPECT_EQ(peer->pid, ::getpid());
+  EXPECT_EQ(peer->uid, ::geteuid());
+  EXPECT_EQ(peer->gid, ::getegid());
+  EXPECT_TRUE(serves(loop, ip));
+  ASSERT_FALSE(peer);
+  EXPECT_EQ(peer.error(), EOPNOTSUPP);
+}
+
 TEST(TcpServerAddress, F70_AStaleSocketIsReplacedALiveOneIsNot) {
   const Folder folder;
   EventLoop loop;

@@ -1,0 +1,250 @@
+#include "weir/net/reactor/watchdog.h"
+
+#include <execinfo.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <condition_variable>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "weir/base/log.h"
+#include "weir/net/socket/sys.h"
+
+namespace weir::internal {
+
+namespace {
+
+using Milliseconds = std::chrono::duration<double, std::milli>;
+
+// The rate of processor_ticks() is measured from here on. Until a first callback seems long, it is
+// taken to be at least this, so that none is missed.
+constexpr double kLeastTicksPerNanosecond = 0.5;
+struct Moment {
+  std::uint64_t ticks = processor_ticks();
+  TimePoint time = Clock::now();
+};
+const Moment& process_start() {
+  static const Moment moment;
+  return moment;
+}
+
+double ticks_per_nanosecond() {
+  const Moment& start = process_start();
+  const Moment now;
+  const double passed = static_cast<double>((now.time - start.time).count());
+  return passed > 0 ? static_cast<double>(now.ticks - start.ticks) / passed
+                    : kLeastTicksPerNanosecond;
+}
+
+Duration duration_of(std::uint64_t ticks) {
+  return Duration(static_cast<std::int64_t>(static_cast<double>(ticks) / ticks_per_nanosecond()));
+}
+
+std::int64_t ticks_of(Duration duration, double rate) {
+  return static_cast<std::int64_t>(static_cast<double>(duration.count()) * rate);
+}
+
+std::string describe(Activity activity, std::uint64_t id) {
+  switch (activity) {
+    case Activity::waiting:
+      break;
+    case Activity::channel:
+      return fmt::format("the handler of fd {}", id);
+    case Activity::timer:
+      return fmt::format("a timer (slot {})", id);
+    case Activity::deadline:
+      return "deadlines of connections";
+    case Activity::task:
+      return "a posted task";
+    case Activity::flush:
+      return "the flush of output";
+    case Activity::reap:
+      return "the end of connections (on_close, destructors)";
+  }
+  return "nothing";
+}
+
+// --- taking a stack ------------------------------------------------------------------------------
+
+// A real-time signal, so that it is nobody's by tradition.
+int stack_signal() { return SIGRTMAX - 3; }
+
+// One request at a time, made under the watchdog's mutex and answered in the signal handler.
+struct StackRequest {
+  enum State : int { idle, asked, working, answered };
+  static constexpr int kFrames = 48;
+  std::atomic<int> state{idle};
+  std::array<void*, kFrames> frames{};
+  int count = 0;
+};
+constinit StackRequest the_request;
+
+void take_stack(int) {
+  const int kept = errno;
+  int expected = StackRequest::asked;
+  if (the_request.state.compare_exchange_strong(expected, StackRequest::working)) {
+    the_request.count = ::backtrace(the_request.frames.data(), StackRequest::kFrames);
+    the_request.state.store(StackRequest::answered);
+  }
+  errno = kept;
+}
+
+}  // namespace
+
+// --- the watchdog --------------------------------------------------------------------------------
+
+// One thread for all loops that want stacks; it comes with the first of them and goes with the
+// last.
+class Watchdog {
+ public:
+  static Watchdog& instance() {
+    static Watchdog watchdog;
+    return watchdog;
+  }
+
+  void add(LoopWatch& watch) {
+    const std::lock_guard life(life_);
+    allow_signal();
+    const std::lock_guard lock(mutex_);
+    watches_.push_back(&watch);
+    if (watches_.size() > 1) return;
+    stop_ = false;
+    start_thread();
+  }
+
+  void remove(LoopWatch& watch) {
+    const std::lock_guard life(life_);
+    {
+      const std::lock_guard lock(mutex_);
+      std::erase(watches_, &watch);
+      if (!watches_.empty()) return;
+      stop_ = true;
+    }
+    wake_.notify_one();
+    if (generation_ == sys::process_generation()) {
+      thread_.join();
+    } else {
+      thread_.detach();  // a fork(): it is the parent's
+    }
+  }
+
+ private:
+  // At most one stack a second, and the wait for its signal to be answered.
+  static constexpr Duration kBetweenStacks = std::chrono::seconds(1);
+  static constexpr int kAnswerMilliseconds = 100;
+
+  void allow_signal() {
+    std::array<void*, 1> frame{};
+    static_cast<void>(::backtrace(frame.data(), 1));  // loads what it needs: not in the handler
+    if (auto set = sys::handle_signal(stack_signal(), take_stack); !set) {
+      WEIR_LOG_LIMITED(warn, 1, "no stacks of stalls: sigaction: {}", set.error().message());
+    }
+    sigset_t mask;
+    sigemptyset(&mask);
+    sigaddset(&mask, stack_signal());
+    pthread_sigmask(SIG_UNBLOCK, &mask, nullptr);
+  }
+
+  void start_thread() {
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    thread_ = std::thread([this] { run(); });
+    generation_ = sys::process_generation();
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    pthread_setname_np(thread_.native_handle(), "weir-watchdog");
+  }
+
+  void run() {
+    std::unique_lock lock(mutex_);
+    while (!stop_) {
+      Duration shortest = std::chrono::seconds(1);
+      for (const LoopWatch* watch : watches_) shortest = std::min(shortest, watch->threshold_ / 4);
+      wake_.wait_for(lock, std::max<Duration>(shortest, std::chrono::milliseconds(1)));
+      for (LoopWatch* watch : watches_) look(*watch);
+    }
+  }
+
+  void look(LoopWatch& watch) {
+    const Activity activity = watch.activity_.load(std::memory_order_relaxed);
+    const std::uint64_t since = watch.since_.load(std::memory_order_relaxed);
+    if (activity == Activity::waiting || since == watch.sampled_) return;
+    const auto ticks = static_cast<std::int64_t>(processor_ticks() - since);
+    if (ticks <= ticks_of(watch.threshold_, ticks_per_nanosecond())) return;
+    const TimePoint now = Clock::now();
+    if (last_stack_ && now - *last_stack_ < kBetweenStacks) return;
+    last_stack_ = now;
+    watch.sampled_ = since;
+    const std::string who = describe(activity, watch.id_.load(std::memory_order_relaxed));
+    WEIR_LOG(warn, "{} has held its loop for {:.1f} ms, at {}", who,
+             Milliseconds(duration_of(static_cast<std::uint64_t>(ticks))).count(),
+             stack_of(watch.thread_));
+  }
+
+  static std::string stack_of(pthread_t thread) {
+    the_request.state.store(StackRequest::asked);
+    if (pthread_kill(thread, stack_signal()) != 0) return "an unknown place";
+    for (int waited = 0; the_request.state.load() != StackRequest::answered; ++waited) {
+      int expected = StackRequest::asked;
+      if (waited >= kAnswerMilliseconds &&
+          the_request.state.compare_exchange_strong(expected, StackRequest::idle)) {
+        return "an unknown place (the thread does not take the signal)";
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    the_request.state.store(StackRequest::idle);
+    const std::unique_ptr<char*, void (*)(void*)> names(
+        ::backtrace_symbols(the_request.frames.data(), the_request.count), std::free);
+    std::string text;
+    for (int i = 2; names && i < the_request.count; ++i) {  // after the handler and its return
+      if (!text.empty()) text += " < ";
+      text += names.get()[i];
+    }
+    return text;
+  }
+
+  std::mutex life_;  // add and remove, one after the other
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<LoopWatch*> watches_;  // mutex_
+  bool stop_ = false;                // mutex_
+  std::optional<TimePoint> last_stack_;
+  std::thread thread_;
+  std::uint32_t generation_ = 0;  // of the process that has the thread
+};
+
+LoopWatch::LoopWatch(Duration threshold, bool stacks)
+    : stacks_(stacks && threshold > Duration::zero()),
+      threshold_(threshold),
+      limit_(threshold > Duration::zero() ? ticks_of(threshold, kLeastTicksPerNanosecond) : kNever),
+      thread_(pthread_self()) {
+  process_start();
+  if (stacks_) Watchdog::instance().add(*this);
+}
+
+LoopWatch::~LoopWatch() {
+  if (stacks_) Watchdog::instance().remove(*this);
+}
+
+// The first time this may only be the rate that was not known yet.
+void LoopWatch::held(std::uint64_t ticks) {
+  const Duration took = duration_of(ticks);
+  limit_ = ticks_of(threshold_, ticks_per_nanosecond());
+  if (took <= threshold_) return;
+  ++stalls_;
+  WEIR_LOG_LIMITED(
+      warn, 1, "{} held the loop for {:.1f} ms; others waited (threshold {:.1f} ms)",
+      describe(activity_.load(std::memory_order_relaxed), id_.load(std::memory_order_relaxed)),
+      Milliseconds(took).count(), Milliseconds(threshold_).count());
+}
+
+}  // namespace weir::internal

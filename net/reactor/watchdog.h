@@ -1,0 +1,90 @@
+// LoopWatch: notices callbacks that hold their loop for too long. EventLoop's own; programs set
+// EventLoop::Options::stall_threshold and stall_stacks. docs/loop.md
+//
+// A callback is timed by the processor's time stamp counter, which costs a few instructions where
+// asking the clock would cost more than the rest of a small message. What is noted there can be
+// read by the watchdog's thread, which exists only while a loop wants stacks.
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <limits>
+
+#include "weir/base/clock.h"
+#include "weir/base/counter.h"
+
+namespace weir::internal {
+
+class Watchdog;
+
+// What a loop is doing.
+enum class Activity : std::uint8_t {
+  waiting,   // or not in run()
+  channel,   // a handler; of the fd
+  timer,     // a task; of the slot of its TimerId
+  deadline,  // coarse deadlines of connections, all of a turn
+  task,      // a posted task
+  flush,     // phase 6, whole
+  reap,      // phase 7, whole: on_close, destructors
+};
+
+// Counts at a steady rate, whatever the clock of a test says.
+inline std::uint64_t processor_ticks() {
+#if defined(__x86_64__) || defined(__i386__)
+  return __builtin_ia32_rdtsc();
+#else
+  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+#endif
+}
+
+class LoopWatch {
+ public:
+  // On the loop's thread. Threshold zero: off.
+  LoopWatch(Duration threshold, bool stacks);
+  ~LoopWatch();
+  LoopWatch(const LoopWatch&) = delete;
+  LoopWatch& operator=(const LoopWatch&) = delete;
+
+  // A turn has something to do; it is waiting again.
+  void begin() { since_.store(processor_ticks(), std::memory_order_relaxed); }
+  void rest() { activity_.store(Activity::waiting, std::memory_order_relaxed); }
+
+  // Around each callback.
+  void enter(Activity activity, std::uint64_t id = 0) {
+    activity_.store(activity, std::memory_order_relaxed);
+    id_.store(id, std::memory_order_relaxed);
+  }
+  void leave() {
+    const std::uint64_t now = processor_ticks();
+    const std::uint64_t since = since_.load(std::memory_order_relaxed);
+    since_.store(now, std::memory_order_relaxed);
+    // Signed: the counters of two processors may differ a little.
+    if (static_cast<std::int64_t>(now - since) > limit_) [[unlikely]]
+      held(now - since);
+  }
+
+  std::uint64_t stalls() const { return stalls_.value(); }  // [any]
+
+ private:
+  friend class Watchdog;
+  static constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
+
+  void held(std::uint64_t ticks);
+
+  std::atomic<std::uint64_t> since_{0};
+  std::atomic<std::uint64_t> id_{0};
+  std::atomic<Activity> activity_{Activity::waiting};
+  bool stacks_;
+  const Duration threshold_;
+  std::int64_t limit_;  // ticks
+  Counter stalls_;
+
+  // The watchdog's.
+  const pthread_t thread_;
+  std::uint64_t sampled_ = 0;  // since_ of the callback whose stack was taken last
+};
+
+}  // namespace weir::internal

@@ -1,0 +1,187 @@
+// Callbacks that hold their loop: found, named, and, if asked for, shown with their stack.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+#include "support/expect_log.h"
+#include "support/fault_table.h"
+#include "support/handlers.h"
+#include "support/loops.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/loop_pool.h"
+
+namespace weir::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+// What a callback must not do.
+void block(Duration time) {
+  const TimePoint end = Clock::now() + time;
+  while (Clock::now() < end) std::this_thread::sleep_for(1ms);
+}
+
+constexpr Duration kThreshold = 20ms;
+constexpr Duration kTooLong = 40ms;
+
+TEST(Stalls, F64_EveryKindOfCallbackIsCounted) {
+  EventLoop loop({.stall_threshold = kThreshold});
+  const auto counts_after = [&](auto&& set_up) {
+    const auto before = loop.stats().stalls;
+    set_up();
+    for (int turn = 0; turn < 3; ++turn) run_turn(loop);
+    return loop.stats().stalls > before;
+  };
+  EXPECT_TRUE(counts_after([&] { loop.post([] { block(kTooLong); }); }));
+  EXPECT_TRUE(counts_after([&] { loop.run_after(Duration::zero(), [] { block(kTooLong); }); }));
+  EXPECT_TRUE(counts_after([&] {
+    loop.keep_until_reaped(std::shared_ptr<void>(nullptr, [](void*) { block(kTooLong); }));
+  }));
+  Watched watched(loop);
+  watched.handler.ready = [&](std::uint32_t) {
+    block(kTooLong);
+    take(watched.pair.ours);
+  };
+  EXPECT_TRUE(counts_after([&] { put(watched.pair.theirs); }));
+}
+
+TEST(Stalls, F64_TheLogNamesTheCallbackAndHowLongItTook) {
+  EventLoop loop({.stall_threshold = kThreshold});
+  const AllowLog log("the handler of fd ");
+  Watched watched(loop);
+  watched.handler.ready = [&](std::uint32_t) {
+    block(kTooLong);
+    take(watched.pair.ours);
+  };
+  // Once a second at most: another test may just have had its line.
+  EXPECT_TRUE(run_until(loop, [&] {
+    if (log.count() == 0) put(watched.pair.theirs);
+    return log.count() > 0;
+  }));
+  ASSERT_GE(log.count(), 1u);
+  const std::string line = log.lines().front();
+  EXPECT_NE(line.find("fd " + std::to_string(watched.pair.ours.get()) + " held the loop for "),
+            std::string::npos)
+      << line;
+  EXPECT_NE(line.find("threshold 20.0 ms"), std::string::npos) << line;
+}
+
+TEST(Stalls, F64_TheLogIsLimitedToOneLineASecond) {
+  EventLoop loop({.stall_threshold = 1ms});
+  const AllowLog log(" held the loop for ");
+  const TimePoint start = Clock::now();
+  for (int i = 0; i < 20; ++i) {
+    loop.post([] { block(3ms); });
+    run_turn(loop);
+  }
+  const auto seconds = static_cast<std::size_t>((Clock::now() - start) / 1s);
+  EXPECT_GE(loop.stats().stalls, 20u);
+  EXPECT_LE(log.count(), seconds + 2);
+}
+
+TEST(Stalls, F64_ManyCallbacksOfATurnAreNoStall) {
+  EventLoop loop({.stall_threshold = 1s});
+  for (int i = 0; i < 4; ++i) loop.post([] { block(300ms); });
+  run_for(loop, 5ms);  // a turn is counted when the next one begins
+  EXPECT_EQ(loop.stats().stalls, 0u);
+  EXPECT_GE(loop.stats().turn_time(100), 1s);
+}
+
+TEST(Stalls, F64_ItCanBeTurnedOff) {
+  EventLoop loop({.stall_threshold = Duration::zero(), .stall_stacks = true});
+  loop.post([] { block(kTooLong); });
+  run_turn(loop);
+  EXPECT_EQ(loop.stats().stalls, 0u);
+}
+
+// The clock of a simulated network may jump as it likes.
+TEST(Stalls, F50_AClockThatJumpsIsNoStall) {
+  FaultTable faults;
+  const ScopedFaults use(faults);
+  EventLoop loop({.stall_threshold = 2s});
+  loop.post([&] { faults.advance_clock(1h); });
+  run_for(loop, 5ms);
+  EXPECT_EQ(loop.stats().stalls, 0u);
+  EXPECT_GE(loop.stats().turn_time(100), 5s) << "of the loop's own clock; the last bucket";
+}
+
+TEST(Stalls, F64_TurnTimesAreAHistogram) {
+  FaultTable faults;
+  const ScopedFaults use(faults);
+  EventLoop loop;
+  EXPECT_EQ(loop.stats().turn_time(50), Duration::zero());
+  int short_turns = 0;
+  std::function<void()> again = [&] {
+    if (++short_turns < 100) loop.post([&] { again(); });
+  };
+  loop.post([&] { again(); });
+  EXPECT_TRUE(run_until(loop, [&] { return short_turns == 100; }));
+  loop.post([&] { faults.advance_clock(100ms); });
+  run_for(loop, 5ms);
+  const EventLoop::Stats stats = loop.stats();
+  const auto counted =
+      std::accumulate(stats.turn_times.begin(), stats.turn_times.end(), std::uint64_t{0});
+  EXPECT_LE(counted, stats.turns);
+  EXPECT_GE(stats.turn_time(100), 100ms);
+  EXPECT_LE(stats.turn_time(50), 100ms);
+}
+
+TEST(Stalls, F64_TheStackIsTakenWhileItIsStuck) {
+  EventLoop loop({.stall_threshold = kThreshold, .stall_stacks = true});
+  const AllowLog log("has held its loop for ");
+  loop.run_after(Duration::zero(),
+                 [&] { static_cast<void>(wait_until([&] { return log.count() > 0; })); });
+  run_turn(loop);
+  ASSERT_GE(log.count(), 1u);
+  const std::string line = log.lines().front();
+  EXPECT_NE(line.find("a timer"), std::string::npos) << line;
+  EXPECT_NE(line.find("fault_reactor"), std::string::npos) << "frames of this program: " << line;
+  EXPECT_GE(loop.stats().stalls, 1u);
+}
+
+// Threads of weir block every signal but this one.
+TEST(Stalls, F64_LoopsOfAPoolHaveStacksToo) {
+  const AllowLog log("has held its loop for ");
+  auto pool = LoopPool::create(2, {.stall_threshold = kThreshold, .stall_stacks = true});
+  ASSERT_TRUE(pool);
+  std::atomic<bool> done = false;
+  (*pool)->next().post([&] {
+    static_cast<void>(wait_until([&] { return log.count() > 0; }));
+    done = true;
+  });
+  EXPECT_TRUE(wait_until([&] { return done.load(); }, 10s));
+  ASSERT_GE(log.count(), 1u);
+  EXPECT_NE(log.lines().front().find("fault_reactor"), std::string::npos) << log.lines().front();
+}
+
+TEST(Stalls, F64_ALoopThatWasLeftByAnExceptionIsNotStuck) {
+  EventLoop loop({.stall_threshold = kThreshold, .stall_stacks = true});
+  const AllowLog log("has held its loop for ");
+  loop.post([] { throw std::runtime_error("enough"); });
+  EXPECT_THROW(loop.run(), std::runtime_error);
+  EXPECT_FALSE(wait_until([&] { return log.count() > 0; }, 5 * kThreshold));
+}
+
+// The watchdog's thread comes with the first loop and goes with the last, again and again; the
+// harness looks for what is left.
+TEST(Stalls, F64_TheWatchdogGoesWithTheLastLoop) {
+  for (int round = 0; round < 20; ++round) {
+    EventLoop loop({.stall_stacks = true});
+    on_other_thread([] {
+      EventLoop other({.stall_stacks = true});
+      run_turn(other);
+    });
+    run_turn(loop);
+  }
+  SUCCEED();
+}
+
+}  // namespace
+}  // namespace weir::test
