@@ -70,8 +70,8 @@ struct Old {
 
   EchoServer echo;
   std::optional<HandOver> hand_over;
-  int taken_over = 0;
-  bool done = false;
+  std::atomic<int> taken_over{0};
+  std::atomic<bool> done{false};
 };
 
 std::optional<Predecessor> ask(const Folder& folder, Duration deadline = 5s) {
@@ -149,7 +149,7 @@ TEST_P(HandOverWays, NewConnectionsGoToTheNewServerAndOldOnesStay) {
     EXPECT_FALSE(old.done);
     stays.close();
   });
-  EXPECT_TRUE(run_until(loop, [&] { return old.done; })) << "before the end of the grace";
+  EXPECT_TRUE(run_until(loop, [&] { return old.done.load(); })) << "before the end of the grace";
   EXPECT_EQ(old.taken_over, 1);
   EXPECT_EQ(old.echo.closed_for(Kind::peer_eof), old.echo.opened);
   EXPECT_FALSE(std::filesystem::exists(folder.file("echo"))) << "the new server is gone as well";
@@ -178,7 +178,7 @@ TEST(HandOver, AConnectionThatWaitsToBeAcceptedIsNotLost) {
       EXPECT_EQ(next.opened, 1u);
     }
     client.close();
-    EXPECT_TRUE(run_until(loop, [&] { return old.done; }));
+    EXPECT_TRUE(run_until(loop, [&] { return old.done.load(); }));
   }
 }
 
@@ -194,7 +194,7 @@ TEST(HandOver, ThePointIsPassedOnFromServerToServer) {
   });
   EchoServer second(loop);
   ASSERT_TRUE(second.server.listen(from_first->take_listeners()));
-  int taken_over = 0;
+  std::atomic<int> taken_over{0};
   std::optional<HandOver> offer;
   offer.emplace(loop, second.server, from_first->take_point(), [&] {
     ++taken_over;
