@@ -1,13 +1,15 @@
 // What a relay costs: moves data through loopback by relay(), copied and spliced in turns, and
-// prints the CPU seconds of the relay's thread for each GiB.
+// prints the CPU seconds of the relay's thread for each GiB, and the most that it held.
 //
-//   relay_cpu [rounds] [MiB a round]      5 and 1024 unless given
+//   relay_cpu [rounds] [MiB a round] [seconds for which the reader stops half-way]
+//             5        1024          0                                          unless given
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -15,6 +17,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "weir/base/fd.h"
@@ -57,10 +60,12 @@ void send_all(int fd, std::uint64_t bytes) {
   ::shutdown(fd, SHUT_WR);
 }
 
-std::uint64_t receive_all(int fd) {
+// Stops for a while when `half` bytes have come.
+std::uint64_t receive_all(int fd, std::uint64_t half, unsigned stall) {
   const auto piece = std::make_unique<char[]>(kPiece);
   std::uint64_t total = 0;
   for (;;) {
+    if (stall > 0 && total >= half) ::sleep(std::exchange(stall, 0));
     const auto got = ::recv(fd, piece.get(), kPiece, 0);
     if (got < 0) give_up("recv");
     if (got == 0) return total;
@@ -75,12 +80,12 @@ double seconds(clockid_t clock) {
 }
 
 struct Cost {
-  double cpu;   // of the relay's thread
-  double wall;  // seconds
+  double cpu;          // of the relay's thread, seconds for one GiB
+  double wall;         // seconds for one GiB
+  std::uint64_t held;  // at most, bytes
 };
 
-// Each for one GiB.
-Cost run(Path path, std::uint64_t bytes) {
+Cost run(Path path, std::uint64_t bytes, unsigned stall) {
   weir::EventLoop loop;
   weir::TcpServer server(loop);
   std::vector<weir::ConnectionRef> ends;
@@ -92,9 +97,16 @@ Cost run(Path path, std::uint64_t bytes) {
     const double wall = seconds(CLOCK_MONOTONIC);
     weir::relay(*ends[0].get(), connection, {.path = path}, [&, cpu, wall](const auto& result) {
       if (result.a_to_b != bytes) give_up("relay");
-      cost = {seconds(CLOCK_THREAD_CPUTIME_ID) - cpu, seconds(CLOCK_MONOTONIC) - wall};
+      cost.cpu = seconds(CLOCK_THREAD_CPUTIME_ID) - cpu;
+      cost.wall = seconds(CLOCK_MONOTONIC) - wall;
       loop.stop();
     });
+  });
+  loop.run_every(std::chrono::milliseconds(1), [&] {
+    if (ends.size() < 2) return;
+    if (const weir::TcpConnection* to = ends[1].get()) {
+      cost.held = std::max(cost.held, to->pending_output());
+    }
   });
   const auto address = server.listen("127.0.0.1:0");
   if (!address) give_up("listen");
@@ -102,7 +114,7 @@ Cost run(Path path, std::uint64_t bytes) {
   const weir::Fd sink = connect_to(address->to_string());
   std::uint64_t received = 0;
   std::thread receiver([&] {
-    received = receive_all(sink.get());
+    received = receive_all(sink.get(), bytes / 2, stall);
     ::shutdown(sink.get(), SHUT_WR);
   });
   std::thread sender([&] { send_all(source.get(), bytes); });
@@ -111,7 +123,7 @@ Cost run(Path path, std::uint64_t bytes) {
   receiver.join();
   if (received != bytes) give_up("count");
   const double gib = static_cast<double>(bytes) / (1 << 30);
-  return {cost.cpu / gib, cost.wall / gib};
+  return {cost.cpu / gib, cost.wall / gib, cost.held};
 }
 
 double median(std::vector<double> values) {
@@ -125,14 +137,16 @@ int main(int count, char** arguments) {
   const int rounds = count > 1 ? std::max(1, std::atoi(arguments[1])) : 5;
   const std::uint64_t mib =
       count > 2 ? static_cast<std::uint64_t>(std::max(1, std::atoi(arguments[2]))) : 1024;
+  const auto stall = count > 3 ? static_cast<unsigned>(std::max(0, std::atoi(arguments[3]))) : 0;
   std::vector<double> copied;
   std::vector<double> spliced;
   for (int round = 0; round < rounds; ++round) {
     for (const Path path : {Path::copy, Path::splice}) {
-      const Cost cost = run(path, mib << 20);
+      const Cost cost = run(path, mib << 20, stall);
       (path == Path::copy ? copied : spliced).push_back(cost.cpu);
-      std::printf("%-6s  %.3f CPU s/GiB  %.2f GiB/s\n", path == Path::copy ? "copy" : "splice",
-                  cost.cpu, 1 / cost.wall);
+      std::printf("%-6s  %.3f CPU s/GiB  %.2f GiB/s  held at most %llu KiB\n",
+                  path == Path::copy ? "copy" : "splice", cost.cpu, 1 / cost.wall,
+                  static_cast<unsigned long long>(cost.held / 1024));
     }
   }
   std::printf("median  copy %.3f  splice %.3f CPU s/GiB  ratio %.2f\n", median(copied),
