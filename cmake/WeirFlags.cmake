@@ -35,7 +35,7 @@ endif()
 
 if(WEIR_SANITIZE)
   add_compile_options(
-    -fsanitize=${WEIR_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g
+    -fsanitize=${WEIR_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1
   )
   add_link_options(-fsanitize=${WEIR_SANITIZE})
   # Its probe of memory opens a pipe, and where no descriptor is left it takes that for a wrong
