@@ -7,11 +7,12 @@ import socket
 import time
 import unittest
 
-from harness import BIN, SystemTest, Usage, echoes, raise_descriptor_limit, wait_until
+from harness import (BIN, SANITIZER, SystemTest, Usage, echoes, raise_descriptor_limit,
+                     wait_until)
 
 LIMIT = 64
 CLIENTS = 500
-SECONDS = 3
+SECONDS = 3 if not SANITIZER else 1
 # Descriptors that the server inherits open, so that its own bound on connections, which leaves a
 # reserve, is more than there are.
 INHERITED = 24

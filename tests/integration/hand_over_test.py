@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness import DEADLINE, SANITIZER, Echo, connect, raise_descriptor_limit, receive_exactly
 
-SECONDS = float(os.environ.get("WEIR_HAND_OVER_SECONDS", "4"))
+SECONDS = float(os.environ.get("WEIR_HAND_OVER_SECONDS", "4" if not SANITIZER else "2"))
 RESTART_EVERY = float(os.environ.get("WEIR_HAND_OVER_EVERY", "1"))
 RATE = 1000 if not SANITIZER else 200  # connections a second
 THREADS = 8

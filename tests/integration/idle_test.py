@@ -7,7 +7,7 @@ from harness import (DEADLINE, SANITIZER, SystemTest, Usage, echoes, raise_descr
                      receive_exactly, wait_until)
 
 CONNECTIONS = 5000
-SECONDS = 5
+SECONDS = 5 if not SANITIZER else 2
 
 
 class Idle(SystemTest):
