@@ -1,5 +1,6 @@
 #include "weir/base/fd.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -22,6 +23,14 @@ void Fd::reset(int fd) {
   const int saved_errno = errno;
   close_function(old);
   errno = saved_errno;
+}
+
+std::size_t raise_descriptor_limit() {
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return 1024;
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
+  return files.rlim_cur;
 }
 
 namespace internal {

@@ -1,6 +1,7 @@
 // Fd owns a file descriptor. Movable between threads; not safe for use by two at once.
 #pragma once
 
+#include <cstddef>
 #include <utility>
 
 namespace weir {
@@ -28,6 +29,11 @@ class Fd {
  private:
   int fd_ = -1;
 };
+
+// Every connection is a descriptor, and the usual soft limit is only 1024: raises it to the hard
+// one (RLIMIT_NOFILE, getrlimit(2)) and returns how many this process may have. For main(), before
+// a server is made; not for libraries, since select(2) cannot deal with numbers above 1023.
+std::size_t raise_descriptor_limit();
 
 namespace internal {
 // The function through which every Fd of this thread closes; replaced together with the system-call

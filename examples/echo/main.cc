@@ -3,22 +3,20 @@
 // The server itself is three lines: a TcpServer, on_data, listen. All else on this page is options,
 // signals and a line of numbers.
 
-#include <sys/resource.h>
-
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <map>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "common/command_line.h"
 #include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/reactor/signal_set.h"
 #include "weir/net/tcp/hand_over.h"
+#include "weir/net/tcp/serve.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace {
@@ -26,16 +24,11 @@ namespace {
 // After a hand-over the clients that are there have so long to end by themselves.
 constexpr weir::Duration kLastConnections = std::chrono::seconds(20);
 
-weir::Duration seconds(double s) {
-  return std::chrono::duration_cast<weir::Duration>(std::chrono::duration<double>(s));
-}
-
 struct Settings {
   std::vector<std::string> listen;
   std::string hand_over;  // empty: no successor, no predecessor
   weir::TcpServer::Options server;
-  double idle_seconds = 300;
-  double stats_seconds = 0;
+  weir::Duration stats_every{0};
 };
 
 void describe(CLI::App& app, Settings& settings) {
@@ -45,19 +38,11 @@ void describe(CLI::App& app, Settings& settings) {
       {"exclusive", weir::AcceptMode::exclusive}};
   weir::TcpServer::Options& server = settings.server;
 
-  app.add_option("--listen", settings.listen,
-                 "127.0.0.1:7000, [::1]:7000, unix:/path, unix:@name; port 0: any")
-      ->delimiter(',')
-      ->required()
-      ->type_name("ADDR");
+  sample::listen_option(app, settings.listen);
   app.add_option("--hand-over", settings.hand_over,
                  "take over from the weir-echo that serves this path, then serve it")
       ->type_name("PATH");
-  app.add_option("--threads", server.threads,
-                 "loops, one thread each; 0: one loop, no more threads")
-      ->check(CLI::Range(0, 1024).description(""))
-      ->capture_default_str()
-      ->type_name("N");
+  sample::threads_option(app, server.threads);
   app.add_option_function<std::string>(
          "--accept", [&server](const std::string& mode) { server.accept = kModes.at(mode); },
          "single (the default), reuse_port or exclusive")
@@ -66,11 +51,9 @@ void describe(CLI::App& app, Settings& settings) {
   app.add_flag(
       "--edge-triggered", [&server](std::int64_t) { server.trigger = weir::Trigger::edge; },
       "epoll tells of changes only (EPOLLET)");
-  app.add_option("--idle-timeout", settings.idle_seconds,
-                 "seconds after which a silent client is let go; 0: never")
-      ->check(CLI::Range(0.0, 1e9).description(""))
-      ->capture_default_str()
-      ->type_name("SECONDS");
+  server.idle_timeout = std::chrono::seconds(300);
+  sample::seconds_option(app, "--idle-timeout", server.idle_timeout,
+                         "after which a silent client is let go; 0: never");
   app.add_option("--max-connections", server.max_connections,
                  "clients at a time; 0: as many as RLIMIT_NOFILE allows")
       ->capture_default_str()
@@ -79,17 +62,10 @@ void describe(CLI::App& app, Settings& settings) {
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40).description(""))
       ->capture_default_str()
       ->type_name("BYTES");
-  app.add_option("--stats", settings.stats_seconds, "print a line of numbers every so many seconds")
+  sample::seconds_option(app, "--stats", settings.stats_every,
+                         "print a line of numbers every so often")
       ->check(CLI::Range(0.01, 1e9).description(""))
-      ->type_name("SECONDS");
-}
-
-// A connection is a descriptor, and the usual soft limit is only 1024.
-void raise_descriptor_limit() {
-  rlimit files{};
-  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
-  files.rlim_cur = files.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &files);
+      ->default_str("");
 }
 
 // What has happened since the call before, as one line on stderr.
@@ -148,9 +124,9 @@ class StatsLine {
 };
 
 // Where to listen: on what the predecessor has, or if there is none on the addresses.
-weir::Result<std::vector<weir::SocketAddress>> listen(
-    weir::TcpServer& server, std::optional<weir::Predecessor>& predecessor,
-    const std::vector<weir::SocketAddress>& addresses) {
+weir::Result<std::vector<weir::SocketAddress>> listen(weir::TcpServer& server,
+                                                      std::optional<weir::Predecessor>& predecessor,
+                                                      const std::vector<std::string>& addresses) {
   if (predecessor) {
     auto bound = server.listen(predecessor->take_listeners());
     if (!bound) return bound;
@@ -158,7 +134,7 @@ weir::Result<std::vector<weir::SocketAddress>> listen(
     return bound;
   }
   std::vector<weir::SocketAddress> bound;
-  for (const weir::SocketAddress& address : addresses) {
+  for (const std::string& address : addresses) {
     const auto one = server.listen(address);
     if (!one) return std::unexpected(one.error());
     bound.push_back(*one);
@@ -166,55 +142,31 @@ weir::Result<std::vector<weir::SocketAddress>> listen(
   return bound;
 }
 
-int serve(const Settings& settings, const std::vector<weir::SocketAddress>& addresses) {
-  auto made = weir::EventLoop::create();
-  if (!made) return weir::fail(made.error());
-  weir::EventLoop& loop = **made;
+int serve(const Settings& settings) {
+  weir::EventLoop loop;
   weir::TcpServer server(loop, settings.server);
   server.on_data([](weir::TcpConnection& conn, weir::Buffer& in) { conn.send(in); });
 
-  bool stopping = false;
-  const weir::SignalSet stop(loop, {SIGINT, SIGTERM}, [&](int signal) {
-    if (stopping) std::_Exit(128 + signal);  // asked twice
-    stopping = true;
-    server.shutdown(std::chrono::seconds(4), [&] { loop.stop(); });
-  });
-
-  std::optional<weir::Predecessor> predecessor;
-  if (!settings.hand_over.empty()) {
-    auto asked = weir::Predecessor::ask(settings.hand_over);
-    if (!asked) return weir::fail(asked.error());
-    predecessor = std::move(*asked);
-  }
-  const auto bound = listen(server, predecessor, addresses);
-  if (!bound) return weir::fail(bound.error());
-
-  std::optional<weir::HandOver> hand_over;
-  if (!settings.hand_over.empty()) {
-    auto point = predecessor ? weir::Result<weir::ListeningSocket>(predecessor->take_point())
-                             : weir::HandOver::open_point(settings.hand_over);
-    if (!point) return weir::fail(point.error());
-    hand_over.emplace(loop, server, std::move(*point), [&] {
-      server.shutdown({.deadline = kLastConnections + std::chrono::seconds(4),
-                       .grace = kLastConnections,
-                       .leave_listeners = true},
-                      [&] { loop.stop(); });
-    });
-  }
-
-  std::string ready;
-  for (const weir::SocketAddress& address : *bound) {
-    ready += "listening on " + address.to_string() + "\n";
-  }
-  std::fputs(ready.c_str(), stdout);
-  std::fflush(stdout);
-
   StatsLine stats(loop, server);
-  if (settings.stats_seconds > 0) {
-    loop.run_every(seconds(settings.stats_seconds), [&] { stats.print(); });
+  if (settings.stats_every > weir::Duration::zero()) {
+    loop.run_every(settings.stats_every, [&] { stats.print(); });
   }
-  loop.run();
-  return 0;
+  if (settings.hand_over.empty()) return weir::serve(loop, server, settings.listen);
+
+  auto predecessor = weir::Predecessor::ask(settings.hand_over);
+  if (!predecessor) return weir::fail(predecessor.error());
+  const auto bound = listen(server, *predecessor, settings.listen);
+  if (!bound) return weir::fail(bound.error());
+  auto point = *predecessor ? weir::Result<weir::ListeningSocket>((*predecessor)->take_point())
+                            : weir::HandOver::open_point(settings.hand_over);
+  if (!point) return weir::fail(point.error());
+  const weir::HandOver hand_over(loop, server, std::move(*point), [&] {
+    server.shutdown({.deadline = kLastConnections + std::chrono::seconds(4),
+                     .grace = kLastConnections,
+                     .leave_listeners = true},
+                    [&] { loop.stop(); });
+  });
+  return weir::serve_bound(loop, server, *bound);
 }
 
 }  // namespace
@@ -223,28 +175,5 @@ int main(int argc, char** argv) {
   Settings settings;
   CLI::App app("Sends back what its clients send.", "weir-echo");
   describe(app, settings);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help
-    std::fprintf(stderr, "error: %s; see weir-echo --help\n", error.what());
-    return 2;
-  }
-  std::vector<weir::SocketAddress> addresses;
-  for (const std::string& text : settings.listen) {
-    const auto address = weir::SocketAddress::parse(text);
-    if (!address) {
-      weir::fail(address.error());
-      return 2;
-    }
-    addresses.push_back(*address);
-  }
-  settings.server.idle_timeout = seconds(settings.idle_seconds);
-
-  raise_descriptor_limit();
-  try {
-    return serve(settings, addresses);
-  } catch (const weir::SystemError& refused) {  // by the kernel: no descriptor, no memory
-    return weir::fail(refused.error());
-  }
+  return sample::run(app, argc, argv, [&] { return serve(settings); });
 }

@@ -7,7 +7,6 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -16,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/command_line.h"
 #include "weir/base/clock.h"
 #include "weir/base/result.h"
 #include "weir/net/socket/socket.h"
@@ -120,40 +120,24 @@ Result<void> finish(Socket& socket, weir::Duration timeout) {
 
 int main(int argc, char** argv) {
   std::string text = "127.0.0.1:6666";
-  double seconds = 10;
+  weir::Duration timeout = std::chrono::seconds(10);
   std::vector<std::string> words;
   CLI::App app("Sends a line to a weir-printer-server.", "weir-printer-client");
-  app.add_option("--connect", text,
-                 "the server: 127.0.0.1:6666, [::1]:6666, unix:/path, unix:@name")
-      ->capture_default_str();
-  app.add_option("--timeout", seconds, "seconds to wait for the server at each step")
-      ->check(CLI::Range(0.001, 86400.0))
-      ->capture_default_str();
+  sample::address_option(app, "--connect", text, "the server");
+  sample::seconds_option(app, "--timeout", timeout, "to wait for the server at each step");
   app.add_option("words", words, "the line to send; without it, standard input is sent");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help
-    std::fprintf(stderr, "error: %s\n", error.what());
-    return 2;
-  }
-  const auto address = weir::SocketAddress::parse(text);
-  if (!address) {
-    weir::fail(address.error());
-    return 2;
-  }
-  const auto timeout =
-      std::chrono::duration_cast<weir::Duration>(std::chrono::duration<double>(seconds));
-
-  auto socket = connect(*address, timeout);
-  if (!socket) return weir::fail(socket.error());
-  Result<void> sent;
-  if (words.empty()) {
-    sent = send_input(*socket, timeout);
-  } else {
-    sent = send_all(*socket, CLI::detail::join(words, " ") + "\n", timeout);
-  }
-  if (sent) sent = finish(*socket, timeout);
-  if (!sent) return weir::fail(sent.error().within(address->to_string()));
-  return 0;
+  return sample::run(app, argc, argv, [&] {
+    const auto address = weir::SocketAddress::parse(text).value();
+    auto socket = connect(address, timeout);
+    if (!socket) return weir::fail(socket.error());
+    Result<void> sent;
+    if (words.empty()) {
+      sent = send_input(*socket, timeout);
+    } else {
+      sent = send_all(*socket, CLI::detail::join(words, " ") + "\n", timeout);
+    }
+    if (sent) sent = finish(*socket, timeout);
+    if (!sent) return weir::fail(sent.error().within(address.to_string()));
+    return 0;
+  });
 }

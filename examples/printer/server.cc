@@ -4,19 +4,18 @@
 // newline; what a client sends can't forge a line of another's or drive the terminal; a client that
 // sends a line without end, or nothing at all, costs a bounded amount of memory and time.
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "common/command_line.h"
 #include "weir/base/log.h"
 #include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/reactor/signal_set.h"
+#include "weir/net/tcp/serve.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace {
@@ -87,59 +86,25 @@ class Printer final : public weir::ConnectionHandler {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::vector<std::string> texts = {"127.0.0.1:6666"};
-  double idle_seconds = 600;
+  std::vector<std::string> listen = {"127.0.0.1:6666"};
+  weir::TcpServer::Options options{.idle_timeout = std::chrono::minutes(10)};
   CLI::App app("Prints what its clients send, a line at a time.", "weir-printer-server");
-  app.add_option("--listen", texts,
-                 "addresses: 127.0.0.1:6666, [::1]:6666, unix:/path, unix:@name; port 0 is any")
-      ->delimiter(',')
-      ->capture_default_str();
-  app.add_option("--idle-timeout", idle_seconds,
-                 "seconds after which a silent client is let go; 0: never")
-      ->check(CLI::Range(0.0, 1e6))
-      ->capture_default_str();
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help
-    std::fprintf(stderr, "error: %s\n", error.what());
-    return 2;
-  }
-  std::vector<weir::SocketAddress> addresses;
-  for (const std::string& text : texts) {
-    const auto address = weir::SocketAddress::parse(text);
-    if (!address) {
-      weir::fail(address.error());
-      return 2;
+  sample::listen_option(app, listen);
+  sample::seconds_option(app, "--idle-timeout", options.idle_timeout,
+                         "after which a silent client is let go; 0: never");
+  return sample::run(app, argc, argv, [&] {
+    // A reader of our output sees each line at once, not only when a block is full.
+    std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
+
+    options.first_byte_timeout = options.idle_timeout;
+    weir::EventLoop loop;
+    weir::TcpServer server(loop, options);
+    server.use_handler(std::make_shared<Printer>());
+    if (const int code = weir::serve(loop, server, listen); code != 0) return code;
+
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+      return weir::fail(weir::Error("standard output could not be written"));
     }
-    addresses.push_back(*address);
-  }
-
-  // A reader of our output sees each line at once, not only when a block is full.
-  std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
-
-  auto loop = weir::EventLoop::create();
-  if (!loop) return weir::fail(loop.error());
-  const auto idle =
-      std::chrono::duration_cast<weir::Duration>(std::chrono::duration<double>(idle_seconds));
-  weir::TcpServer server(**loop, {.idle_timeout = idle, .first_byte_timeout = idle});
-  server.use_handler(std::make_shared<Printer>());
-  for (const weir::SocketAddress& address : addresses) {
-    const auto bound = server.listen(address);
-    if (!bound) return weir::fail(bound.error());
-    std::printf("listening on %s\n", bound->to_string().c_str());
-  }
-
-  bool stopping = false;
-  const weir::SignalSet stop(**loop, {SIGINT, SIGTERM}, [&](int signal) {
-    if (stopping) std::_Exit(128 + signal);  // asked twice
-    stopping = true;
-    server.shutdown(std::chrono::seconds(4), [&] { (*loop)->stop(); });
+    return 0;
   });
-  (*loop)->run();
-
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-    return weir::fail(weir::Error("standard output could not be written"));
-  }
-  return 0;
 }

@@ -15,6 +15,7 @@
 #include "support/echo_server.h"
 #include "support/loops.h"
 #include "support/memory.h"
+#include "weir/base/fd.h"
 #include "weir/net/tcp/broadcast.h"
 #include "weir/net/tcp/buffer_budget.h"
 

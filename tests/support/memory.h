@@ -1,7 +1,6 @@
 // How much memory the process has. [any]
 #pragma once
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -23,14 +22,6 @@ inline std::int64_t resident_memory() {
   std::int64_t resident = 0;
   statm >> total >> resident;
   return resident * ::sysconf(_SC_PAGESIZE);
-}
-
-// As many descriptors as this process may have.
-inline void raise_descriptor_limit() {
-  rlimit files{};
-  if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return;
-  files.rlim_cur = files.rlim_max;
-  static_cast<void>(::setrlimit(RLIMIT_NOFILE, &files));
 }
 
 }  // namespace weir::test

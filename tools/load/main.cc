@@ -1,7 +1,5 @@
 // weir-load: drives a server with load and measures what comes back.
 
-#include <sys/resource.h>
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
@@ -10,6 +8,7 @@
 
 #include "load/echo_run.h"
 #include "load/settings.h"
+#include "weir/base/fd.h"
 #include "weir/base/result.h"
 
 namespace {
@@ -51,15 +50,6 @@ void describe_echo(CLI::App& echo, Words& words, weir::load::EchoSettings& setti
       ->type_name("FILE");
 }
 
-// A connection is a descriptor. Returns how many this process may have.
-std::size_t raise_descriptor_limit() {
-  rlimit files{};
-  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return 1024;
-  files.rlim_cur = files.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &files);
-  return files.rlim_cur;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -86,7 +76,7 @@ int main(int argc, char** argv) {
       std::chrono::duration_cast<weir::Duration>(std::chrono::duration<double>(words.seconds));
   settings.threads = std::min(settings.threads, settings.connections);
 
-  const std::size_t descriptors = raise_descriptor_limit();
+  const std::size_t descriptors = weir::raise_descriptor_limit();
   const std::size_t needed = settings.connections + 16 + 8 * settings.threads;
   if (needed > descriptors) {
     std::fprintf(stderr, "error: %zu connections need %zu descriptors, RLIMIT_NOFILE is %zu\n",

@@ -15,6 +15,7 @@
 #include "support/memory.h"
 #include "support/spin_oracle.h"
 #include "support/tcp_harness.h"
+#include "weir/base/fd.h"
 #include "weir/net/tcp/buffer_budget.h"
 #include "weir/net/tcp/internal/buffer_budget.h"
 

@@ -1,0 +1,32 @@
+// What the command lines of all samples have in common. The rest of each is on its own page.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "weir/base/clock.h"
+
+namespace sample {
+
+// --listen ADDR[,ADDR...]: what `addresses` holds is the default; without one it is required.
+CLI::Option* listen_option(CLI::App& app, std::vector<std::string>& addresses);
+
+// An option whose value is an address as weir writes them.
+CLI::Option* address_option(CLI::App& app, const std::string& name, std::string& address,
+                            const std::string& what);
+
+// An option in seconds, fractions allowed. What `duration` holds is the default.
+CLI::Option* seconds_option(CLI::App& app, const std::string& name, weir::Duration& duration,
+                            const std::string& what);
+
+// --threads N, for TcpServer::Options.
+CLI::Option* threads_option(CLI::App& app, std::size_t& threads);
+
+// Reads the command line and runs the program; returns what main() returns. --help prints the
+// options and gives 0, a mistake gives a sentence and 2, a refusal by the kernel (SystemError) a
+// sentence and 1. The program may have all the descriptors that this process is allowed.
+int run(CLI::App& app, int argc, char** argv, const std::function<int()>& program);
+
+}  // namespace sample

@@ -1,0 +1,44 @@
+// serve(): what main() does with a TcpServer once its handlers are set. [loop]
+//
+//   weir::EventLoop loop;
+//   weir::TcpServer server(loop);
+//   server.on_data([](weir::TcpConnection& conn, weir::Buffer& in) { conn.send(in); });
+//   return weir::serve(loop, server, {"127.0.0.1:7000"});
+//
+// All of it is made of public parts; a program that wants it otherwise writes its own.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "weir/base/clock.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/socket/socket_address.h"
+
+namespace weir {
+
+class TcpServer;
+
+struct ServeOptions {
+  // After SIGINT or SIGTERM: what TcpServer::shutdown() is given. Who watches over services usually
+  // kills what is still there after 5 to 10 s.
+  Duration deadline = std::chrono::seconds(4);
+  // Called before that shutdown, for a last word to the clients.
+  std::move_only_function<void()> on_stop{};
+};
+
+// Listens on the addresses, prints "listening on ADDRESS" for each to standard output once all are
+// ready, and runs the loop until SIGINT or SIGTERM; then serves what has arrived and closes every
+// connection in order. A second signal ends the process at once, with 128 + its number. Returns
+// what main() returns: 0; 1 when an address cannot be had, 2 when a text is none, each with a
+// sentence on standard error. Throws what EventLoop::run() throws.
+int serve(EventLoop& loop, TcpServer& server, const std::vector<std::string>& addresses,
+          ServeOptions options = {});
+
+// The same for a server that listens already, on `bound`.
+int serve_bound(EventLoop& loop, TcpServer& server, const std::vector<SocketAddress>& bound,
+                ServeOptions options = {});
+
+}  // namespace weir
