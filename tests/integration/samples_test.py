@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""What all samples have in common. Each program of examples/ has a row here that says how to start
+it; its own test says what it is for."""
+
+import re
+import signal
+import socket
+import time
+import unittest
+from pathlib import Path
+
+from harness import BIN, SystemTest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+LISTEN = ("--listen", "127.0.0.1:0")
+
+
+class Row:
+    """How to start a program so that it goes on until it is told to end.
+
+    In `arguments`, {listener} is an address that the test listens on and {folder} an empty folder.
+    """
+
+    def __init__(self, *arguments, ready="^listening on ", bad_address=("--listen", "nonsense"),
+                 bound=None, ends=0):
+        self.arguments = arguments
+        # The line of standard output that says that it runs. None: it says nothing, and runs once
+        # it has connected to {listener}.
+        self.ready = ready
+        # The arguments with an address that is none, in place of all others. None: it takes none.
+        self.bad_address = bad_address
+        # The arguments with an address in use, {listener}. None: it listens nowhere.
+        self.bound = bound
+        # Its exit code after SIGTERM; -n: of signal n, for a program that leaves it to the kernel.
+        self.ends = ends
+
+
+def server(*more, ready="^listening on "):
+    """A row of a program with --listen and whatever else it needs to start."""
+    return Row(*LISTEN, *more, ready=ready, bad_address=("--listen", "nonsense", *more),
+               bound=("--listen", "{listener}", *more))
+
+
+ROWS = {
+    "weir-echo": server(),
+    "weir-printer-client": Row("--connect", "{listener}", ready=None,
+                               bad_address=("--connect", "nonsense", "hello"),
+                               ends=-signal.SIGTERM),
+    "weir-printer-server": server(),
+}
+
+
+def folders():
+    """Each folder of examples/ with programs, and their names."""
+    found = {}
+    for cmake in sorted(EXAMPLES.glob("*/CMakeLists.txt")):
+        names = re.findall(r"^\s*weir_sample\(\s*([\w-]+)", cmake.read_text(), re.M)
+        if cmake.parent.name != "common":
+            found[cmake.parent.name] = names
+    return found
+
+
+class Folders(unittest.TestCase):
+    def test_each_has_programs_and_a_page_about_them(self):
+        for folder, programs in folders().items():
+            with self.subTest(folder=folder):
+                self.assertTrue(programs)
+                page = (EXAMPLES / folder / "README.md").read_text()
+                for program in programs:
+                    self.assertIn(program, page)
+
+    def test_each_is_built(self):
+        built = re.findall(r"^\s*add_subdirectory\((\w+)\)",
+                           (EXAMPLES / "CMakeLists.txt").read_text(), re.M)
+        self.assertEqual(sorted(built), sorted([*folders(), "common"]))
+
+    def test_each_program_has_a_row(self):
+        programs = [program for of_folder in folders().values() for program in of_folder]
+        self.assertEqual(sorted(ROWS), sorted(programs))
+
+
+class Programs(SystemTest):
+    """One test a program, made below."""
+
+    def start(self, name, arguments):
+        words = [word.format(listener=self.listener_address, folder=self.directory.name)
+                 for word in arguments]
+        return self.program([BIN / name, *words])
+
+    def setUp(self):
+        super().setUp()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(30)
+        self.addCleanup(self.listener.close)
+        self.listener_address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+
+    def refused(self, name, status, *arguments):
+        program = self.start(name, arguments)
+        self.assertEqual(program.wait(), status, (arguments, program.errors()))
+        self.assertRegex(program.errors(), r"\Aerror: .+\n\Z", arguments)
+        self.assertEqual(program.errors().count("\n"), 1, arguments)
+        self.assertEqual(program.rest_of_output(), "", arguments)
+
+    def check(self, folder, name):
+        row = ROWS.get(name)
+        self.assertIsNotNone(row, f"{name} has no row in ROWS")
+        self.assertTrue((BIN / name).is_file(), f"{name} is not built")
+        self.check_help(folder, name)
+        self.refused(name, 2, *row.arguments, "--no-such-option")
+        if row.bad_address is not None:
+            self.refused(name, 2, *row.bad_address)
+        if row.bound is not None:
+            self.refused(name, 1, *row.bound)
+        self.check_ending(name, row)
+
+    def check_help(self, folder, name):
+        program = self.start(name, ["--help"])
+        self.assertEqual(program.wait(), 0)
+        text = program.rest_of_output()
+        self.assertIn(name, text)
+        self.assertEqual(program.errors(), "")
+        page = (EXAMPLES / folder / "README.md").read_text()
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text):
+            if option != "--help":
+                self.assertRegex(page, re.escape(option) + r"(?![\w-])")
+
+    def check_ending(self, name, row):
+        program = self.start(name, row.arguments)
+        if row.ready is None:
+            connection, _ = self.listener.accept()
+            self.addCleanup(connection.close)
+        else:
+            line = program.read_line()
+            self.assertRegex(line or "", row.ready, program.errors())
+        begin = time.monotonic()
+        program.signal(signal.SIGTERM)
+        self.assertEqual(program.wait(15), row.ends, program.errors())
+        self.assertLess(time.monotonic() - begin, 5)
+        self.assertEqual(program.errors(), "")
+
+
+def add_tests():
+    def test_of(folder, name):
+        return lambda self: self.check(folder, name)
+
+    for folder, names in folders().items():
+        for name in names:
+            setattr(Programs, "test_" + name.replace("-", "_"), test_of(folder, name))
+
+
+add_tests()
+
+if __name__ == "__main__":
+    unittest.main()
