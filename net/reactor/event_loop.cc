@@ -168,6 +168,12 @@ TimePoint EventLoop::now() const {
   return running_ ? now_ : sys::now();
 }
 
+std::uint64_t EventLoop::backlog() const {
+  const std::uint64_t begun = counters_.tasks.value();  // first, so that it is the smaller one
+  const std::uint64_t posted = mailbox_->posted();
+  return posted > begun ? posted - begun : 0;
+}
+
 EventLoop::Stats EventLoop::stats() const {
   Stats stats{.turns = counters_.turns.value(),
               .events = counters_.events.value(),

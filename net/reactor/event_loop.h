@@ -102,6 +102,8 @@ class EventLoop {
   TimePoint now() const;
   bool in_loop_thread() const { return mailbox_->in_loop_thread(); }  // [any]
   Stats stats() const;                                                // [any]
+  // Posted tasks that have not begun. Who posts at a rate that others decide looks at it. [any]
+  std::uint64_t backlog() const;
 
   // This process is a fork of the one that made the loop: it may be destroyed here, on the thread
   // that forked, and nothing else. See docs/ownership.md.

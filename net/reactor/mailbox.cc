@@ -18,6 +18,7 @@ bool Mailbox::post(Task task) {
     const std::lock_guard lock(mutex_);
     if (closed_) return false;
     tasks_.push_back(std::move(task));
+    ++posted_;
   }
   if (!signalled_.exchange(true, std::memory_order_seq_cst) &&
       waiting_.load(std::memory_order_seq_cst)) {

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <vector>
 
+#include "weir/base/counter.h"
 #include "weir/net/reactor/timer_queue.h"
 #include "weir/net/reactor/waker.h"
 
@@ -43,6 +44,7 @@ class Mailbox {
   bool prepare_to_wait();
   void woke_up() { waiting_.store(false, std::memory_order_relaxed); }
   bool has_posts() const { return signalled_.load(std::memory_order_acquire); }
+  std::uint64_t posted() const { return posted_.value(); }  // tasks, ever
   // [loop] Swaps what was posted into `into`, which must be empty.
   void take(std::vector<Task>& into);
   // [loop] No post succeeds from now on.
@@ -65,6 +67,7 @@ class Mailbox {
   std::mutex mutex_;
   std::vector<Task> tasks_;  // mutex_
   bool closed_ = false;      // mutex_
+  Counter posted_;           // written under mutex_
 };
 
 }  // namespace internal

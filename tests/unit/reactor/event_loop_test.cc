@@ -332,6 +332,18 @@ TEST(EventLoop, TimersFireAtTheirTimeAndRepeatUntilCancelled) {
   EXPECT_FALSE(loop.cancel(repeating));
 }
 
+TEST(EventLoop, BacklogIsWhatWasPostedAndHasNotBegun) {
+  EventLoop loop;
+  EXPECT_EQ(loop.backlog(), 0u);
+  std::vector<std::uint64_t> seen;
+  for (int i = 0; i < 3; ++i) {
+    std::thread([&] { loop.post([&] { seen.push_back(loop.backlog()); }); }).join();
+  }
+  EXPECT_EQ(loop.backlog(), 3u);
+  run_turn(loop);
+  EXPECT_EQ(seen, (std::vector<std::uint64_t>{3, 2, 1}));  // run_turn() posts one, too
+}
+
 TEST(EventLoop, StatsTellWhatHappened) {
   EventLoop loop;
   Watched watched(loop);
