@@ -23,9 +23,11 @@ class BroadcastPart final : public ConnectionWatcher {
  public:
   BroadcastPart(EventLoop& loop, SlowPolicy slow) : mailbox(loop.mailbox()), slow_(slow) {}
 
-  void join(TcpConnection& connection, const std::shared_ptr<BroadcastPart>& self);
+  // The messages up to number `sent` are not for it.
+  void join(TcpConnection& connection, std::uint64_t sent,
+            const std::shared_ptr<BroadcastPart>& self);
   void leave(TcpConnection& connection);
-  void hand_out(const SharedBytes& message, const ConnectionRef& except);
+  void hand_out(const SharedBytes& message, std::uint64_t number, const ConnectionRef& except);
   void disband();
 
   const std::shared_ptr<Mailbox> mailbox;
@@ -35,6 +37,7 @@ class BroadcastPart final : public ConnectionWatcher {
  private:
   struct Member {
     TcpConnection* connection;  // valid: on_ended comes before it goes
+    std::uint64_t sent_before;  // messages that were sent when it joined
     SharedBytes latest;         // SlowPolicy::latest_only: what it gets when it has drained
   };
 
@@ -50,7 +53,8 @@ class BroadcastPart final : public ConnectionWatcher {
   std::unordered_map<const TcpConnection*, std::size_t> places_;  // in list_
 };
 
-void BroadcastPart::join(TcpConnection& connection, const std::shared_ptr<BroadcastPart>& self) {
+void BroadcastPart::join(TcpConnection& connection, std::uint64_t sent,
+                         const std::shared_ptr<BroadcastPart>& self) {
   if (connection.state() == TcpConnection::State::closed || places_.contains(&connection)) return;
   if (list_.size() == list_.capacity()) list_.reserve(2 * list_.capacity() + 8);
   const auto place = places_.emplace(&connection, list_.size()).first;
@@ -61,7 +65,7 @@ void BroadcastPart::join(TcpConnection& connection, const std::shared_ptr<Broadc
     throw;
   }
   connection.watched_ = true;
-  list_.push_back({.connection = &connection, .latest = {}});
+  list_.push_back({.connection = &connection, .sent_before = sent, .latest = {}});
   members.set(list_.size());
 }
 
@@ -101,10 +105,12 @@ void BroadcastPart::disband() {
 
 // No send() calls a handler, and connections are freed in the reap phase only: the list stays as it
 // is meanwhile.
-void BroadcastPart::hand_out(const SharedBytes& message, const ConnectionRef& except) {
+void BroadcastPart::hand_out(const SharedBytes& message, std::uint64_t number,
+                             const ConnectionRef& except) {
   const TcpConnection* left_out = except.get();
   for (Member& member : list_) {
-    if (member.connection != left_out) hand_to(member, message);
+    if (member.connection == left_out || number <= member.sent_before) continue;
+    hand_to(member, message);
   }
 }
 
@@ -177,6 +183,7 @@ struct Broadcast::Shared {
 
   const SlowPolicy slow;
   std::mutex mutex;
+  std::uint64_t sent = 0;                             // messages, ever
   Stats forgotten;                                    // counted by parts that are gone
   std::vector<std::shared_ptr<BroadcastPart>> parts;  // one a loop
 };
@@ -204,7 +211,7 @@ void Broadcast::join(TcpConnection& connection) {
     part = std::make_shared<BroadcastPart>(connection.loop(), shared_->slow);
     shared_->parts.push_back(part);
   }
-  part->join(connection, part);
+  part->join(connection, shared_->sent, part);
 }
 
 void Broadcast::leave(TcpConnection& connection) {
@@ -219,9 +226,11 @@ void Broadcast::leave(TcpConnection& connection) {
 void Broadcast::send(SharedBytes message, const ConnectionRef& except) {
   if (message.empty()) return;
   const std::lock_guard lock(shared_->mutex);
+  const std::uint64_t number = ++shared_->sent;
   for (const auto& part : shared_->parts) {
     if (part->members.value() == 0) continue;
-    part->mailbox->post([part, message, except] { part->hand_out(message, except); });
+    part->mailbox->post(
+        [part, message, number, except] { part->hand_out(message, number, except); });
   }
 }
 

@@ -44,8 +44,10 @@ class Broadcast {
   Broadcast(const Broadcast&) = delete;
   Broadcast& operator=(const Broadcast&) = delete;
 
-  // From now on the connection gets what its loop hands out, until it ends or leaves. Joining
-  // twice is joining once. [loop] of the connection
+  // The connection gets what is sent from now on, until it ends or leaves, and nothing that was
+  // sent before: who keeps the last message under a lock, joins and sends under the same lock can
+  // give a late one the last message and then all newer ones. Joining twice is joining once.
+  // [loop] of the connection
   void join(TcpConnection& connection);
   void leave(TcpConnection& connection);
 

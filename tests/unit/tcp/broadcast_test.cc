@@ -162,6 +162,29 @@ TEST(Broadcast, MayBeUsedInsideEveryHandler) {
   EXPECT_EQ(room.stats().members, 1u);
 }
 
+// Messages wait in the mailbox when the second one joins: they were sent before.
+TEST(Broadcast, WhoJoinsGetsWhatIsSentFromThenOnAndNothingOlder) {
+  TcpHarness tcp;
+  Broadcast room;
+  tcp.on.data = [&](TcpConnection& c, Buffer& in) {
+    for (const char step : in.take()) {
+      if (step == 'j') room.join(c);
+      if (step == 'l') room.leave(c);
+      if (step >= '0' && step <= '9') room.send(shared({&step, 1}));
+    }
+  };
+  TestClient first = tcp.connect();
+  ASSERT_TRUE(first.send_all("j0"));
+  EXPECT_EQ(tcp.collect(first, 1), "0");
+  TestClient second = tcp.connect();
+  ASSERT_TRUE(second.send_all("12j34l5j6"));
+  EXPECT_EQ(tcp.collect(first, 6), "123456");
+  EXPECT_EQ(tcp.collect(second, 1), "6");  // 3 and 4 went out after it had left and come back
+  ASSERT_TRUE(second.send_all("7"));
+  EXPECT_EQ(tcp.collect(second, 1), "7");
+  EXPECT_EQ(room.stats().delivered, 10u);
+}
+
 // --- the slow ------------------------------------------------------------------------------------
 
 // A member that reads nothing, with `sent` messages of 1 KiB and its high mark reached on the way.
