@@ -7,22 +7,15 @@
 #include <chrono>
 #include <cstdio>
 #include <map>
-#include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "common/command_line.h"
-#include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/tcp/hand_over.h"
 #include "weir/net/tcp/serve.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace {
-
-// After a hand-over the clients that are there have so long to end by themselves.
-constexpr weir::Duration kLastConnections = std::chrono::seconds(20);
 
 struct Settings {
   std::vector<std::string> listen;
@@ -123,25 +116,6 @@ class StatsLine {
   Sample last_ = sample();
 };
 
-// Where to listen: on what the predecessor has, or if there is none on the addresses.
-weir::Result<std::vector<weir::SocketAddress>> listen(weir::TcpServer& server,
-                                                      std::optional<weir::Predecessor>& predecessor,
-                                                      const std::vector<std::string>& addresses) {
-  if (predecessor) {
-    auto bound = server.listen(predecessor->take_listeners());
-    if (!bound) return bound;
-    if (auto done = predecessor->take_over(); !done) return std::unexpected(done.error());
-    return bound;
-  }
-  std::vector<weir::SocketAddress> bound;
-  for (const std::string& address : addresses) {
-    const auto one = server.listen(address);
-    if (!one) return std::unexpected(one.error());
-    bound.push_back(*one);
-  }
-  return bound;
-}
-
 int serve(const Settings& settings) {
   weir::EventLoop loop;
   weir::TcpServer server(loop, settings.server);
@@ -151,22 +125,7 @@ int serve(const Settings& settings) {
   if (settings.stats_every > weir::Duration::zero()) {
     loop.run_every(settings.stats_every, [&] { stats.print(); });
   }
-  if (settings.hand_over.empty()) return weir::serve(loop, server, settings.listen);
-
-  auto predecessor = weir::Predecessor::ask(settings.hand_over);
-  if (!predecessor) return weir::fail(predecessor.error());
-  const auto bound = listen(server, *predecessor, settings.listen);
-  if (!bound) return weir::fail(bound.error());
-  auto point = *predecessor ? weir::Result<weir::ListeningSocket>((*predecessor)->take_point())
-                            : weir::HandOver::open_point(settings.hand_over);
-  if (!point) return weir::fail(point.error());
-  const weir::HandOver hand_over(loop, server, std::move(*point), [&] {
-    server.shutdown({.deadline = kLastConnections + std::chrono::seconds(4),
-                     .grace = kLastConnections,
-                     .leave_listeners = true},
-                    [&] { loop.stop(); });
-  });
-  return weir::serve_bound(loop, server, *bound);
+  return weir::serve(loop, server, settings.listen, {.hand_over = settings.hand_over});
 }
 
 }  // namespace

@@ -27,17 +27,29 @@ struct ServeOptions {
   Duration deadline = std::chrono::seconds(4);
   // Called before that shutdown, for a last word to the clients.
   std::move_only_function<void()> on_stop{};
+
+  // A restart that loses no client: the Unix path where the process that serves hands its listening
+  // sockets over to the next one of its program (hand_over.h). Empty: there is no such place.
+  std::string hand_over{};
+  // After its successor has taken over, the clients that are there have so long to end by
+  // themselves; then the `deadline` begins.
+  Duration grace = std::chrono::seconds(20);
+  // Listens on the sockets that a service manager has opened, if there are any
+  // (inherited_sockets.h). Reads and unsets environment variables, which no other thread may use
+  // meanwhile.
+  bool inherit = false;
 };
 
-// Listens on the addresses, prints "listening on ADDRESS" for each to standard output once all are
-// ready, and runs the loop until SIGINT or SIGTERM; then serves what has arrived and closes every
+// Listens on the addresses (or instead of them: on the sockets of a predecessor, or on inherited
+// ones), prints "listening on ADDRESS" for each to standard output once all are ready, and runs the
+// loop until SIGINT or SIGTERM; then serves what has arrived and closes every
 // connection in order. A second signal ends the process at once, with 128 + its number. Returns
 // what main() returns: 0; 1 when an address cannot be had, 2 when a text is none, each with a
 // sentence on standard error. Throws what EventLoop::run() throws.
 int serve(EventLoop& loop, TcpServer& server, const std::vector<std::string>& addresses,
           ServeOptions options = {});
 
-// The same for a server that listens already, on `bound`.
+// The same for a server that listens already, on `bound`; of the options it heeds the first two.
 int serve_bound(EventLoop& loop, TcpServer& server, const std::vector<SocketAddress>& bound,
                 ServeOptions options = {});
 
