@@ -13,6 +13,7 @@
 #include <mutex>
 
 #include "weir/base/check.h"
+#include "weir/base/utf8.h"
 
 namespace weir {
 namespace {
@@ -55,46 +56,9 @@ std::shared_ptr<spdlog::logger> logger_of(State& shared) {
 
 // -- escaping -------------------------------------------------------------------------------------
 
-struct CodePoint {
-  char32_t value = 0;
-  std::size_t size = 0;  // bytes it takes; 0: the text does not start with valid UTF-8
-};
-
-// The first code point of a text that is not empty. RFC 3629: no overlong forms, no surrogates,
-// nothing above U+10FFFF.
-CodePoint decode(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(0);
-  if (lead < 0x80) return {lead, 1};
-  const std::size_t size = lead < 0xC2   ? 0
-                           : lead < 0xE0 ? 2
-                           : lead < 0xF0 ? 3
-                           : lead < 0xF5 ? 4
-                                         : 0;
-  if (size == 0 || size > text.size()) return {};
-  char32_t value = lead & (0x7FU >> size);
-  for (std::size_t i = 1; i < size; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return {};
-    value = value << 6 | (byte(i) & 0x3FU);
-  }
-  constexpr std::array<char32_t, 5> kSmallest = {0, 0, 0x80, 0x800, 0x10000};
-  const bool surrogate = value >= 0xD800 && value <= 0xDFFF;
-  if (value < kSmallest.at(size) || surrogate || value > 0x10FFFF) return {};
-  return {value, size};
-}
-
-// Controls, and what else moves text about: line and paragraph separators, the marks that switch
-// the direction of writing, the byte order mark.
-bool is_printable(char32_t c) {
-  if (c < 0x20 || (c >= 0x7F && c < 0xA0)) return false;
-  const bool format = c == 0x061C || (c >= 0x200B && c <= 0x200F) || (c >= 0x2028 && c <= 0x202E) ||
-                      (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF;
-  return !format;
-}
-
 void escape_into(std::string& out, std::string_view text, bool backslash_too) {
   while (!text.empty()) {
-    const CodePoint next = decode(text);
+    const CodePoint next = first_code_point(text);
     const std::string_view bytes = text.substr(0, std::max<std::size_t>(next.size, 1));
     text.remove_prefix(bytes.size());
     if (next.size == 0) {
@@ -130,7 +94,7 @@ std::string escaped(std::string_view text, std::size_t limit) {
        ++back) {
     const std::size_t start = shown.size() - back;
     if ((static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) continue;
-    if (decode(text.substr(start)).size > back) shown.remove_suffix(back);
+    if (first_code_point(text.substr(start)).size > back) shown.remove_suffix(back);
     break;
   }
   std::string out;

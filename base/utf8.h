@@ -1,0 +1,25 @@
+// UTF-8 (RFC 3629), one code point after the other: no overlong forms, no surrogates, nothing above
+// U+10FFFF. [any]
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+namespace weir {
+
+struct CodePoint {
+  char32_t value = 0;
+  std::size_t size = 0;  // bytes it takes; 0: the text does not start with valid UTF-8
+};
+
+// The first one of a text that is not empty.
+CodePoint first_code_point(std::string_view text);
+
+bool is_utf8(std::string_view text);
+
+// False for controls (C0, DEL, C1), and for what else moves text about on a terminal: line and
+// paragraph separators, zero-width characters, the marks that switch the direction of writing, the
+// byte order mark.
+bool is_printable(char32_t c);
+
+}  // namespace weir
