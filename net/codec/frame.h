@@ -24,10 +24,12 @@ inline constexpr std::size_t kLargestMaxFrame = std::size_t{1} << 48;
 struct Frame {
   std::string_view payload;  // lies in the bytes that were decoded
   std::size_t consume = 0;   // bytes that the frame takes in the stream, from the first one on
+  bool skipped = false;      // no frame, but bytes of one that was refused before; no payload
 };
 
 // A whole frame; nothing, when more bytes are needed; or why there will never be one. An Error says
-// what was read and what the bound is. A stream that had one cannot be followed any further.
+// what was read and what the bound is. A stream that had one cannot be followed any further, unless
+// the codec is a RecoveringCodec.
 using Decoded = Result<std::optional<Frame>>;
 
 // encode() appends one frame that decodes to `payload`, or says why there is none and appends
@@ -46,6 +48,20 @@ concept SearchingCodec = FrameCodec<C> &&
     requires(const C codec, std::string_view bytes, std::size_t& progress) {
   { codec.decode(bytes, progress) } -> std::same_as<Decoded>;
 };
+
+// A codec that can go on behind a frame which it refused. After an Error recovers(progress) says
+// whether it does; what it is shown then it takes as skipped frames, up to the end of the refused
+// one. It never takes the last byte that there is before that end: the number lives beside it.
+template <typename C>
+concept RecoveringCodec = SearchingCodec<C> && requires(const C codec, std::size_t progress) {
+  { codec.recovers(progress) } -> std::same_as<bool>;
+};
+
+template <FrameCodec C>
+bool recovers(const C& codec, std::size_t progress) {
+  if constexpr (RecoveringCodec<C>) return codec.recovers(progress);
+  return false;
+}
 
 // Either kind.
 template <FrameCodec C>

@@ -60,7 +60,8 @@ class FramedHandler : public ConnectionHandler {
 
   // What came is no frame, or the stream ended inside one; the last words can be sent. Unless
   // overridden it logs a warning, at most one a second, and closes the connection. After a frame
-  // that is none the connection is closed in any case.
+  // that is none the connection is closed in any case, unless the codec recovers (LineCodec with
+  // skip_overlong).
   virtual void on_frame_error(TcpConnection& connection, const Error& error) {
     internal::close_for_frame_error(connection, error);
   }
@@ -85,14 +86,20 @@ class FramedHandler : public ConnectionHandler {
     std::size_t progress = in.progress();
     for (int frames = 0; !in.empty(); ++frames) {
       if (frames == kMaxFramesPerCall) {
+        in.set_progress(progress);
         connection.offer_again();
         return;
       }
       const Decoded decoded = decode_frame(codec_, in.view(), progress);
       if (!decoded) {
         on_frame_error(connection, decoded.error());
-        connection.close();
-        in.clear();
+        if (!recovers(codec_, progress)) {
+          connection.close();
+          in.clear();
+          return;
+        }
+        if (internal::go_on(connection, told, in, 0)) continue;
+        if (connection.handler() == told) in.set_progress(progress);
         return;
       }
       if (!*decoded) {
@@ -101,6 +108,10 @@ class FramedHandler : public ConnectionHandler {
       }
       const Frame& frame = **decoded;
       internal::check_frame(frame, in.size());
+      if (frame.skipped) {
+        in.consume(frame.consume);
+        continue;
+      }
       on_frame(connection, frame.payload);
       if (!internal::go_on(connection, told, in, frame.consume)) return;
       progress = 0;

@@ -9,9 +9,22 @@ namespace weir {
 LineCodec::LineCodec(Options options) : options_(options) {
   internal::check_max_frame(options.max_frame, "LineCodec");
   WEIR_CHECK(options.strip_cr || !options.write_crlf, "LineCodec: write_crlf without strip_cr");
+  WEIR_CHECK(!options.skip_overlong || options.max_frame < kSkipping - 2,
+             "LineCodec: skip_overlong with a max_frame of {}; it must be below 4 GiB",
+             options.max_frame);
+}
+
+Decoded LineCodec::skip(std::string_view bytes, std::size_t& progress) {
+  if (const std::size_t end = bytes.find('\n'); end != bytes.npos) {
+    progress = 0;
+    return Frame{.payload = {}, .consume = end + 1, .skipped = true};
+  }
+  if (bytes.size() < 2) return std::nullopt;
+  return Frame{.payload = {}, .consume = bytes.size() - 1, .skipped = true};
 }
 
 Decoded LineCodec::decode(std::string_view bytes, std::size_t& progress) const {
+  if (recovers(progress)) return skip(bytes, progress);
   const std::size_t most = options_.max_frame;
   // Up to where the LF of the longest line that is accepted may stand.
   const std::string_view window = bytes.substr(0, most + (options_.strip_cr ? 2 : 1));
@@ -21,6 +34,7 @@ Decoded LineCodec::decode(std::string_view bytes, std::size_t& progress) const {
   // A last CR is not counted before it is known what follows it.
   const std::size_t line = cr ? seen - 1 : seen;
   if (line > most) {
+    if (options_.skip_overlong) progress = kSkipping;
     return internal::frame_error(
         fmt::format("a line goes on after {} bytes, the most that is accepted", most));
   }

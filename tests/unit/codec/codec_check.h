@@ -22,10 +22,11 @@
 
 namespace weir::test {
 
-// "frame <payload> of <consume>", "more" or "error: <sentence>".
+// "frame <payload> of <consume>", "skip <consume>", "more" or "error: <sentence>".
 inline std::string show(const Decoded& decoded) {
   if (!decoded) return "error: " + decoded.error().message();
   if (!*decoded) return "more";
+  if ((*decoded)->skipped) return fmt::format("skip {}", (*decoded)->consume);
   return fmt::format("frame <{}> of {}", (*decoded)->payload, (*decoded)->consume);
 }
 
@@ -33,6 +34,7 @@ inline std::string show(const Decoded& decoded) {
 struct Stream {
   std::vector<std::string> frames;
   std::string error;
+  std::size_t refused = 0;  // frames that it recovered from
   std::size_t consumed = 0;
   std::string broken;  // the rule that the codec broke, if any
 
@@ -57,16 +59,25 @@ Stream feed(const C& codec, std::string_view bytes, NextSize&& next_size) {
       if (!decoded) {
         stream.error = decoded.error().message();
         if (stream.error.empty()) stream.broken = "an error without a sentence";
-        return stream;
+        if (!recovers(codec, progress) || !stream.broken.empty()) return stream;
+        ++stream.refused;
+        continue;
       }
       if (!*decoded) {
-        if (progress > unread.size()) stream.broken = "progress beyond the bytes";
+        const bool skipping = recovers(codec, progress);
+        if (skipping && unread.size() > 1) stream.broken = "more than a byte kept while skipping";
+        if (!skipping && progress > unread.size()) stream.broken = "progress beyond the bytes";
         break;
       }
       const Frame& frame = **decoded;
       if (frame.consume == 0) stream.broken = "a frame of no bytes";
       if (frame.consume > unread.size()) stream.broken = "a frame of more bytes than there are";
       if (!stream.broken.empty()) return stream;
+      if (frame.skipped) {
+        if (!frame.payload.empty()) stream.broken = "a payload that is skipped";
+        stream.consumed += frame.consume;
+        continue;
+      }
       const auto* const begin = unread.data();
       if (frame.payload.data() < begin ||
           frame.payload.data() + frame.payload.size() > begin + frame.consume) {
@@ -131,6 +142,9 @@ void for_each_codec(Fn&& fn) {
   fn("line", LineCodec({.max_frame = 9}));
   fn("line, LF alone", LineCodec({.max_frame = 9, .strip_cr = false}));
   fn("line, CR LF", LineCodec({.max_frame = 300, .write_crlf = true}));
+  fn("line, skipping", LineCodec({.max_frame = 9, .skip_overlong = true}));
+  fn("line, LF alone, skipping",
+     LineCodec({.max_frame = 1, .strip_cr = false, .skip_overlong = true}));
   fn("delimiter of one", DelimiterCodec(";", 9));
   fn("delimiter", DelimiterCodec("--", 7));
   fn("delimiter that overlaps itself", DelimiterCodec("aab", 20));

@@ -76,6 +76,23 @@ TEST(LineCodec, F65_TheBoundIsWithoutTheEnd) {
                                                                });
 }
 
+TEST(LineCodec, SkipsAnOverlongLineToItsEndIfSoWanted) {
+  const LineCodec codec({.max_frame = 3, .skip_overlong = true});
+  std::size_t progress = 0;
+  const auto decode = [&](std::string_view bytes) { return show(codec.decode(bytes, progress)); };
+  EXPECT_EQ(decode("abc\r"), "more");
+  EXPECT_EQ(decode("abc\rd"), "error: a line goes on after 3 bytes, the most that is accepted");
+  EXPECT_TRUE(codec.recovers(progress));
+  EXPECT_EQ(decode("abc\rd"), "skip 4");
+  EXPECT_EQ(decode("d"), "more");  // the byte beside which the number lives
+  EXPECT_EQ(decode("def"), "skip 2");
+  EXPECT_EQ(decode("f\nxy\n"), "skip 2");
+  EXPECT_FALSE(codec.recovers(progress));
+  EXPECT_EQ(decode("xy\n"), "frame <xy> of 3");
+  EXPECT_EQ(decode("wxyz\n"), "error: a line goes on after 3 bytes, the most that is accepted");
+  EXPECT_EQ(decode("wxyz\n"), "skip 5");
+}
+
 TEST(LineCodec, EncodesWhatItCanDecode) {
   EXPECT_EQ(encoded(LineCodec(), "abc"), "abc\n");
   EXPECT_EQ(encoded(LineCodec(), ""), "\n");
@@ -280,6 +297,8 @@ TEST(LengthPrefixedCodec, AdjustmentIsForWhatTheLengthDoesNotCount) {
 TEST(CodecDeathTest, OptionsThatMakeNoSense) {
   EXPECT_DEATH(LineCodec({.max_frame = 0}), "LineCodec: max_frame is 0");
   EXPECT_DEATH(LineCodec({.strip_cr = false, .write_crlf = true}), "write_crlf without strip_cr");
+  EXPECT_DEATH(LineCodec({.max_frame = std::size_t{1} << 32, .skip_overlong = true}),
+               "it must be below 4 GiB");
   EXPECT_DEATH(DelimiterCodec(""), "a delimiter of 0 bytes");
   EXPECT_DEATH(DelimiterCodec(std::string(257, 'x')), "a delimiter of 257 bytes");
   EXPECT_DEATH(FixedCodec(0), "FixedCodec");

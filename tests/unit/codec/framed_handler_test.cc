@@ -333,6 +333,40 @@ TEST(FramedHandler, AfterAnErrorTheConnectionEndsInAnyCase) {
   });
 }
 
+// Pausing in the refusal, too, loses nothing of what it has to remember.
+TEST(FramedHandler, F65_AnOverlongLineIsRefusedOnceAndSkippedInBoundedMemory) {
+  both_triggers([](Trigger trigger) {
+    for (const bool pause : {false, true}) {
+      for (const std::size_t piece : {1U, 5U, 1000U, 100'000U}) {
+        SCOPED_TRACE(piece);
+        Framed framed(LineCodec({.max_frame = 5, .skip_overlong = true}), {.trigger = trigger});
+        std::size_t most = 0;
+        framed.told->error = [&](TcpConnection& c, const Error&) {
+          EXPECT_EQ(framed.told->send_frame(c, "no"), SendResult::queued);
+          if (!pause) return;
+          c.pause_reading();
+          framed.loop.post([ref = c.ref()] { ref.get()->resume_reading(); });
+        };
+        TestClient client = framed.connect();
+        limit_receives(framed.faults, piece);
+        const std::string endless(piece < 10 ? 500 : 100'000, 'x');
+        ASSERT_TRUE(client.send_all("one\n" + endless + "\ntwo\n" + endless + "\r\nthree\n"));
+        ASSERT_TRUE(framed.until([&] {
+          most = std::max(most, framed.connection().pending_input());
+          return framed.told->frames.size() == 3;
+        }));
+        EXPECT_EQ(framed.told->frames, (std::vector<std::string>{"one", "two", "three"}));
+        EXPECT_EQ(framed.told->errors.size(), 2u);
+        EXPECT_EQ(client.receive_exactly(6), "no\nno\n");
+        EXPECT_LE(most, pause ? endless.size() * 2 + 30 : 6u);
+        client.shutdown_write();
+        ASSERT_TRUE(framed.until_closed());
+        EXPECT_EQ(framed.told->reason->kind, Kind::peer_eof);
+      }
+    }
+  });
+}
+
 TEST(FramedHandler, AnEndOfTheStreamInsideAFrameIsToldBeforeTheClose) {
   both_triggers([](Trigger trigger) {
     for (const bool half_open : {false, true}) {
