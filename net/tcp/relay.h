@@ -63,10 +63,11 @@ using RelayDone = std::move_only_function<void(const RelayResult&)>;
 // - If one side is reset or fails, the other is sent what came before and is then reset, too: when
 //   its peer has acknowledged everything, or after its drain_timeout. Its reason is `aborted`.
 //   If one side ends in order otherwise (close(), idle_timeout, shutdown of its server), so does
-//   the other.
+//   the other, at once. TcpServer::shutdown() of either waits for both, and its deadline is theirs.
 // - pause_reading() of the program's own stays in force until it is taken back. Sending on a
 //   relayed connection puts the bytes anywhere into the stream; set_handler() is a mistake.
-// - ~TcpServer of either side resets that side, and on_done is forgotten with its handlers.
+// - ~TcpServer (or ~TcpClient) of either side resets that side, and on_done is forgotten with its
+//   handlers.
 RelayHandle relay(TcpConnection& a, TcpConnection& b, RelayOptions options = {},
                   RelayDone on_done = {});
 inline RelayHandle relay(TcpConnection& a, TcpConnection& b, RelayDone on_done) {

@@ -241,6 +241,7 @@ void TcpConnection::start_close(CloseReason reason) {
   since_ = now();
   arm_deadline();
   settle_later();
+  if (is_.relayed) relay_pair().closing(*this, reason);
 }
 
 // The next step towards `closed`, once everything is sent.

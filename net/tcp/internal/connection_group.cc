@@ -9,6 +9,7 @@
 #include "weir/base/log.h"
 #include "weir/net/tcp/buffer_budget.h"
 #include "weir/net/tcp/internal/connection_inline.h"
+#include "weir/net/tcp/internal/relay_pair.h"
 
 namespace weir::internal {
 
@@ -55,9 +56,14 @@ void ConnectionGroup::abort_all() {
   for (TcpConnection& connection : connections_) {
     connection.reset({CloseReason::Kind::server_stopped, {}});
   }
+  for (RelayPair* relay : relays) relay->cancel();
 }
 
 void ConnectionGroup::orphan_all() {
+  for (RelayPair* relay : std::exchange(relays, {})) {
+    relay->forget_done();
+    relay->forget_group(*this);
+  }
   for (TcpConnection& connection : connections_) {
     connection.forget_handler();
     connection.reset({CloseReason::Kind::server_stopped, {}});
@@ -65,7 +71,7 @@ void ConnectionGroup::orphan_all() {
 }
 
 void ConnectionGroup::when_empty(std::move_only_function<void()> callback) {
-  if (connections_.empty()) {
+  if (empty()) {
     callback();
   } else {
     when_empty_ = std::move(callback);
@@ -79,7 +85,16 @@ void ConnectionGroup::remove(TcpConnection& connection) {
   if (watcher_ != nullptr) watcher_->on_ended(connection, connection.reason_);
   if (!connections_.empty()) return;
   if (budget_timer_) loop.cancel(std::exchange(budget_timer_, {}));
-  if (when_empty_) std::exchange(when_empty_, nullptr)();
+  tell_if_empty();
+}
+
+void ConnectionGroup::leave(RelayPair& relay) {
+  relays.erase(&relay);
+  tell_if_empty();
+}
+
+void ConnectionGroup::tell_if_empty() {
+  if (empty() && when_empty_) std::exchange(when_empty_, nullptr)();
 }
 
 // --- the budget of buffered bytes ----------------------------------------------------------------

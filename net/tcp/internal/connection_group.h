@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "weir/base/counter.h"
 #include "weir/base/intrusive_list.h"
@@ -19,6 +20,8 @@
 #include "weir/net/tcp/tcp_connection.h"
 
 namespace weir::internal {
+
+class RelayPair;
 
 // Bounds of one connection; times in ticks of the loop's wheel, 0: off.
 struct ConnectionLimits {
@@ -77,9 +80,14 @@ class ConnectionGroup {
   // Null: nobody, as in the beginning.
   void set_watcher(GroupWatcher* watcher) { watcher_ = watcher; }
 
-  bool empty() const { return connections_.empty(); }
+  bool empty() const { return connections_.empty() && relays.empty(); }
   // Called once, from the reap phase, when (or as soon as) the group is empty.
   void when_empty(std::move_only_function<void()> callback);
+
+  // Those with a side in this group that are not over: it is not empty before, so that the end of a
+  // server leaves time for what their other side has still to send.
+  std::unordered_set<RelayPair*> relays;
+  void leave(RelayPair& relay);
 
   // Constant after construction.
   EventLoop& loop;
@@ -116,6 +124,7 @@ class ConnectionGroup {
   static constexpr Duration kBudgetPatience = std::chrono::seconds(5);
 
   void remove(TcpConnection& connection);
+  void tell_if_empty();
   void look_at_budget();
   void give_one_up();
   std::size_t most_read_at_once() const;

@@ -48,6 +48,8 @@ RelayPair::RelayPair(Key, TcpConnection& a, TcpConnection& b, RelayOptions optio
                      RelayDone on_done)
     : loop_(a.loop()), options_(options), on_done_(std::move(on_done)), ends_{&a, &b} {}
 
+RelayPair::~RelayPair() { leave_groups(); }
+
 RelayHandle RelayPair::join(TcpConnection& a, TcpConnection& b, RelayOptions options,
                             RelayDone on_done) {
   a.loop().check_thread("relay");
@@ -55,6 +57,10 @@ RelayHandle RelayPair::join(TcpConnection& a, TcpConnection& b, RelayOptions opt
   WEIR_CHECK(&a != &b, "relay() of a connection with itself");
   WEIR_CHECK(!a.is_.relayed && !b.is_.relayed, "relay() of a connection that is relayed already");
   auto pair = std::make_shared<RelayPair>(Key{}, a, b, options, std::move(on_done));
+  for (std::size_t end = 0; end < 2; ++end) {
+    pair->ends_[end]->group_->relays.insert(pair.get());
+    pair->groups_[end] = pair->ends_[end]->group_;
+  }
   pair->self_ = pair;
   for (std::size_t end = 0; end < 2; ++end) pair->take_over(end);
   for (std::size_t end = 0; end < 2; ++end) pair->catch_up(end);
@@ -244,6 +250,13 @@ void RelayPair::on_close(TcpConnection& connection, CloseReason reason) {
   }
 }
 
+// Both streams being over is an end by itself, and a failure may still leave something to deliver.
+void RelayPair::closing(const TcpConnection& connection, CloseReason reason) {
+  TcpConnection* const other = ends_[1 - index_of(connection)];
+  if (other == nullptr || reason.kind == Kind::peer_eof || !orderly(reason.kind)) return;
+  end_other(*other, reason);
+}
+
 void RelayPair::ended(std::size_t end, CloseReason reason) {
   const std::uint64_t out = ends_[end]->bytes_out_;
   sent_[end] = out > sent_before_[end] ? out - sent_before_[end] : 0;
@@ -280,6 +293,20 @@ void RelayPair::finish() {
   loop_.keep_until_reaped(std::move(self_));
   RelayDone done = std::move(on_done_);
   if (done) done({.a_to_b = sent_[1], .b_to_a = sent_[0], .a = reasons_[0], .b = reasons_[1]});
+  leave_groups();
+}
+
+void RelayPair::forget_group(const ConnectionGroup& group) {
+  for (ConnectionGroup*& mine : groups_) {
+    if (mine == &group) mine = nullptr;
+  }
+}
+
+void RelayPair::leave_groups() {
+  for (std::size_t end = 0; end < 2; ++end) {
+    ConnectionGroup* const group = std::exchange(groups_[end], nullptr);
+    if (group != nullptr) group->leave(*this);
+  }
 }
 
 }  // namespace weir::internal

@@ -19,6 +19,8 @@ class EventLoop;
 
 namespace internal {
 
+class ConnectionGroup;
+
 class RelayPair final : public ConnectionHandler {
   struct Key {};
 
@@ -27,10 +29,15 @@ class RelayPair final : public ConnectionHandler {
   RelayPair(Key, TcpConnection& a, TcpConnection& b, RelayOptions options, RelayDone on_done);
   static RelayHandle join(TcpConnection& a, TcpConnection& b, RelayOptions options,
                           RelayDone on_done);
+  ~RelayPair();
   void cancel();
   bool active() const { return ends_[0] != nullptr || ends_[1] != nullptr; }
   // The server of one side is going: its handlers are not called any more.
   void forget_done() { on_done_ = nullptr; }
+  // And so is its group.
+  void forget_group(const ConnectionGroup& group);
+  // This side begins to end.
+  void closing(const TcpConnection& connection, CloseReason reason);
 
   // -- what a connection asks in place of reading into memory and writing from it -----------------
 
@@ -70,6 +77,7 @@ class RelayPair final : public ConnectionHandler {
   void ended(std::size_t end, CloseReason reason);
   void end_other(TcpConnection& other, CloseReason reason);
   void finish();
+  void leave_groups();
   void hold(std::size_t way);
   void give_back_if_empty(std::size_t way);
 
@@ -82,7 +90,8 @@ class RelayPair final : public ConnectionHandler {
   const RelayOptions options_;
   RelayDone on_done_;
   std::shared_ptr<RelayPair> self_;
-  std::array<TcpConnection*, 2> ends_;  // nullptr: ended
+  std::array<TcpConnection*, 2> ends_;        // nullptr: ended
+  std::array<ConnectionGroup*, 2> groups_{};  // of both until finish(); nullptr: gone
   std::array<std::uint64_t, 2> sent_before_{};
   std::array<std::uint64_t, 2> sent_{};
   std::array<CloseReason, 2> reasons_;

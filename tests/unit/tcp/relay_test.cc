@@ -483,6 +483,79 @@ TEST(Relay, F69_AGracefulStopServesWhatHasArrived) {
   });
 }
 
+// The other side belongs to another server, as that of a proxy belongs to a client.
+class TwoServers {
+ public:
+  TwoServers() : a(tcp.connect()), left(tcp.ref()), second(tcp.loop) {
+    second.on_open([&](TcpConnection& c) {
+      const int size = kSmall;
+      EXPECT_EQ(::setsockopt(c.fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
+      right = c.ref();
+    });
+    const auto where = second.listen("127.0.0.1:0");
+    EXPECT_TRUE(where);
+    b.set_buffers(0, kSmall);
+    b.connect(*where);
+    EXPECT_TRUE(tcp.until([&] { return right.get() != nullptr; }));
+    relay(*left.get(), *right.get(), {.path = Path::copy}, [this](const RelayResult&) { ++done; });
+  }
+  // Sends less than what may wait for b, which reads nothing.
+  std::size_t fill() {
+    std::size_t sent = 0;
+    for (int idle = 0; idle < 10; run_for(tcp.loop, 2ms)) {
+      const std::size_t n = sent < 500'000 ? a.send_some(pattern(50'000, sent), 0ms) : 0;
+      sent += n;
+      idle = n > 0 ? 0 : idle + 1;
+    }
+    return sent;
+  }
+
+  TcpHarness tcp;
+  TestClient a;
+  ConnectionRef left;
+  TcpServer second;
+  ConnectionRef right;
+  TestClient b;
+  int done = 0;
+};
+
+TEST(Relay, F69_AStopWaitsForTheOtherSide) {
+  TwoServers two;
+  const std::size_t sent = two.fill();
+  ASSERT_GT(two.right.get()->pending_output(), 0u);
+  bool stopped = false;
+  two.tcp.server->shutdown(20s, [&] { stopped = true; });
+  EXPECT_EQ(read_to_end(two.tcp, two.a), "");
+  two.a.close();
+  EXPECT_TRUE(two.tcp.until([&] { return two.tcp.server->connection_count() == 0; }));
+  run_for(two.tcp.loop, 10ms);
+  EXPECT_FALSE(stopped) << "its other side has still to send";
+  EXPECT_EQ(read_to_end(two.tcp, two.b).size(), sent);
+  EXPECT_EQ(two.b.ended(), TestClient::End::eof);
+  EXPECT_FALSE(stopped);
+  two.b.close();
+  EXPECT_TRUE(two.tcp.until([&] { return stopped; }));
+  EXPECT_EQ(two.done, 1);
+}
+
+TEST(Relay, F69_AStopEndsTheOtherSideAtOnce) {
+  TwoServers two;
+  two.tcp.server->shutdown(20s, [] {});
+  EXPECT_EQ(read_to_end(two.tcp, two.b), "") << "while a keeps its side open";
+  EXPECT_EQ(two.b.ended(), TestClient::End::eof);
+}
+
+TEST(Relay, F69_TheDeadlineOfAStopIsThatOfTheOtherSide) {
+  TwoServers two;
+  two.fill();
+  bool stopped = false;
+  two.tcp.server->shutdown(100ms, [&] { stopped = true; });
+  two.a.close();
+  EXPECT_TRUE(two.tcp.until([&] { return stopped; }));
+  EXPECT_EQ(two.done, 1);
+  EXPECT_EQ(two.second.connection_count(), 0u);
+}
+
 // What a program sends on its own account over a relayed connection, or from on_done, is its own
 // business, but nothing breaks.
 TEST(Relay, F06_OnDoneMayDoAnything) {
