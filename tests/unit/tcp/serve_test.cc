@@ -1,19 +1,31 @@
-// serve(): a restart that is one option.
+// serve(): what it prints, how it ends, and with which code.
 #include "weir/net/tcp/serve.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-#include <atomic>
+#include <algorithm>
+#include <array>
+#include <cerrno>
 #include <chrono>
-#include <filesystem>
-#include <memory>
+#include <csignal>
+#include <cstdio>
+#include <functional>
+#include <optional>
+#include <stdexcept>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
+#include "support/fault_table.h"
 #include "support/loops.h"
 #include "support/test_client.h"
+#include "weir/base/fd.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/tcp/connection_ref.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace weir::test {
@@ -21,82 +33,202 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// A program of one page on a thread of its own: answers with its name, until it is told to end or
-// was taken over.
-class Served {
+// serve() in a process of its own, whose signals are nobody else's. Made while the test has no
+// other threads.
+class Child {
  public:
-  Served(std::string name, std::vector<std::string> addresses, const std::string& point)
-      : thread_([this, name = std::move(name), addresses = std::move(addresses), point] {
-          EventLoop loop;
-          TcpServer server(loop);
-          server.on_data([&](TcpConnection& c, Buffer& in) {
-            in.clear();
-            c.send(name);
-          });
-          loop.run_every(1ms, [&] {
-            if (stop_) loop.stop();
-          });
-          code_ = serve(loop, server, addresses, {.deadline = 1s, .hand_over = point, .grace = 0s});
-          ended_ = true;
-        }) {}
-  ~Served() { stop(); }
+  // The child ends with what `body` returns.
+  explicit Child(const std::function<int()>& body) {
+    std::array<int, 2> ends{-1, -1};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) ADD_FAILURE() << "pipe2";
+    output_.reset(ends[0]);
+    Fd theirs(ends[1]);
+    std::fflush(nullptr);
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      ::alarm(50);
+      ::dup2(theirs.get(), STDOUT_FILENO);
+      const int code = body();
+      std::fflush(nullptr);
+      ::_exit(::testing::Test::HasFailure() ? 99 : code);
+    }
+    EXPECT_GT(pid_, 0) << "fork";
+  }
+  ~Child() {
+    if (status_) return;
+    signal(SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
 
-  bool ended() const { return ended_; }
-  int stop() {
-    stop_ = true;
-    if (thread_.joinable()) thread_.join();
-    return code_;
+  void signal(int number) const { ::kill(pid_, number); }
+
+  // The next line of its standard output; nothing at its end or after the deadline.
+  std::string line() {
+    std::string text;
+    for (char c = 0; c != '\n';) {
+      pollfd item{.fd = output_.get(), .events = POLLIN, .revents = 0};
+      if (::poll(&item, 1, 5000) != 1 || ::read(output_.get(), &c, 1) != 1) return text;
+      if (c != '\n') text += c;
+    }
+    return text;
+  }
+  // The address of its next line.
+  SocketAddress address() {
+    const std::string text = line();
+    const std::string begin = "listening on ";
+    EXPECT_TRUE(text.starts_with(begin)) << text;
+    const auto parsed = SocketAddress::parse(text.substr(std::min(begin.size(), text.size())));
+    EXPECT_TRUE(parsed);
+    return parsed.value_or(SocketAddress());
+  }
+
+  // Its exit code, or -n when signal n ended it; nothing when it runs on.
+  std::optional<int> wait(Duration deadline = 10s) {
+    int status = 0;
+    if (!wait_until([&] { return ::waitpid(pid_, &status, WNOHANG) == pid_; }, deadline)) return {};
+    status_ = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    return status_;
   }
 
  private:
-  std::atomic<bool> stop_{false};
-  std::atomic<bool> ended_{false};
-  std::atomic<int> code_{-1};
-  std::thread thread_;
+  pid_t pid_ = -1;
+  Fd output_;
+  std::optional<int> status_;
 };
 
-class Serve : public testing::Test {
- protected:
-  // Who answers at the path: empty when nobody does.
-  std::string answers() const {
-    TestClient client;
-    if (!std::filesystem::exists(socket_)) return "";
-    client.connect(SocketAddress::parse("unix:" + socket_).value());
-    client.send_all("?");
-    return client.receive_exactly(3);
-  }
-
-  const std::string folder_ = [] {
-    std::string name = std::filesystem::temp_directory_path() / "weir-serve-XXXXXX";
-    return std::string(::mkdtemp(name.data()));
-  }();
-  const std::string socket_ = folder_ + "/socket";
-  const std::string point_ = folder_ + "/point";
-  ~Serve() override { std::filesystem::remove_all(folder_); }
-};
-
-TEST_F(Serve, F59_TheSecondTakesOverFromTheFirstAndTheThirdFromTheSecond) {
-  auto serving = std::make_unique<Served>("one", std::vector{"unix:" + socket_}, point_);
-  ASSERT_TRUE(wait_until([&] { return std::filesystem::exists(point_); }));
-  EXPECT_EQ(answers(), "one");
-  for (const std::string name : {"two", "six"}) {
-    auto next = std::make_unique<Served>(name, std::vector<std::string>{}, point_);
-    ASSERT_TRUE(wait_until([&] { return serving->ended(); }));
-    EXPECT_EQ(serving->stop(), 0);
-    EXPECT_EQ(answers(), name);
-    serving = std::move(next);
-  }
-  EXPECT_EQ(serving->stop(), 0);
-  EXPECT_FALSE(std::filesystem::exists(point_));
-  EXPECT_FALSE(std::filesystem::exists(socket_));
-}
-
-TEST_F(Serve, WhatIsRefusedIsToldByTheCode) {
+int echo(const std::vector<std::string>& addresses, ServeOptions options = {}) {
   EventLoop loop;
   TcpServer server(loop);
-  EXPECT_EQ(serve(loop, server, {"nonsense"}), 2);
-  EXPECT_EQ(serve(loop, server, {"unix:" + folder_ + "/none/socket"}), 1);
-  EXPECT_EQ(serve(loop, server, {}, {.hand_over = folder_ + "/none/point"}), 1);
+  server.on_data([](TcpConnection& c, Buffer& in) { c.send(in); });
+  return serve(loop, server, addresses, std::move(options));
+}
+
+// Connected and served, not only in the queue.
+TestClient served(const SocketAddress& address) {
+  TestClient client(address);
+  EXPECT_TRUE(client.send_all("x"));
+  EXPECT_EQ(client.receive_exactly(1), "x");
+  return client;
+}
+
+TEST(Serve, SaysWhereItListensAndEndsOnASignal) {
+  for (const int number : {SIGINT, SIGTERM}) {
+    Child child([] { return echo({"127.0.0.1:0", "[::1]:0"}); });
+    const SocketAddress first = child.address();
+    const SocketAddress second = child.address();
+    EXPECT_TRUE(first.to_string().starts_with("127.0.0.1:"));
+    EXPECT_TRUE(second.to_string().starts_with("[::1]:"));
+    served(first);
+    served(second);
+    child.signal(number);
+    EXPECT_EQ(child.wait(), 0);
+    EXPECT_EQ(child.line(), "");
+  }
+}
+
+TEST(Serve, ABadTextIsFoundBeforeTheFirstAddressIsBound) {
+  FaultTable faults;
+  const ScopedFaults use(faults);
+  ::testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStderr();
+  EXPECT_EQ(echo({"127.0.0.1:0", "nonsense"}), 2);
+  EXPECT_EQ(::testing::internal::GetCapturedStdout(), "");
+  const std::string said = ::testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(said.starts_with("error: ")) << said;
+  EXPECT_NE(said.find("nonsense"), std::string::npos) << said;
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
+  EXPECT_EQ(faults.count(Call::socket), 0u);
+  EXPECT_EQ(faults.count(Call::bind), 0u);
+}
+
+TEST(Serve, AnAddressInUseIsSaidAndNothingElse) {
+  EventLoop loop;
+  TcpServer first(loop);
+  const auto taken = first.listen("127.0.0.1:0");
+  ASSERT_TRUE(taken);
+  TcpServer second(loop);
+  ::testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStderr();
+  EXPECT_EQ(serve(loop, second, {"127.0.0.1:0", taken->to_string()}), 1);
+  EXPECT_EQ(::testing::internal::GetCapturedStdout(), "");
+  const std::string said = ::testing::internal::GetCapturedStderr();
+  EXPECT_TRUE(said.starts_with("error: listen on " + taken->to_string())) << said;
+}
+
+TEST(Serve, ServesWhatListensAlready) {
+  Child child([] {
+    EventLoop loop;
+    TcpServer server(loop);
+    server.on_data([](TcpConnection& c, Buffer& in) { c.send(in); });
+    return serve_bound(loop, server, {server.listen("127.0.0.1:0").value()});
+  });
+  served(child.address());
+  child.signal(SIGTERM);
+  EXPECT_EQ(child.wait(), 0);
+}
+
+// on_stop says a word to a client, which therefore comes before its end.
+TEST(Serve, OnStopComesBeforeTheConnectionsClose) {
+  Child child([] {
+    EventLoop loop;
+    TcpServer server(loop);
+    ConnectionRef client;
+    server.on_data([&client](TcpConnection& c, Buffer& in) {
+      client = c.ref();
+      c.send(in);
+    });
+    return serve(loop, server, {"127.0.0.1:0"}, {.on_stop = [&client] { client.send("goodbye"); }});
+  });
+  TestClient client = served(child.address());
+  child.signal(SIGTERM);
+  EXPECT_EQ(client.receive_until_eof(), "goodbye");
+  EXPECT_EQ(client.ended(), TestClient::End::eof);
+  client.close();
+  EXPECT_EQ(child.wait(), 0);
+}
+
+TEST(Serve, WhoDoesNotLeaveIsResetAtTheDeadline) {
+  Child child([] { return echo({"127.0.0.1:0"}, {.deadline = 100ms}); });
+  TestClient client = served(child.address());
+  child.signal(SIGTERM);
+  EXPECT_EQ(child.wait(4s), 0);  // linger_timeout is 5 s
+  client.receive_until_eof();
+  EXPECT_NE(client.ended(), TestClient::End::open);
+}
+
+TEST(Serve, ASecondSignalEndsItAtOnce) {
+  for (const auto& [first, second] : {std::pair(SIGINT, SIGINT), std::pair(SIGINT, SIGTERM),
+                                      std::pair(SIGTERM, SIGINT), std::pair(SIGTERM, SIGTERM)}) {
+    int calls = 0;
+    Child child([&calls] {
+      return echo({"127.0.0.1:0"}, {.deadline = 30s, .on_stop = [&calls] {
+                                      EXPECT_EQ(++calls, 1);
+                                      std::puts("heard");
+                                      std::fflush(stdout);
+                                    }});
+    });
+    const TestClient client = served(child.address());  // does not leave
+    child.signal(first);
+    EXPECT_EQ(child.line(), "heard");
+    child.signal(second);
+    EXPECT_EQ(child.wait(3s), 128 + second);
+  }
+}
+
+// What leaves run() leaves serve(), too, and the signals are then what they were.
+TEST(Serve, AnExceptionOfATaskComesOut) {
+  EventLoop loop;
+  TcpServer server(loop);
+  loop.post([] { throw std::runtime_error("a bug"); });
+  ::testing::internal::CaptureStdout();
+  EXPECT_THROW(serve(loop, server, {"127.0.0.1:0"}), std::runtime_error);
+  EXPECT_NE(::testing::internal::GetCapturedStdout(), "");
+  sigset_t blocked;
+  sigemptyset(&blocked);
+  ASSERT_EQ(::sigprocmask(SIG_BLOCK, nullptr, &blocked), 0);
+  EXPECT_EQ(sigismember(&blocked, SIGTERM), 0);
 }
 
 }  // namespace
