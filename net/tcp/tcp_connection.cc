@@ -343,12 +343,15 @@ void TcpConnection::settle() {
   if (state_ == State::closed) return;
   account();
   if (is_.blocked && below_low_mark() && !(is_.holds_producers && !within_budget(0))) {
-    is_.blocked = is_.blocked_told = false;
+    is_.blocked = false;
     release_producers();
     look_again();
+    hear_peer();
     if (watched_) tell_watchers();
-    if (state_ == State::open) {
+    if (state_ == State::open && !above_high_mark()) {
+      is_.blocked_told = false;
       call_handler("on_drained", [this] { handler_->on_drained(*this); });
+      is_.refilled = is_.blocked;
     }
   }
   if (above_high_mark()) {
@@ -362,6 +365,13 @@ void TcpConnection::settle() {
   heed_budget();
   if (state_ != State::closed) advance_close();
   if (state_ != State::closed) update_interest();
+}
+
+// A handler that fills the output up from on_drained has left no moment to read in.
+void TcpConnection::hear_peer() {
+  if (!is_.refilled) return;
+  is_.refilled = false;
+  if (may_read() && !is_.relayed) read_ready();
 }
 
 // Over the budget, those that hold more than their own share are not read until there is room.

@@ -176,6 +176,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void input_failed(Errno error);
   void want_read_again();
   void look_again();
+  void hear_peer();
 
   // Output (tcp_output.cc).
   bool accepts_output() const;
@@ -280,7 +281,8 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
     bool draining : 1 = false;         // server shutdown: closes when what has arrived is read
     bool starved : 1 = false;          // not read until the budget of buffered bytes has room
     bool relayed : 1 = false;          // handler_ is a RelayPair
-    std::uint16_t unused : 2 = 0;      // every bit has a value, for any()
+    bool refilled : 1 = false;         // on_drained itself has passed the high mark again
+    std::uint16_t unused : 1 = 0;      // every bit has a value, for any()
 
     bool any() const { return std::bit_cast<std::uint16_t>(*this) != 0; }
   };

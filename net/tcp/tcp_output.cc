@@ -352,7 +352,7 @@ void TcpConnection::output_failed(Errno error) {
   }
   stop_gathering();
   is_.write_failed = true;
-  is_.want_write = is_.blocked = is_.blocked_told = false;
+  is_.want_write = is_.blocked = is_.blocked_told = is_.refilled = false;
   reason_ = reason;
   output_.reset();
   if (is_.relayed) relay_pair().discard_for(*this);

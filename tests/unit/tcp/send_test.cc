@@ -184,6 +184,32 @@ TEST(TcpSend, AboveTheHighMarkIsAlwaysFollowedByDrained) {
   EXPECT_EQ(tcp.calls.drained, 1);
 }
 
+// A generator: on_drained fills the output up again. It still hears its peer, and its end.
+TEST(TcpSend, AHandlerThatRefillsInOnDrainedIsReadToo) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger, .high_water = 64 * 1024});
+    const auto generate = [](TcpConnection& c) {
+      while (c.send(std::string(8000, 'g')) == SendResult::queued) {
+      }
+    };
+    tcp.on.open = generate;
+    tcp.on.drained = generate;
+    TestClient client = tcp.connect();
+    ASSERT_TRUE(client.send_all("stop"));
+    EXPECT_TRUE(tcp.until([&] {
+      client.receive_exactly(1 << 20, Duration::zero());
+      return tcp.received == "stop";
+    }));
+    client.shutdown_write();
+    tcp.collect_all(client);
+    EXPECT_EQ(client.ended(), TestClient::End::eof);
+    EXPECT_TRUE(tcp.until_closed());
+    EXPECT_EQ(tcp.reason->kind, Kind::peer_eof);
+    EXPECT_LE(tcp.calls.blocked, tcp.calls.drained + 1);
+  }
+}
+
 TEST(TcpSend, OverflowCloseResets) {
   Stuffed s({.high_water = 16 * 1024, .max_output = 128 * 1024});
   EXPECT_EQ(s.connection().send(pattern(120 * 1024)), SendResult::above_high_mark);
