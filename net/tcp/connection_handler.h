@@ -82,6 +82,10 @@ class ConnectionHandler {
   // At most half of high_water is waiting again. Follows on_blocked, and every send() that said
   // above_high_mark.
   virtual void on_drained(TcpConnection&) {}
+  // idle_timeout, first_byte_timeout or message_timeout has passed. False: the connection closes in
+  // order, after what this call sends, such as a last word. True: it goes on, and that deadline
+  // starts anew.
+  virtual bool on_timeout(TcpConnection&, CloseReason::Kind) { return false; }
   // Last, once. Nothing can be sent any more; addresses and counters can still be asked for.
   virtual void on_close(TcpConnection&, CloseReason) {}
 };

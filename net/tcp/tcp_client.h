@@ -110,6 +110,7 @@ class TcpClient {
   void on_half_close(std::move_only_function<void(TcpConnection&)> fn);
   void on_blocked(std::move_only_function<void(TcpConnection&)> fn);
   void on_drained(std::move_only_function<void(TcpConnection&)> fn);
+  void on_timeout(std::move_only_function<bool(TcpConnection&, CloseReason::Kind)> fn);
   void on_close(std::move_only_function<void(TcpConnection&, CloseReason)> fn);
   // Instead of the functions above.
   void use_handler(std::shared_ptr<ConnectionHandler> handler);

@@ -187,15 +187,29 @@ void TcpConnection::on_deadline() {
     if (is_.want_write && passed(write_progress_, limits.write_stall)) {
       reset({Kind::write_stall, Errno(ETIMEDOUT)});
     } else if (bytes_in_ == 0 && passed(since_, limits.first_byte)) {
-      start_close({Kind::first_byte_timeout, Errno(ETIMEDOUT)});
+      out_of_time(Kind::first_byte_timeout, since_);
     } else if (input_ && may_read() && passed(message_since_, limits.message)) {
-      start_close({Kind::message_timeout, Errno(ETIMEDOUT)});
+      out_of_time(Kind::message_timeout, message_since_);
     } else if (passed(last_activity_, limits.idle)) {
-      start_close({Kind::idle_timeout, Errno(ETIMEDOUT)});
+      out_of_time(Kind::idle_timeout, last_activity_);
     }
   }
   if (state_ != State::closed) arm_deadline();
   settle();
+}
+
+// A deadline that began at `since` has passed: the handler decides.
+void TcpConnection::out_of_time(Kind kind, Tick& since) {
+  bool goes_on = false;
+  without_throwing([&] {
+    call_handler("on_timeout", [&] { goes_on = handler_->on_timeout(*this, kind); });
+  });
+  if (state_ != State::open) return;
+  if (goes_on) {
+    since = now();
+  } else {
+    start_close({kind, Errno(ETIMEDOUT)});
+  }
 }
 
 // --- ending --------------------------------------------------------------------------------------

@@ -217,6 +217,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   template <typename Call>
   void call_handler(const char* event, Call&& call);
   void handler_threw(const char* event, const char* what);
+  void out_of_time(CloseReason::Kind kind, internal::Tick& since);
   template <typename Fn>
   void without_throwing(Fn&& fn);
   void serve(std::uint32_t events);

@@ -127,6 +127,7 @@ class TcpServer {
   void on_half_close(std::move_only_function<void(TcpConnection&)> fn);
   void on_blocked(std::move_only_function<void(TcpConnection&)> fn);
   void on_drained(std::move_only_function<void(TcpConnection&)> fn);
+  void on_timeout(std::move_only_function<bool(TcpConnection&, CloseReason::Kind)> fn);
   void on_close(std::move_only_function<void(TcpConnection&, CloseReason)> fn);
   // Instead of the functions above: one handler for all loops, or one made for each on its thread
   // by the first listen(). What the factory throws comes out of that listen().

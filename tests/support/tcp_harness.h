@@ -33,6 +33,7 @@ class TcpHarness {
     std::function<void(TcpConnection&)> half_close;
     std::function<void(TcpConnection&)> blocked;
     std::function<void(TcpConnection&)> drained;
+    std::function<bool(TcpConnection&, CloseReason::Kind)> timeout;
     std::function<void(TcpConnection&, CloseReason)> close;
   };
   struct Calls {
@@ -134,6 +135,9 @@ class TcpHarness {
     server->on_drained([this](TcpConnection& c) {
       ++calls.drained;
       if (on.drained) on.drained(c);
+    });
+    server->on_timeout([this](TcpConnection& c, CloseReason::Kind kind) {
+      return on.timeout && on.timeout(c, kind);
     });
     server->on_close([this](TcpConnection& c, CloseReason why) {
       ++calls.close;

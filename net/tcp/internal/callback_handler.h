@@ -14,6 +14,7 @@ struct CallbackHandler final : ConnectionHandler {
   std::move_only_function<void(TcpConnection&)> half_close;
   std::move_only_function<void(TcpConnection&)> blocked;
   std::move_only_function<void(TcpConnection&)> drained;
+  std::move_only_function<bool(TcpConnection&, CloseReason::Kind)> timeout;
   std::move_only_function<void(TcpConnection&, CloseReason)> close;
 
   void on_open(TcpConnection& connection) override {
@@ -34,6 +35,9 @@ struct CallbackHandler final : ConnectionHandler {
   }
   void on_drained(TcpConnection& connection) override {
     if (drained) drained(connection);
+  }
+  bool on_timeout(TcpConnection& connection, CloseReason::Kind kind) override {
+    return timeout && timeout(connection, kind);
   }
   void on_close(TcpConnection& connection, CloseReason reason) override {
     if (close) close(connection, reason);

@@ -3,10 +3,12 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "support/expect_log.h"
 #include "support/tcp_harness.h"
 
 namespace weir::test {
@@ -151,6 +153,91 @@ TEST(TcpDeadline, IdleTimeoutHoldsForAPausedConnectionWhosePeerIsGone) {
   pass(tcp, 70s);
   EXPECT_TRUE(tcp.until_closed());
   EXPECT_EQ(tcp.reason->kind, Kind::idle_timeout);
+}
+
+TEST(TcpDeadline, TheHandlerHasALastWord) {
+  TcpHarness tcp({.idle_timeout = 60s, .first_byte_timeout = 10s, .message_timeout = 20s});
+  std::vector<Kind> told;
+  tcp.on.timeout = [&](TcpConnection& c, Kind kind) {
+    told.push_back(kind);
+    c.send("goodbye");
+    return false;
+  };
+  tcp.on.data = [](TcpConnection&, Buffer& in) {
+    if (in.view() != "part") in.clear();
+  };
+  TestClient silent = tcp.connect();
+  TestClient idle = tcp.connect();
+  TestClient stopped = tcp.connect();
+  ASSERT_TRUE(idle.send_all("all") && stopped.send_all("part"));
+  tcp.turns(1);
+  pass(tcp, 11s);
+  EXPECT_EQ(told, (std::vector{Kind::first_byte_timeout}));
+  pass(tcp, 11s);
+  EXPECT_EQ(told, (std::vector{Kind::first_byte_timeout, Kind::message_timeout}));
+  pass(tcp, 45s);
+  EXPECT_EQ(told.size(), 3u);
+  EXPECT_EQ(told.back(), Kind::idle_timeout);
+  for (TestClient* client : {&silent, &idle, &stopped}) {
+    EXPECT_EQ(tcp.collect_all(*client), "goodbye");
+    EXPECT_EQ(client->ended(), TestClient::End::eof);
+    client->close();
+  }
+  EXPECT_TRUE(tcp.until_closed(3));
+  for (const Kind kind : told) EXPECT_EQ(tcp.server->stats().closed_by(kind), 1u);
+}
+
+TEST(TcpDeadline, TheHandlerMayLetItGoOn) {
+  for (const Kind kind : {Kind::idle_timeout, Kind::first_byte_timeout, Kind::message_timeout}) {
+    SCOPED_TRACE(to_string(kind));
+    TcpHarness tcp({.idle_timeout = kind == Kind::idle_timeout ? 60s : 0s,
+                    .first_byte_timeout = kind == Kind::first_byte_timeout ? 60s : 0s,
+                    .message_timeout = kind == Kind::message_timeout ? 60s : 0s});
+    int calls = 0;
+    tcp.on.timeout = [&](TcpConnection&, Kind late) {
+      EXPECT_EQ(late, kind);
+      return ++calls < 3;
+    };
+    tcp.on.data = [](TcpConnection&, Buffer&) {};  // half a message
+    TestClient client = tcp.connect();
+    if (kind == Kind::message_timeout) {
+      ASSERT_TRUE(client.send_all("x"));
+    }
+    tcp.turns(1);
+    for (int i = 0; i < 3; ++i) {
+      pass(tcp, 58s);
+      EXPECT_EQ(calls, i);
+      pass(tcp, 6s);  // late by a sixteenth at most
+      EXPECT_EQ(calls, i + 1);
+    }
+    EXPECT_EQ(tcp.connection()->state(), TcpConnection::State::lingering);
+    client.close();
+    EXPECT_TRUE(tcp.until_closed());
+    EXPECT_EQ(*tcp.reason, timed_out(kind));
+  }
+}
+
+TEST(TcpDeadline, TheHandlerMayEndItOtherwise) {
+  TcpHarness tcp({.idle_timeout = 60s});
+  tcp.on.timeout = [](TcpConnection& c, Kind) {
+    c.abort();
+    return true;
+  };
+  TestClient client = tcp.connect();
+  pass(tcp, 65s);
+  EXPECT_TRUE(tcp.until_closed());
+  EXPECT_EQ(tcp.reason->kind, Kind::aborted);
+  EXPECT_EQ(client.wait_for_end(), TestClient::End::reset);
+}
+
+TEST(TcpDeadline, AnExceptionOfTheLastWordEndsOneConnection) {
+  const AllowLog log("an exception left on_timeout");
+  TcpHarness tcp({.idle_timeout = 60s});
+  tcp.on.timeout = [](TcpConnection&, Kind) -> bool { throw std::runtime_error("late"); };
+  TestClient client = tcp.connect();
+  pass(tcp, 65s);
+  EXPECT_TRUE(tcp.until_closed());
+  EXPECT_EQ(tcp.reason->kind, Kind::handler_threw);
 }
 
 TEST(TcpDeadline, NoneIsArmedByDefaultForAnIdleConnection) {
