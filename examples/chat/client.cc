@@ -1,0 +1,332 @@
+// weir-chat: a chat client, in a terminal or between pipes.
+//
+// What it takes care of: the line that is being typed stays below what others say
+// (client_screen.cc); when the connection breaks it is made anew, with the same nickname, and lines
+// entered meanwhile are sent then; a server can't drive the terminal; between pipes
+// (client_pipe.cc) every line is sent, and what the server still says is printed until it closes,
+// too; nothing waits for ever.
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "chat/client_front.h"
+#include "common/command_line.h"
+#include "weir/base/log.h"
+#include "weir/base/result.h"
+#include "weir/base/utf8.h"
+#include "weir/net/codec/framed_handler.h"
+#include "weir/net/codec/line_codec.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/signal_set.h"
+#include "weir/net/tcp/tcp_client.h"
+
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+struct Settings {
+  std::string address;
+  std::string nickname;
+  weir::Duration timeout = seconds(10);  // to connect, for the welcome, for the last words
+  bool terminal = false;
+};
+
+// `text` without anything that could drive a terminal: what is not printable becomes U+FFFD.
+std::string harmless(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const weir::CodePoint next = weir::first_code_point(text);
+    const std::size_t size = next.size == 0 ? 1 : next.size;
+    out += next.size != 0 && weir::is_printable(next.value) ? text.substr(0, size) : "\xEF\xBF\xBD";
+    text.remove_prefix(size);
+  }
+  return out;
+}
+
+class Chat final : public weir::FramedHandler<weir::LineCodec>, public chat::Front::Listener {
+ public:
+  Chat(weir::EventLoop& loop, weir::TcpClient& client, const Settings& settings)
+      : loop_(loop), client_(client), settings_(settings), nickname_(settings.nickname) {}
+
+  // Begins. `front` is there as long as the loop runs.
+  weir::Result<void> join(chat::Front& front) {
+    front_ = &front;
+    front.set_prompt(nickname_ + "> ");
+    return client_.connect(settings_.address);
+  }
+
+  // As the last thing: what main() returns.
+  int result() const { return error_ ? weir::fail(*error_) : exit_code_; }
+
+  // Keys and kill(1). The first one leaves in order, the second at once.
+  void on_signal(int signal) {
+    if (signal == SIGINT && front_->clear_line()) return;
+    leave(128 + signal);
+  }
+
+  void on_connect_error(const weir::Error& error, int attempt) {
+    if (!welcomed_once_ || !settings_.terminal) return fail(error);
+    if (attempt == 1) say(error.message() + "; trying again until it is back");
+  }
+
+  // -- the server ---------------------------------------------------------------------------------
+
+  void on_open(weir::TcpConnection& conn) override {
+    state_ = State::joining;
+    current_ = conn.ref();
+    paused_ = false;
+    conn.send(nickname_ + "\n");
+    set_timer(settings_.timeout, [this] { no_welcome(); });
+  }
+
+  void on_frame(weir::TcpConnection& conn, std::string_view line) override {
+    if (state_ == State::joining && line.starts_with("! ")) return refused(line);
+    // What a server says to people who come without a client.
+    if (state_ == State::joining && line.starts_with("* hello; ")) return;
+    front_->show(harmless(line));
+    if (state_ == State::joining && line.starts_with("* welcome, ")) welcomed(conn);
+    constexpr std::string_view kRenamed = "* you are now ";
+    if (state_ == State::joined && line.starts_with(kRenamed)) {
+      nickname_ = harmless(line.substr(kRenamed.size()));
+      front_->set_prompt(nickname_ + "> ");
+    }
+    if (front_->full() && !std::exchange(paused_, true)) conn.pause_reading();
+  }
+
+  void on_frame_error(weir::TcpConnection& conn, const weir::Error& error) override {
+    if (conn.peer_half_closed()) return;  // it ended inside a line, and on_close follows
+    fail(error.within(settings_.address));
+  }
+
+  void on_drained(weir::TcpConnection&) override {
+    if (state_ == State::joined) front_->take_lines(true);
+  }
+
+  void on_close(weir::TcpConnection& conn, weir::CloseReason reason) override {
+    if (conn.ref() != current_) return;  // one that was given up
+    current_ = {};
+    set_timer({}, nullptr);
+    if (state_ == State::leaving) {
+      if (sending_rest_ && reason.kind != weir::CloseReason::Kind::peer_eof) return lost(reason);
+      return loop_.stop();
+    }
+    if (!welcomed_once_ || !settings_.terminal) return lost(reason);
+    // The client's own reconnect is under way.
+    state_ = State::connecting;
+    say(why(reason) + "; connecting again");
+  }
+
+  // -- the person ---------------------------------------------------------------------------------
+
+  void on_line(std::string_view line) override {
+    if (state_ == State::asking) return ask_again_with(line);
+    const std::string_view words = line.substr(0, line.find_last_not_of(" \t") + 1);
+    if (words == "/quit") return leave(0);
+    if (state_ == State::leaving) return;
+    if (state_ == State::joined) return send(line);
+    if (kept_.size() == kMostKept) return say("there is no connection; this line is not kept");
+    if (kept_.empty()) say("there is no connection; this is sent as soon as there is one");
+    kept_.emplace_back(line);
+  }
+
+  void on_end() override {
+    if (settings_.terminal) return leave(0);
+    // All is sent. The server answers what it has to answer, and closes when it has read our end.
+    if (state_ != State::joined) return;
+    state_ = State::leaving;
+    sending_rest_ = true;
+    current_.shutdown();
+    set_timer(settings_.timeout + lines_ * kLineTakes, [this] {
+      fail(weir::Error(settings_.address + ": the server did not close the connection in time"));
+    });
+  }
+
+  void on_room() override {
+    if (std::exchange(paused_, false)) resume();
+  }
+
+  void on_output_lost() override { fail(weir::Error("standard output can't be written")); }
+
+ private:
+  enum class State {
+    connecting,  // or waiting to
+    joining,     // the nickname is sent
+    joined,
+    asking,  // for another nickname
+    leaving,
+  };
+  static constexpr std::size_t kMostKept = 100;  // lines entered while there is no connection
+  // Who talks fast is slowed down by the server, to ten lines a second, say.
+  static constexpr weir::Duration kLineTakes = milliseconds(200);
+  // A nickname that was ours is held by a connection that the server still believes in.
+  static constexpr int kMostRefusals = 5;
+
+  void resume() {
+    if (weir::TcpConnection* conn = current_.get()) conn->resume_reading();
+  }
+
+  void welcomed(weir::TcpConnection& conn) {
+    set_timer({}, nullptr);
+    state_ = State::joined;
+    welcomed_once_ = true;
+    refusals_ = 0;
+    for (const std::string& line : std::exchange(kept_, {})) send_to(conn, line);
+    front_->take_lines(true);
+  }
+
+  void refused(std::string_view line) {
+    const std::string why = harmless(line.substr(2));
+    if (!settings_.terminal) return fail(weir::Error(settings_.address + ": " + why));
+    give_up_connection();
+    if (welcomed_once_ && refusals_ < kMostRefusals) {
+      if (refusals_ == 0) say(why + "; it may be our old connection, trying again");
+      return connect_after(seconds(1 << refusals_++));
+    }
+    say(why);
+    say("enter another nickname");
+    state_ = State::asking;
+    front_->set_prompt("nickname: ");
+  }
+
+  void ask_again_with(std::string_view nickname) {
+    const std::size_t begin = nickname.find_first_not_of(' ');
+    nickname_ = nickname.substr(begin, nickname.find_last_not_of(' ') + 1 - begin);
+    front_->set_prompt(nickname_ + "> ");
+    refusals_ = kMostRefusals;  // this one was never ours
+    connect_after(weir::Duration::zero());
+  }
+
+  void no_welcome() {
+    const std::string what = settings_.address + ": no welcome in time";
+    if (!welcomed_once_ || !settings_.terminal) return fail(weir::Error(what));
+    say(what + "; connecting again");
+    give_up_connection();
+    connect_after(seconds(5));
+  }
+
+  void give_up_connection() {
+    current_ = {};
+    client_.close();
+  }
+
+  void connect_after(weir::Duration pause) {
+    state_ = State::connecting;
+    set_timer(pause, [this] {
+      if (auto begun = client_.connect(settings_.address); !begun) fail(begun.error());
+    });
+  }
+
+  void send(std::string_view line) {
+    if (weir::TcpConnection* conn = current_.get()) send_to(*conn, line);
+  }
+
+  void send_to(weir::TcpConnection& conn, std::string_view line) {
+    ++lines_;
+    const auto sent = conn.send(std::string(line) + "\n");
+    if (sent == weir::SendResult::above_high_mark) front_->take_lines(false);  // until on_drained
+  }
+
+  // Says goodbye, and waits a moment for what the server says to that.
+  void leave(int code) {
+    exit_code_ = code;
+    if (std::exchange(state_, State::leaving) != State::joined) return loop_.stop();
+    current_.send("/quit\n");
+    set_timer(std::min<weir::Duration>(settings_.timeout, seconds(2)), [this] { loop_.stop(); });
+  }
+
+  static std::string why(weir::CloseReason reason) {
+    if (reason.kind == weir::CloseReason::Kind::peer_eof) return "the server closed the connection";
+    return "the connection is lost: " + reason.to_string();
+  }
+
+  void lost(weir::CloseReason reason) { fail(weir::Error(settings_.address + ": " + why(reason))); }
+
+  void fail(const weir::Error& error) {
+    if (!error_) error_ = error;
+    loop_.stop();
+  }
+
+  // A word of the client's own.
+  void say(std::string_view what) { front_->show("- " + harmless(what)); }
+
+  // There is one at a time, for what the state is waiting for.
+  void set_timer(weir::Duration delay, weir::Task task) {
+    loop_.cancel(std::exchange(timer_, {}));
+    if (task) timer_ = loop_.run_after(delay, std::move(task));
+  }
+
+  weir::EventLoop& loop_;
+  weir::TcpClient& client_;
+  chat::Front* front_ = nullptr;
+  const Settings& settings_;
+  State state_ = State::connecting;
+  weir::ConnectionRef current_;
+  weir::TimerId timer_;
+  std::string nickname_;
+  std::deque<std::string> kept_;
+  int refusals_ = 0;
+  int lines_ = 0;  // sent
+  bool welcomed_once_ = false;
+  bool sending_rest_ = false;  // leaving because the input has ended
+  bool paused_ = false;        // current_ is not read, since the front is full
+  int exit_code_ = 0;
+  std::optional<weir::Error> error_;
+};
+
+int talk(const Settings& settings) {
+  weir::EventLoop loop;
+  weir::TcpClient client(loop, {.connect_timeout = settings.timeout,
+                                .reconnect = {.initial = milliseconds(250),
+                                              .max = seconds(15),
+                                              .enabled = settings.terminal},
+                                .keep_alive = true,
+                                .user_timeout = seconds(30)});
+  const auto chat = std::make_shared<Chat>(loop, client, settings);
+  client.use_handler(chat);
+  client.on_connect_error(
+      [&](const weir::Error& error, int attempt) { chat->on_connect_error(error, attempt); });
+  const weir::SignalSet signals(loop, {SIGINT, SIGTERM, SIGHUP, SIGQUIT},
+                                [&](int signal) { chat->on_signal(signal); });
+
+  auto front = settings.terminal ? chat::make_screen(loop, *chat) : chat::make_pipe(loop, *chat);
+  if (auto begun = chat->join(*front); !begun) return weir::fail(begun.error());
+  loop.run();
+  front.reset();  // the terminal is as it was before
+  return chat->result();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Settings settings;
+  CLI::App app("Talks in a room of a weir-chat-server.", "weir-chat");
+  sample::address_option(app, "address", settings.address, "the server");
+  app.add_option("nickname", settings.nickname, "what the others call you")
+      ->required()
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            const bool fit = !text.empty() && text == harmless(text);
+            return std::string(fit ? "" : "a nickname has at least one character, all printable");
+          },
+          ""))
+      ->type_name("NICK");
+  sample::seconds_option(app, "--timeout", settings.timeout,
+                         "to connect, for the welcome, and at the end");
+  return sample::run(app, argc, argv, [&] {
+    settings.terminal = isatty(STDIN_FILENO) != 0 && isatty(STDOUT_FILENO) != 0;
+    // A line of the log would land in the one that is being typed.
+    if (settings.terminal) weir::set_log_level(weir::LogLevel::critical);
+    return talk(settings);
+  });
+}
