@@ -45,6 +45,7 @@ class BroadcastPart final : public ConnectionWatcher {
   void on_ended(TcpConnection& connection) override { remove(connection); }
   bool remove(TcpConnection& connection);
   static void end_watch(TcpConnection& connection, const ConnectionWatcher* watcher);
+  static bool is_slow(TcpConnection& connection);
   void hand_to(Member& member, const SharedBytes& message);
   void hand_to_slow(Member& member, const SharedBytes& message);
 
@@ -114,13 +115,22 @@ void BroadcastPart::hand_out(const SharedBytes& message, std::uint64_t number,
   }
 }
 
+// Much may come in one turn. Slow is whose socket does not take it, so it is offered first.
+bool BroadcastPart::is_slow(TcpConnection& connection) {
+  if (!connection.is_.blocked || !connection.accepts_output()) return false;
+  if (!connection.is_.want_write) {
+    connection.without_throwing([&connection] { connection.flush_output(); });
+  }
+  return connection.accepts_output() && !connection.below_low_mark();
+}
+
 void BroadcastPart::hand_to(Member& member, const SharedBytes& message) {
   TcpConnection& connection = *member.connection;
-  if (connection.is_.blocked && connection.accepts_output()) {
-    hand_to_slow(member, message);
-    return;
-  }
   try {
+    if (is_slow(connection)) {
+      hand_to_slow(member, message);
+      return;
+    }
     const SendResult result = connection.send(message);
     if (result == SendResult::queued || result == SendResult::above_high_mark) {
       ++delivered;

@@ -19,8 +19,8 @@ namespace weir {
 
 class TcpConnection;
 
-// What becomes of a message for a member that is slow: whose waiting output reached its high_water
-// and is not back at half of that.
+// What becomes of a message for a member that is slow: whose socket does not take what waits, which
+// reached its high_water and is not back at half of that.
 enum class SlowPolicy : std::uint8_t {
   skip,         // it does not get this message
   latest_only,  // of what comes meanwhile it gets the newest, once it has drained

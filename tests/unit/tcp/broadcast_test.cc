@@ -266,6 +266,22 @@ TEST(Broadcast, SkipLeavesWholeMessagesOutAndGoesOnAfterwards) {
   }
 }
 
+// More than the high mark in one turn, for a socket that takes it: nobody is slow.
+TEST(Broadcast, MuchInOneTurnMakesNobodySlow) {
+  for (const Trigger trigger : kTriggers) {
+    for (const SlowPolicy policy : {SlowPolicy::skip, SlowPolicy::close}) {
+      TcpHarness tcp({.trigger = trigger, .high_water = 4000, .max_output = 8000});
+      Broadcast room(policy);
+      tcp.on.open = [&](TcpConnection& c) { room.join(c); };
+      TestClient client = tcp.connect();
+      for (int i = 0; i < 100; ++i) room.send(shared(std::string(500, 'x')));
+      EXPECT_EQ(tcp.collect(client, 50'000).size(), 50'000u);
+      EXPECT_EQ(room.stats().delivered, 100u);
+      EXPECT_EQ(room.stats().skipped + room.stats().closed, 0u);
+    }
+  }
+}
+
 TEST(Broadcast, LatestOnlyBringsTheNewestWhenTheSlowHasDrained) {
   for (const Trigger trigger : kTriggers) {
     SCOPED_TRACE(name(trigger));
