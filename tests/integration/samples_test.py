@@ -42,11 +42,20 @@ def server(*more, ready="^listening on "):
 
 
 ROWS = {
+    "weir-chat-server": server(),
+    "weir-chargen": server(),
+    "weir-daytime": server(),
+    "weir-discard": server(),
     "weir-echo": server(),
+    "weir-idle-kick": server(),
+    "weir-max-connections": server(),
     "weir-printer-client": Row("--connect", "{listener}", ready=None,
                                bad_address=("--connect", "nonsense", "hello"),
                                ends=-signal.SIGTERM),
     "weir-printer-server": server(),
+    "weir-time": server(),
+    "weir-tour": Row("--seconds", "60", ready="the loop starts$|timer: cancelled",
+                     bad_address=None),
 }
 
 
