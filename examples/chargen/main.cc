@@ -1,0 +1,56 @@
+// weir-chargen: sends lines of characters for as long as a client reads them (RFC 864).
+//
+// What it takes care of: a client that does not read stops the generator, costs 128 KiB of waiting
+// references to one and the same text, and no CPU time; when it has not read for a while it is
+// dropped.
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "common/command_line.h"
+#include "weir/net/buffer/shared_bytes.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/tcp/serve.h"
+#include "weir/net/tcp/tcp_server.h"
+
+namespace {
+
+// The RFC's popular pattern: 72 of the 95 printable characters a line, each line beginning one
+// character later. After 95 lines it begins anew.
+std::string pattern() {
+  std::string text;
+  for (int line = 0; line < 95; ++line) {
+    for (int column = 0; column < 72; ++column) {
+      text += static_cast<char>(' ' + (line + column) % 95);
+    }
+    text += "\r\n";
+  }
+  return text;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<std::string> listen;
+  weir::TcpServer::Options options{.write_stall_timeout = std::chrono::seconds(60),
+                                   .high_water = 128 * 1024};
+  CLI::App app("Sends lines of characters for as long as a client reads (RFC 864).",
+               "weir-chargen");
+  sample::listen_option(app, listen);
+  sample::threads_option(app, options.threads);
+  sample::seconds_option(app, "--stall-timeout", options.write_stall_timeout,
+                         "after which a client that does not read is dropped; 0: never");
+  return sample::run(app, argc, argv, [&] {
+    weir::EventLoop loop;
+    weir::TcpServer server(loop, options);
+    // Up to the high mark, and again when half of that is gone.
+    const auto generate = [text = weir::SharedBytes::copy(pattern())](weir::TcpConnection& conn) {
+      while (conn.send(text) == weir::SendResult::queued) {
+      }
+    };
+    server.on_open(generate);
+    server.on_drained(generate);
+    return weir::serve(loop, server, listen);
+  });
+}

@@ -1,0 +1,57 @@
+// weir-time: tells each client the time as a number of 32 bits and closes (RFC 868).
+//
+// What it takes care of: the number is in the network's byte order; and it begins again from 0 on
+// 7 February 2036, so a client has to know in which stretch of 136 years it lives.
+
+#include <array>
+#include <bit>
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/command_line.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/socket/byte_order.h"
+#include "weir/net/tcp/serve.h"
+#include "weir/net/tcp/tcp_server.h"
+
+namespace {
+
+using std::chrono::sys_seconds;
+using namespace std::chrono_literals;
+
+// Seconds since 1 January 1900, modulo 2^32.
+constexpr std::uint32_t seconds_since_1900(sys_seconds time) {
+  constexpr sys_seconds kBegin = std::chrono::sys_days(1900y / 1 / 1);
+  return static_cast<std::uint32_t>((time - kBegin).count());
+}
+// Two examples of the RFC's, and the last second and the first.
+static_assert(seconds_since_1900(std::chrono::sys_days(1970y / 1 / 1)) == 2'208'988'800);
+static_assert(seconds_since_1900(std::chrono::sys_days(1983y / 5 / 1)) == 2'629'584'000);
+static_assert(seconds_since_1900(std::chrono::sys_days(2036y / 2 / 7) + 6h + 28min + 15s) ==
+              0xffff'ffff);
+static_assert(seconds_since_1900(std::chrono::sys_days(2036y / 2 / 7) + 6h + 28min + 16s) == 0);
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<std::string> listen;
+  weir::TcpServer::Options options;
+  CLI::App app("Tells the time in seconds since 1900, as 32 bits (RFC 868).", "weir-time");
+  sample::listen_option(app, listen);
+  sample::seconds_option(app, "--linger", options.linger_timeout,
+                         "to wait for a client's end after our own");
+  return sample::run(app, argc, argv, [&] {
+    weir::EventLoop loop;
+    weir::TcpServer server(loop, options);
+    server.on_open([](weir::TcpConnection& conn) {
+      const auto now =
+          std::chrono::time_point_cast<std::chrono::seconds>(std::chrono::system_clock::now());
+      const std::array number{weir::host_to_network(seconds_since_1900(now))};
+      conn.send(std::as_bytes(std::span(number)));
+      conn.close();
+    });
+    return weir::serve(loop, server, listen);
+  });
+}
