@@ -66,6 +66,7 @@ Result<std::vector<InheritedSocket>> take_inherited_sockets() {
     if (!socket) {
       return std::unexpected(socket.error().within(fmt::format("inherited socket {}", name)));
     }
+    socket->set_lent();
     result.push_back({.name = std::move(name), .socket = std::move(*socket)});
   }
   return result;

@@ -204,6 +204,7 @@ ListeningSocket::ListeningSocket(ListeningSocket&& other) noexcept
       file_(std::exchange(other.file_, {})),
       file_is_ours_(std::move(other.file_is_ours_)),
       process_(other.process_),
+      lent_(other.lent_),
       ending_(other.ending_.load(std::memory_order_relaxed)) {}
 
 ListeningSocket& ListeningSocket::operator=(ListeningSocket&& other) noexcept {
@@ -214,6 +215,7 @@ ListeningSocket& ListeningSocket::operator=(ListeningSocket&& other) noexcept {
     file_ = std::exchange(other.file_, {});
     file_is_ours_ = std::move(other.file_is_ours_);
     process_ = other.process_;
+    lent_ = other.lent_;
     ending_ = other.ending_.load(std::memory_order_relaxed);
   }
   return *this;

@@ -39,6 +39,7 @@ struct SocketFile {
 struct ListenerShare {
   Fd fd;
   SocketFile file;
+  bool lent = false;
 };
 
 class ListeningSocket {
@@ -72,6 +73,11 @@ class ListeningSocket {
   // Another process goes on listening: the file stays. [any]
   void leave_file();
 
+  // Somebody else holds it too and goes on after us, as a service manager does: nothing may be done
+  // to the socket itself, and what is queued in the end is left to the next.
+  void set_lent() { lent_ = true; }
+  bool lent() const { return lent_; }
+
   // Before an orderly end: keeps out who has not begun to connect, while what is queued can still
   // be accepted, so that nobody is reset by close(). Unix: at once. IP: the kernel answers no new
   // SYN (the client sends another by itself) but completes the handshakes that are under way, which
@@ -87,6 +93,7 @@ class ListeningSocket {
   SocketFile file_;
   std::shared_ptr<std::atomic<bool>> file_is_ours_;  // null: not
   std::uint32_t process_ = 0;                        // that file_ belongs to, by generation
+  bool lent_ = false;
   std::atomic<bool> ending_{false};
 };
 

@@ -40,10 +40,14 @@ void Acceptor::close() {
 }
 
 void Acceptor::refuse_new() {
-  if (socket_ && socket_->address().is_ip()) socket_->refuse_new();
+  if (socket_ && socket_->address().is_ip() && !socket_->lent()) socket_->refuse_new();
 }
 
 void Acceptor::stop() {
+  if (socket_ && socket_->lent()) {
+    leave();
+    return;
+  }
   if (socket_ && !socket_->address().is_ip()) socket_->refuse_new();
   take_queued();
   close();

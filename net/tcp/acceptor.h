@@ -49,8 +49,8 @@ class Acceptor final : private IoHandler {
 
   // Lets no new handshake begin; those under way end up in the queue as before.
   void refuse_new();
-  // Accepts what is queued already, then lets go of the socket; the last to do so closes it. The
-  // Acceptor may be inside its own sink, and is of no further use.
+  // Accepts what is queued already, then lets go of the socket; the last to do so closes it. A lent
+  // socket it leaves. The Acceptor may be inside its own sink, and is of no further use.
   void stop();
   // Lets go of a socket that another process listens on too; what is queued is left to that one,
   // and the file of a Unix path.

@@ -1,6 +1,6 @@
 // What is said on the connection, all of it between two processes of one machine:
 //
-//   old -> new   kGreeting, then a FileNumbers for each of the descriptors that come with it; the
+//   old -> new   kGreeting, then a SocketFacts for each of the descriptors that come with it; the
 //                first descriptor is the point itself
 //   new -> old   kServing
 //   old -> new   kLetGo
@@ -33,13 +33,14 @@ constexpr std::string_view kGreeting = "weir hand-over 1";
 constexpr std::array kServing{std::byte{'S'}};
 constexpr std::array kLetGo{std::byte{'L'}};
 
-struct FileNumbers {
-  std::uint64_t device;
+struct SocketFacts {
+  std::uint64_t device;  // of its file
   std::uint64_t inode;
+  std::uint64_t lent;
 };
 
 constexpr std::size_t kLongestOffer =
-    kGreeting.size() + kMaxPassedDescriptors * sizeof(FileNumbers);
+    kGreeting.size() + kMaxPassedDescriptors * sizeof(SocketFacts);
 
 // Descriptors of a process are not for everybody who can connect.
 Result<void> check_user(const Socket& socket) {
@@ -73,14 +74,14 @@ Result<void> send_offer(Socket& to, const ListeningSocket& point,
   std::vector<std::byte> bytes(kGreeting.size());
   std::memcpy(bytes.data(), kGreeting.data(), kGreeting.size());
   std::vector<int> descriptors;
-  const auto add = [&](int fd, const SocketFile& file) {
-    const FileNumbers numbers{.device = file.device, .inode = file.inode};
-    const auto raw = std::as_bytes(std::span(&numbers, 1));
+  const auto add = [&](int fd, const SocketFile& file, bool lent) {
+    const SocketFacts facts{.device = file.device, .inode = file.inode, .lent = lent};
+    const auto raw = std::as_bytes(std::span(&facts, 1));
     bytes.insert(bytes.end(), raw.begin(), raw.end());
     descriptors.push_back(fd);
   };
-  add(point.fd(), point.file());
-  for (const ListenerShare& share : shares) add(share.fd.get(), share.file);
+  add(point.fd(), point.file(), point.lent());
+  for (const ListenerShare& share : shares) add(share.fd.get(), share.file, share.lent);
   if (descriptors.size() > kMaxPassedDescriptors) {
     return std::unexpected(
         Error(fmt::format("{} listening sockets are more than fit in a message", shares.size()),
@@ -274,18 +275,19 @@ Result<void> Predecessor::receive_offer(TimePoint deadline) {
     size += part->bytes;
     std::ranges::move(part->descriptors, std::back_inserter(descriptors));
     expected =
-        kGreeting.size() + std::max<std::size_t>(descriptors.size(), 1) * sizeof(FileNumbers);
+        kGreeting.size() + std::max<std::size_t>(descriptors.size(), 1) * sizeof(SocketFacts);
   }
   const bool greeted = std::memcmp(bytes.data(), kGreeting.data(), kGreeting.size()) == 0;
   if (!greeted || descriptors.empty() || size != expected) {
     return std::unexpected(Error("who serves it speaks no hand-over", Errno(EPROTO)));
   }
   for (std::size_t i = 0; i < descriptors.size(); ++i) {
-    FileNumbers numbers{};
-    std::memcpy(&numbers, bytes.data() + kGreeting.size() + i * sizeof(numbers), sizeof(numbers));
+    SocketFacts facts{};
+    std::memcpy(&facts, bytes.data() + kGreeting.size() + i * sizeof(facts), sizeof(facts));
     auto adopted = ListeningSocket::adopt(std::move(descriptors[i]));
     if (!adopted) return std::unexpected(std::move(adopted.error()));
-    adopted->own_file({.device = numbers.device, .inode = numbers.inode}, files_are_ours_);
+    adopted->own_file({.device = facts.device, .inode = facts.inode}, files_are_ours_);
+    if (facts.lent != 0) adopted->set_lent();
     if (i == 0) {
       point_ = std::move(*adopted);
     } else {

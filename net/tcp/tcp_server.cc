@@ -132,7 +132,7 @@ Result<SocketAddress> TcpServer::Impl::listen(const SocketAddress& address) {
 
 void TcpServer::Impl::add_listener(EventLoop& loop, std::shared_ptr<ListeningSocket> socket,
                                    bool exclusive, Shard* shard) {
-  const bool handshakes = socket->address().is_ip();
+  const bool handshakes = socket->address().is_ip() && !socket->lent();
   std::weak_ptr<ListeningSocket> kept = socket;
   std::shared_ptr<Acceptor> acceptor;
   run_on(loop, [&] {

@@ -65,7 +65,7 @@ Result<std::vector<ListenerShare>> TcpServer::Impl::duplicate_listeners() const 
   for (const auto& socket : sockets) {
     auto fd = socket->duplicate();
     if (!fd) return std::unexpected(Error("duplicate listeners: fcntl", fd.error()));
-    shares.push_back({.fd = std::move(*fd), .file = socket->file()});
+    shares.push_back({.fd = std::move(*fd), .file = socket->file(), .lent = socket->lent()});
   }
   return shares;
 }

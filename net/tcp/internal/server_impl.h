@@ -35,7 +35,7 @@ struct Shard {
 // An acceptor and the loop it is on.
 struct Listener {
   EventLoop& loop;
-  bool handshakes;  // IP: a connection takes a round trip to come into the queue
+  bool handshakes;  // a connection takes a round trip to come into the queue, which ends with us
   std::shared_ptr<Acceptor> acceptor;
   std::weak_ptr<ListeningSocket> socket;  // the acceptor's, until it lets go
 };

@@ -468,6 +468,56 @@ TEST(Grace, IsCutToTheDeadline) {
   EXPECT_EQ(echo.closed_for(Kind::server_stopped), 1u);
 }
 
+// A service manager keeps its sockets and starts the next process with them.
+TEST(Adopting, F59_ASocketThatIsLentServesTheNextAfterAShutdownToo) {
+  const Folder folder;
+  for (const auto& where : {std::string("127.0.0.1:0"), "unix:" + folder.file("socket")}) {
+    for (const bool handed_over : {false, true}) {
+      auto kept = ListeningSocket::open(SocketAddress::parse(where).value(), {});
+      ASSERT_TRUE(kept);
+      for (const int round : {1, 2}) {
+        SCOPED_TRACE(where + (handed_over ? " handed over, round " : ", round ") +
+                     std::to_string(round));
+        auto lent = ListeningSocket::adopt(kept->duplicate().value());
+        ASSERT_TRUE(lent);
+        lent->set_lent();
+        TestClient client(kept->address());  // waits in the queue, which outlives the servers
+        EventLoop loop;
+        Old old(loop, folder);
+        ASSERT_TRUE(old.echo.server.listen(std::move(*lent)));
+        std::optional<EchoServer> next;
+        std::thread asking;
+        if (handed_over) {
+          next.emplace(loop);
+          asking = std::thread([&] {
+            auto found = Predecessor::ask(folder.file("point"));
+            loop.post([&, listeners = (*found)->take_listeners()]() mutable {
+              EXPECT_TRUE(next->server.listen(std::move(listeners)));
+            });
+            EXPECT_TRUE((*found)->take_over());
+          });
+          EXPECT_TRUE(run_until(loop, [&] { return old.taken_over == 1; }));
+        }
+        EchoServer& last = handed_over ? *next : old.echo;
+        ASSERT_TRUE(client.send_all("hello"));
+        std::string got;
+        EXPECT_TRUE(run_until(loop, [&] {
+          got += client.receive_exactly(5 - got.size(), Duration::zero());
+          return got == "hello";
+        }));
+        client.close();
+        bool done = false;
+        last.server.shutdown(2s, [&] { done = true; });
+        EXPECT_TRUE(run_until(loop, [&] { return done && (!handed_over || old.done); }));
+        if (asking.joinable()) asking.join();
+        old.hand_over.reset();
+        std::filesystem::remove(folder.file("point"));
+      }
+      kept->close();
+    }
+  }
+}
+
 TEST(Adopting, OneSocketAndTheErrors) {
   EventLoop loop;
   EchoServer echo(loop);
