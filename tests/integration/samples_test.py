@@ -53,6 +53,7 @@ ROWS = {
                                bad_address=("--connect", "nonsense", "hello"),
                                ends=-signal.SIGTERM),
     "weir-printer-server": server(),
+    "weir-relay": server("--connect", "127.0.0.1:1"),
     "weir-time": server(),
     "weir-tour": Row("--seconds", "60", ready="the loop starts$|timer: cancelled",
                      bad_address=None),

@@ -1,0 +1,151 @@
+// weir-relay: passes what its clients send on to another address, and the answers back. TCP and
+// Unix sockets, either way round.
+//
+// What it takes care of: nothing is read from a client before there is somebody to pass it on to;
+// whoever can't be connected to the target is let go, and the log says why; a half-close goes
+// through, each direction ends by itself; a slow reader on one side holds the other back, so a
+// relay holds a bounded amount of memory; and at the end what is under way gets out.
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "common/command_line.h"
+#include "weir/base/log.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/tcp/connection_ref.h"
+#include "weir/net/tcp/relay.h"
+#include "weir/net/tcp/serve.h"
+#include "weir/net/tcp/tcp_client.h"
+#include "weir/net/tcp/tcp_server.h"
+
+namespace {
+
+struct Settings {
+  std::vector<std::string> listen;
+  std::string connect;
+  weir::TcpServer::Options server{.max_connections = 1000};
+  weir::TcpClient::Options target;
+  weir::RelayOptions relay;
+  weir::Duration stats_every{0};
+};
+
+// The clients of one loop, each with a connection to the target on the same loop.
+//
+// A TcpClient must live as long as its connection, which may still have bytes to send when the
+// client has gone. So it lives here, by the client it was made for: until relay() says that both
+// sides are over, or, if it never came to that, until the client is.
+class Relay final : public weir::ConnectionHandler {
+ public:
+  Relay(const Settings& settings, std::atomic<std::uint64_t>& failures)
+      : settings_(settings), failures_(failures) {}
+
+  void on_open(weir::TcpConnection& client) override {
+    client.pause_reading();
+    const weir::ConnectionRef ref = client.ref();
+    auto& target = targets_[ref];
+    target = std::make_unique<weir::TcpClient>(client.loop(), settings_.target);
+    target->on_open([this, ref](weir::TcpConnection& other) { connected(ref, other); });
+    target->on_connect_error([this, ref](const weir::Error& error, int) { failed(ref, error); });
+    if (auto begun = target->connect(settings_.connect); !begun) failed(ref, begun.error());
+  }
+
+  // Only of a client that is not relayed yet.
+  void on_close(weir::TcpConnection& client, weir::CloseReason) override {
+    targets_.erase(client.ref());
+  }
+
+ private:
+  void connected(const weir::ConnectionRef& ref, weir::TcpConnection& target) {
+    weir::TcpConnection* const client = ref.get();
+    if (client == nullptr) return;  // it has just ended, and on_close follows
+    weir::relay(*client, target, settings_.relay,
+                [this, ref](const weir::RelayResult&) { targets_.erase(ref); });
+    client->resume_reading();
+  }
+
+  void failed(const weir::ConnectionRef& ref, const weir::Error& error) {
+    failures_.fetch_add(1, std::memory_order_relaxed);
+    WEIR_LOG_LIMITED(warn, 1, "a client is let go: {}", error);
+    if (weir::TcpConnection* const client = ref.get()) client->close();
+  }
+
+  const Settings& settings_;
+  std::atomic<std::uint64_t>& failures_;
+  std::unordered_map<weir::ConnectionRef, std::unique_ptr<weir::TcpClient>> targets_;
+};
+
+void print_stats(const weir::TcpServer::Stats& stats, std::uint64_t failures) {
+  constexpr double kMiB = 1024 * 1024;
+  std::fprintf(stderr,
+               "%llu connections, %llu accepted, %llu turned away, %llu without a target, "
+               "%.1f MiB there, %.1f MiB back\n",
+               static_cast<unsigned long long>(stats.connections),
+               static_cast<unsigned long long>(stats.accepted),
+               static_cast<unsigned long long>(stats.refused + stats.refused_per_peer + stats.shed),
+               static_cast<unsigned long long>(failures),
+               static_cast<double>(stats.bytes_in) / kMiB,
+               static_cast<double>(stats.bytes_out) / kMiB);
+}
+
+int serve(const Settings& settings) {
+  std::atomic<std::uint64_t> failures{0};
+  weir::EventLoop loop;
+  weir::TcpServer server(loop, settings.server);
+  server.handlers_per_loop(
+      [&](weir::EventLoop&) { return std::make_shared<Relay>(settings, failures); });
+  if (settings.stats_every > weir::Duration::zero()) {
+    loop.run_every(settings.stats_every, [&] { print_stats(server.stats(), failures); });
+  }
+  return weir::serve(loop, server, settings.listen);
+}
+
+void describe(CLI::App& app, Settings& settings) {
+  using Path = weir::RelayOptions::Path;
+  static const std::map<std::string, Path> kPaths = {
+      {"automatic", Path::automatic}, {"copy", Path::copy}, {"splice", Path::splice}};
+
+  sample::listen_option(app, settings.listen);
+  sample::address_option(app, "--connect", settings.connect, "where to pass connections on to");
+  sample::threads_option(app, settings.server.threads);
+  app.add_option_function<std::string>(
+         "--path", [&settings](const std::string& path) { settings.relay.path = kPaths.at(path); },
+         "how bytes go: automatic (the default), copy or splice (in the kernel)")
+      ->check(CLI::IsMember(kPaths).description(""))
+      ->type_name("PATH");
+  app.add_option("--max-connections", settings.server.max_connections,
+                 "clients at a time, of two descriptors each; 0: as many as RLIMIT_NOFILE allows")
+      ->capture_default_str()
+      ->type_name("N");
+  app.add_option("--max-per-client", settings.server.max_connections_per_peer,
+                 "connections of one IPv4 address or IPv6 /64 at a time; 0: no bound")
+      ->capture_default_str()
+      ->type_name("N");
+  sample::seconds_option(app, "--connect-timeout", settings.target.connect_timeout,
+                         "for the target to answer; 0: as long as the kernel tries");
+  settings.server.idle_timeout = std::chrono::minutes(10);
+  sample::seconds_option(app, "--idle-timeout", settings.server.idle_timeout,
+                         "after which a pair that says nothing is let go; 0: never");
+  sample::seconds_option(app, "--stats", settings.stats_every,
+                         "print a line of numbers every so often")
+      ->check(CLI::Range(0.01, 1e9).description(""))
+      ->default_str("");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Settings settings;
+  CLI::App app("Passes connections on to another address.", "weir-relay");
+  describe(app, settings);
+  return sample::run(app, argc, argv, [&] {
+    settings.target.idle_timeout = settings.server.idle_timeout;
+    return serve(settings);
+  });
+}
