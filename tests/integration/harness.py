@@ -47,8 +47,9 @@ def raise_descriptor_limit():
 class Program:
     """A program with its output captured; ended by stop() at the latest."""
 
-    def __init__(self, command, descriptor_limit=None, inherited=0):
-        """`inherited`: of the descriptors below the limit so many are taken already."""
+    def __init__(self, command, descriptor_limit=None, inherited=0, pass_fds=()):
+        """`inherited`: of the descriptors below the limit so many are taken already. `pass_fds`:
+        those of ours that it gets as well."""
         self.command = [str(word) for word in command]
         words = self.command
         if descriptor_limit is not None:
@@ -59,7 +60,8 @@ class Program:
             words = ["bash", "-c", script, "bash", *words]
         self.errors_file = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors_file)
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors_file,
+            pass_fds=pass_fds)
         self.pid = self.process.pid
         self.unread = b""
 
