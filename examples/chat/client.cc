@@ -63,6 +63,10 @@ class Chat final : public weir::FramedHandler<weir::LineCodec>, public chat::Fro
   weir::Result<void> join(chat::Front& front) {
     front_ = &front;
     front.set_prompt(nickname_ + "> ");
+    // An empty line is nothing to a server, and a sign of life in a room where all are silent.
+    loop_.run_every(std::chrono::minutes(5), [this] {
+      if (state_ == State::joined) current_.send("\n");
+    });
     return client_.connect(settings_.address);
   }
 
@@ -77,7 +81,7 @@ class Chat final : public weir::FramedHandler<weir::LineCodec>, public chat::Fro
 
   void on_connect_error(const weir::Error& error, int attempt) {
     if (!welcomed_once_ || !settings_.terminal) return fail(error);
-    if (attempt == 1) say(error.message() + "; trying again until it is back");
+    if (attempt == 1) say(error.message() + "; trying again");
   }
 
   // -- the server ---------------------------------------------------------------------------------
