@@ -213,6 +213,7 @@ void OutputQueue::append_file(Fd file, std::uint64_t offset, std::uint64_t lengt
       Segment(Segment::File{.file = std::move(file), .offset = offset});
   segment->length = length;
   size_ += length;
+  ++files_;
   link(segment);
 }
 
@@ -257,6 +258,7 @@ void OutputQueue::consume(std::uint64_t n) {
 void OutputQueue::pop_front() {
   Segment* segment = front_;
   cost_ -= kSegmentSize + (segment->is_file() ? 0 : segment->length);
+  if (segment->is_file()) --files_;
   front_ = segment->next;
   if (front_ == nullptr) back_ = nullptr;
   const auto* block = std::get_if<Segment::Block>(&segment->owner);

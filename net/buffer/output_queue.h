@@ -39,6 +39,8 @@ class OutputQueue {
   // What a bound on memory should count: bytes that are not in files, and each segment's own cost,
   // so that very many tiny ones are not taken for nothing.
   std::uint64_t cost() const { return cost_; }
+  // File ranges among the segments: descriptors held.
+  std::size_t files() const { return files_; }
 
   void append(std::span<const std::byte> bytes);  // copies
   void append(std::string_view bytes) { append(std::as_bytes(std::span(bytes))); }
@@ -80,6 +82,7 @@ class OutputQueue {
   Segment* back_ = nullptr;
   std::uint64_t size_ = 0;
   std::uint64_t cost_ = 0;
+  std::size_t files_ = 0;
 };
 
 }  // namespace weir

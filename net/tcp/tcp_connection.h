@@ -57,7 +57,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   // Shares, never copies.
   SendResult send(SharedBytes bytes);
   // length bytes of the file from offset, by sendfile(2), in order with all else. A file that ends
-  // early ends the connection with io_error.
+  // early ends the connection with io_error. 16 files that wait count as the high mark.
   SendResult send_file(Fd file, std::uint64_t offset, std::uint64_t length);
 
   // Half-close: FIN after what is queued (shutdown(2), RFC 9293 3.6). Input goes on.

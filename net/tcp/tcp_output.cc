@@ -31,6 +31,8 @@ constexpr std::uint64_t kFlushAtOnce = 256 * 1024;
 // System calls for one connection before others have their turn, and vectors in each.
 constexpr int kMaxWritesPerFlush = 16;
 constexpr std::size_t kVectorsPerWrite = 64;
+// So many files waiting count as the high mark, half as many as the low one.
+constexpr std::size_t kManyFiles = 16;
 
 bool transient(Errno error) { return error == ENOBUFS || error == ENOMEM; }
 
@@ -110,17 +112,19 @@ SendResult TcpConnection::send_slowly(std::span<const std::byte> bytes) {
 }
 
 // The marks are about bytes. That what holds them has reached max_output counts as well, which is
-// sooner when there are very many tiny pieces.
+// sooner when there are very many tiny pieces; and so do files, each of which is a descriptor.
 bool TcpConnection::above_high_mark() const {
   const internal::ConnectionLimits& limits = group_->limits;
   return pending_output() >= limits.high_water ||
-         (output_ && output_->cost() >= limits.max_output) || (is_.relayed && relay_full());
+         (output_ && (output_->cost() >= limits.max_output || output_->files() >= kManyFiles)) ||
+         (is_.relayed && relay_full());
 }
 
 bool TcpConnection::below_low_mark() const {
   const internal::ConnectionLimits& limits = group_->limits;
   return pending_output() <= limits.high_water / 2 &&
-         (!output_ || output_->cost() <= limits.max_output / 2) &&
+         (!output_ ||
+          (output_->cost() <= limits.max_output / 2 && output_->files() <= kManyFiles / 2)) &&
          (!is_.relayed || relay_drained());
 }
 

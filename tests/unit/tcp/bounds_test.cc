@@ -7,6 +7,7 @@
 #include <chrono>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "support/spin_oracle.h"
 #include "support/tcp_harness.h"
@@ -51,6 +52,32 @@ TEST(TcpBounds, AFileLargerThanMaxOutputLeavesRoomForWhatFollows) {
   client.close();
   EXPECT_TRUE(tcp.until_closed());
   EXPECT_EQ(tcp.reason->kind, CloseReason::Kind::local_close);
+}
+
+// Each holds a descriptor, however short it is.
+TEST(TcpBounds, ManyTinyFilesCountAsTheHighMark) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger});
+    std::vector<std::size_t> at_once;  // files until the mark, for each call
+    std::size_t sent = 0;
+    tcp.on.data = [&](TcpConnection& c, Buffer& in) {
+      at_once.push_back(0);
+      while (!in.empty() && c.reading()) {
+        const SendResult result = c.send_file(memory_file(1), 0, 1);
+        in.consume(1);
+        ++sent;
+        EXPECT_EQ(result, ++at_once.back() < 16 ? SendResult::queued : SendResult::above_high_mark);
+      }
+      if (!in.empty()) c.offer_again();
+    };
+    TestClient client = tcp.connect();
+    ASSERT_TRUE(client.send_all(std::string(100, 'x')));
+    EXPECT_EQ(tcp.collect(client, 100), std::string(100, '\0'));
+    EXPECT_EQ(sent, 100u);
+    EXPECT_LE(*std::ranges::max_element(at_once), 16u);
+    EXPECT_GE(at_once.size(), 7u);
+  }
 }
 
 // Each costs a segment, whatever it carries.
