@@ -234,12 +234,12 @@ void TcpConnection::abort() {
 
 void TcpConnection::stop_gracefully() {
   if (state_ != State::open) return;
-  if (!may_read()) {
+  if (!may_read() && holds_ == 0) {
     start_close({Kind::server_stopped, {}});
     return;
   }
   is_.draining = true;
-  want_read_again();
+  if (may_read()) want_read_again();
 }
 
 void TcpConnection::start_close(CloseReason reason) {

@@ -68,6 +68,10 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   // Ends now, with RST; what is queued is lost.
   void abort();
 
+  // Counted: an answer is being made elsewhere. Until the last release() neither the peer's FIN nor
+  // TcpServer::shutdown() closes the connection, but for the deadline. Resume reading before that.
+  void hold_open();
+  void release();
   // Counted: as many resumes as pauses. Input already read is offered again after the last resume.
   void pause_reading();
   void resume_reading();
@@ -173,6 +177,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void check_input_bound();
   void note_read(std::size_t n);
   void input_ended();
+  void follow_peer();
   void input_failed(Errno error);
   void want_read_again();
   void look_again();
@@ -261,7 +266,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   internal::Tick write_progress_;  // output began to wait, or the kernel took some of it
   internal::Tick since_;           // when state_ became what it is
   internal::Tick message_since_;   // when the handler last consumed, or left, of input_
-  std::uint16_t pauses_ = 0;
+  std::uint16_t pauses_ = 0, holds_ = 0;
   std::uint8_t back_offs_ = 0;  // ENOBUFS and kin in a row
   State state_ = State::open;
   CloseReason reason_;  // of the close in progress; then the one that on_close is told

@@ -55,7 +55,7 @@ void TcpConnection::read_ready() {
   if (!edge()) {
     if (may_read()) is_.relayed ? read_relayed() : read_once();
     // Both end with what the kernel has left, which epoll does not report.
-    if ((is_.draining || is_.write_failed) && may_read()) want_read_again();
+    if (((is_.draining && holds_ == 0) || is_.write_failed) && may_read()) want_read_again();
     return;
   }
   std::size_t total = 0;
@@ -162,15 +162,35 @@ void TcpConnection::input_ended() {
     call_handler("on_half_close", [this] { handler_->on_half_close(*this); });
     if (is_.write_shut) {
       finish({Kind::peer_eof, {}});
-    } else if (!group_->limits.allow_half_open && !is_.relayed) {
-      start_close({Kind::peer_eof, {}});
+    } else {
+      follow_peer();
     }
   }
 }
 
+// The peer has closed its side, and we ours, unless an answer is still to come.
+void TcpConnection::follow_peer() {
+  if (holds_ == 0 && !group_->limits.allow_half_open && !is_.relayed) {
+    start_close({Kind::peer_eof, {}});
+  }
+}
+
+void TcpConnection::hold_open() {
+  loop().check_thread("TcpConnection::hold_open");
+  ++holds_;
+}
+
+void TcpConnection::release() {
+  loop().check_thread("TcpConnection::release");
+  WEIR_CHECK(holds_ > 0, "TcpConnection::release without a hold_open before it");
+  if (--holds_ > 0 || state_ != State::open) return;
+  if (is_.read_eof) follow_peer();
+  if (is_.draining) stop_gracefully();
+}
+
 void TcpConnection::input_failed(Errno error) {
   if (error == EAGAIN) {
-    if (is_.draining) start_close({Kind::server_stopped, {}});
+    if (is_.draining && holds_ == 0) start_close({Kind::server_stopped, {}});
     if (is_.write_failed) finish(reason_);
     return;
   }

@@ -50,6 +50,93 @@ TEST(TcpConnection, F19_PeerHalfCloseAfterAnyByteDeliversEofOnceThenClosesByDefa
   }
 }
 
+// --- an answer is owed
+// ----------------------------------------------------------------------------
+
+TEST(HoldOpen, F19_AnAnswerThatTakesTimeFollowsThePeersFin) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger});
+    tcp.on.open = [](TcpConnection& c) {
+      c.hold_open();
+      c.hold_open();
+    };
+    TestClient client = tcp.connect();
+    client.send_all("two questions");
+    client.shutdown_write();
+    EXPECT_TRUE(tcp.until([&] { return tcp.calls.half_close == 1; }));
+    EXPECT_TRUE(rests(tcp.loop, tcp.faults, 100ms));
+    tcp.connection()->send("one ");
+    tcp.connection()->release();
+    EXPECT_EQ(tcp.collect(client, 4), "one ");
+    tcp.connection()->send("two");
+    tcp.connection()->release();
+    EXPECT_EQ(tcp.collect_all(client), "two");
+    EXPECT_TRUE(tcp.until_closed());
+    EXPECT_EQ(*tcp.reason, (CloseReason{Kind::peer_eof, {}}));
+  }
+}
+
+TEST(HoldOpen, F42_AShutdownWaitsForTheAnswerAndForNobodyElse) {
+  for (const Trigger trigger : kTriggers) {
+    for (const bool paused : {false, true}) {
+      SCOPED_TRACE(std::string(name(trigger)) + (paused ? " paused" : ""));
+      TcpHarness tcp({.trigger = trigger});
+      TestClient idle = tcp.connect();
+      TestClient client = tcp.connect();
+      TcpConnection& c = *tcp.connection();
+      c.hold_open();
+      if (paused) c.pause_reading();
+      bool done = false;
+      tcp.server->shutdown(10s, [&] { done = true; });
+      EXPECT_EQ(tcp.collect_all(idle), "");
+      EXPECT_EQ(idle.ended(), TestClient::End::eof);
+      idle.close();
+      EXPECT_TRUE(tcp.until_closed(1));
+      EXPECT_TRUE(rests(tcp.loop, tcp.faults, 100ms));
+      // What comes meanwhile is served as before, or has its turn in the end.
+      ASSERT_TRUE(client.send_all("more"));
+      EXPECT_EQ(tcp.until([&] { return tcp.received == "more"; }, paused ? 50ms : 10s), !paused);
+      c.send("answer");
+      if (paused) c.resume_reading();
+      c.release();
+      EXPECT_EQ(tcp.collect_all(client), "answer");
+      EXPECT_EQ(client.ended(), TestClient::End::eof);
+      client.close();
+      EXPECT_TRUE(tcp.until([&] { return done; }));
+      EXPECT_EQ(tcp.received, "more");
+      EXPECT_EQ(*tcp.reason, (CloseReason{Kind::server_stopped, {}}));
+    }
+  }
+}
+
+TEST(HoldOpen, F69_ADeadlineDoesNotWait) {
+  TcpHarness tcp;
+  TestClient client = tcp.connect();
+  tcp.connection()->hold_open();
+  bool done = false;
+  tcp.server->shutdown(50ms, [&] { done = true; });
+  EXPECT_TRUE(tcp.until([&] { return done; }));
+  EXPECT_EQ(client.wait_for_end(), TestClient::End::reset);
+}
+
+TEST(HoldOpen, OnlyKeepsFromTheOrderlyEnd) {
+  TcpHarness tcp;
+  TestClient client = tcp.connect();
+  tcp.connection()->hold_open();
+  tcp.connection()->close();
+  tcp.connection()->release();
+  client.close();
+  EXPECT_TRUE(tcp.until_closed());
+  EXPECT_EQ(*tcp.reason, (CloseReason{Kind::local_close, {}}));
+
+  TestClient other = tcp.connect();
+  EXPECT_DEATH(tcp.connection()->release(), "release without a hold_open before it");
+}
+
+// --- half-close
+// -----------------------------------------------------------------------------------
+
 TEST(TcpConnection, F19_PeerHalfCloseKeepsSendingWhenAllowed) {
   for (const Trigger trigger : kTriggers) {
     TcpHarness tcp({.trigger = trigger, .allow_half_open = true});
