@@ -2,7 +2,6 @@
 
 #include <pthread.h>
 
-#include <csignal>
 #include <future>
 #include <system_error>
 #include <thread>
@@ -10,31 +9,12 @@
 
 #include "weir/base/check.h"
 #include "weir/base/log.h"
+#include "weir/net/reactor/signal_set.h"
 #include "weir/net/socket/sys.h"
 
 namespace weir {
 
 namespace sys = internal::sys;
-
-namespace {
-
-// Threads started in its scope inherit a mask of all signals.
-class AllSignalsBlocked {
- public:
-  AllSignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~AllSignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
-  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
-
- private:
-  sigset_t before_;
-};
-
-}  // namespace
 
 class LoopPool::Thread {
  public:

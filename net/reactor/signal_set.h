@@ -2,8 +2,9 @@
 //
 // The signals are blocked in the calling thread and, by inheritance, in threads it starts
 // afterwards; LoopPool's threads block every signal, so they never compete for them. Make the
-// SignalSet in main() before other threads are started. Signals that come in a burst may be told
-// once (signal(7)).
+// SignalSet in main() before other threads are started, or start them under AllSignalsBlocked:
+// a thread that does not block a signal gets it in the SignalSet's stead. Signals that come in a
+// burst may be told once (signal(7)).
 #pragma once
 
 #include <csignal>
@@ -35,6 +36,23 @@ class SignalSet final : private IoHandler {
   sigset_t blocked_;  // those that were not blocked before
   Fd fd_;
   Channel channel_;
+};
+
+// While it lives the calling thread blocks all signals, and so do, for good, threads that it starts
+// meanwhile: for threads of your own.
+class AllSignalsBlocked {
+ public:
+  AllSignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~AllSignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
+  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
 };
 
 }  // namespace weir

@@ -25,6 +25,17 @@ bool blocked(int signal) {
   return sigismember(&set, signal) == 1;
 }
 
+TEST(AllSignalsBlocked, HoldsInItsScopeAndForThreadsStartedInIt) {
+  bool in_thread = false;
+  {
+    const AllSignalsBlocked signals;
+    EXPECT_TRUE(blocked(SIGTERM));
+    std::thread([&] { in_thread = blocked(SIGTERM) && blocked(SIGUSR1); }).join();
+  }
+  EXPECT_TRUE(in_thread);
+  EXPECT_FALSE(blocked(SIGTERM));
+}
+
 TEST(SignalSet, TellsEachSignalOnTheLoopAndUnblocksInTheEnd) {
   EventLoop loop;
   {
