@@ -17,6 +17,10 @@ namespace weir {
 
 namespace internal {
 
+// Many messages of one turn are not left to wait for its end, or each member would hold them all:
+// so many bytes fit the first block of an OutputQueue.
+constexpr std::uint64_t kWriteAtOnce = 3 * 1024;
+
 // The members on one loop. Held by the Broadcast, by tasks under way, and by LoopIo as long as it
 // has a member. [loop] unless marked.
 class BroadcastPart final : public ConnectionWatcher {
@@ -45,6 +49,7 @@ class BroadcastPart final : public ConnectionWatcher {
   void on_ended(TcpConnection& connection) override { remove(connection); }
   bool remove(TcpConnection& connection);
   static void end_watch(TcpConnection& connection, const ConnectionWatcher* watcher);
+  static void write_now(TcpConnection& connection);
   static bool is_slow(TcpConnection& connection);
   void hand_to(Member& member, const SharedBytes& message);
   void hand_to_slow(Member& member, const SharedBytes& message);
@@ -115,12 +120,15 @@ void BroadcastPart::hand_out(const SharedBytes& message, std::uint64_t number,
   }
 }
 
+void BroadcastPart::write_now(TcpConnection& connection) {
+  if (connection.is_.want_write) return;  // it has refused
+  connection.without_throwing([&connection] { connection.flush_output(); });
+}
+
 // Much may come in one turn. Slow is whose socket does not take it, so it is offered first.
 bool BroadcastPart::is_slow(TcpConnection& connection) {
   if (!connection.is_.blocked || !connection.accepts_output()) return false;
-  if (!connection.is_.want_write) {
-    connection.without_throwing([&connection] { connection.flush_output(); });
-  }
+  write_now(connection);
   return connection.accepts_output() && !connection.below_low_mark();
 }
 
@@ -134,6 +142,7 @@ void BroadcastPart::hand_to(Member& member, const SharedBytes& message) {
     const SendResult result = connection.send(message);
     if (result == SendResult::queued || result == SendResult::above_high_mark) {
       ++delivered;
+      if (connection.pending_output() >= kWriteAtOnce) write_now(connection);
     } else if (result == SendResult::dropped) {
       ++skipped;
     }

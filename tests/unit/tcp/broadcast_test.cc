@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -280,6 +281,23 @@ TEST(Broadcast, MuchInOneTurnMakesNobodySlow) {
       EXPECT_EQ(room.stats().skipped + room.stats().closed, 0u);
     }
   }
+}
+
+// Nor does it wait for the turn's end, where each member would hold a copy of all of it.
+TEST(Broadcast, MuchInOneTurnIsWrittenInPieces) {
+  TcpHarness tcp;
+  Broadcast room;
+  tcp.on.open = [&](TcpConnection& c) { room.join(c); };
+  TestClient client = tcp.connect();
+  std::uint64_t largest = 0;
+  for (const Call call : {Call::send, Call::sendmsg}) {
+    tcp.faults.on(call).hook(
+        [&] { largest = std::max(largest, tcp.connection()->pending_output()); });
+  }
+  for (int i = 0; i < 1000; ++i) room.send(shared(std::string(100, 'x')));
+  EXPECT_EQ(tcp.collect(client, 100'000).size(), 100'000u);
+  EXPECT_GE(largest, 3'000u);
+  EXPECT_LE(largest, 4'096u);
 }
 
 TEST(Broadcast, LatestOnlyBringsTheNewestWhenTheSlowHasDrained) {
