@@ -42,6 +42,8 @@ def server(*more, ready="^listening on "):
 
 
 ROWS = {
+    "weir-chat": Row("{listener}", "alice", ready=None, bad_address=("nonsense", "alice"),
+                     ends=128 + signal.SIGTERM),
     "weir-chat-server": server(),
     "weir-chargen": server(),
     "weir-daytime": server(),
@@ -59,6 +61,7 @@ ROWS = {
     "weir-time": server(),
     "weir-tour": Row("--seconds", "60", ready="the loop starts$|timer: cancelled",
                      bad_address=None),
+    "weir-worker-pool": server(),
 }
 
 

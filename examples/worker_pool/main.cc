@@ -1,0 +1,151 @@
+// weir-worker-pool: answers questions that take a processor a while.
+//
+//   primes N   how many primes there are up to N
+//   factor N   the prime factors of N
+//   ping       pong, from the loop itself
+//
+// What it takes care of: the loop computes nothing, so it goes on serving while all workers are
+// busy. A connection is not read while its question is with the workers: its answers come in the
+// order of its questions, one client cannot occupy all workers, and what it sends meanwhile waits
+// on its own side. Questions beyond --queue are refused with a sentence, and one that takes longer
+// than --time-limit, its wait included, is given up. Of a client that leaves meanwhile the answer
+// has nobody to go to; one that only says that it has no more questions still gets it, and so does
+// everybody when the server ends, as long as it comes in time.
+
+#include <charconv>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "common/command_line.h"
+#include "weir/net/codec/framed_handler.h"
+#include "weir/net/codec/line_codec.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/tcp/connection_ref.h"
+#include "weir/net/tcp/serve.h"
+#include "weir/net/tcp/tcp_server.h"
+#include "worker_pool/numbers.h"
+#include "worker_pool/worker_pool.h"
+
+namespace {
+
+constexpr std::size_t kMaxLine = 64;
+
+struct Question {
+  enum class Kind { primes, factor } kind;
+  std::uint64_t number;
+};
+
+std::optional<Question> parse(std::string_view line) {
+  constexpr std::string_view kPrimes = "primes ";
+  constexpr std::string_view kFactor = "factor ";
+  Question question{};
+  if (line.starts_with(kPrimes)) {
+    question.kind = Question::Kind::primes;
+  } else if (line.starts_with(kFactor)) {
+    question.kind = Question::Kind::factor;
+  } else {
+    return std::nullopt;
+  }
+  line.remove_prefix(kPrimes.size());  // both are as long
+  const auto [end, error] =
+      std::from_chars(line.data(), line.data() + line.size(), question.number);
+  if (error != std::errc() || end != line.data() + line.size()) return std::nullopt;
+  return question;
+}
+
+// On a worker.
+std::string answer(const Question& question, const GiveUp& give_up) {
+  if (question.kind == Question::Kind::primes) {
+    const auto count = count_primes(question.number, give_up);
+    if (count) return std::to_string(*count);
+  } else if (const auto found = factors(question.number, give_up)) {
+    std::string text = std::to_string(question.number) + " =";
+    for (const std::uint64_t factor : *found) text += " " + std::to_string(factor);
+    return text;
+  }
+  return "error: that takes too long";
+}
+
+class Answerer final : public weir::FramedHandler<weir::LineCodec> {
+ public:
+  Answerer(WorkerPool& pool, weir::Duration time_limit)
+      : FramedHandler(weir::LineCodec({.max_frame = kMaxLine, .skip_overlong = true})),
+        pool_(pool),
+        time_limit_(time_limit) {}
+
+  void on_frame(weir::TcpConnection& conn, std::string_view line) override {
+    const auto question = parse(line);
+    if (line == "ping") {
+      conn.send("pong\n");
+    } else if (!question) {
+      conn.send("error: ask primes N, factor N or ping\n");
+    } else if (!ask(conn, *question)) {
+      conn.send("error: too many questions wait; ask again later\n");
+    }
+  }
+
+  void on_frame_error(weir::TcpConnection& conn, const weir::Error& error) override {
+    conn.send("error: " + error.message() + "\n");
+  }
+
+ private:
+  // What the worker is given is the question and a ConnectionRef: nothing of the loop's.
+  bool ask(weir::TcpConnection& conn, const Question& question) {
+    const auto deadline = weir::saturating_add(weir::Clock::now(), time_limit_);
+    const bool taken = pool_.submit([question, deadline,
+                                     client = conn.ref()](const std::stop_token& stop) {
+      const auto give_up = [&] { return stop.stop_requested() || weir::Clock::now() >= deadline; };
+      client.post([text = answer(question, give_up) + "\n"](weir::TcpConnection& back) {
+        back.send(text);
+        back.resume_reading();
+        back.release();
+      });
+    });
+    if (taken) {
+      conn.pause_reading();
+      conn.hold_open();
+    }
+    return taken;
+  }
+
+  WorkerPool& pool_;
+  const weir::Duration time_limit_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<std::string> listen = {"127.0.0.1:7009"};
+  std::size_t workers = 2;
+  std::size_t queue = 100;
+  weir::Duration time_limit = std::chrono::seconds(10);
+  weir::TcpServer::Options options{.idle_timeout = std::chrono::minutes(5),
+                                   .message_timeout = std::chrono::seconds(30),
+                                   .high_water = 64 * 1024};
+  CLI::App app("Answers questions that take a processor a while.", "weir-worker-pool");
+  sample::listen_option(app, listen);
+  sample::threads_option(app, options.threads);
+  app.add_option("--workers", workers, "threads that compute")
+      ->check(CLI::Range(1, 1024).description(""))
+      ->capture_default_str()
+      ->type_name("N");
+  app.add_option("--queue", queue, "questions that may wait for a worker")
+      ->check(CLI::Range(1, 1'000'000).description(""))
+      ->capture_default_str()
+      ->type_name("N");
+  sample::seconds_option(app, "--time-limit", time_limit, "for a question, its wait included");
+  sample::seconds_option(app, "--idle-timeout", options.idle_timeout,
+                         "after which a silent client is let go; 0: never");
+  return sample::run(app, argc, argv, [&] {
+    WorkerPool pool(workers, queue);
+    weir::EventLoop loop;
+    weir::TcpServer server(loop, options);
+    server.use_handler(std::make_shared<Answerer>(pool, time_limit));
+    return weir::serve(loop, server, listen);
+  });
+}
