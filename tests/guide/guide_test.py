@@ -7,8 +7,8 @@ Every block of code in the guide says what it is, and any other is an error:
   ```cpp file=NAME      the whole file (cmake, too)
   ```diff file=NAME     changes: lines with "-" go, with "+" come, others show the place; "@@" skips
   ```console            commands after "$ " and what they print
-  ```console NAME       the same in a terminal of that name, where a program may go on running: lines
-                        that it prints next, or "^C" to end it
+  ```console NAME       the same in a terminal of that name, where a program may go on running:
+                        lines that it prints next, or "^C" to end it
   ```console install    builds and installs weir: done with --full only; else --prefix is used
   ```console packages   not done here
 
@@ -152,8 +152,7 @@ class Reader:
         self.folder = self.work
         self.environment = dict(
             os.environ, CXX=args.compiler, CMAKE_CXX_COMPILER_LAUNCHER=args.launcher,
-            CMAKE_BUILD_TYPE="Debug", LC_ALL="C",
-            PATH=f"{args.cmake.parent}:{os.environ['PATH']}")
+            LC_ALL="C", PATH=f"{args.cmake.parent}:{os.environ['PATH']}")
         self.environment.pop("WEIR_LOG", None)
         self.terminals = {}
         self.starts = None  # how the server was started last
