@@ -160,7 +160,10 @@ class Chat final : public weir::FramedHandler<weir::LineCodec>, public chat::Fro
     if (std::exchange(paused_, false)) resume();
   }
 
-  void on_output_lost() override { fail(weir::Error("standard output can't be written")); }
+  void on_output_lost() override {
+    if (state_ == State::leaving && !sending_rest_) return loop_.stop();  // the terminal is gone
+    fail(weir::Error("standard output can't be written"));
+  }
 
  private:
   enum class State {
