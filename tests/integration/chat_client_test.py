@@ -313,7 +313,8 @@ class Screens(ChatTest):
         self.assertEqual(server.nicknames, ["alice"] * 3)
 
     def test_a_hostile_server(self):
-        server = self.stand_in([WELCOME, b"\x1b[2J\x1b]0;title\x07\rbob\x00: \x9b2Jh\xffi\xe2\x80\xae\n"])
+        server = self.stand_in(
+            [WELCOME, b"\x1b[2J\x1b]0;title\x07\rbob\x00: \x9b2Jh\xffi\xe2\x80\xae\n"])
         alice = self.chat(server.address, "alice")
         welcome = WELCOME.decode().strip()
         text = "\ufffd[2J\ufffd]0;title\ufffd\ufffdbob\ufffd: \ufffd2Jh\ufffdi\ufffd"
@@ -406,7 +407,8 @@ class Pipes(ChatTest):
         self.heard(carol, "* alice joined", "alice: one", "alice: two", "alice: last",
                    "* alice left")
         self.assertEqual(done.stdout.decode().splitlines(),
-                         ["* welcome, alice; 2 here; /help lists the commands", "* 2 here: alice, carol"])
+                         ["* welcome, alice; 2 here; /help lists the commands",
+                          "* 2 here: alice, carol"])
 
     def test_what_comes_meanwhile(self):
         server = self.server()
