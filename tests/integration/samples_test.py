@@ -58,6 +58,7 @@ ROWS = {
     "weir-pubsub": server(),
     "weir-relay": server("--connect", "127.0.0.1:1"),
     "weir-restart": server(),
+    "weir-file-server": server("--root", "{folder}"),
     "weir-time": server(),
     "weir-tour": Row("--seconds", "60", ready="the loop starts$|timer: cancelled",
                      bad_address=None),

@@ -1,0 +1,132 @@
+// weir-file-server: files of a folder, by a protocol of lines that one can type.
+//
+//   LIST [FOLDER]              OK COUNT, then COUNT lines: SIZE NAME for a file, - NAME/ for a
+//   folder GET PATH [RANGE]           OK LENGTH, then LENGTH bytes. RANGE: FIRST, FIRST-LAST or
+//   -COUNT QUIT                       the server closes what can't be done         ERROR and a
+//   sentence
+//
+// What it takes care of: requests may come in any number of pieces and many at once, and are
+// answered in order; files go from the page cache to the socket without passing through the
+// program (sendfile); a reader that is slow, or stops, keeps nobody else waiting and costs a
+// bounded amount of memory and descriptors; no path leads out of the folder; and a FIFO or a file
+// that becomes shorter meanwhile does no harm.
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "common/command_line.h"
+#include "file_server/request.h"
+#include "file_server/shared_folder.h"
+#include "weir/base/log.h"
+#include "weir/base/result.h"
+#include "weir/net/codec/framed_handler.h"
+#include "weir/net/codec/line_codec.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/tcp/serve.h"
+#include "weir/net/tcp/tcp_server.h"
+
+namespace {
+
+// A path has at most 4096 bytes (PATH_MAX), each of which may be written as three.
+constexpr std::size_t kMaxLine = 3 * 4096 + 64;
+
+// Holds nothing per connection, so all loops share one. When what waits to be sent reaches the high
+// mark, in bytes or in open files, FramedHandler lets the requests behind it wait.
+class FileServer final : public weir::FramedHandler<weir::LineCodec> {
+ public:
+  explicit FileServer(SharedFolder folder)
+      : FramedHandler(weir::LineCodec({.max_frame = kMaxLine})), folder_(std::move(folder)) {}
+
+  void on_frame(weir::TcpConnection& conn, std::string_view line) override {
+    const auto request = parse_request(line);
+    if (!request) return refuse(conn, request.error());
+    switch (request->verb) {
+      case Request::Verb::list:
+        return list(conn, request->path);
+      case Request::Verb::get:
+        return get(conn, *request);
+      case Request::Verb::quit:
+        return conn.close();
+    }
+  }
+
+  void on_frame_error(weir::TcpConnection& conn, const weir::Error& error) override {
+    refuse(conn, error);
+    conn.close();
+  }
+
+  void on_close(weir::TcpConnection&, weir::CloseReason reason) override {
+    if (reason.kind == weir::CloseReason::Kind::io_error && reason.error == EIO) {
+      WEIR_LOG_LIMITED(warn, 1,
+                       "a file could not be sent to its end, it has become shorter or its disk "
+                       "fails: the connection is ended");
+    }
+  }
+
+ private:
+  void list(weir::TcpConnection& conn, const std::string& path) {
+    const auto entries = folder_.list(path);
+    if (!entries) return refuse(conn, entries.error());
+    std::string text = "OK " + std::to_string(entries->size()) + "\n";
+    for (const SharedFolder::Entry& entry : *entries) {
+      text += (entry.folder ? "-" : std::to_string(entry.size)) + " ";
+      text += percent_encoded(entry.name) + (entry.folder ? "/\n" : "\n");
+    }
+    conn.send(text);
+  }
+
+  void get(weir::TcpConnection& conn, const Request& request) {
+    auto file = folder_.open_file(request.path);
+    if (!file) return refuse(conn, file.error());
+    const auto part = request.range.of(file->size);
+    if (!part) return refuse(conn, part.error());
+    conn.send("OK " + std::to_string(part->length) + "\n");
+    conn.send_file(std::move(file->fd), part->offset, part->length);
+  }
+
+  static void refuse(weir::TcpConnection& conn, const weir::Error& error) {
+    conn.send("ERROR " + error.message() + "\n");
+  }
+
+  const SharedFolder folder_;
+};
+
+int serve(const std::string& root, const std::vector<std::string>& listen,
+          const weir::TcpServer::Options& options) {
+  auto folder = SharedFolder::open(root);
+  if (!folder) return weir::fail(folder.error());
+  weir::EventLoop loop;
+  weir::TcpServer server(loop, options);
+  server.use_handler(std::make_shared<FileServer>(std::move(*folder)));
+  return weir::serve(loop, server, listen);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<std::string> listen;
+  std::string root;
+  weir::TcpServer::Options options{.max_connections = 1000,
+                                   .idle_timeout = std::chrono::minutes(5),
+                                   .message_timeout = std::chrono::seconds(30),
+                                   .write_stall_timeout = std::chrono::minutes(1),
+                                   // A listing is one piece of up to 3.2 MB; see max_output.
+                                   .high_water = 256 * 1024};
+  CLI::App app("Serves the files of a folder by a protocol of lines.", "weir-file-server");
+  sample::listen_option(app, listen);
+  app.add_option("--root", root, "the folder with the files")->required()->type_name("FOLDER");
+  sample::threads_option(app, options.threads);
+  app.add_option("--max-connections", options.max_connections,
+                 "clients at a time; 0: as many as RLIMIT_NOFILE allows")
+      ->capture_default_str()
+      ->type_name("N");
+  sample::seconds_option(app, "--idle-timeout", options.idle_timeout,
+                         "after which a silent client is let go; 0: never");
+  return sample::run(app, argc, argv, [&] { return serve(root, listen, options); });
+}
