@@ -277,6 +277,43 @@ TEST_P(TcpServerEnd, F59_ShutdownFromInsideAHandler) {
   EXPECT_TRUE(run_until(loop, [&] { return done.load(); }));
 }
 
+// Who waits to be accepted meets a server that is shut down by another one's handler: its events
+// come when that handler is over, and neither gets what is meant for the other.
+TEST_P(TcpServerEnd, F05_ShutdownInsideAHandlerAcceptsNobodyInsideIt) {
+  TcpServer server(loop, options());
+  std::atomic<bool> inside = false;
+  std::atomic<bool> nested = false;
+  std::atomic<bool> done = false;
+  TestClient late;
+  SocketAddress address;
+  server.on_open([&](TcpConnection& connection) {
+    if (inside) nested = true;  // on the same loop
+    connection.send("welcome");
+  });
+  server.on_data([&](TcpConnection& connection, Buffer& in) {
+    in.clear();
+    if (late.is_open()) return;
+    inside = GetParam().threads == 0;
+    connection.send("for the first");
+    late.connect(address);
+    server.shutdown(5s, [&] { done = true; });
+    connection.send(" only");
+    inside = false;
+  });
+  address = server.listen("unix:@weir-test-" + std::to_string(::getpid())).value();
+  TestClient first(address);
+  serve_while(loop, [&] {
+    EXPECT_EQ(first.receive_exactly(7), "welcome");
+    first.send_all("go");
+    EXPECT_EQ(first.receive_until_eof(), "for the first only");
+    EXPECT_EQ(late.receive_until_eof(), "welcome");
+    first.close();
+    late.close();
+  });
+  EXPECT_TRUE(run_until(loop, [&] { return done.load(); }));
+  EXPECT_FALSE(nested);
+}
+
 // --- destruction
 // -----------------------------------------------------------------------------------
 
