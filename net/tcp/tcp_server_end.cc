@@ -69,19 +69,24 @@ void TcpServer::Impl::post_home(void (Impl::*step)()) {
   });
 }
 
-// Everybody is served as before until the last handshakes are over.
+// Everybody is served as before until the last handshakes are over. What is queued then is accepted
+// from a timer in any case: shutdown() may have been called by a handler, and on_open must not come
+// inside it.
 void TcpServer::Impl::begin_shutdown() {
   phase_ = Phase::last_handshakes;
-  const bool wait = !leave_listeners_ && std::ranges::any_of(listeners_, &Listener::handshakes) &&
-                    deadline_ - loop_.now() > kLastHandshakes;
-  if (!wait) {
+  if (leave_listeners_) {  // accepts nobody
     stop_accepting();
     return;
   }
-  for (const Listener& listener : listeners_) {
-    listener.loop.dispatch([acceptor = listener.acceptor] { acceptor->refuse_new(); });
+  const bool wait = std::ranges::any_of(listeners_, &Listener::handshakes) &&
+                    deadline_ - loop_.now() > kLastHandshakes;
+  if (wait) {
+    for (const Listener& listener : listeners_) {
+      listener.loop.dispatch([acceptor = listener.acceptor] { acceptor->refuse_new(); });
+    }
   }
-  step_timer_ = loop_.run_after(kLastHandshakes, [this] { stop_accepting(); });
+  step_timer_ =
+      loop_.run_after(wait ? kLastHandshakes : Duration::zero(), [this] { stop_accepting(); });
 }
 
 // First every acceptor hands over what is queued, then the groups close what they have: what a pool
@@ -118,6 +123,7 @@ void TcpServer::Impl::stop_accepting() {
   if (close_at_ <= loop_.now()) {
     close_connections();
   } else {
+    loop_.cancel(step_timer_);  // set by a shutdown() in on_open
     step_timer_ = loop_.run_at(close_at_, [this] { close_connections(); });
   }
 }
@@ -139,9 +145,13 @@ void TcpServer::Impl::shard_stopped() {
   tell_done();
 }
 
+// One a task: it may throw, which is not to cost the next one, or destroy the server.
 void TcpServer::Impl::tell_done() {
-  if (phase_ == Phase::destroyed) return;
-  for (auto& done : std::exchange(done_, {})) done();
+  if (done_.empty()) return;
+  auto done = std::move(done_.front());
+  done_.erase(done_.begin());
+  if (!done_.empty()) post_home(&Impl::tell_done);
+  done();
 }
 
 void TcpServer::Impl::abort_connections() {

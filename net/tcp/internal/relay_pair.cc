@@ -83,13 +83,16 @@ void RelayPair::take_over(std::size_t end) {
 
 // What happened to a side before it was joined.
 void RelayPair::catch_up(std::size_t end) {
+  TcpConnection* const here = ends_[end];
   TcpConnection* const other = ends_[1 - end];
   if (other == nullptr) return;
-  if (ends_[end] == nullptr) {
+  if (here == nullptr) {
     end_other(*other, reasons_[end]);
-  } else if (ends_[end]->state_ != State::open) {
-    end_other(*other, ends_[end]->reason_);
-  } else if (ends_[end]->is_.read_eof) {
+  } else if (here->state_ != State::open) {
+    end_other(*other, here->reason_);
+  } else if (here->is_.read_eof && here->input_) {
+    here->want_read_again();  // on_data() passes the end on
+  } else if (here->is_.read_eof) {
     other->shutdown();
   }
 }
@@ -123,6 +126,7 @@ void RelayPair::on_data(TcpConnection& source, Buffer& in) {
       return;
     }
   }
+  if (source.is_.read_eof && sink != nullptr) sink->shutdown();  // what it came before is sent now
 }
 
 void RelayPair::on_half_close(TcpConnection& source) {
@@ -177,6 +181,10 @@ SysResult<std::size_t> RelayPair::fill(TcpConnection& source) {
     // Which of the two it is cannot be told; once the pipe is empty it can.
     here.clogged = true;
     hold(way);
+  } else if (moved.error() == EAGAIN) {
+    // Mostly true, but it is also said for ever where an urgent byte stands, RFC 6093, with more
+    // behind it. recv(2) knows.
+    moved = std::unexpected(Errno(ENOTSUP));
   } else if (means_unsupported(moved.error()) && here.pipe->held() == 0) {
     here.refused = true;
     moved = std::unexpected(Errno(ENOTSUP));

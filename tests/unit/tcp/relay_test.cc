@@ -307,6 +307,20 @@ TEST(Relay, F11_APipeFullOfSmallPiecesDoesNotSpin) {
   }
 }
 
+// splice(2) does not get past the place of an urgent byte, RFC 6093, which recv(2) leaves out.
+TEST(Relay, F11_AnUrgentByteNeitherSpinsNorStops) {
+  in_every_way([](const TcpServer::Options& options, Path path) {
+    Joined joined(options, path);
+    const std::string before = pattern(200'000);
+    EXPECT_EQ(joined.pass(joined.a, joined.b, before), before);
+    ASSERT_EQ(::send(joined.a.fd(), "!", 1, MSG_OOB), 1);
+    run_for(joined.tcp.loop, 5ms);
+    const std::string behind = pattern(200'000, before.size());
+    EXPECT_TRUE(joined.pass(joined.a, joined.b, behind) == behind);
+    EXPECT_TRUE(rests(joined.tcp.loop, joined.tcp.faults));
+  });
+}
+
 // Both peers write and do not read until they are done: neither direction waits for the other.
 TEST(Relay, F26_TwoFullDirectionsDoNotWaitForEachOther) {
   in_every_way([](TcpServer::Options options, Path path) {
@@ -365,6 +379,32 @@ TEST(Relay, WhatHappenedBeforeItIsMadeUpFor) {
   b.shutdown_write();
   EXPECT_EQ(read_to_end(tcp, a), "");
   EXPECT_TRUE(tcp.until([&] { return done == 1; }));
+}
+
+// `nc -N proxy < request`: all has come, and its end, before there is anybody to forward it to.
+TEST(Relay, F19_WhatWasLeftBeforeAHalfCloseIsForwardedBeforeIt) {
+  in_every_way([](TcpServer::Options options, Path path) {
+    options.allow_half_open = true;
+    options.high_water = 32 * 1024;  // it is not forwarded in one go
+    TcpHarness tcp(options);
+    tcp.on.data = [](TcpConnection&, Buffer&) {};  // left for the relay
+    TestClient client = tcp.connect();
+    const ConnectionRef left = tcp.ref();
+    const std::string request = pattern(200'000);
+    ASSERT_TRUE(client.send_all(request));
+    client.shutdown_write();
+    ASSERT_TRUE(tcp.until([&] { return tcp.calls.half_close == 1; }));
+    ASSERT_EQ(left.get()->pending_input(), request.size());
+    TestClient upstream = tcp.connect();
+    int done = 0;
+    relay(*left.get(), *tcp.connection(), {.path = path}, [&](const RelayResult&) { ++done; });
+    EXPECT_TRUE(read_to_end(tcp, upstream) == request);
+    EXPECT_EQ(upstream.ended(), TestClient::End::eof);
+    ASSERT_TRUE(upstream.send_all("answer"));
+    upstream.shutdown_write();
+    EXPECT_EQ(read_to_end(tcp, client), "answer");
+    EXPECT_TRUE(tcp.until([&] { return done == 1; }));
+  });
 }
 
 TEST(Relay, ASideThatIsOverEndsTheOther) {

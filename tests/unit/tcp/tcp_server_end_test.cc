@@ -277,6 +277,86 @@ TEST_P(TcpServerEnd, F59_ShutdownFromInsideAHandler) {
   EXPECT_TRUE(run_until(loop, [&] { return done.load(); }));
 }
 
+// Who waits to be accepted meets a server that is shut down by another one's handler: its events
+// come when that handler is over, and neither gets what is meant for the other.
+TEST_P(TcpServerEnd, F05_ShutdownInsideAHandlerAcceptsNobodyInsideIt) {
+  TcpServer server(loop, options());
+  std::atomic<bool> inside = false;
+  std::atomic<bool> nested = false;
+  std::atomic<bool> done = false;
+  TestClient late;
+  SocketAddress address;
+  server.on_open([&](TcpConnection& connection) {
+    if (inside) nested = true;  // on the same loop
+    connection.send("welcome");
+  });
+  server.on_data([&](TcpConnection& connection, Buffer& in) {
+    in.clear();
+    if (late.is_open()) return;
+    inside = GetParam().threads == 0;
+    connection.send("for the first");
+    late.connect(address);
+    server.shutdown(5s, [&] { done = true; });
+    connection.send(" only");
+    inside = false;
+  });
+  address = server.listen("unix:@weir-test-" + std::to_string(::getpid())).value();
+  TestClient first(address);
+  serve_while(loop, [&] {
+    EXPECT_EQ(first.receive_exactly(7), "welcome");
+    first.send_all("go");
+    EXPECT_EQ(first.receive_until_eof(), "for the first only");
+    EXPECT_EQ(late.receive_until_eof(), "welcome");
+    first.close();
+    late.close();
+  });
+  EXPECT_TRUE(run_until(loop, [&] { return done.load(); }));
+  EXPECT_FALSE(nested);
+}
+
+TEST_P(TcpServerEnd, F62_ADoneThatThrowsCostsTheOthersNothing) {
+  EchoServer echo(loop, options());
+  static_cast<void>(echo.listen());
+  int told = 0;
+  echo.server.shutdown(5s, [&] { ++told; });
+  echo.server.shutdown(5s, [] { throw std::runtime_error("done"); });
+  echo.server.shutdown(5s, [&] { ++told; });
+  echo.server.shutdown(5s, [&] { ++told; });
+  const auto all_told = [&] { return told == 3; };
+  EXPECT_THROW(static_cast<void>(run_until(loop, all_told)), std::runtime_error);
+  EXPECT_EQ(told, 1);
+  EXPECT_TRUE(run_until(loop, all_told));
+}
+
+TEST_P(TcpServerEnd, F06_DestroyedInOneDoneTellsNoOther) {
+  std::optional<EchoServer> echo;
+  echo.emplace(loop, options());
+  static_cast<void>(echo->listen());
+  echo->server.shutdown(5s, [&] { echo.reset(); });
+  echo->server.shutdown(5s, [] { ADD_FAILURE() << "told after the end"; });
+  EXPECT_TRUE(run_until(loop, [&] { return !echo; }));
+  run_for(loop, 10ms);
+}
+
+// Of those who wait an acceptor takes the first one by itself, the shutdown the others. Each sets
+// the end of the grace again, and the server is gone before it comes.
+TEST_P(TcpServerEnd, F06_DestroyedAfterAShutdownInsideOnOpenOfAShutdown) {
+  std::optional<TcpServer> server(std::in_place, loop, options());
+  bool done = false;
+  server->on_open([&](TcpConnection&) {
+    server->shutdown({.deadline = 5s, .grace = 100ms}, [&] { done = true; });
+  });
+  const auto address = server->listen("unix:@weir-test-" + std::to_string(::getpid())).value();
+  std::vector<TestClient> clients;
+  for (int i = 0; i < 3; ++i) clients.emplace_back(address);
+  server->shutdown({.deadline = 5s, .grace = 100ms}, {});
+  EXPECT_TRUE(run_until(loop, [&] { return server->connection_count() == 3; }));
+  clients.clear();
+  EXPECT_TRUE(run_until(loop, [&] { return done; }));
+  server.reset();
+  run_for(loop, 150ms);
+}
+
 // --- destruction
 // -----------------------------------------------------------------------------------
 
