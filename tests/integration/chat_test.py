@@ -1,26 +1,13 @@
 #!/usr/bin/env python3
-"""The chat server: what each line does, people with nc, guests that mean harm, and two thousand
-people of whom some have stopped reading."""
+"""The chat server: what each line does, and people with nc. (chat_crowd_test.py has the crowds.)"""
 
-import hashlib
-import os
-import random
-import re
-import select
 import signal
 import socket
-import struct
 import subprocess
-import threading
 import time
-import unicodedata
 import unittest
 
-from harness import (BIN, DEADLINE, MIB, SANITIZER, SystemTest, connect, raise_descriptor_limit,
-                     receive_until_end, wait_until)
-
-# The whole of it takes half a minute; without it there are fewer lines.
-FULL = bool(os.environ.get("WEIR_FULL"))
+from harness import BIN, DEADLINE, SystemTest, connect, receive_until_end
 
 GREETING = "* hello; your first line is your nickname"
 
@@ -121,7 +108,7 @@ class Talking(ChatTest):
         guest.say("aLICE")
         self.assertEqual(guest.line(), '! the nickname "aLICE" is taken')
         guest.say("  " + "x" * 20 + "_-09 ")
-        self.assertEqual(guest.line(), f"* welcome, {'x' * 20}_-09; 2 here; /help lists the commands")
+        self.assertRegex(guest.line(), r"^\* welcome, x{20}_-09; 2 here; /help lists the commands$")
         self.assertEqual(alice.line(), f"* {'x' * 20}_-09 joined")
 
     def test_names_are_free_again_when_somebody_leaves(self):
@@ -238,8 +225,8 @@ class Talking(ChatTest):
             self.assertEqual(bob.line(), "* 2 here: alice, bob")
         bob.socket.sendall(b"dos\r\nlast without an end")
         bob.socket.shutdown(socket.SHUT_WR)
-        self.assertEqual(bob.rest(), ["! left out: the stream ended inside a frame; 19 of its bytes "
-                                      "had come"])
+        self.assertEqual(bob.rest(), ["! left out: the stream ended inside a frame; 19 of its "
+                                      "bytes had come"])
         self.assertEqual(alice.lines(2), ["bob: dos", "* bob left"])
 
     def test_who_writes_too_fast_is_read_slowly_and_loses_nothing(self):
