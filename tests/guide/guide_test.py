@@ -12,9 +12,9 @@ Every block of code in the guide says what it is, and any other is an error:
   ```console install    builds and installs weir: done with --full only; else --prefix is used
   ```console packages   not done here
 
-"..." in what is printed stands for any lines. Times and the kernel's ports may differ. The line
-"Build and restart." does what step 2 says. All of it happens in a network of its own, if the kernel
-gives us one, so that port 7000 is free."""
+The paragraph above a block names its file or terminal. "..." in what is printed stands for any
+lines; times and the kernel's ports may differ. The line "Build and restart." does what step 2 says.
+All of it happens in a network of its own, if the kernel gives us one, so that port 7000 is free."""
 
 import argparse
 import os
@@ -302,17 +302,26 @@ def blocks_of(guide):
     """[(line number, kind, arguments, text)], in order."""
     blocks = []
     block = None
+    above = ""  # the last paragraph: readers do not see what stands behind the backticks
     for number, line in enumerate(guide.read_text().splitlines(keepends=True), 1):
         if line.startswith("```") and block is None:
             kind, *arguments = line[3:].split() or [""]
+            for argument in set(arguments) - {"install", "packages"}:
+                if argument.removeprefix("file=") not in above:
+                    raise Mistake(f"line {number}: the text above does not say {argument}")
             block = (number, kind, arguments, [])
         elif line.startswith("```"):
             blocks.append((*block[:3], "".join(block[3])))
             block = None
+            above = ""
         elif block is not None:
             block[3].append(line)
-        elif line.strip() == AGAIN:
-            blocks.append((number, AGAIN, [], ""))
+        elif line.strip():
+            above = line if above.endswith("\n\n") else above + line
+            if line.strip() == AGAIN:
+                blocks.append((number, AGAIN, [], ""))
+        else:
+            above += "\n"
     if block is not None:
         raise Mistake(f"the block in line {block[0]} has no end")
     return blocks
