@@ -59,7 +59,8 @@ int main(int argc, char** argv) {
   weir::TcpServer::Options options{.idle_timeout = std::chrono::seconds(60),
                                    .first_byte_timeout = std::chrono::seconds(20),
                                    .write_stall_timeout = std::chrono::seconds(60),
-                                   .linger_timeout = std::chrono::seconds(2)};
+                                   .linger_timeout = std::chrono::seconds(2),
+                                   .drain_timeout = std::chrono::seconds(5)};
   CLI::App app("An echo that kicks idle clients, after a warning.", "weir-idle-kick");
   sample::listen_option(app, listen);
   sample::seconds_option(app, "--idle-timeout", options.idle_timeout,
