@@ -35,8 +35,10 @@ namespace {
 using weir::TcpConnection;
 
 constexpr std::size_t kMaxLine = 4096;
-// Lines that somebody may send at once, a pasted page, before their rate begins to count.
+// Lines that somebody may send at once, a pasted page, before their rate begins to count. A long
+// one counts for several, so what of one client is on its way to the others is bounded in bytes.
 constexpr int kBurst = 50;
+constexpr std::size_t kShortLine = 256;
 
 struct Settings {
   std::vector<std::string> listen;
@@ -51,7 +53,7 @@ struct Settings {
 struct Guest {
   std::string nickname;        // empty: not in the room
   weir::TimerId deadline;      // for the nickname
-  weir::TimePoint paid_until;  // every line costs 1 / rate of a second
+  weir::TimePoint paid_until;  // a short line costs 1 / rate of a second
 };
 
 // One for all connections of all loops: what they share is in the Room.
@@ -76,7 +78,7 @@ class Chat final : public weir::FramedHandler<weir::LineCodec> {
 
   void on_frame(TcpConnection& conn, std::string_view line) override {
     auto& guest = *conn.context<Guest>();
-    slow_down(conn, guest);
+    slow_down(conn, guest, line.size());
     if (!weir::is_utf8(line)) {
       refuse(conn, "that line is not valid UTF-8");
     } else if (guest.nickname.empty()) {
@@ -92,7 +94,7 @@ class Chat final : public weir::FramedHandler<weir::LineCodec> {
 
   // A line that is too long, or the last one without an end.
   void on_frame_error(TcpConnection& conn, const weir::Error& error) override {
-    slow_down(conn, *conn.context<Guest>());
+    slow_down(conn, *conn.context<Guest>(), kMaxLine);
     refuse(conn, "left out: " + error.message());
   }
 
@@ -119,9 +121,10 @@ class Chat final : public weir::FramedHandler<weir::LineCodec> {
   static const std::array<Command, 6> kCommands;
 
   // Who sends lines too fast is read more slowly; none is lost.
-  void slow_down(TcpConnection& conn, Guest& guest) const {
+  void slow_down(TcpConnection& conn, Guest& guest, std::size_t bytes) const {
     const weir::TimePoint now = conn.loop().now();
-    guest.paid_until = std::max(guest.paid_until, now) + line_cost_;
+    const auto lines = static_cast<int>(1 + bytes / kShortLine);
+    guest.paid_until = std::max(guest.paid_until, now) + lines * line_cost_;
     const weir::TimePoint next = guest.paid_until - kBurst * line_cost_;
     if (next <= now) return;
     conn.pause_reading();
@@ -236,7 +239,7 @@ void describe(CLI::App& app, Settings& settings) {
       ->check(CLI::Range(0, 10'000).description(""))
       ->capture_default_str()
       ->type_name("N");
-  app.add_option("--rate", settings.rate, "lines a second of one client, on the long run; 0: any")
+  app.add_option("--rate", settings.rate, "lines a second of one client in the long run; 0: any")
       ->check(CLI::Range(0U, 1'000'000U).description(""))
       ->capture_default_str()
       ->type_name("N");

@@ -243,7 +243,7 @@ class Load(ChatTest):
     TALKERS = 20
     MAX_OUTPUT = 128 * 1024
     SAID = 256 * 1024  # bytes: more than wait for a slow guest here and in the kernel
-    BOUND = 16 * MIB + GUESTS * 16 * 1024 + GUESTS // 100 * MAX_OUTPUT
+    BOUND = 16 * MIB + (GUESTS + TALKERS) * 16 * 1024 + GUESTS // 100 * MAX_OUTPUT
 
     def sleeper(self, server, number):
         """A guest who says a name and reads nothing. Small buffers, or the kernel takes it all."""
@@ -263,7 +263,8 @@ class Load(ChatTest):
         return [f"{number} of {talker} ".ljust(size, "x") for number in range(each)]
 
     def check(self, slow, threads):
-        server = self.server("--slow", slow, "--threads", threads, "--max-output", self.MAX_OUTPUT)
+        server = self.server("--slow", slow, "--threads", threads, "--rate", "0",
+                             "--max-output", self.MAX_OUTPUT)
         sleepers = [self.sleeper(server, number) for number in range(self.GUESTS // 100)]
         host = self.guest(server, "host")
         names = [f"u{number}" for number in range(self.GUESTS - len(sleepers) - 1)]
