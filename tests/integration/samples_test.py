@@ -85,6 +85,15 @@ class Folders(unittest.TestCase):
                 for program in programs:
                     self.assertIn(program, page)
 
+    def test_each_is_in_the_table(self):
+        table = (EXAMPLES / "README.md").read_text()
+        rows = {row.split("](")[0].removeprefix("| ["): row for row in table.splitlines()
+                if row.startswith("| [")}
+        self.assertEqual(sorted(rows), sorted(folders()))
+        for folder, programs in folders().items():
+            for program in programs:
+                self.assertIn(f"`./{program}", rows[folder])
+
     def test_each_is_built(self):
         built = re.findall(r"^\s*add_subdirectory\((\w+)\)",
                            (EXAMPLES / "CMakeLists.txt").read_text(), re.M)
