@@ -54,9 +54,9 @@ class Sample(SystemTest):
 
     def stuck(self, server, clients=1):
         """Clients that do not read, once the server has stopped sending to them."""
+        before = server.descriptors()
         made = [self.client(server.address, receive_buffer=65536) for _ in range(clients)]
-        for client in made:
-            self.assertTrue(poll_one(client, select.POLLIN, 10))
+        self.assertTrue(wait_until(lambda: server.descriptors() >= before + clients))
         used = [-1]
 
         def rests():
@@ -404,6 +404,18 @@ class MaxConnections(Sample):
         self.assertIn(b"1 of 1", receive_until_end(idle[-1]))  # and is let go for its silence
         idle[-1].close()
         self.assertTrue(wait_until(let_in))
+
+
+class Resting(Sample):
+    def test_nothing_to_do_is_no_wake_up(self):
+        servers = [self.start(name) for name in ("weir-discard", "weir-chargen", "weir-daytime",
+                                                 "weir-time", "weir-idle-kick",
+                                                 "weir-max-connections")]
+        for server in servers:
+            self.stuck(server)
+        usages = [Usage(server) for server in servers]
+        time.sleep(0.5)
+        self.assertEqual([usage.wakeups() for usage in usages], [0] * len(servers))
 
 
 class Ending(Sample):
