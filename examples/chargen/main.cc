@@ -1,8 +1,8 @@
 // weir-chargen: sends lines of characters for as long as a client reads them (RFC 864).
 //
-// What it takes care of: a client that does not read stops the generator, costs 128 KiB of waiting
-// references to one and the same text, and no CPU time; when it has not read for a while it is
-// dropped.
+// What it takes care of: a client that does not read stops the generator and costs no CPU time;
+// what waits for it is 128 KiB of references to one text that all clients share; when it has not
+// read for a while it is dropped.
 
 #include <chrono>
 #include <string>

@@ -6,6 +6,7 @@
 #include <fmt/chrono.h>
 
 #include <chrono>
+#include <ctime>
 #include <string>
 #include <vector>
 

@@ -4,9 +4,9 @@
 // 7 February 2036, so a client has to know in which stretch of 136 years it lives.
 
 #include <array>
-#include <bit>
 #include <chrono>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
