@@ -41,16 +41,16 @@ std::vector<Cell> cells(const std::vector<int>& errors) {
 class AcceptErrors : public ::testing::TestWithParam<Cell> {
  protected:
   // Connects and echoes while the loop turns; false when that takes longer.
-  bool served_within(Duration limit) {
+  // Once the pause that may be under way is over. How long that takes in real time is a matter of
+  // the machine's load; that there is no further pause is the acceptor's.
+  bool served_next() {
+    const std::uint64_t pauses = echo.server.stats().accept_back_offs;
     bool good = false;
-    Duration took{};
     serve_while(loop, [&] {
-      const TimePoint start = Clock::now();
       TestClient client(address);
       good = echoes(client);
-      took = Clock::now() - start;
     });
-    return good && took <= limit;
+    return good && echo.server.stats().accept_back_offs == pauses;
   }
 
   const int error = GetParam().error;
@@ -77,7 +77,7 @@ TEST_P(OutOfDescriptors, F35_ThoseWhoWaitAreShedAndTheNextAreServed) {
   for (TestClient& client : waiting) EXPECT_EQ(client.wait_for_end(), TestClient::End::eof);
   EXPECT_EQ(echo.server.stats().shed, 3u);
   EXPECT_EQ(echo.opened, 0u);
-  EXPECT_TRUE(served_within(200ms));
+  EXPECT_TRUE(served_next());
   EXPECT_EQ(echo.server.stats().accept_back_offs, 1u);
   EXPECT_EQ(echo.server.stats().accepted, 1u);
 }
@@ -267,7 +267,7 @@ TEST_P(ErrorOfOne, F37_AllOthersAreServedAndTheListenerGoesOn) {
   EXPECT_EQ(faults.failed(Call::accept4), kClients);
   EXPECT_EQ(stats.accept_errors, error == EINTR ? 0 : kClients);  // EINTR: just once more
   EXPECT_EQ(stats.accept_back_offs, 0u);
-  EXPECT_TRUE(served_within(200ms));
+  EXPECT_TRUE(served_next());
 }
 
 TEST_P(ErrorOfOne, F37_ManyInARowDoNotStopTheListenerOrHogTheLoop) {
@@ -296,7 +296,7 @@ TEST_P(ListenerRefused, F16_AListenerThatEpollRefusesIsTriedAgain) {
   TestClient waiting(address);
   EXPECT_TRUE(rests(loop, faults, 200ms));
   serve_while(loop, [&] { EXPECT_TRUE(echoes(waiting)); });
-  EXPECT_TRUE(served_within(200ms));
+  EXPECT_TRUE(served_next());
   EXPECT_EQ(faults.failed(Call::epoll_ctl), 3u);
 }
 
