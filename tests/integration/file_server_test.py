@@ -227,8 +227,9 @@ class Escapes(FileServerTest):
     @unittest.skipIf(SANITIZER, "its leak check does not run under strace")
     def test_a_kernel_without_openat2(self):
         program = self.program(
-            ["strace", "-o", "/dev/null", "-e", "trace=openat2", "-e", "inject=openat2:error=ENOSYS",
-             BIN / "weir-file-server", "--listen", "127.0.0.1:0", "--root", self.root])
+            ["strace", "-o", "/dev/null", "-e", "trace=openat2",
+             "-e", "inject=openat2:error=ENOSYS", BIN / "weir-file-server",
+             "--listen", "127.0.0.1:0", "--root", self.root])
         self.assertEqual(program.wait(), 1)
         self.assertRegex(program.errors(), r"\Aerror: this kernel has no openat2.*\n\Z")
 

@@ -211,7 +211,7 @@ class NoTarget(RelayTest):
             target.close()
         self.assertEqual(receive_until_end(patient), b"")
         patient.close()
-        self.assertTrue(wait_until(lambda: relay.descriptors() <= base + 1))  # a spare pipe, at most
+        self.assertTrue(wait_until(lambda: relay.descriptors() <= base + 1))
 
 
 class Bounds(RelayTest):
