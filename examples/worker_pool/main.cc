@@ -101,7 +101,8 @@ class Answerer final : public weir::FramedHandler<weir::LineCodec> {
                                      client = conn.ref()](const std::stop_token& stop) {
       const auto give_up = [&] { return stop.stop_requested() || weir::Clock::now() >= deadline; };
       client.post([text = answer(question, give_up) + "\n"](weir::TcpConnection& back) {
-        back.send(text);
+        // Who hears no more gets none of the questions answered that were sent ahead.
+        if (back.send(text) == weir::SendResult::closed) back.abort();
         back.resume_reading();
         back.release();
       });
