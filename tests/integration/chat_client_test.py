@@ -180,6 +180,7 @@ class Screens(ChatTest):
         self.sees(bob, "* welcome, bob; 3 here; /help lists the commands", "bob>")
         dave = self.nc(server, "dave")
         self.heard(carol, "* alice joined", "* bob joined", "* dave joined")
+        wait_until(lambda: alice.screen()[-2:] == ["* dave joined", "alice>"])
         alice.type("good morning", "Enter")
         self.heard(dave, "alice: good morning")
         self.say(dave, "Grüße, 你好")
@@ -187,6 +188,7 @@ class Screens(ChatTest):
                   "alice: good morning", "dave: Grüße, 你好", "bob>")
         bob.type("/nick rob", "Enter")
         self.heard(carol, "alice: good morning", "dave: Grüße, 你好", "* bob is now rob")
+        wait_until(lambda: bob.screen()[-1] == "rob>")
         bob.type("/msg alice just for you", "Enter")
         self.sees(bob, "* welcome, bob; 3 here; /help lists the commands", "* dave joined",
                   "alice: good morning", "dave: Grüße, 你好", "bob> /nick rob",
@@ -216,13 +218,14 @@ class Screens(ChatTest):
         alice.type("one two three four füñf 六 seven eight ni", "Left", "Left", "Left")
         typed = ["alice> one two three four füñf 六 seven", "eight ni"]
         self.sees(alice, *head, *typed)
-        self.assertEqual(alice.cursor(), (5, 3))
+        self.assertTrue(wait_until(lambda: alice.cursor() == (5, 3)), alice.cursor())
         self.heard(carol, "* alice joined")
         for count in range(1, 4):
             self.say(carol, f"line {count}")
             head.append(f"carol: line {count}")
             self.sees(alice, *head, *typed)
-            self.assertEqual(alice.cursor(), (5, 3 + count))
+            row = 3 + count
+            self.assertTrue(wait_until(lambda: alice.cursor() == (5, row)), alice.cursor())
         alice.type("T", "Enter")
         self.heard(carol, "alice: one two three four füñf 六 seven eightT ni")
         alice.type("", "C-d")
@@ -248,7 +251,7 @@ class Screens(ChatTest):
         alice.type("still ", "C-r", "C-v", "F5", "C-x", "M-x", "Tab", "PageUp", "C-Right")
         alice.type("here", "Enter")
         self.heard(carol, "alice: still here")
-        alice.type("x" * 1000)
+        alice.type("x" * 400)
         self.say(carol, "/quit")
         alice.type("", "C-u")
         wait_until(lambda: alice.screen()[-2:] == ["* carol left", "alice>"], 10)
@@ -298,8 +301,8 @@ class Screens(ChatTest):
         wait_until(lambda: alice.screen()[-1] == "nickname:" and len(alice.screen()) > 4)
         self.assertEqual(alice.screen()[-2:], ["- enter another nickname", "nickname:"])
         alice.type("al", "Enter")
-        wait_until(lambda: alice.screen()[-1] == "al>")
-        self.assertIn("* welcome, al; 2 here; /help lists the commands", alice.screen())
+        welcome = "* welcome, al; 2 here; /help lists the commands"
+        self.assertTrue(wait_until(lambda: alice.screen()[-2:] == [welcome, "al>"]), alice.screen())
         alice.type("", "C-d")
         self.ended(alice, 0)
 
