@@ -60,6 +60,9 @@ ROWS = {
     "weir-pubsub": server(),
     "weir-relay": server("--connect", "127.0.0.1:1"),
     "weir-restart": server(),
+    "weir-rpc": Row("{listener}", "add", "1", "2", ready=None, bad_address=("nonsense", "add"),
+                    ends=-signal.SIGTERM),
+    "weir-rpc-server": server(),
     "weir-time": server(),
     "weir-tour": Row("--seconds", "60", ready="the loop starts$|timer: cancelled",
                      bad_address=None),
@@ -132,7 +135,7 @@ class Programs(SystemTest):
         self.assertIsNotNone(row, f"{name} has no row in ROWS")
         self.assertTrue((BIN / name).is_file(), f"{name} is not built")
         self.check_help(folder, name)
-        self.refused(name, 2, *row.arguments, "--no-such-option")
+        self.refused(name, 2, "--no-such-option", *row.arguments)
         if row.bad_address is not None:
             self.refused(name, 2, *row.bad_address)
         if row.bound is not None:
