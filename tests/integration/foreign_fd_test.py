@@ -58,12 +58,14 @@ class Saying(ForeignFdTest):
         self.assertEqual(len(lines), 4)
 
     def test_lines_as_they_come(self):
-        os.mkfifo(self.path("fifo"))
-        program = self.shell(f"printf 'par'; read x < {self.path('fifo')}; echo tial; echo rest; "
-                             f"read x < {self.path('fifo')}; printf last")
-        for lines in (["out: partial", "out: rest"], ["out: last", "* exited with 0"]):
-            with open(self.path("fifo"), "w", encoding="ascii") as fifo:
-                fifo.write("\n")
+        first, second = self.path("first"), self.path("second")
+        os.mkfifo(first)
+        os.mkfifo(second)
+        program = self.shell(f"printf par; read x < {first}; echo tial; echo rest; "
+                             f"read x < {second}; printf last")
+        for fifo, lines in ((first, ["out: partial", "out: rest"]),
+                            (second, ["out: last", "* exited with 0"])):
+            Path(fifo).write_text("\n", encoding="ascii")
             self.assertCountEqual([program.read_line() for _ in lines], lines)
         self.assertEqual(self.all_of(program), [])
 
