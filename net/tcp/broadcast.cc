@@ -139,6 +139,10 @@ void BroadcastPart::hand_to(Member& member, const SharedBytes& message) {
       hand_to_slow(member, message);
       return;
     }
+    if (!member.latest.empty()) {  // it drained just now, and on_drained() is still to come
+      ++skipped;
+      member.latest = {};
+    }
     const SendResult result = connection.send(message);
     if (result == SendResult::queued || result == SendResult::above_high_mark) {
       ++delivered;
