@@ -69,19 +69,24 @@ void TcpServer::Impl::post_home(void (Impl::*step)()) {
   });
 }
 
-// Everybody is served as before until the last handshakes are over.
+// Everybody is served as before until the last handshakes are over. What is queued then is accepted
+// from a timer in any case: shutdown() may have been called by a handler, and on_open must not come
+// inside it.
 void TcpServer::Impl::begin_shutdown() {
   phase_ = Phase::last_handshakes;
-  const bool wait = !leave_listeners_ && std::ranges::any_of(listeners_, &Listener::handshakes) &&
-                    deadline_ - loop_.now() > kLastHandshakes;
-  if (!wait) {
+  if (leave_listeners_) {  // accepts nobody
     stop_accepting();
     return;
   }
-  for (const Listener& listener : listeners_) {
-    listener.loop.dispatch([acceptor = listener.acceptor] { acceptor->refuse_new(); });
+  const bool wait = std::ranges::any_of(listeners_, &Listener::handshakes) &&
+                    deadline_ - loop_.now() > kLastHandshakes;
+  if (wait) {
+    for (const Listener& listener : listeners_) {
+      listener.loop.dispatch([acceptor = listener.acceptor] { acceptor->refuse_new(); });
+    }
   }
-  step_timer_ = loop_.run_after(kLastHandshakes, [this] { stop_accepting(); });
+  step_timer_ =
+      loop_.run_after(wait ? kLastHandshakes : Duration::zero(), [this] { stop_accepting(); });
 }
 
 // First every acceptor hands over what is queued, then the groups close what they have: what a pool

@@ -277,6 +277,43 @@ TEST_P(TcpServerEnd, F59_ShutdownFromInsideAHandler) {
   EXPECT_TRUE(run_until(loop, [&] { return done.load(); }));
 }
 
+// Who waits to be accepted meets a server that is shut down by another one's handler: its events
+// come when that handler is over, and neither gets what is meant for the other.
+TEST_P(TcpServerEnd, F05_ShutdownInsideAHandlerAcceptsNobodyInsideIt) {
+  TcpServer server(loop, options());
+  std::atomic<bool> inside = false;
+  std::atomic<bool> nested = false;
+  std::atomic<bool> done = false;
+  TestClient late;
+  SocketAddress address;
+  server.on_open([&](TcpConnection& connection) {
+    if (inside) nested = true;  // on the same loop
+    connection.send("welcome");
+  });
+  server.on_data([&](TcpConnection& connection, Buffer& in) {
+    in.clear();
+    if (late.is_open()) return;
+    inside = GetParam().threads == 0;
+    connection.send("for the first");
+    late.connect(address);
+    server.shutdown(5s, [&] { done = true; });
+    connection.send(" only");
+    inside = false;
+  });
+  address = server.listen("unix:@weir-test-" + std::to_string(::getpid())).value();
+  TestClient first(address);
+  serve_while(loop, [&] {
+    EXPECT_EQ(first.receive_exactly(7), "welcome");
+    first.send_all("go");
+    EXPECT_EQ(first.receive_until_eof(), "for the first only");
+    EXPECT_EQ(late.receive_until_eof(), "welcome");
+    first.close();
+    late.close();
+  });
+  EXPECT_TRUE(run_until(loop, [&] { return done.load(); }));
+  EXPECT_FALSE(nested);
+}
+
 // --- destruction
 // -----------------------------------------------------------------------------------
 
@@ -425,6 +462,8 @@ TEST_P(TcpServerInside, F06_DestroyedInsideItsHandler) {
   const Inside inside = std::get<0>(GetParam());
   const Trigger trigger = std::get<1>(GetParam());
   const std::size_t others = std::get<2>(GetParam());
+  FaultTable faults;
+  const ScopedFaults use(faults);
   EventLoop loop;
   auto server = std::make_unique<TcpServer>(
       loop,
@@ -469,9 +508,11 @@ TEST_P(TcpServerInside, F06_DestroyedInsideItsHandler) {
   if (inside == Inside::on_open_of_shutdown) {
     std::vector<TestClient> queued;
     for (int i = 0; i < 3; ++i) queued.emplace_back(i == 1 ? second : address);
-    // Too short to wait for the last handshakes: it takes what is queued at once.
+    faults.on(Call::accept4).first(2).fail(EAGAIN);  // for whoever comes before the shutdown does
+    // Too short to wait for the last handshakes.
     server->shutdown(10ms, [&] { ADD_FAILURE() << "told after the end"; });
-    EXPECT_EQ(server, nullptr);
+    EXPECT_NE(server, nullptr) << "on_open came inside the call";
+    EXPECT_TRUE(run_until(loop, [&] { return server == nullptr; }));
     run_for(loop, 10ms);
     for (TestClient& client : queued) EXPECT_NE(client.wait_for_end(), TestClient::End::open);
   } else {
