@@ -123,6 +123,7 @@ void TcpServer::Impl::stop_accepting() {
   if (close_at_ <= loop_.now()) {
     close_connections();
   } else {
+    loop_.cancel(step_timer_);  // set by a shutdown() in on_open
     step_timer_ = loop_.run_at(close_at_, [this] { close_connections(); });
   }
 }

@@ -314,6 +314,25 @@ TEST_P(TcpServerEnd, F05_ShutdownInsideAHandlerAcceptsNobodyInsideIt) {
   EXPECT_FALSE(nested);
 }
 
+// Of those who wait an acceptor takes the first one by itself, the shutdown the others. Each sets
+// the end of the grace again, and the server is gone before it comes.
+TEST_P(TcpServerEnd, F06_DestroyedAfterAShutdownInsideOnOpenOfAShutdown) {
+  std::optional<TcpServer> server(std::in_place, loop, options());
+  bool done = false;
+  server->on_open([&](TcpConnection&) {
+    server->shutdown({.deadline = 5s, .grace = 100ms}, [&] { done = true; });
+  });
+  const auto address = server->listen("unix:@weir-test-" + std::to_string(::getpid())).value();
+  std::vector<TestClient> clients;
+  for (int i = 0; i < 3; ++i) clients.emplace_back(address);
+  server->shutdown({.deadline = 5s, .grace = 100ms}, {});
+  EXPECT_TRUE(run_until(loop, [&] { return server->connection_count() == 3; }));
+  clients.clear();
+  EXPECT_TRUE(run_until(loop, [&] { return done; }));
+  server.reset();
+  run_for(loop, 150ms);
+}
+
 // --- destruction
 // -----------------------------------------------------------------------------------
 
