@@ -145,9 +145,13 @@ void TcpServer::Impl::shard_stopped() {
   tell_done();
 }
 
+// One a task: it may throw, which is not to cost the next one, or destroy the server.
 void TcpServer::Impl::tell_done() {
-  if (phase_ == Phase::destroyed) return;
-  for (auto& done : std::exchange(done_, {})) done();
+  if (done_.empty()) return;
+  auto done = std::move(done_.front());
+  done_.erase(done_.begin());
+  if (!done_.empty()) post_home(&Impl::tell_done);
+  done();
 }
 
 void TcpServer::Impl::abort_connections() {

@@ -314,6 +314,30 @@ TEST_P(TcpServerEnd, F05_ShutdownInsideAHandlerAcceptsNobodyInsideIt) {
   EXPECT_FALSE(nested);
 }
 
+TEST_P(TcpServerEnd, F62_ADoneThatThrowsCostsTheOthersNothing) {
+  EchoServer echo(loop, options());
+  static_cast<void>(echo.listen());
+  int told = 0;
+  echo.server.shutdown(5s, [&] { ++told; });
+  echo.server.shutdown(5s, [] { throw std::runtime_error("done"); });
+  echo.server.shutdown(5s, [&] { ++told; });
+  echo.server.shutdown(5s, [&] { ++told; });
+  const auto all_told = [&] { return told == 3; };
+  EXPECT_THROW(static_cast<void>(run_until(loop, all_told)), std::runtime_error);
+  EXPECT_EQ(told, 1);
+  EXPECT_TRUE(run_until(loop, all_told));
+}
+
+TEST_P(TcpServerEnd, F06_DestroyedInOneDoneTellsNoOther) {
+  std::optional<EchoServer> echo;
+  echo.emplace(loop, options());
+  static_cast<void>(echo->listen());
+  echo->server.shutdown(5s, [&] { echo.reset(); });
+  echo->server.shutdown(5s, [] { ADD_FAILURE() << "told after the end"; });
+  EXPECT_TRUE(run_until(loop, [&] { return !echo; }));
+  run_for(loop, 10ms);
+}
+
 // Of those who wait an acceptor takes the first one by itself, the shutdown the others. Each sets
 // the end of the grace again, and the server is gone before it comes.
 TEST_P(TcpServerEnd, F06_DestroyedAfterAShutdownInsideOnOpenOfAShutdown) {
