@@ -171,6 +171,10 @@ SysResult<std::size_t> RelayPair::fill(TcpConnection& source) {
     // Which of the two it is cannot be told; once the pipe is empty it can.
     here.clogged = true;
     hold(way);
+  } else if (moved.error() == EAGAIN) {
+    // Mostly true, but it is also said for ever where an urgent byte stands, RFC 6093, with more
+    // behind it. recv(2) knows.
+    moved = std::unexpected(Errno(ENOTSUP));
   } else if (means_unsupported(moved.error()) && here.pipe->held() == 0) {
     here.refused = true;
     moved = std::unexpected(Errno(ENOTSUP));

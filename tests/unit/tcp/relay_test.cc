@@ -307,6 +307,20 @@ TEST(Relay, F11_APipeFullOfSmallPiecesDoesNotSpin) {
   }
 }
 
+// splice(2) does not get past the place of an urgent byte, RFC 6093, which recv(2) leaves out.
+TEST(Relay, F11_AnUrgentByteNeitherSpinsNorStops) {
+  in_every_way([](const TcpServer::Options& options, Path path) {
+    Joined joined(options, path);
+    const std::string before = pattern(200'000);
+    EXPECT_EQ(joined.pass(joined.a, joined.b, before), before);
+    ASSERT_EQ(::send(joined.a.fd(), "!", 1, MSG_OOB), 1);
+    run_for(joined.tcp.loop, 5ms);
+    const std::string behind = pattern(200'000, before.size());
+    EXPECT_TRUE(joined.pass(joined.a, joined.b, behind) == behind);
+    EXPECT_TRUE(rests(joined.tcp.loop, joined.tcp.faults));
+  });
+}
+
 // Both peers write and do not read until they are done: neither direction waits for the other.
 TEST(Relay, F26_TwoFullDirectionsDoNotWaitForEachOther) {
   in_every_way([](TcpServer::Options options, Path path) {
