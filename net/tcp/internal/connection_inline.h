@@ -20,10 +20,12 @@ inline bool TcpConnection::may_read() const {
   return pauses_ == 0 && (is_.relayed || (!is_.blocked && !is_.starved));
 }
 
-// What was left may go to the handler also where no more is read for want of memory.
+// What was left may go to the handler also where no more is read for want of memory, and to a relay
+// that began after the peer's FIN.
 inline bool TcpConnection::may_offer() const {
   return may_read() ||
-         (is_.starved && !is_.read_eof && !is_.backing_off && pauses_ == 0 && !is_.blocked);
+         (is_.starved && !is_.read_eof && !is_.backing_off && pauses_ == 0 && !is_.blocked) ||
+         (is_.relayed && is_.read_eof && state_ == State::open && pauses_ == 0);
 }
 
 inline bool TcpConnection::accepts_output() const {

@@ -77,13 +77,16 @@ void RelayPair::take_over(std::size_t end) {
 
 // What happened to a side before it was joined.
 void RelayPair::catch_up(std::size_t end) {
+  TcpConnection* const here = ends_[end];
   TcpConnection* const other = ends_[1 - end];
   if (other == nullptr) return;
-  if (ends_[end] == nullptr) {
+  if (here == nullptr) {
     end_other(*other, reasons_[end]);
-  } else if (ends_[end]->state_ != State::open) {
-    end_other(*other, ends_[end]->reason_);
-  } else if (ends_[end]->is_.read_eof) {
+  } else if (here->state_ != State::open) {
+    end_other(*other, here->reason_);
+  } else if (here->is_.read_eof && here->input_) {
+    here->want_read_again();  // on_data() passes the end on
+  } else if (here->is_.read_eof) {
     other->shutdown();
   }
 }
@@ -117,6 +120,7 @@ void RelayPair::on_data(TcpConnection& source, Buffer& in) {
       return;
     }
   }
+  if (source.is_.read_eof && sink != nullptr) sink->shutdown();  // what it came before is sent now
 }
 
 void RelayPair::on_half_close(TcpConnection& source) {

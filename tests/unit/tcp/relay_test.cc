@@ -381,6 +381,32 @@ TEST(Relay, WhatHappenedBeforeItIsMadeUpFor) {
   EXPECT_TRUE(tcp.until([&] { return done == 1; }));
 }
 
+// `nc -N proxy < request`: all has come, and its end, before there is anybody to forward it to.
+TEST(Relay, F19_WhatWasLeftBeforeAHalfCloseIsForwardedBeforeIt) {
+  in_every_way([](TcpServer::Options options, Path path) {
+    options.allow_half_open = true;
+    options.high_water = 32 * 1024;  // it is not forwarded in one go
+    TcpHarness tcp(options);
+    tcp.on.data = [](TcpConnection&, Buffer&) {};  // left for the relay
+    TestClient client = tcp.connect();
+    const ConnectionRef left = tcp.ref();
+    const std::string request = pattern(200'000);
+    ASSERT_TRUE(client.send_all(request));
+    client.shutdown_write();
+    ASSERT_TRUE(tcp.until([&] { return tcp.calls.half_close == 1; }));
+    ASSERT_EQ(left.get()->pending_input(), request.size());
+    TestClient upstream = tcp.connect();
+    int done = 0;
+    relay(*left.get(), *tcp.connection(), {.path = path}, [&](const RelayResult&) { ++done; });
+    EXPECT_TRUE(read_to_end(tcp, upstream) == request);
+    EXPECT_EQ(upstream.ended(), TestClient::End::eof);
+    ASSERT_TRUE(upstream.send_all("answer"));
+    upstream.shutdown_write();
+    EXPECT_EQ(read_to_end(tcp, client), "answer");
+    EXPECT_TRUE(tcp.until([&] { return done == 1; }));
+  });
+}
+
 TEST(Relay, ASideThatIsOverEndsTheOther) {
   for (const bool both : {false, true}) {
     TcpHarness tcp;
