@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <condition_variable>
 #include <cstdlib>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -105,9 +106,10 @@ void take_stack(int) {
 // last.
 class Watchdog {
  public:
+  // Never destroyed: a child of fork() has a thread_ that nobody can join.
   static Watchdog& instance() {
-    static Watchdog watchdog;
-    return watchdog;
+    static Watchdog* const watchdog = new Watchdog;
+    return *watchdog;
   }
 
   void add(LoopWatch& watch) {
@@ -115,7 +117,7 @@ class Watchdog {
     allow_signal();
     const std::lock_guard lock(mutex_);
     watches_.push_back(&watch);
-    if (watches_.size() > 1) return;
+    if (thread_.joinable()) return;
     stop_ = false;
     start_thread();
   }
@@ -129,11 +131,7 @@ class Watchdog {
       stop_ = true;
     }
     wake_.notify_one();
-    if (generation_ == sys::process_generation()) {
-      thread_.join();
-    } else {
-      thread_.detach();  // a fork(): it is the parent's
-    }
+    if (thread_.joinable()) thread_.join();
   }
 
  private:
@@ -153,15 +151,19 @@ class Watchdog {
     pthread_sigmask(SIG_UNBLOCK, &mask, nullptr);
   }
 
+  // Without it loops go on as they do without stacks.
   void start_thread() {
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    thread_ = std::thread([this] { run(); });
-    generation_ = sys::process_generation();
+    try {
+      thread_ = std::thread([this] { run(); });
+      pthread_setname_np(thread_.native_handle(), "weir-watchdog");
+    } catch (const std::exception& failure) {  // EAGAIN, or no memory
+      WEIR_LOG_LIMITED(warn, 1, "no stacks of stalls: start a thread: {}", failure.what());
+    }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    pthread_setname_np(thread_.native_handle(), "weir-watchdog");
   }
 
   void run() {
@@ -219,20 +221,21 @@ class Watchdog {
   bool stop_ = false;                // mutex_
   std::optional<TimePoint> last_stack_;
   std::thread thread_;
-  std::uint32_t generation_ = 0;  // of the process that has the thread
 };
 
 LoopWatch::LoopWatch(Duration threshold, bool stacks)
     : stacks_(stacks && threshold > Duration::zero()),
       threshold_(threshold),
       limit_(threshold > Duration::zero() ? ticks_of(threshold, kLeastTicksPerNanosecond) : kNever),
-      thread_(pthread_self()) {
+      thread_(pthread_self()),
+      process_(sys::process_generation()) {
   process_start();
   if (stacks_) Watchdog::instance().add(*this);
 }
 
 LoopWatch::~LoopWatch() {
-  if (stacks_) Watchdog::instance().remove(*this);
+  // In a child of fork() the watchdog's thread is not there, but its mutex may still be held by it.
+  if (stacks_ && process_ == sys::process_generation()) Watchdog::instance().remove(*this);
 }
 
 // The first time this may only be the rate that was not known yet.

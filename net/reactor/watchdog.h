@@ -84,7 +84,8 @@ class LoopWatch {
 
   // The watchdog's.
   const pthread_t thread_;
-  std::uint64_t sampled_ = 0;  // since_ of the callback whose stack was taken last
+  const std::uint32_t process_;  // by generation
+  std::uint64_t sampled_ = 0;    // since_ of the callback whose stack was taken last
 };
 
 }  // namespace weir::internal

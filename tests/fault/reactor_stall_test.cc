@@ -1,8 +1,11 @@
 // Callbacks that hold their loop: found, named, and, if asked for, shown with their stack.
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <functional>
 #include <memory>
 #include <numeric>
@@ -13,7 +16,9 @@
 #include "support/expect_log.h"
 #include "support/fault_table.h"
 #include "support/handlers.h"
+#include "support/in_child.h"
 #include "support/loops.h"
+#include "support/thread_limit.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/reactor/loop_pool.h"
 
@@ -181,6 +186,60 @@ TEST(Stalls, F64_TheWatchdogGoesWithTheLastLoop) {
     run_turn(loop);
   }
   SUCCEED();
+}
+
+TEST(Stalls, F57_WithoutAThreadForItALoopGoesOnWithoutStacks) {
+  const bool ran = in_child([] {
+    const AllowLog log("no stacks of stalls");
+    sigset_t before;
+    pthread_sigmask(SIG_SETMASK, nullptr, &before);
+    ThreadLimit limit(0);
+    {
+      const auto loop = EventLoop::create({.stall_stacks = true});
+      ASSERT_TRUE(loop);
+      run_turn(**loop);
+    }
+    EXPECT_EQ(log.count(), 1u);
+    sigset_t after;
+    pthread_sigmask(SIG_SETMASK, nullptr, &after);
+    EXPECT_EQ(sigismember(&after, SIGTERM), sigismember(&before, SIGTERM));
+    limit.lift();
+    const EventLoop loop({.stall_stacks = true});
+    EXPECT_EQ(threads_of_weir(), 1);
+  });
+  if (!ran) GTEST_SKIP() << "needs root";
+}
+
+// While the watchdog waits for the stack of a loop it holds its mutex, and in a child of fork() it
+// would hold it for ever.
+TEST(Stalls, F17_AChildMayDestroyItsLoopWhileAnotherIsStuck) {
+  const AllowLog log("has held its loop for ");
+  auto loop = EventLoop::create({.stall_threshold = kThreshold, .stall_stacks = true});
+  ASSERT_TRUE(loop);
+  std::atomic<bool> stuck = false;
+  std::thread other([&] {
+    EventLoop mute({.stall_threshold = kThreshold, .stall_stacks = true});
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, nullptr);
+    mute.post([&] {
+      stuck = true;
+      static_cast<void>(wait_until([&] { return log.count() > 0; }));
+    });
+    run_turn(mute);
+  });
+  EXPECT_TRUE(wait_until([&] { return stuck.load(); }));
+  block(3 * kThreshold);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(5);
+    loop->reset();
+    ::_exit(0);
+  }
+  int status = -1;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status)) << "status " << status;
+  other.join();
 }
 
 }  // namespace
