@@ -15,8 +15,10 @@
 #include <vector>
 
 #include "support/fault_table.h"
+#include "support/in_child.h"
 #include "support/loops.h"
 #include "support/process_state.h"
+#include "support/thread_limit.h"
 
 namespace weir::test {
 namespace {
@@ -141,6 +143,25 @@ TEST(LoopPool, F57_FailingToMakeALoopIsAnErrorAndLeavesNothing) {
   EXPECT_EQ(open_descriptors(), before);
   faults.clear();
   EXPECT_TRUE(LoopPool::create(3));
+}
+
+TEST(LoopPool, F57_WithoutThreadsItIsAnErrorAndLeavesNothing) {
+  const bool ran = in_child([] {
+    ThreadLimit limit(2);
+    const auto before = open_descriptors();
+    for (int again = 0; again < 3; ++again) {
+      const auto pool = LoopPool::create(4);
+      ASSERT_FALSE(pool);
+      EXPECT_EQ(pool.error().code(), EAGAIN);
+      EXPECT_TRUE(pool.error().message().starts_with("start loop thread "))
+          << pool.error().message();
+      EXPECT_EQ(open_descriptors(), before);
+      EXPECT_EQ(threads_of_weir(), 0);
+    }
+    limit.lift();
+    EXPECT_TRUE(LoopPool::create(4));
+  });
+  if (!ran) GTEST_SKIP() << "needs root";
 }
 
 TEST(LoopPool, ThreadsInheritTheTableOfTheOneThatStartsThem) {
