@@ -242,6 +242,11 @@ void ListeningSocket::prepare_accepted(const ListenOptions& options) {
   if (!address_.is_ip()) return;
   tune(address_, "TCP_NODELAY", socket_.set_nodelay(options.nodelay));
   if (options.keep_alive) tune(address_, "SO_KEEPALIVE", socket_.set_keep_alive(KeepAlive{}));
+  if (options.user_timeout > Duration::zero()) {
+    tune(address_, "TCP_USER_TIMEOUT",
+         socket_.set_user_timeout(
+             std::chrono::ceil<std::chrono::milliseconds>(options.user_timeout)));
+  }
 }
 
 SysResult<Fd> ListeningSocket::duplicate() const { return sys::duplicate(fd()); }

@@ -208,6 +208,7 @@ TEST_P(TcpServerWays, AcceptedSocketsHaveTheOptions) {
     TcpServer::Options with = options();
     with.nodelay = on;
     with.keep_alive = on;
+    if (on) with.user_timeout = 1500us;
     TcpServer server(loop, with);
     std::atomic<int> seen = 0;
     std::atomic<int> wrong = 0;
@@ -216,10 +217,11 @@ TEST_P(TcpServerWays, AcceptedSocketsHaveTheOptions) {
         int value = -1;
         socklen_t length = sizeof(value);
         ::getsockopt(connection.fd(), level, name, &value, &length);
-        return value != 0;
+        return value;
       };
-      if (option(IPPROTO_TCP, TCP_NODELAY) != on) ++wrong;
-      if (option(SOL_SOCKET, SO_KEEPALIVE) != on) ++wrong;
+      if ((option(IPPROTO_TCP, TCP_NODELAY) != 0) != on) ++wrong;
+      if ((option(SOL_SOCKET, SO_KEEPALIVE) != 0) != on) ++wrong;
+      if (option(IPPROTO_TCP, TCP_USER_TIMEOUT) != (on ? 2 : 0)) ++wrong;
       ++seen;
     });
     const auto address = server.listen("127.0.0.1:0").value();
