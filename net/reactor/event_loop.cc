@@ -372,7 +372,7 @@ void EventLoop::rebuild_epoll() {
 
 // 4.
 void EventLoop::expire_timers() {
-  counters_.timers.add(timers_.expire(now_, &watch_));
+  timers_.expire(now_, &watch_, &counters_.timers);
   idle_wheel_.expire(now_, &watch_);
 }
 
