@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <new>
 #include <utility>
 
 #include "weir/base/check.h"
@@ -77,6 +78,8 @@ Result<std::unique_ptr<EventLoop>> EventLoop::create(Options options) {
     return std::make_unique<EventLoop>(options);
   } catch (const SystemError& failure) {
     return std::unexpected(failure.error());
+  } catch (const std::bad_alloc&) {
+    return std::unexpected(Error("create an event loop", Errno(ENOMEM)));
   }
 }
 

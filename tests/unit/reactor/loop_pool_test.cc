@@ -9,6 +9,7 @@
 #include <chrono>
 #include <csignal>
 #include <future>
+#include <new>
 #include <set>
 #include <string>
 #include <thread>
@@ -143,6 +144,17 @@ TEST(LoopPool, F57_FailingToMakeALoopIsAnErrorAndLeavesNothing) {
   EXPECT_EQ(open_descriptors(), before);
   faults.clear();
   EXPECT_TRUE(LoopPool::create(3));
+}
+
+TEST(LoopPool, F63_WithoutMemoryForALoopItIsAnErrorAndLeavesNothing) {
+  FaultTable faults;
+  const ScopedFaults use(faults);
+  const auto before = open_descriptors();
+  faults.on(Call::eventfd).nth(2).hook([] { throw std::bad_alloc(); });  // on the loop's own thread
+  const auto pool = LoopPool::create(3);
+  ASSERT_FALSE(pool);
+  EXPECT_EQ(pool.error().code(), ENOMEM);
+  EXPECT_EQ(open_descriptors(), before);
 }
 
 TEST(LoopPool, F57_WithoutThreadsItIsAnErrorAndLeavesNothing) {
