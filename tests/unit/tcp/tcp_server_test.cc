@@ -18,7 +18,10 @@
 #include "support/echo_server.h"
 #include "support/expect_log.h"
 #include "support/fault_table.h"
+#include "support/in_child.h"
 #include "support/loops.h"
+#include "support/process_state.h"
+#include "support/thread_limit.h"
 
 namespace weir::test {
 namespace {
@@ -201,6 +204,27 @@ TEST_P(TcpServerWays, HandlersPerLoopAreMadeOnceOnEachLoopsThread) {
   EXPECT_EQ(record.opened, 20);
   EXPECT_EQ(record.destroyed, loops);
   EXPECT_EQ(record.astray, 0);
+}
+
+TEST(TcpServer, F57_WithoutThreadsListenIsAnErrorAndLeavesNothing) {
+  const bool ran = in_child([] {
+    EventLoop loop;
+    EchoServer echo(loop, {.threads = 4});
+    ThreadLimit limit(2);
+    const auto before = open_descriptors();
+    for (int again = 0; again < 3; ++again) {
+      const auto refused = echo.server.listen("127.0.0.1:0");
+      ASSERT_FALSE(refused);
+      EXPECT_EQ(refused.error().code(), EAGAIN);
+      EXPECT_EQ(open_descriptors(), before);
+      EXPECT_EQ(threads_of_weir(), 0);
+      EXPECT_EQ(echo.server.loop_count(), 0u);
+    }
+    limit.lift();
+    TestClient client(echo.listen());
+    serve_while(loop, [&] { EXPECT_TRUE(echoes(client)); });
+  });
+  if (!ran) GTEST_SKIP() << "needs root";
 }
 
 TEST_P(TcpServerWays, AcceptedSocketsHaveTheOptions) {
