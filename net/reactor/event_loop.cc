@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <new>
 #include <utility>
 
 #include "weir/base/check.h"
@@ -77,6 +78,8 @@ Result<std::unique_ptr<EventLoop>> EventLoop::create(Options options) {
     return std::make_unique<EventLoop>(options);
   } catch (const SystemError& failure) {
     return std::unexpected(failure.error());
+  } catch (const std::bad_alloc&) {
+    return std::unexpected(Error("create an event loop", Errno(ENOMEM)));
   }
 }
 
@@ -218,10 +221,10 @@ IoHandler* EventLoop::find_handler(SlotId id) {
 }
 
 std::span<std::byte> EventLoop::receive_block() {
-  if (!receive_block_) {
-    receive_block_ = std::make_unique_for_overwrite<std::byte[]>(options_.receive_block);
-  }
-  return {receive_block_.get(), options_.receive_block};
+  // A read into nothing would look like the end of the stream.
+  const std::size_t size = std::max<std::size_t>(options_.receive_block, 1);
+  if (!receive_block_) receive_block_ = std::make_unique_for_overwrite<std::byte[]>(size);
+  return {receive_block_.get(), size};
 }
 
 void EventLoop::detach(Channel& channel) {
@@ -378,7 +381,7 @@ void EventLoop::rebuild_epoll() {
 
 // 4.
 void EventLoop::expire_timers() {
-  counters_.timers.add(timers_.expire(now_, &watch_));
+  timers_.expire(now_, &watch_, &counters_.timers);
   idle_wheel_.expire(now_, &watch_);
 }
 

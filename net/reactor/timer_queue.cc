@@ -68,7 +68,7 @@ std::optional<TimePoint> TimerQueue::next() {
   return heap_.front().deadline;
 }
 
-std::size_t TimerQueue::expire(TimePoint now, internal::LoopWatch* watch) {
+std::size_t TimerQueue::expire(TimePoint now, internal::LoopWatch* watch, Counter* ever) {
   if (due_next_ == due_.size()) {
     due_.clear();
     due_next_ = 0;
@@ -84,6 +84,7 @@ std::size_t TimerQueue::expire(TimePoint now, internal::LoopWatch* watch) {
     const Entry entry = due_[due_next_++];
     if (stale(entry)) continue;  // cancelled by one that ran before it
     ++ran;
+    if (ever != nullptr) ++*ever;
     if (watch != nullptr) watch->enter(internal::Activity::timer, entry.slot);
     run(entry, now);
     if (watch != nullptr) watch->leave();

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "weir/base/clock.h"
+#include "weir/base/counter.h"
 
 namespace weir {
 
@@ -48,8 +49,8 @@ class TimerQueue {
 
   // Runs what is due at `now`, at most kMaxExpiredPerTurn. Timers set meanwhile wait for the next
   // turn. If one throws, the others that were due run with the next call. Returns how many ran.
-  // `watch` is told of each.
-  std::size_t expire(TimePoint now, internal::LoopWatch* watch = nullptr);
+  // `watch` is told of each; `ever` counts them, one that throws too.
+  std::size_t expire(TimePoint now, internal::LoopWatch* watch = nullptr, Counter* ever = nullptr);
 
   std::size_t size() const { return live_; }
   std::size_t memory() const;

@@ -44,7 +44,8 @@ std::string_view kind_of(mode_t mode) {
 //
 // Only the file that was probed is removed, and only when the kernel says that nobody listens on
 // it. Two servers that start on one path in the same instant can still meet between one's bind and
-// its listen; who must exclude that takes a lock of their own.
+// its listen: then open() tells the one whose file was removed. (But not if the other one took from
+// its probe to its unlink for as long; who must exclude that takes a lock of their own.)
 std::optional<std::unexpected<Error>> remove_stale(const SocketAddress& address,
                                                    const Steps& steps) {
   const std::string path = address.unix_name();
@@ -76,6 +77,12 @@ std::optional<std::unexpected<Error>> remove_stale(const SocketAddress& address,
     }
   }
   return std::nullopt;
+}
+
+// Whether what stands at the path now is this file.
+bool stands_at(const SocketAddress& address, const SocketFile& file) {
+  const auto now = sys::lstat(address.unix_name().c_str());
+  return now && now->st_dev == file.device && now->st_ino == file.inode;
 }
 
 // Binds to a Unix path so that at no time the file has wider permissions than asked.
@@ -160,6 +167,9 @@ Result<ListeningSocket> ListeningSocket::open(const SocketAddress& address,
   if (auto done = result.socket_.listen(options.backlog); !done) {
     return steps.failed("listen", done.error());
   }
+  if (result.file_is_ours_ && !stands_at(address, result.file_)) {
+    return steps.failed("another program took the path at the same moment", Errno(EADDRINUSE));
+  }
   if (address.is_ip()) {
     sockaddr_storage bound{};
     const auto length = sys::getsockname(result.fd(), bound);
@@ -229,11 +239,7 @@ void ListeningSocket::close() {
   if (ours && file_.inode != 0 && socket_.valid()) {
     // While the socket is open it holds on to its inode, so the number can't stand for another
     // file.
-    const std::string path = address_.unix_name();
-    const auto now = sys::lstat(path.c_str());
-    if (now && now->st_dev == file_.device && now->st_ino == file_.inode) {
-      static_cast<void>(sys::unlink(path.c_str()));
-    }
+    if (stands_at(address_, file_)) static_cast<void>(sys::unlink(address_.unix_name().c_str()));
   }
   file_ = {};
   file_is_ours_.reset();
@@ -244,6 +250,11 @@ void ListeningSocket::prepare_accepted(const ListenOptions& options) {
   if (!address_.is_ip()) return;
   tune(address_, "TCP_NODELAY", socket_.set_nodelay(options.nodelay));
   if (options.keep_alive) tune(address_, "SO_KEEPALIVE", socket_.set_keep_alive(KeepAlive{}));
+  if (options.user_timeout > Duration::zero()) {
+    tune(address_, "TCP_USER_TIMEOUT",
+         socket_.set_user_timeout(
+             std::chrono::ceil<std::chrono::milliseconds>(options.user_timeout)));
+  }
 }
 
 SysResult<Fd> ListeningSocket::duplicate() const { return sys::duplicate(fd()); }

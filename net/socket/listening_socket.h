@@ -20,13 +20,14 @@
 namespace weir {
 
 struct ListenOptions {
-  int backlog = 4096;       // cut by the kernel to net.core.somaxconn; see listen(2)
-  bool reuse_addr = true;   // lets a server restart while old connections are in TIME_WAIT
-  bool reuse_port = false;  // several listeners on one port, each with a queue of its own
-  bool v6_only = false;     // "[::]" also takes IPv4 unless this is set
-  bool nodelay = true;      // TCP_NODELAY, inherited by what is accepted
-  bool keep_alive = false;  // SO_KEEPALIVE with KeepAlive{}, likewise
-  mode_t unix_mode = 0600;  // permissions of a Unix path
+  int backlog = 4096;        // cut by the kernel to net.core.somaxconn; see listen(2)
+  bool reuse_addr = true;    // lets a server restart while old connections are in TIME_WAIT
+  bool reuse_port = false;   // several listeners on one port, each with a queue of its own
+  bool v6_only = false;      // "[::]" also takes IPv4 unless this is set
+  bool nodelay = true;       // TCP_NODELAY, inherited by what is accepted
+  bool keep_alive = false;   // SO_KEEPALIVE with KeepAlive{}, likewise
+  Duration user_timeout{0};  // TCP_USER_TIMEOUT, likewise; zero: the kernel's
+  mode_t unix_mode = 0600;   // permissions of a Unix path
 };
 
 // The file of a Unix path, known by its numbers; inode 0: none.
@@ -61,7 +62,8 @@ class ListeningSocket {
   const SocketAddress& address() const { return address_; }
   void close();
 
-  // Those of `options` that concern what is accepted (nodelay, keep_alive). open() has done it.
+  // Those of `options` that concern what is accepted (nodelay, keep_alive, user_timeout). open()
+  // has done it.
   void prepare_accepted(const ListenOptions& options);
 
   // One more descriptor of the same socket and queue, for another process. [any]

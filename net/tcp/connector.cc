@@ -1,5 +1,6 @@
 #include "weir/net/tcp/connector.h"
 
+#include <fmt/format.h>
 #include <netinet/in.h>
 
 #include <algorithm>
@@ -143,13 +144,15 @@ void Connector::connected_to_itself() {
 }
 
 void Connector::address_failed(std::string_view step, Errno error) {
+  const bool last = next_ + 1 == addresses_.size();
   std::string what = "connect to " + address().to_string();
+  if (last && next_ > 0) what.append(fmt::format(", the last of {} addresses", addresses_.size()));
   if (!step.empty()) what.append(": ").append(step);
   Error why(std::move(what), error);
   release_socket();
   loop_.cancel(std::exchange(step_timer_, {}));
   loop_.cancel(std::exchange(timeout_timer_, {}));
-  if (next_ + 1 < addresses_.size()) {
+  if (!last) {
     WEIR_LOG(debug, "{}; trying the next address", why);
     ++next_;
     begin_address();

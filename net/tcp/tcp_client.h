@@ -68,11 +68,6 @@ class TcpClient {
     bool keep_alive = false;
     Duration linger_timeout = std::chrono::seconds(5);
     Duration drain_timeout = std::chrono::seconds(30);
-
-    // What is sent must be acknowledged within this, or the connection ends with io_error
-    // (ETIMEDOUT): TCP_USER_TIMEOUT, tcp(7), RFC 5482. Whole milliseconds, counted by the kernel
-    // from the first repetition, so some 0.2 to 0.5 s are added. Zero: the kernel's, some 15
-    // minutes.
     Duration user_timeout{0};
   };
 
@@ -114,10 +109,11 @@ class TcpClient {
   void on_close(std::move_only_function<void(TcpConnection&, CloseReason)> fn);
   // Instead of the functions above.
   void use_handler(std::shared_ptr<ConnectionHandler> handler);
-  // An attempt failed, the attempt-th in a row: "connect to 127.0.0.1:80: Connection refused", of
-  // several addresses the last. If state() is then `waiting` another will follow. An attempt ends
-  // with on_open or with this, exactly once, unless close() or the destructor cut it short. An
-  // exception from it comes out of EventLoop::run(). Without it, failures are logged.
+  // An attempt failed, the attempt-th in a row: "connect to 127.0.0.1:80: Connection refused", or
+  // "connect to 127.0.0.2:80, the last of 3 addresses: Connection refused". If state() is then
+  // `waiting` another will follow. An attempt ends with on_open or with this, exactly once, unless
+  // close() or the destructor cut it short. An exception from it comes out of EventLoop::run().
+  // Without it, failures are logged.
   void on_connect_error(std::move_only_function<void(const Error& error, int attempt)> fn);
 
   // Begins to connect. Several addresses are tried in order, each with an equal share of what is

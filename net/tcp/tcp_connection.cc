@@ -263,7 +263,8 @@ void TcpConnection::advance_close() {
   if (pending_output() > 0) return;
   if (state_ == State::open && is_.shutdown_wanted && !is_.write_shut) {
     is_.write_shut = true;
-    if (is_.read_eof) {
+    const bool forwarding = is_.relayed && input_;  // what was left before a relay, with its end
+    if (is_.read_eof && !forwarding) {
       finish({Kind::peer_eof, {}});
     } else if (!transport_->finish_writing(fd_.get())) {
       output_failed(Errno(EPIPE));  // ENOTCONN: the peer is gone

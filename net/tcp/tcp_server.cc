@@ -94,6 +94,7 @@ Result<std::shared_ptr<ListeningSocket>> TcpServer::Impl::open_socket(const Sock
                                                 .v6_only = options_.v6_only,
                                                 .nodelay = options_.nodelay,
                                                 .keep_alive = options_.keep_alive,
+                                                .user_timeout = options_.user_timeout,
                                                 .unix_mode = options_.unix_mode});
   if (!socket) return std::unexpected(std::move(socket.error()));
   return std::make_shared<ListeningSocket>(std::move(*socket));

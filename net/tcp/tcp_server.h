@@ -71,6 +71,11 @@ class TcpServer {
     bool allow_half_open = false;
     bool nodelay = true;      // TCP_NODELAY
     bool keep_alive = false;  // SO_KEEPALIVE, by KeepAlive's defaults
+    // What is sent must be acknowledged within this, or the connection ends with io_error
+    // (ETIMEDOUT): TCP_USER_TIMEOUT, tcp(7), RFC 5482. Whole milliseconds, counted by the kernel
+    // from the first repetition, so some 0.2 to 0.5 s are added. Zero: the kernel's, some 15
+    // minutes.
+    Duration user_timeout{0};
 
     Duration linger_timeout = std::chrono::seconds(5);  // for the peer's FIN after ours
     Duration drain_timeout = std::chrono::seconds(30);  // for queued output after close()

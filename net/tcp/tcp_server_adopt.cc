@@ -29,7 +29,9 @@ Result<std::vector<SocketAddress>> TcpServer::Impl::adopt(std::vector<ListeningS
                            sockets_of(socket.address()) < shards_.size());
   }
   for (std::size_t i = 0; i < sockets.size(); ++i) {
-    sockets[i].prepare_accepted({.nodelay = options_.nodelay, .keep_alive = options_.keep_alive});
+    sockets[i].prepare_accepted({.nodelay = options_.nodelay,
+                                 .keep_alive = options_.keep_alive,
+                                 .user_timeout = options_.user_timeout});
     adopt_one(std::make_shared<ListeningSocket>(std::move(sockets[i])), by_all_loops[i]);
   }
   return addresses;

@@ -7,9 +7,18 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "support/in_child.h"
+#include "support/process_state.h"
 
 namespace weir::test {
+
+// Threads that weir has made. (ThreadSanitizer has one of its own.)
+inline std::ptrdiff_t threads_of_weir() {
+  return std::ranges::count_if(
+      threads(), [](const auto& thread) { return thread.second.starts_with("weir-"); });
+}
 
 class ThreadLimit {
  public:

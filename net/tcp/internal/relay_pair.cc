@@ -91,7 +91,7 @@ void RelayPair::catch_up(std::size_t end) {
   } else if (here->state_ != State::open) {
     end_other(*other, here->reason_);
   } else if (here->is_.read_eof && here->input_) {
-    here->want_read_again();  // on_data() passes the end on
+    here->want_read_again();  // and left_is_forwarded() passes the end on
   } else if (here->is_.read_eof) {
     other->shutdown();
   }
@@ -123,10 +123,16 @@ void RelayPair::on_data(TcpConnection& source, Buffer& in) {
     in.consume(some);
     if (result == SendResult::above_high_mark) {
       hold(way);
-      return;
+      break;
     }
   }
-  if (source.is_.read_eof && sink != nullptr) sink->shutdown();  // what it came before is sent now
+  if (in.empty() && source.is_.read_eof) left_is_forwarded(source);
+}
+
+// The peer's FIN was read before the relay began, and had to wait for this.
+void RelayPair::left_is_forwarded(TcpConnection& source) {
+  on_half_close(source);
+  if (source.is_.write_shut) source.finish({Kind::peer_eof, {}});
 }
 
 void RelayPair::on_half_close(TcpConnection& source) {

@@ -74,6 +74,7 @@ class RelayPair final : public ConnectionHandler {
 
   void take_over(std::size_t end);
   void catch_up(std::size_t end);
+  void left_is_forwarded(TcpConnection& source);
   void ended(std::size_t end, CloseReason reason);
   void end_other(TcpConnection& other, CloseReason reason);
   void finish();

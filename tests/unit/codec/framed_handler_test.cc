@@ -309,6 +309,22 @@ TEST(FramedHandler, F65_AnAnnouncedGiantEndsTheConnectionBeforeItIsAwaited) {
 }
 
 // An override may have the last word, may abort, and need not close.
+TEST(FramedHandler, F65_AFrameThatMaxInputHasNoRoomForEndsTheConnection) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    Framed served(LengthPrefixedCodec(), {.trigger = trigger, .max_input = 1000});
+    TestClient client = served.connect();
+    ASSERT_TRUE(client.send_all(in_frames(served.told->codec(), {pattern(996)})));
+    EXPECT_TRUE(served.until([&] { return served.told->frames.size() == 1; }));
+    ASSERT_TRUE(client.send_all(in_frames(served.told->codec(), {pattern(997)})));
+    client.shutdown_write();
+    EXPECT_TRUE(served.until_closed());
+    EXPECT_EQ(served.told->reason->kind, Kind::input_overflow);
+    EXPECT_EQ(served.told->frames.size(), 1u);
+    EXPECT_TRUE(served.told->errors.empty()) << "it is a frame";
+  }
+}
+
 TEST(FramedHandler, AfterAnErrorTheConnectionEndsInAnyCase) {
   both_triggers([](Trigger trigger) {
     for (const bool abort : {false, true}) {

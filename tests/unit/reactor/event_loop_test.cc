@@ -291,6 +291,8 @@ TEST(EventLoop, F62_AnExceptionLeavesRunAndNothingIsLost) {
   EXPECT_EQ(thrown(), "timer");
   EXPECT_EQ(thrown(), "task");
   EXPECT_EQ(thrown(), "nothing");
+  EXPECT_EQ(loop.stats().timers, 2u) << "the one that threw, too";
+  EXPECT_EQ(loop.stats().tasks, 2u);
   EXPECT_EQ(log, (std::vector<std::string>{"ready", "ready", "timer", "task", "flush", "reap"}));
 }
 

@@ -183,6 +183,38 @@ TEST(UnixListener, F70_PermissionsAreThereBeforeListenAndNeverWider) {
   EXPECT_EQ(mode_of(path), mode_t{0600});
 }
 
+// The second one finds a socket on which nobody listens yet, and takes its place.
+class StartsAnotherBeforeListen final : public SysTable {
+ public:
+  explicit StartsAnotherBeforeListen(std::string path) : path_(std::move(path)) {}
+  int listen(int fd, int backlog) override {
+    if (!std::exchange(started_, true)) another = test::listen_on("unix:" + path_);
+    return SysTable::listen(fd, backlog);
+  }
+  std::optional<ListeningSocket> another;
+
+ private:
+  const std::string path_;
+  bool started_ = false;
+};
+
+TEST(UnixListener, F70_OfTwoThatStartAtTheSameMomentOneIsTold) {
+  const test::TempFolder folder;
+  const std::string path = folder.file("s");
+  StartsAnotherBeforeListen table(path);
+  {
+    const sys::ScopedTable use(&table);
+    const auto first = ListeningSocket::open(path_address(path), {});
+    ASSERT_FALSE(first);
+    EXPECT_EQ(first.error().code(), EADDRINUSE);
+    EXPECT_NE(first.error().message().find("at the same moment"), std::string::npos)
+        << first.error().message();
+  }
+  EXPECT_TRUE(exists(path)) << "it is the other one's";
+  auto client = test::connect_to(path_address(path));
+  test::accept_from(*table.another);
+}
+
 TEST(UnixListener, F70_AFileThatTookItsPlaceIsNotRemoved) {
   const test::TempFolder folder;
   const std::string path = folder.file("s");

@@ -118,7 +118,8 @@ TEST(TcpClient, TheErrorOfTheLastAddressIsTold) {
   const SocketAddress last = nobody();
   ASSERT_TRUE(tcp.client->connect({*SocketAddress::parse("unix:/nonexistent/socket"), last}));
   ASSERT_TRUE(tcp.until_told());
-  EXPECT_EQ(tcp.errors.at(0).message(), "connect to " + last.to_string() + ": Connection refused");
+  EXPECT_EQ(tcp.errors.at(0).message(),
+            "connect to " + last.to_string() + ", the last of 2 addresses: Connection refused");
   EXPECT_EQ(tcp.client->stats().failures, 1u);
 }
 

@@ -23,6 +23,19 @@ void shrink_send_buffer(const TcpConnection& c) {
   ASSERT_EQ(::setsockopt(c.fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
 }
 
+TEST(Input, AReceiveBlockOfNothingIsNoEndOfFile) {
+  EventLoop loop({.receive_block = 0});
+  TcpServer server(loop);
+  std::string received;
+  server.on_data([&](TcpConnection&, Buffer& in) { received += in.take(); });
+  TestClient client(server.listen("127.0.0.1:0").value());
+  client.send_all("ping");
+  EXPECT_TRUE(run_until(
+      loop, [&] { return received == "ping"; }, 1s))
+      << received;
+  EXPECT_EQ(server.connection_count(), 1u);
+}
+
 TEST(TcpInput, WhatIsLeftComesAgainWithMoreBehindIt) {
   for (const Trigger trigger : kTriggers) {
     TcpHarness tcp({.trigger = trigger});

@@ -407,6 +407,39 @@ TEST(Relay, F19_WhatWasLeftBeforeAHalfCloseIsForwardedBeforeIt) {
   });
 }
 
+// The upstream has said all before it has read all: both ends of the client are over, but not what
+// it left.
+TEST(Relay, F19_WhatWasLeftOutlivesBothEndsOfItsConnection) {
+  in_every_way([](TcpServer::Options options, Path path) {
+    options.allow_half_open = true;
+    options.high_water = 32 * 1024;
+    options.max_input = 8'000'000;
+    TcpHarness tcp(options);
+    tcp.on.data = [](TcpConnection&, Buffer&) {};  // left for the relay
+    TestClient client = tcp.connect();
+    const ConnectionRef left = tcp.ref();
+    const std::string request = pattern(7'000'000);
+    std::size_t sent = 0;
+    ASSERT_TRUE(tcp.until([&] {
+      sent += client.send_some(std::string_view(request).substr(sent), Duration::zero());
+      return sent == request.size();
+    }));
+    client.shutdown_write();
+    ASSERT_TRUE(tcp.until([&] { return tcp.calls.half_close == 1; }));
+    TestClient upstream = tcp.connect(0, kSmall);
+    int done = 0;
+    relay(*left.get(), *tcp.connection(), {.path = path}, [&](const RelayResult&) { ++done; });
+    ASSERT_TRUE(upstream.send_all("answer"));
+    upstream.shutdown_write();
+    EXPECT_EQ(read_to_end(tcp, client), "answer");
+    EXPECT_EQ(client.ended(), TestClient::End::eof);
+    EXPECT_EQ(done, 0);
+    EXPECT_TRUE(read_to_end(tcp, upstream) == request);
+    EXPECT_EQ(upstream.ended(), TestClient::End::eof);
+    EXPECT_TRUE(tcp.until([&] { return done == 1; }));
+  });
+}
+
 TEST(Relay, ASideThatIsOverEndsTheOther) {
   for (const bool both : {false, true}) {
     TcpHarness tcp;

@@ -18,7 +18,10 @@
 #include "support/echo_server.h"
 #include "support/expect_log.h"
 #include "support/fault_table.h"
+#include "support/in_child.h"
 #include "support/loops.h"
+#include "support/process_state.h"
+#include "support/thread_limit.h"
 
 namespace weir::test {
 namespace {
@@ -203,11 +206,33 @@ TEST_P(TcpServerWays, HandlersPerLoopAreMadeOnceOnEachLoopsThread) {
   EXPECT_EQ(record.astray, 0);
 }
 
+TEST(TcpServer, F57_WithoutThreadsListenIsAnErrorAndLeavesNothing) {
+  const bool ran = in_child([] {
+    EventLoop loop;
+    EchoServer echo(loop, {.threads = 4});
+    ThreadLimit limit(2);
+    const auto before = open_descriptors();
+    for (int again = 0; again < 3; ++again) {
+      const auto refused = echo.server.listen("127.0.0.1:0");
+      ASSERT_FALSE(refused);
+      EXPECT_EQ(refused.error().code(), EAGAIN);
+      EXPECT_EQ(open_descriptors(), before);
+      EXPECT_EQ(threads_of_weir(), 0);
+      EXPECT_EQ(echo.server.loop_count(), 0u);
+    }
+    limit.lift();
+    TestClient client(echo.listen());
+    serve_while(loop, [&] { EXPECT_TRUE(echoes(client)); });
+  });
+  if (!ran) GTEST_SKIP() << "needs root";
+}
+
 TEST_P(TcpServerWays, AcceptedSocketsHaveTheOptions) {
   for (const bool on : {false, true}) {
     TcpServer::Options with = options();
     with.nodelay = on;
     with.keep_alive = on;
+    if (on) with.user_timeout = 1500us;
     TcpServer server(loop, with);
     std::atomic<int> seen = 0;
     std::atomic<int> wrong = 0;
@@ -216,10 +241,11 @@ TEST_P(TcpServerWays, AcceptedSocketsHaveTheOptions) {
         int value = -1;
         socklen_t length = sizeof(value);
         ::getsockopt(connection.fd(), level, name, &value, &length);
-        return value != 0;
+        return value;
       };
-      if (option(IPPROTO_TCP, TCP_NODELAY) != on) ++wrong;
-      if (option(SOL_SOCKET, SO_KEEPALIVE) != on) ++wrong;
+      if ((option(IPPROTO_TCP, TCP_NODELAY) != 0) != on) ++wrong;
+      if ((option(SOL_SOCKET, SO_KEEPALIVE) != 0) != on) ++wrong;
+      if (option(IPPROTO_TCP, TCP_USER_TIMEOUT) != (on ? 2 : 0)) ++wrong;
       ++seen;
     });
     const auto address = server.listen("127.0.0.1:0").value();
