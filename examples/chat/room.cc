@@ -16,6 +16,7 @@ std::string Room::enter(weir::TcpConnection& connection, std::string_view nickna
     if (std::string sentence = why_not(nickname); !sentence.empty()) return sentence;
     members_.emplace(nickname, Member{connection.ref(), &connection.loop()});
     announce(fmt::format("* {} joined", nickname));
+    arriving_.leave(connection);
     everybody_.join(connection);  // gets what is said from here on
     history = history_;           // and this is what was said before
     here = members_.size();
@@ -84,7 +85,9 @@ void Room::tell(std::string_view nickname, std::string_view lines) {
 
 void Room::end(std::string_view line) {
   const std::lock_guard lock(mutex_);
-  announce(line);
+  const SharedBytes bytes = SharedBytes::copy(fmt::format("{}\n", line));
+  everybody_.send(bytes);
+  arriving_.send(bytes);
   ended_ = true;
 }
 

@@ -38,6 +38,8 @@ class Room {
 
   Room(weir::SlowPolicy slow, std::size_t history) : max_history_(history), everybody_(slow) {}
 
+  // Who has no nickname yet hears of the end, and of nothing else. [loop]
+  void arrive(weir::TcpConnection& connection) { arriving_.join(connection); }
   // Lets the connection in, shows it the last lines and welcomes it. Otherwise says why not: a
   // sentence, which is empty on success. So do rename() and whisper(). [loop]
   std::string enter(weir::TcpConnection& connection, std::string_view nickname);
@@ -52,7 +54,8 @@ class Room {
   // Lines for this one member, in order with all else that it gets.
   void tell(std::string_view nickname, std::string_view lines);
 
-  // A last word to all. From now on nobody enters, and it is not told who leaves.
+  // A last word to all, those without a nickname too. From now on nobody enters, and it is not told
+  // who leaves.
   void end(std::string_view line);
 
  private:
@@ -75,6 +78,7 @@ class Room {
   std::size_t history_bytes_ = 0;
   bool ended_ = false;
   weir::Broadcast everybody_;
+  weir::Broadcast arriving_;  // not in the room yet
 };
 
 }  // namespace chat

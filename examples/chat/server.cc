@@ -68,6 +68,7 @@ class Chat final : public weir::FramedHandler<weir::LineCodec> {
 
   void on_open(TcpConnection& conn) override {
     auto& guest = conn.set_context<Guest>();
+    room_.arrive(conn);
     conn.send("* hello; your first line is your nickname\n");
     if (nickname_timeout_ == weir::Duration::zero()) return;
     guest.deadline = conn.loop().run_after(nickname_timeout_, [ref = conn.ref()] {

@@ -266,6 +266,7 @@ class Talking(ChatTest):
                     server = self.server(*options, listen=listen)
                     people = [Guest(server.addresses[n % len(server.addresses)], f"u{n}")
                               for n in range(5)]
+                    people.append(Guest(server.address))  # and one without a nickname
                     server.signal(signal.SIGTERM)
                     for person in people:
                         lines = person.rest()

@@ -1,0 +1,94 @@
+// weir-rpc: calls methods of a weir-rpc-server and prints what they answer.
+//
+// Several calls, with a comma between them, are all in flight at once; each answer is printed when
+// it comes. What it takes care of: each call has a deadline of its own, from before there is a
+// connection; one that fails costs no other its answer; what the server says is printed in ASCII,
+// so it can't drive the terminal; the exit code is 0 only if all were answered.
+
+#include <chrono>
+#include <cstdio>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/command_line.h"
+#include "length_prefixed/protocol.h"
+#include "length_prefixed/rpc_client.h"
+#include "weir/base/log.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/socket/socket_address.h"
+
+namespace {
+
+using rpc::Json;
+
+struct Call {
+  std::string method;
+  Json params = Json::array();
+  std::string text;  // as it was typed
+};
+
+// A word that is JSON means that, any other itself: add 1 2, echo hello, echo '{"a": [true]}'.
+Json parameter(const std::string& word) { return rpc::parse(word).value_or(Json(word)); }
+
+std::vector<Call> calls_of(const std::vector<std::string>& words) {
+  std::vector<Call> calls(1);
+  for (const std::string& word : words) {
+    Call& call = calls.back();
+    if (word == ",") {
+      calls.emplace_back();
+    } else if (call.method.empty()) {
+      call.method = call.text = word;
+    } else {
+      call.params.push_back(parameter(word));
+      call.text += " " + word;
+    }
+  }
+  std::erase_if(calls, [](const Call& call) { return call.method.empty(); });
+  return calls;
+}
+
+int run(const weir::SocketAddress& address, const std::vector<Call>& calls,
+        weir::Duration timeout) {
+  weir::EventLoop loop;
+  RpcClient client(loop, timeout);
+  if (auto begun = client.connect(address); !begun) return weir::fail(begun.error());
+  std::size_t open = calls.size();
+  int code = 0;
+  for (const Call& call : calls) {
+    client.call(call.method, call.params, timeout, [&](const weir::Result<Json>& result) {
+      const std::string which = calls.size() > 1 ? weir::escaped(call.text) + ": " : "";
+      if (result) {
+        std::printf("%s%s\n", which.c_str(), rpc::to_text(*result).c_str());
+        std::fflush(stdout);
+      } else {
+        code = weir::fail(weir::Error(which + result.error().message()));
+      }
+      if (--open == 0) client.close([&] { loop.stop(); });
+    });
+  }
+  loop.run();
+  return code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::string text;
+  std::vector<std::string> words;
+  weir::Duration timeout = std::chrono::seconds(10);
+  CLI::App app("Calls methods of a weir-rpc-server, several with a comma between them.",
+               "weir-rpc");
+  sample::seconds_option(app, "--timeout", timeout, "that each call may take");
+  sample::address_option(app, "address", text, "the server");
+  app.add_option("call", words, "METHOD ARGS... [, METHOD ARGS...]")->required()->type_name("WORD");
+  app.positionals_at_end();
+  return sample::run(app, argc, argv, [&] {
+    const std::vector<Call> calls = calls_of(words);
+    if (calls.empty()) {
+      weir::fail(weir::Error("there are only commas, no calls; see weir-rpc --help"));
+      return 2;
+    }
+    return run(weir::SocketAddress::parse(text).value(), calls, timeout);
+  });
+}

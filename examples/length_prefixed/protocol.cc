@@ -1,0 +1,25 @@
+#include "length_prefixed/protocol.h"
+
+namespace rpc {
+
+weir::LengthPrefixedCodec codec() { return weir::LengthPrefixedCodec({.max_frame = kMaxMessage}); }
+
+weir::Result<Json> parse(std::string_view text) {
+  bool too_deep = false;
+  const auto look = [&too_deep](int depth, Json::parse_event_t, const Json&) {
+    if (depth >= kMaxDepth) too_deep = true;
+    return depth < kMaxDepth;  // what is deeper is not kept
+  };
+  Json value = Json::parse(text, look, /*allow_exceptions=*/false);
+  if (too_deep) {
+    return std::unexpected(weir::Error("the message is nested more than 32 deep"));
+  }
+  if (value.is_discarded()) return std::unexpected(weir::Error("the message is not JSON"));
+  return value;
+}
+
+std::string to_text(const Json& value) {
+  return value.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
+}
+
+}  // namespace rpc

@@ -1,0 +1,171 @@
+// weir-rpc-server: answers calls that come as length-prefixed JSON (protocol.h).
+//
+//   echo ANYTHING...   its parameters
+//   add NUMBER...      their sum
+//   sleep MS           MS, after so many milliseconds
+//   methods            the names of all
+//
+// What it takes care of: every mistake of a caller is an answer, and its connection goes on, unless
+// it breaks the framing itself; size and depth of a message are bounded before anything is made of
+// it; a call that takes long holds up nobody, so answers may overtake each other; who has too many
+// calls in flight is not read until one is answered; what was asked is answered before a
+// half-closed connection, or the server, ends.
+
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "common/command_line.h"
+#include "length_prefixed/protocol.h"
+#include "weir/net/codec/framed_handler.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/tcp/connection_ref.h"
+#include "weir/net/tcp/serve.h"
+#include "weir/net/tcp/tcp_server.h"
+
+namespace {
+
+using rpc::Json;
+
+// Of one client: further ones wait on its side.
+constexpr int kMaxInFlight = 64;
+constexpr std::int64_t kLongestSleep = 60'000;
+
+struct Client {
+  int in_flight = 0;
+};
+
+class Server final : public weir::FramedHandler<weir::LengthPrefixedCodec> {
+ public:
+  Server() : FramedHandler(rpc::codec()) {}
+
+  void on_open(weir::TcpConnection& conn) override { conn.set_context<Client>(); }
+
+  void on_frame(weir::TcpConnection& conn, std::string_view text) override {
+    const auto call = rpc::parse(text);
+    if (!call) {
+      refuse(conn, nullptr, call.error().message());
+      return;
+    }
+    const Json id = member(*call, "id");
+    const Json method = member(*call, "method");
+    const Json params = member(*call, "params");
+    if (!id.is_number_integer() || !method.is_string() || !params.is_array()) {
+      refuse(conn, id.is_number_integer() ? id : nullptr,
+             "a call is an object with an integer id, a method and an array params");
+      return;
+    }
+    const auto found = kMethods.find(method.get<std::string>());
+    if (found == kMethods.end()) {
+      refuse(conn, id, "there is no such method; ask methods");
+      return;
+    }
+    found->second(conn, id, params);
+  }
+
+  // The length is too large: nothing behind it can be understood.
+  void on_frame_error(weir::TcpConnection& conn, const weir::Error& error) override {
+    refuse(conn, nullptr, error.message());
+    FramedHandler::on_frame_error(conn, error);
+  }
+
+ private:
+  // What a method does: answer `id`, now or later.
+  using Method = std::function<void(weir::TcpConnection&, const Json& id, const Json& params)>;
+
+  static Json member(const Json& call, const char* name) {
+    return call.is_object() ? call.value(name, Json()) : Json();
+  }
+
+  void answer(weir::TcpConnection& conn, const Json& id, const Json& result) const {
+    const std::string text = rpc::to_text({{"id", id}, {"result", result}});
+    // In ASCII it may have become longer than it came.
+    if (text.size() > rpc::kMaxMessage) {
+      refuse(conn, id, "the result is too long for a message");
+    } else {
+      send_frame(conn, text);
+    }
+  }
+
+  void refuse(weir::TcpConnection& conn, const Json& id, const std::string& why) const {
+    send_frame(conn, rpc::to_text({{"id", id}, {"error", why}}));
+  }
+
+  void add(weir::TcpConnection& conn, const Json& id, const Json& params) const {
+    double sum = 0;
+    for (const Json& one : params) {
+      if (!one.is_number()) {
+        refuse(conn, id, "add takes numbers");
+        return;
+      }
+      sum += one.get<double>();
+    }
+    const bool whole = std::trunc(sum) == sum && std::abs(sum) < 1e15;
+    answer(conn, id, whole ? Json(static_cast<std::int64_t>(sum)) : Json(sum));
+  }
+
+  // A call that takes its time, as one to a database would.
+  void sleep(weir::TcpConnection& conn, const Json& id, const Json& params) {
+    const bool one = params.size() == 1 && params[0].is_number_unsigned();
+    if (!one || params[0].get<std::uint64_t>() > kLongestSleep) {
+      refuse(conn, id, "sleep takes milliseconds, at most 60000");
+      return;
+    }
+    begin(conn);
+    const auto time = std::chrono::milliseconds(params[0].get<std::int64_t>());
+    conn.loop().run_after(time, [this, ref = conn.ref(), id, params] {
+      weir::TcpConnection* const back = ref.get();
+      if (back == nullptr) return;  // it has gone
+      answer(*back, id, params[0]);
+      end(*back);
+    });
+  }
+
+  // Around a call that is answered later.
+  static void begin(weir::TcpConnection& conn) {
+    conn.hold_open();
+    if (++conn.context<Client>()->in_flight == kMaxInFlight) conn.pause_reading();
+  }
+  static void end(weir::TcpConnection& conn) {
+    if (conn.context<Client>()->in_flight-- == kMaxInFlight) conn.resume_reading();
+    conn.release();
+  }
+
+  const std::map<std::string, Method> kMethods = {
+      {"add", [this](auto& conn, const auto& id, const auto& params) { add(conn, id, params); }},
+      {"echo",
+       [this](auto& conn, const auto& id, const auto& params) { answer(conn, id, params); }},
+      {"methods",
+       [this](auto& conn, const auto& id, const auto&) {
+         answer(conn, id, {"add", "echo", "methods", "sleep"});
+       }},
+      {"sleep",
+       [this](auto& conn, const auto& id, const auto& params) { sleep(conn, id, params); }}};
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<std::string> listen = {"127.0.0.1:7010"};
+  weir::TcpServer::Options options{.idle_timeout = std::chrono::minutes(5),
+                                   .message_timeout = std::chrono::seconds(30),
+                                   .high_water = 256 * 1024};
+  CLI::App app("Answers calls that come as length-prefixed JSON.", "weir-rpc-server");
+  sample::listen_option(app, listen);
+  sample::threads_option(app, options.threads);
+  sample::seconds_option(app, "--idle-timeout", options.idle_timeout,
+                         "after which a silent client is let go; 0: never");
+  return sample::run(app, argc, argv, [&] {
+    weir::EventLoop loop;
+    weir::TcpServer server(loop, options);
+    server.use_handler(std::make_shared<Server>());
+    return weir::serve(loop, server, listen);
+  });
+}
