@@ -201,9 +201,8 @@ void TcpConnection::on_deadline() {
 // A deadline that began at `since` has passed: the handler decides.
 void TcpConnection::out_of_time(Kind kind, Tick& since) {
   bool goes_on = false;
-  without_throwing([&] {
-    call_handler("on_timeout", [&] { goes_on = handler_->on_timeout(*this, kind); });
-  });
+  without_throwing(
+      [&] { call_handler("on_timeout", [&] { goes_on = handler_->on_timeout(*this, kind); }); });
   if (state_ != State::open) return;
   if (goes_on) {
     since = now();
