@@ -1,9 +1,10 @@
 // weir-file-server: files of a folder, by a protocol of lines that one can type.
 //
-//   LIST [FOLDER]              OK COUNT, then COUNT lines: SIZE NAME for a file, - NAME/ for a
-//   folder GET PATH [RANGE]           OK LENGTH, then LENGTH bytes. RANGE: FIRST, FIRST-LAST or
-//   -COUNT QUIT                       the server closes what can't be done         ERROR and a
-//   sentence
+//   LIST [FOLDER]      OK COUNT, then COUNT lines: SIZE NAME of a file, - NAME/ of a folder
+//   GET PATH [RANGE]   OK LENGTH, then LENGTH bytes
+//   QUIT               the server closes
+//
+// RANGE is FIRST, FIRST-LAST or -COUNT. What can't be done is answered by ERROR and a sentence.
 //
 // What it takes care of: requests may come in any number of pieces and many at once, and are
 // answered in order; files go from the page cache to the socket without passing through the
