@@ -1,0 +1,179 @@
+"""What is folded in beside the servers: micro benchmarks, counts, programs that print a table."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench_suite import processes, units
+from bench_suite.stats import summarize
+from bench_suite.workloads import RIVALS
+
+MICRO = "weir-micro"
+# (program, title in the report)
+PROGRAMS = (
+    ("weir-sizes", "Sizes"),
+    ("weir-poll-compare", "select, poll, epoll: few active among many"),
+)
+MICRO_HEADS = ("benchmark", "time an item", "min \u2013 max", "allocations an item", "repetitions")
+
+METHOD = (
+    "Server and generator (weir-load) are processes of their own, pinned to different cores. Each "
+    "run starts a fresh server on a port of the kernel's choice, warms it up, measures, and ends "
+    "it. In a round every server runs every workload once, one right after the other, forwards in "
+    "one round and backwards in the next, so that a machine that grows faster or slower meanwhile "
+    "does so for all.",
+    "The main figure is the processor time of the server a message (the scheduler's own count, "
+    "user and kernel), because it does not depend on how fast the generator is. A ratio compares "
+    "two servers within one round; medians and ranges are over the rounds. Whiskers and \"min "
+    "\u2013 max\" are the whole range, nothing is left out.",
+    "Latency and throughput are those of a closed loop: the generator sends the next message when "
+    "the answer to the last one is there, so a server that stalls is asked less often, and the "
+    "percentiles say nothing about stalls that an independent crowd of clients would have met. "
+    "With many connections latency is mostly waiting for the others' turn. The curve shown is that "
+    "of the round whose p99 is the median one.",
+    "A difference of 2 % or less is noise, whatever the rounds say; one that the ranges of the "
+    "rounds overlap is noise as well. tools/bench --compare OLD.json applies exactly this.",
+)
+
+
+def run_text(command, seconds, cores):
+    """What a program prints. Raises Failure."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        process = processes.start(command, cores, stdout=out, stderr=errors)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise processes.Failure(f"{Path(command[0]).name} was not done after "
+                                    f"{seconds:.0f} s") from None
+        finally:
+            processes.stop_group(process)
+        out.seek(0)
+        errors.seek(0)
+        if process.returncode != 0:
+            last = errors.read().decode(errors="replace").strip().split("\n")[-1][:200]
+            raise processes.Failure(f"{Path(command[0]).name} failed (exit {process.returncode}): "
+                                    f"{last}")
+        return out.read().decode(errors="replace")
+
+
+def run_micro(bin_folder, quick, seconds, cores):
+    program = bin_folder / MICRO
+    if not program.exists():
+        return {"missing": f"{MICRO} was not built"}
+    command = [program, "--benchmark_format=json",
+               f"--benchmark_min_time={0.005 if quick else 0.2}",
+               f"--benchmark_repetitions={1 if quick else 3}"]
+    try:
+        return {"report": json.loads(run_text(command, seconds, cores))}
+    except processes.Failure as failure:
+        return {"missing": str(failure)}
+    except ValueError:
+        return {"missing": f"{MICRO} did not write JSON"}
+
+
+def run_counts(root, bin_folder, servers, quick, seconds, cores):
+    """One server after the other, so that one that fails or the end of the time costs only its own.
+    Instructions take valgrind's time, so the quick run goes without."""
+    script = root / "benchmarks" / "counts.py"
+    if not script.exists():
+        return {"missing": "benchmarks/counts.py is not there"}
+    part, end = {"report": {}, "failed": {}}, time.monotonic() + seconds
+    for name in servers:
+        left = end - time.monotonic()
+        if not (bin_folder / f"bench-{name}").exists():
+            part["failed"][name] = f"missing: bench-{name} was not built"
+        elif left < 1:
+            part["failed"][name] = "not run: the time was over"
+        else:
+            try:
+                part["report"] |= count_one(script, bin_folder, name, quick, left, cores)
+            except processes.Failure as failure:
+                part["failed"][name] = f"failed: {failure}"
+    return part
+
+
+def count_one(script, bin_folder, name, quick, seconds, cores):
+    with tempfile.TemporaryDirectory(prefix="weir-bench-") as folder:
+        report = Path(folder, "counts.json")
+        what = ["--what", "system_calls,allocations"] if quick else []
+        run_text([sys.executable, script, "--bin", bin_folder, "--servers", name, "--json", report,
+                  *what], seconds, cores)
+        try:
+            return json.loads(report.read_text())
+        except (OSError, ValueError):
+            raise processes.Failure("counts.py did not write JSON") from None
+
+
+def run_programs(bin_folder, seconds, cores):
+    texts = []
+    for name, title in PROGRAMS:
+        one = {"name": name, "title": title}
+        if not (bin_folder / name).exists():
+            one["missing"] = f"{name} was not built"
+        else:
+            try:
+                one["text"] = run_text([bin_folder / name], seconds, cores)
+            except processes.Failure as failure:
+                one["missing"] = str(failure)
+        texts.append(one)
+    return texts
+
+
+FACTORS = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}
+
+
+def micro_times(part):
+    """{name: ([ns an item, ...], allocations an item or None)}, in the order of the report."""
+    found = {}
+    for one in ((part or {}).get("report") or {}).get("benchmarks", []):
+        if one.get("run_type") == "aggregate" or one.get("error_occurred"):
+            continue
+        name = one.get("run_name", one["name"])
+        if "per_item" in one:
+            ns = one["per_item"] * 1e9
+        else:
+            ns = one["real_time"] * FACTORS[one["time_unit"]]
+        times, _ = found.setdefault(name, ([], one.get("allocs")))
+        times.append(ns)
+    return found
+
+
+def micro_rows(part):
+    rows = []
+    for name, (times, allocations) in micro_times(part).items():
+        time = summarize(times)
+        rows.append([name.replace("/manual_time", "").replace("/real_time", ""),
+                     units.nanoseconds(time.median),
+                     f"{units.nanoseconds(time.least)} \u2013 {units.nanoseconds(time.most)}",
+                     "-" if allocations is None else f"{allocations:.3g}", str(time.count)])
+    return rows
+
+
+COUNTS = (("system_calls", "system calls", 2), ("instructions", "instructions", 0),
+          ("allocations", "allocations", 2))
+LOADS = ("ping-pong", "pipelined")
+
+
+def count_table(part):
+    """(heads, rows) of the counts: a row a server, a column for each count and load."""
+    part = part or {}
+    report, failed = part.get("report") or {}, part.get("failed") or {}
+    kinds = [kind for kind in COUNTS if any(kind[0] in one for one in report.values())]
+    heads = ["server"] + [f"{title}, {load}" for _, title, _ in kinds for load in LOADS]
+    rows = []
+    for server in RIVALS:
+        if server.name in report:
+            one = report[server.name]
+            rows.append([server.title] + [count(one, kind, load, digits)
+                                          for kind, _, digits in kinds for load in LOADS])
+        elif server.name in failed:
+            rows.append([server.title, failed[server.name]])
+    return heads, rows
+
+
+def count(one, kind, load, digits):
+    found = one.get(kind, {}).get(load)
+    return "-" if found is None else f"{found['total']:,.{digits}f}".replace("-0.00", "0.00")
