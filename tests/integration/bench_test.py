@@ -181,6 +181,12 @@ class Comparing(unittest.TestCase):
         text = compare.describe(made_up_report(rounds=2), made_up_report(rounds=2))
         self.assertRegex(text, r"0 of \d+ figures changed beyond noise, [1-9]\d+ have too few")
 
+    def test_one_system_call_more_is_found(self):
+        new = copy.deepcopy(made_up_report())
+        new["counts"]["report"]["weir"]["system_calls"]["ping-pong"]["total"] += 1
+        self.assertRegex(compare.describe(made_up_report(), new),
+                         r"costs more \(1\):\n  system_calls, ping-pong, weir ")
+
     def test_other_machines_are_named(self):
         new = made_up_report()
         new["machine"]["processor"] = "Another"

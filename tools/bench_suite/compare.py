@@ -9,7 +9,7 @@ from bench_suite.stats import summarize
 @dataclass
 class Change:
     what: str
-    unit: str  # of the two summaries: "x" for ratios, "B", "ns"
+    unit: str  # of the two summaries: "x" for ratios, "B", "ns", "" for counts a message
     old: stats.Summary
     new: stats.Summary
     verdict: str
@@ -22,6 +22,8 @@ class Change:
 def show(value, unit):
     if unit == "x":
         return units.ratio(value)
+    if unit == "":
+        return f"{value:,.2f}"
     return units.memory(value) if unit == "B" else units.nanoseconds(value)
 
 
@@ -51,6 +53,29 @@ def comparable(old, new):
     return changes
 
 
+def count_changes(old, new):
+    """Counts do not depend on the machine's speed, so one of each is enough."""
+    changes = []
+    before = (old.get("counts") or {}).get("report") or {}
+    for server, kinds in ((new.get("counts") or {}).get("report") or {}).items():
+        for kind, loads in kinds.items():
+            for load, found in loads.items():
+                was = before.get(server, {}).get(kind, {}).get(load)
+                if was is None:
+                    continue
+                pair = [summarize([one["total"]]) for one in (was, found)]
+                changes.append(Change(f"{kind}, {load}, {server}", "", *pair,
+                                      judge_count(was["total"], found["total"])))
+    return changes
+
+
+def judge_count(old, new):
+    """A hundredth of a call is what accepting and waking up leave over."""
+    if abs(new - old) < max(0.01, stats.SMALLEST_CHANGE * abs(old)):
+        return "same"
+    return "more" if new > old else "less"
+
+
 def unlike(old, new):
     """What makes the two reports hard to compare."""
     remarks = []
@@ -69,15 +94,22 @@ def lines_of(changes, verdict):
                    key=lambda change: -abs(change.share))
     width = max((len(change.what) for change in found), default=0)
     return [f"  {change.what:<{width}}  {show(change.old.median, change.unit):>8} -> "
-            f"{show(change.new.median, change.unit):>8}  {100 * change.share:+.1f} %   "
-            f"(was {show(change.old.least, change.unit)} \u2013 "
-            f"{show(change.old.most, change.unit)}, is {show(change.new.least, change.unit)} "
-            f"\u2013 {show(change.new.most, change.unit)})" for change in found]
+            f"{show(change.new.median, change.unit):>8}  {100 * change.share:+.1f} %"
+            + ranges(change) for change in found]
+
+
+def ranges(change):
+    if not change.unit:
+        return ""
+    was, now = (f"{show(one.least, change.unit)} \u2013 {show(one.most, change.unit)}"
+                for one in (change.old, change.new))
+    return f"   (was {was}, is {now})"
 
 
 def describe(old, new):
     """The whole answer as text."""
-    changes = comparable(old, new)
+    timed, counted = comparable(old, new), count_changes(old, new)
+    changes = timed + counted
     lines = [f"old: {old['machine']['commit']}, {old['started']}",
              f"new: {new['machine']['commit']}, {new['started']}"]
     lines += [f"note: {remark}" for remark in unlike(old, new)]
@@ -90,7 +122,7 @@ def describe(old, new):
     judged = [change for change in changes if change.verdict != "unclear"]
     changed = sum(change.verdict in ("more", "less") for change in judged)
     by_chance = sum(stats.chance_of_false_alarm(change.old.count, change.new.count)
-                    for change in judged)
+                    for change in timed if change.verdict != "unclear")
     lines += ["", f"{changed} of {len(judged)} figures changed beyond noise, "
               f"{len(changes) - len(judged)} have too few rounds (under {stats.FEWEST}) to tell."]
     if judged:
