@@ -237,10 +237,8 @@ class Smoke(SystemTest):
                 continue
             for server in section.servers:
                 if f"{section.name}/{server.name}" not in data["missing_servers"]:
-                    found = section.summary(server.name)
-                    self.assertIsNotNone(found, (section.name, server.name))
-                    if section.metric == "cpu_ns":
-                        self.assertGreater(found.median, 0)
+                    self.assertIsNotNone(section.summary(server.name),
+                                         (section.name, server.name))
 
     def test_an_early_end_leaves_a_report_and_no_process(self):
         with open(self.path("errors"), "wb") as errors:
@@ -255,6 +253,7 @@ class Smoke(SystemTest):
         finally:
             process.kill()
             process.wait()
+            process.stdout.close()
         self.assertEqual(process.returncode, 130, out)
         data = self.report()
         self.assertEqual(data["ended"], "interrupted")

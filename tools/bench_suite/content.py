@@ -150,6 +150,18 @@ def sections(data):
     return [Section(workload, data) for workload in WORKLOADS if workload.name in names]
 
 
+def warnings(data):
+    """What a reader must not miss."""
+    found = []
+    if data.get("made_up"):
+        found.append("These figures are made up, to try the report. Nothing here was measured.")
+    if data["mode"] == "smoke":
+        found.append("A smoke run, to see whether everything works: its figures mean nothing.")
+    if data["ended"] != "complete":
+        found.append(ENDINGS[data["ended"]])
+    return found
+
+
 def overview(data):
     """(heads, [(server, [(text, ratio or None), ...]), ...]): ratios to raw epoll."""
     main = [section for section in sections(data) if not section.workload.servers]
@@ -193,7 +205,9 @@ def noise(data):
     """The spread of raw epoll's own figures: what the machine does by itself. In per cent."""
     spreads = []
     for section in sections(data):
-        found = section.summary(section.workload.baseline)
+        if section.workload.servers:
+            continue
+        found = section.summary(BASELINE)
         if found and found.count > 1 and section.metric == "cpu_ns":
             spreads.append(100 * found.spread)
     return summarize(spreads)
@@ -205,14 +219,17 @@ def machine_rows(data):
     def cores(numbers):
         return ", ".join(str(number) for number in numbers)
     shared = machine["server_cores"] == machine["load_cores"]
-    libraries = machine.get("libraries") or {}
-    rows = [
+    libraries, spread = machine.get("libraries") or {}, noise(data)
+    return [
         ("processor", f"{machine['processor'] or 'unknown'}, {machine['cores']} cores"
          + (", a virtual machine" if machine.get("virtual") else "")),
         ("memory", units.memory(machine["memory_bytes"]) if machine["memory_bytes"] else "unknown"),
         ("pinned", f"server to core {cores(machine['server_cores'])}, weir-load to core "
          f"{cores(machine['load_cores'])}" + (" (the same!)" if shared else "")),
         ("governor", machine["governor"] or "not told by the kernel"),
+        ("noise", f"{base_title()}'s own figures differ by {spread.median:.0f} % from round to round "
+         f"(the whole range, median of the workloads; {spread.least:.0f} to {spread.most:.0f} %)"
+         if spread else "unknown: one round only"),
         ("load before", f"{machine['load_before']:.2f} (a quiet machine is near 0)"),
         ("system", f"{machine['system'] or 'unknown'}, Linux {machine['kernel']}"),
         ("compiler", machine["compiler"] or "unknown"),
@@ -225,7 +242,6 @@ def machine_rows(data):
          f"{ENDINGS[data['ended']]}"),
         ("command", data["command"]),
     ]
-    return rows
 
 
 def base_title():

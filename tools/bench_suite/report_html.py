@@ -70,11 +70,7 @@ def table(heads, rows, kind="", us=None):
 def head(data):
     machine = data["machine"]
     lines = ["<h1>weir: benchmark report</h1>"]
-    if data.get("made_up"):
-        lines.append('<div class="banner">These figures are made up, to try the report. '
-                     "Nothing here was measured.</div>")
-    if data["ended"] != "complete":
-        lines.append(f'<div class="banner">{escape(content.ENDINGS[data["ended"]])}</div>')
+    lines += [f'<div class="banner">{escape(one)}</div>' for one in content.warnings(data)]
     lines.append(f'<p class="note">{escape(data["started"])} \u00b7 '
                  f'{escape(machine["processor"] or "unknown processor")}, {machine["cores"]} cores '
                  f'\u00b7 Linux {escape(machine["kernel"])} \u00b7 weir '

@@ -22,12 +22,8 @@ def table(heads, rows):
 
 
 def head(data):
-    lines = ["# weir: benchmark report"]
-    if data.get("made_up"):
-        lines.append("**These figures are made up, to try the report.**")
-    if data["ended"] != "complete":
-        lines.append(f"**{content.ENDINGS[data['ended']]}**")
-    return "\n\n".join(lines)
+    return "\n\n".join(["# weir: benchmark report",
+                        *(f"**{one}**" for one in content.warnings(data))])
 
 
 def overview(data):

@@ -103,7 +103,8 @@ def metrics_of(report, whole_cpu):
     cpu = measured * 1e9 if measured is not None else whole_cpu
     memory = server.get("rss_per_connection")
     return {
-        "cpu_ns": cpu / messages if messages and cpu is not None else None,
+        # 0 is no figure: the server ran for less than the scheduler tells.
+        "cpu_ns": cpu / messages if messages and cpu else None,
         "rate": report.get("rate"),
         "p50_us": latency.get("p50"),
         "p99_us": latency.get("p99"),
@@ -134,8 +135,9 @@ class Runner:
             self.say.begins(step, index, len(steps), passed, left)
             self.runs.append(self.run(step, begun))
             spent += step.estimate
-            last = index + 1 == len(steps)
-            if last or steps[index + 1].workload != step.workload:
+            following = steps[index + 1] if index + 1 < len(steps) else None
+            if not following or (following.round, following.workload) != (step.round,
+                                                                          step.workload):
                 self.say.workload_done(step, self.runs)
         self.say.over()
 
