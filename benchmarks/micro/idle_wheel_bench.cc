@@ -1,0 +1,113 @@
+// The coarse deadlines of connections: what a message costs, what an idle connection costs.
+#include <cstdint>
+#include <memory>
+
+#include "bench.h"
+#include "weir/net/reactor/idle_wheel.h"
+#include "weir/net/reactor/loop_client.h"
+
+namespace weir::bench {
+namespace {
+
+using internal::IdleWheel;
+using internal::Tick;
+using std::chrono::seconds;
+
+constexpr auto kTimeout = seconds(60);
+
+// What a connection does: a message stores the tick, and when the bucket comes, the connection goes
+// back in for the time that is left.
+class Client final : public internal::LoopClient {
+ public:
+  IdleWheel* wheel = nullptr;
+  Tick last_activity = 0;
+  const Tick* now = nullptr;
+  std::int64_t* fired = nullptr;
+
+  void on_deadline() override {
+    ++*fired;
+    const Tick due = last_activity + internal::ticks_of(kTimeout);
+    if (internal::tick_reached(due, *now)) last_activity = *now;  // timed out: stays for the test
+    wheel->schedule(*this, last_activity + internal::ticks_of(kTimeout));
+  }
+  void on_ready(std::uint32_t) override {}
+  void on_interest_refused(Errno) override {}
+  void on_flush() override {}
+  void on_reap() override {}
+};
+
+struct Clients {
+  TimePoint time{seconds(1000)};
+  Tick now = internal::tick_of(time);
+  std::int64_t fired = 0;
+  IdleWheel wheel{time};
+  std::size_t count;
+  std::unique_ptr<Client[]> all;
+
+  explicit Clients(std::int64_t n)
+      : count(static_cast<std::size_t>(n)), all(std::make_unique<Client[]>(count)) {
+    auto random = random_numbers();
+    for (std::size_t i = 0; i < count; ++i) {
+      Client& client = all[i];
+      client.wheel = &wheel;
+      client.now = &now;
+      client.fired = &fired;
+      client.last_activity = now;
+      // They came at different times.
+      const Duration ahead = std::chrono::milliseconds(random() % 60'000);
+      wheel.schedule(client, now + internal::ticks_of(ahead));
+    }
+  }
+  Clients(const Clients&) = delete;
+  Clients& operator=(const Clients&) = delete;
+  ~Clients() = default;
+
+  void go_on(Duration step) {
+    time += step;
+    now = internal::tick_of(time);
+    do {
+      wheel.expire(time);
+    } while (wheel.next() == TimePoint::min());
+  }
+};
+
+// One message on each of the connections in turn.
+void idle_touch(benchmark::State& state) {
+  Clients clients(state.range(0));
+  std::size_t at = 0;
+  Report report(state);
+  for (auto _ : state) {
+    clients.all[at].last_activity = clients.now;
+    benchmark::ClobberMemory();
+    at = at + 1 < clients.count ? at + 1 : 0;
+  }
+  report.done(state.iterations());
+}
+BENCHMARK(idle_touch)->ArgName("connections")->Arg(100)->Arg(10000);
+
+// Out of one bucket and into another.
+void idle_schedule(benchmark::State& state) {
+  Clients clients(state.range(0));
+  std::size_t at = 0;
+  Tick ahead = 0;
+  Report report(state);
+  for (auto _ : state) {
+    clients.wheel.schedule(clients.all[at], clients.now + 1 + ahead);
+    ahead = (ahead + 7) & 0x1fff;
+    at = at + 1 < clients.count ? at + 1 : 0;
+  }
+  report.done(state.iterations());
+}
+BENCHMARK(idle_schedule)->ArgName("connections")->Arg(100)->Arg(10000);
+
+// A quarter of a second passes; those whose bucket has come go back in. An item is one that did.
+void idle_expire(benchmark::State& state) {
+  Clients clients(state.range(0));
+  Report report(state);
+  for (auto _ : state) clients.go_on(std::chrono::milliseconds(250));
+  report.done(clients.fired);
+}
+BENCHMARK(idle_expire)->ArgName("connections")->Arg(10000)->Arg(100000);
+
+}  // namespace
+}  // namespace weir::bench
