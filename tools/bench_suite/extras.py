@@ -65,7 +65,7 @@ def run_micro(bin_folder, quick, seconds, cores):
         return {"missing": f"{MICRO} was not built"}
     command = [program, "--benchmark_format=json",
                f"--benchmark_min_time={0.005 if quick else 0.2}",
-               f"--benchmark_repetitions={1 if quick else 3}"]
+               "--benchmark_repetitions=3"]
     try:
         return {"report": json.loads(run_text(command, seconds, cores))}
     except processes.Failure as failure:
@@ -148,8 +148,14 @@ def micro_rows(part):
         rows.append([name.replace("/manual_time", "").replace("/real_time", ""),
                      units.nanoseconds(time.median),
                      f"{units.nanoseconds(time.least)} \u2013 {units.nanoseconds(time.most)}",
-                     "-" if allocations is None else f"{allocations:.3g}", str(time.count)])
+                     few(allocations), str(time.count)])
     return rows
+
+
+def few(allocations):
+    if allocations is None:
+        return "-"
+    return "< 0.001" if 0 < allocations < 0.001 else f"{allocations:.3g}"
 
 
 COUNTS = (("system_calls", "system calls", 2), ("instructions", "instructions", 0),

@@ -152,7 +152,8 @@ def micro(data):
         return missing("Micro benchmarks", data.get("micro"))
     return ("<section><h2>Micro benchmarks</h2><p>Parts of weir in one process; time and heap "
             "allocations of one item.</p>"
-            + table(extras.MICRO_HEADS, rows) + "</section>")
+            f"<details><summary>{len(rows)} benchmarks</summary>"
+            + table(extras.MICRO_HEADS, rows) + "</details></section>")
 
 
 def counts(data):
