@@ -69,6 +69,18 @@ std::uint64_t Histogram::percentile(double p) const {
 
 double Histogram::mean() const { return count_ == 0 ? 0 : sum_ / static_cast<double>(count_); }
 
+std::vector<Histogram::Bucket> Histogram::buckets() const {
+  std::vector<Bucket> filled;
+  for (std::size_t bucket = 0; bucket < kBuckets; ++bucket) {
+    if (buckets_[bucket] == 0) continue;
+    const std::uint64_t lowest = bucket == 0 ? 0 : top_of(bucket - 1) + 1;
+    const std::uint64_t highest =
+        bucket == kBuckets - 1 ? std::numeric_limits<std::uint64_t>::max() : top_of(bucket);
+    filled.push_back({lowest, highest, buckets_[bucket]});
+  }
+  return filled;
+}
+
 void Histogram::merge(const Histogram& other) {
   for (std::size_t bucket = 0; bucket < kBuckets; ++bucket) {
     buckets_[bucket] += other.buckets_[bucket];

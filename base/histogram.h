@@ -26,6 +26,13 @@ class Histogram {
   std::uint64_t min() const { return count_ == 0 ? 0 : min_; }
   std::uint64_t max() const { return max_; }
   double mean() const;
+  // Those that hold values, from the smallest; what a chart is drawn of.
+  struct Bucket {
+    std::uint64_t lowest = 0;  // of the values that belong here
+    std::uint64_t highest = 0;
+    std::uint64_t count = 0;
+  };
+  std::vector<Bucket> buckets() const;
 
   void merge(const Histogram& other);
   void clear();

@@ -46,6 +46,26 @@ TEST(Histogram, SmallValuesAreExact) {
   EXPECT_DOUBLE_EQ(h.mean(), 100.5);
 }
 
+TEST(Histogram, BucketsHoldWhatWasRecorded) {
+  Histogram h;
+  EXPECT_TRUE(h.buckets().empty());
+  const std::vector<std::uint64_t> values = {0, 3, 3, 255, 256, 70'000, std::uint64_t{1} << 50};
+  for (const std::uint64_t value : values) h.record(value);
+  const auto buckets = h.buckets();
+  ASSERT_EQ(buckets.size(), 6U);
+  EXPECT_EQ(buckets[1].lowest, 3U);
+  EXPECT_EQ(buckets[1].highest, 3U);
+  EXPECT_EQ(buckets[1].count, 2U);
+  std::uint64_t above = 0;
+  for (const auto& [lowest, highest, count] : buckets) {
+    EXPECT_GE(lowest, above);
+    EXPECT_EQ(static_cast<std::uint64_t>(std::ranges::count_if(
+                  values, [&](std::uint64_t v) { return v >= lowest && v <= highest; })),
+              count);
+    above = highest;
+  }
+}
+
 // Each power of two, its neighbours, and what lies between: at most 1/128 above, never below.
 TEST(Histogram, ErrorIsBelowOnePercentEverywhere) {
   for (int bit = 0; bit < 48; ++bit) {
