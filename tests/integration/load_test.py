@@ -1,54 +1,20 @@
 #!/usr/bin/env python3
 """weir-load: what it measures, what it notices, how it ends."""
 
-import json
 import re
 import signal
 import socket
-import threading
 import unittest
 
-from harness import BIN, SystemTest, raise_descriptor_limit, wait_until
+from harness import BIN, Program, raise_descriptor_limit, wait_until
+from load_servers import Broadcasting, Echoing, LoadTest, Reversing, Script
 
 
-class Liar(threading.Thread):
-    """A server of one client that answers what `reply` makes of what it is sent."""
-
-    def __init__(self, reply):
-        super().__init__()
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
-        self.reply = reply
-        self.start()
-
-    def run(self):
-        with self.listener:
-            client, _ = self.listener.accept()
-            with client:
-                try:
-                    while data := client.recv(65536):
-                        answer = self.reply(data)
-                        if answer is None:
-                            return
-                        client.sendall(answer)
-                except OSError:
-                    pass
-
-
-class Load(SystemTest):
-    def load(self, *arguments, status=0):
-        """(output, errors, report)"""
-        report = self.path("report.json")
-        load = self.program([BIN / "weir-load", "echo", *arguments, "--json", report])
-        self.assertEqual(load.wait(60), status, load.errors())
-        output, errors = load.rest_of_output(), load.errors()
-        with open(report) as file:
-            return output, errors, json.load(file)
-
+class Echo(LoadTest):
     def test_report(self):
         server = self.echo(["127.0.0.1:0"], "--threads", "2")
-        output, errors, report = self.load(server.address, "--connections", "20", "--size", "100",
-                                           "--depth", "4", "--duration", "1.5", "--threads", "2")
+        output, errors, report = self.load("echo", server.address, "--connections", "20",
+                                           "--size", "100", "--depth", "4", "--duration", "1.5", "--threads", "2")
         self.assertEqual([report[key] for key in ("connections", "size", "depth", "errors")],
                          [20, 100, 4, 0])
         self.assertGreater(report["messages"], 80)
@@ -59,7 +25,7 @@ class Load(SystemTest):
         latency = [report["latency_us"][key] for key in ("p50", "p90", "p99", "p999", "max")]
         self.assertGreater(latency[0], 0)
         self.assertEqual(latency, sorted(latency))
-        self.assertRegex(output, r"(?m)^  errors    0$")
+        self.assertRegex(output, r"(?m)^  errors     0$")
         # One plain line a second, as standard error is not a terminal.
         self.assertRegex(errors, r"(?m)^ +1 s  [\d,]+/s  .* MB/s  p50 .*  p99 .*  errors 0$")
         self.end(server)
@@ -68,7 +34,7 @@ class Load(SystemTest):
         server = self.echo(["127.0.0.1:0", "[::1]:0", f"unix:{self.path('sock')}"])
         for address in server.addresses:
             for size, depth in ((1, 1), (64, 1000), (1_000_000, 3)):
-                _, _, report = self.load(address, "--connections", "5", "--size", str(size),
+                _, _, report = self.load("echo", address, "--connections", "5", "--size", str(size),
                                          "--depth", str(depth), "--duration", "0.2")
                 self.assertGreater(report["messages"], 0)
 
@@ -76,43 +42,50 @@ class Load(SystemTest):
         raise_descriptor_limit()
         server = self.echo(["127.0.0.1:0", f"unix:{self.path('sock')}"])
         for address in server.addresses:
-            _, _, report = self.load(address, "--connections", "3000", "--duration", "0.5")
+            _, _, report = self.load("echo", address, "--connections", "3000", "--duration", "0.5")
             self.assertGreaterEqual(report["messages"], 3000)
         self.end(server)
 
     def test_nobody_there(self):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             address = "127.0.0.1:%d" % listener.getsockname()[1]
-        output, _, report = self.load(address, "--connections", "3", status=1)
+        output, _, report = self.load("echo", address, "--connections", "3", status=1)
         self.assertEqual((report["messages"], report["errors"]), (0, 3))
         self.assertRegex(output, r"(?m)^ +3  connect: Connection refused \(ECONNREFUSED\)$")
 
     def test_too_many_for_the_server(self):
         server = self.echo(["127.0.0.1:0"], "--max-connections", "4")
-        output, _, report = self.load(server.address, "--connections", "6", "--duration", "0.5",
-                                      status=1)
+        output, _, report = self.load("echo", server.address, "--connections", "6",
+                                      "--duration", "0.5", status=1)
         self.assertEqual(report["errors"], 2)
         self.assertGreater(report["messages"], 0)
 
-    def check_liar(self, reply, kind):
-        liar = Liar(reply)
-        output, _, report = self.load(liar.address, "--connections", "1", "--duration", "0.5",
-                                      status=1)
-        liar.join()
-        self.assertEqual(report["errors"], 1)
-        self.assertIn(kind, output)
-
-    def test_a_server_that_changes_a_byte(self):
-        self.check_liar(lambda data: data[:-1] + bytes([data[-1] ^ 1]), "other bytes came back")
+    def check_script(self, server, *arguments, errors):
+        with server:
+            _, _, report = self.load("echo", server.address, "--connections", "1", "--duration",
+                                     "0.5", *arguments, status=1)
+        self.assertEqual(report["errors_by_kind"], errors)
 
     def test_a_server_that_says_too_much(self):
-        self.check_liar(lambda data: data + b"!", "more bytes came back than were sent")
+        self.check_script(Script(lambda data: data + b"!"),
+                          errors={"more bytes came back than were sent": 1})
 
     def test_a_server_that_hangs_up(self):
-        self.check_liar(lambda data: None, "closed by the server")
+        self.check_script(Script(lambda data: None), errors={"closed by the server": 1})
+
+    def test_a_server_that_resets(self):
+        self.check_script(Script(lambda data: None, reset=True),
+                          errors={"receive: Connection reset by peer (ECONNRESET)": 1})
 
     def test_a_server_that_keeps_a_byte(self):
-        self.check_liar(lambda data: data[:-1], "no answer in time")
+        self.check_script(Script(lambda data: data[:-1]), errors={"no answer in time": 1})
+
+    def test_a_server_that_answers_in_another_order(self):
+        with Reversing(size=100) as server:
+            _, _, report = self.load("echo", server.address, "--connections", "1", "--depth", "2",
+                                     "--size", "100", "--messages", "20", "--verify", status=1)
+        self.assertEqual(report["errors_by_kind"], {"other bytes came back than were sent": 20})
+        self.assertEqual(report["messages"], 0)
 
     def test_ctrl_c_ends_it_early_with_the_report(self):
         server = self.echo()
@@ -120,16 +93,177 @@ class Load(SystemTest):
         self.assertTrue(wait_until(lambda: re.search("2 s ", load.errors())))
         load.signal(signal.SIGINT)
         self.assertEqual(load.wait(10), 0, load.errors())
-        self.assertRegex(load.rest_of_output(), r"(?m)^  latency   p50 .* max .*\n  errors    0$")
+        self.assertRegex(load.rest_of_output(),
+                         r"(?m)^  latency    p50 .* max .*\n(.*\n)*  errors     0$")
+
+    def test_warm_up_is_not_measured(self):
+        with Echoing() as server:
+            _, errors, report = self.load("echo", server.address, "--connections", "4", "--size",
+                                          "10", "--warmup", "1.2", "--messages", "1000")
+        self.assertEqual((report["messages"], report["sent"]), (1000, 1000))
+        self.assertGreater(report["warmup_messages"], 0)
+        self.assertEqual(server.bytes, 10 * (1000 + report["warmup_messages"]))
+        self.assertRegex(errors, "MB/s  warm-up  errors 0")
+
+    def test_files_and_bars(self):
+        server = self.echo()
+        hdr = self.path("latency.hdr")
+        output, _, report = self.load("bulk", server.address, "--messages", "500", "--connections",
+                                      "3", "--hdr", hdr, "--histogram", "--threads", "2",
+                                      "--verify", "--pid", str(server.pid))
+        self.assertEqual((report["size"], report["depth"], report["messages"]), (65536, 4, 500))
+        with open(hdr) as file:
+            lines = file.read().splitlines()
+        self.assertRegex(lines[0], r"^ +Value +Percentile TotalCount 1/\(1-Percentile\)$")
+        rows = [line.split() for line in lines[2:] if not line.startswith("#")]
+        for column in range(3):
+            values = [float(row[column]) for row in rows]
+            self.assertEqual(values, sorted(values))
+        self.assertEqual(rows[-1][1:3], ["1.000000000000", "500"])
+        self.assertAlmostEqual(float(rows[-1][0]) * 1000, report["latency_us"]["max"], delta=0.1)
+        self.assertRegex(lines[-2], r"Total count +=  +500\]")
+        bars = re.findall(r"(?m)^ +[\d.]+ [um]?s +([\d,]+) +[\d.]+  #*$", output)
+        self.assertEqual(sum(int(count.replace(",", "")) for count in bars), 500)
+        self.assertGreater(report["server"]["cpu_s"], 0)
+        self.assertGreater(report["server"]["rss_peak"], 1 << 20)
+
+    def test_open_loop_keeps_its_rate(self):
+        with Echoing() as server:
+            _, _, report = self.load("echo", server.address, "--connections", "3", "--rate", "200",
+                                     "--messages", "100", "--threads", "2")
+        self.assertEqual(server.bytes, 6400)
+        self.assertEqual((report["loop"], report["messages"]), ("open", 100))
+        self.assertGreater(report["duration_s"], 0.49)
+
+    def test_help(self):
+        for arguments in (["--help"], ["echo", "--help"], ["chat", "--help"]):
+            load = self.program([BIN / "weir-load", *arguments])
+            self.assertEqual(load.wait(), 0)
+            self.assertIn("Usage: weir-load", load.rest_of_output())
 
     def test_bad_words(self):
         for arguments in ([], ["echo"], ["echo", "nonsense"],
                           ["echo", "127.0.0.1:80", "--size", "0"],
+                          ["echo", "127.0.0.1:80", "--rate", "5", "--depth", "2"],
+                          ["echo", "127.0.0.1:80", "--messages", "5", "--duration", "2"],
+                          ["echo", "127.0.0.1:80", "--source", "127.0.0.0/33"],
+                          ["echo", "unix:/tmp/x", "--source", "127.0.0.1"],
+                          ["echo", "127.0.0.1:80", "--pid", "999999999"],
+                          ["churn", "127.0.0.1:80", "--closes", "nobody"],
+                          ["broadcast", "127.0.0.1:80", "--size", "20"],
                           ["knock", "127.0.0.1:80"]):
             with self.subTest(arguments=arguments):
                 load = self.program([BIN / "weir-load", *arguments])
                 self.assertEqual(load.wait(), 2)
                 self.assertRegex(load.errors(), "^error: .*\n$")
+
+
+class Churn(LoadTest):
+    def test_every_way_to_close(self):
+        for closes in ("client", "half", "server", "reset"):
+            with self.subTest(closes=closes), Echoing(hang_up_after=64 * (closes == "server")) \
+                    as server:
+                _, _, report = self.load("churn", server.address, "--connections", "5",
+                                         "--messages", "200", "--closes", closes, "--verify")
+                self.assertEqual((report["messages"], report["connected"]), (200, 200))
+                self.assertEqual(report["connect_us"]["count"], 200)
+                self.assertEqual((server.bytes, server.connections), (200 * 64, 200))
+
+    def test_by_schedule_from_many_addresses(self):
+        with Echoing() as server:
+            _, _, report = self.load("churn", server.address, "--rate", "200", "--messages", "50",
+                                     "--source", "127.0.0.0/8", "--threads", "2")
+        self.assertEqual((report["messages"], server.connections), (50, 50))
+        self.assertEqual(len(server.peers), 50)
+        self.assertTrue(all(peer.startswith("127.") for peer in server.peers))
+
+    def test_unix(self):
+        server = self.echo([f"unix:{self.path('sock')}"])
+        _, _, report = self.load("churn", server.address, "--messages", "300")
+        self.assertEqual(report["messages"], 300)
+
+    def test_nobody_there(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            address = "127.0.0.1:%d" % listener.getsockname()[1]
+        _, _, report = self.load("churn", address, "--connections", "2", "--duration", "0.3",
+                                 status=1)
+        self.assertEqual(list(report["errors_by_kind"]),
+                         ["connect: Connection refused (ECONNREFUSED)"])
+        self.assertEqual(report["messages"], 0)
+
+    def test_a_server_that_does_not_close(self):
+        with Echoing() as server:
+            _, _, report = self.load("churn", server.address, "--connections", "2", "--duration",
+                                     "0.2", "--closes", "server", status=1)
+        self.assertEqual(report["errors_by_kind"], {"not closed by the server in time": 2})
+
+
+class Idle(LoadTest):
+    def test_holds_them_and_tells_the_memory(self):
+        server = self.echo()
+        output, _, report = self.load("idle", server.address, "--connections", "500", "--duration",
+                                      "0.5", "--pid", str(server.pid))
+        self.assertEqual((report["messages"], report["connected"]), (500, 500))
+        self.assertAlmostEqual(report["held_s"], 0.5, delta=0.3)
+        self.assertGreaterEqual(report["server"]["rss_end"], report["server"]["rss_before"])
+        self.assertRegex(output, r"bytes of RSS a connection")
+
+    def test_a_server_that_dies(self):
+        server = Program(["python3", "-c", ECHO_ONCE_AND_DIE])
+        self.addCleanup(server.stop)
+        address = "127.0.0.1:" + server.read_line()
+        _, _, report = self.load("idle", address, "--connections", "1", "--duration", "1",
+                                 "--pid", str(server.pid), status=1)
+        self.assertEqual(report["errors_by_kind"],
+                         {"closed by the server": 1, "the server's process ended": 1})
+
+
+ECHO_ONCE_AND_DIE = """
+import socket, time
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+client, _ = listener.accept()
+client.sendall(client.recv(64))
+time.sleep(0.2)
+"""
+
+
+class OneToMany(LoadTest):
+    def test_broadcast(self):
+        for arguments in (["--messages", "100", "--depth", "4", "--threads", "3"],
+                          ["--messages", "20", "--rate", "100"],
+                          ["--duration", "0.3", "--warmup", "0.2", "--threads", "2"]):
+            with self.subTest(arguments=arguments), Broadcasting() as server:
+                _, _, report = self.load("broadcast", server.address, "--connections", "7",
+                                         "--verify", "--size", "200", *arguments)
+                self.assertGreater(report["sent"], 0)
+                self.assertEqual(report["messages"], 7 * report["sent"])
+
+    def test_a_server_that_leaves_one_out(self):
+        with Broadcasting(spoil=lambda number, text: b"" if number == 30 else text) as server:
+            _, _, report = self.load("broadcast", server.address, "--connections", "2",
+                                     "--messages", "50", "--depth", "2", status=1)
+        self.assertEqual(report["errors_by_kind"], {"a message is missing": 2})
+        self.assertEqual(report["messages"], 98)
+
+    def test_a_server_that_flips_a_bit(self):
+        def flip(number, text):
+            return text[:60] + bytes([text[60] ^ 1]) + text[61:] if number == 30 else text
+
+        with Broadcasting(spoil=flip) as server:
+            _, _, report = self.load("broadcast", server.address, "--connections", "2",
+                                     "--messages", "50", "--verify", status=1)
+        self.assertEqual(report["errors_by_kind"], {"other bytes came back than were sent": 2})
+
+    @unittest.skipUnless((BIN / "weir-chat-server").exists(), "no weir-chat-server")
+    def test_chat(self):
+        server = self.program([BIN / "weir-chat-server", "--listen", "127.0.0.1:0", "--rate", "0"])
+        address = server.read_line().removeprefix("listening on ")
+        for arguments in ([], ["--rate", "400"]):
+            _, _, report = self.load("chat", address, "--connections", "30", "--messages", "100",
+                                     "--verify", *arguments)
+            self.assertEqual((report["messages"], report["sent"]), (3000, 100))
+        self.end(server)
 
 
 if __name__ == "__main__":

@@ -1,81 +1,44 @@
-// EchoClient: one connection that keeps `depth` messages in flight and checks every byte that comes
-// back. [loop]
+// EchoClient: one connection to a server that sends back what it receives. [loop]
 //
-// The stream's bytes are those of a pattern that is the same for all, entered at a place that
-// differs from connection to connection, so that lost, moved and foreign bytes are found.
+// Closed loop: keeps `depth` messages in flight. Open loop: sends when told, whatever is in flight.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-#include <optional>
-#include <span>
-#include <string>
-#include <vector>
-
-#include "load/settings.h"
-#include "weir/net/reactor/channel.h"
-#include "weir/net/socket/socket.h"
+#include "load/client.h"
+#include "load/start_times.h"
 
 namespace weir::load {
 
-class EchoWorker;
-
-// Bytes that look random. slice() is contiguous although the pattern repeats.
-class Pattern {
+class EchoClient final : public Client {
  public:
-  static constexpr std::size_t kMaxSlice = 128 * 1024;
-  Pattern();
-  std::span<const std::byte> slice(std::uint64_t offset, std::size_t length) const {
-    return std::span(bytes_).subspan(offset % kPeriod, length);
-  }
+  using Client::Client;
+
+  void begin(std::uint64_t quota) override;
+  void set_quota(std::uint64_t quota) override;
+  void request(TimePoint scheduled) override;
+  void finish() override;
+  std::uint64_t unanswered() const override { return in_flight_.size(); }
 
  private:
-  static constexpr std::size_t kPeriod = 65521;  // a prime: no message size falls into step with it
-  std::vector<std::byte> bytes_;
-};
+  void connected() override;
+  void failed(std::string kind, bool was_connected) override;
+  void received(std::span<const std::byte> bytes) override;
+  void writable() override { write(); }
 
-class EchoClient final : public IoHandler {
- public:
-  EchoClient(EchoWorker& worker, std::size_t index);
-
-  // Begins to connect. EAGAIN: a Unix listener's queue is full; nothing has happened. All else is
-  // told to the worker, also when it fails at once.
-  Errno connect();
-  // Sends the first messages.
-  void begin();
-  // What was sent is still to come back, but no more is sent.
-  void finish();
-  bool connected() const { return state_ == State::connected; }
-  bool connecting() const { return state_ == State::connecting; }
-  std::size_t in_flight() const { return in_flight_; }
-  // Ends the connection; says nothing.
-  void close();
-
- private:
-  enum class State : std::uint8_t { idle, connecting, connected, closed };
-
-  void on_ready(std::uint32_t events) override;
-  void on_interest_refused(Errno error) override;
-  void connect_ended(Errno error);
+  void start_message(TimePoint when);
   void fill_up();
   void write();
-  void read();
-  bool accept_bytes(std::span<const std::byte> bytes);
-  void fail(std::string kind);
+  void check_bytes(std::span<const std::byte> bytes);
+  void message_is_back(TimePoint now);
+  void check_done();
 
-  EchoWorker& worker_;
-  const std::size_t index_;
-  Socket socket_;
-  std::optional<Channel> channel_;
-  State state_ = State::idle;
   bool sending_ = false;
-  std::size_t in_flight_ = 0;
-  std::size_t oldest_ = 0;          // in started_
-  std::vector<TimePoint> started_;  // a ring of `depth`, by message in flight
-  std::uint64_t unsent_ = 0;        // bytes of the messages in flight
-  std::uint64_t sent_ = 0;          // bytes, ever
-  std::uint64_t received_ = 0;      // bytes, ever
-  std::size_t part_ = 0;            // bytes of the oldest message that are back
+  bool wrong_ = false;       // the message that is coming back
+  std::uint64_t quota_ = 0;  // messages still to be started
+  StartTimes in_flight_;
+  std::uint64_t unsent_ = 0;    // bytes of the messages in flight
+  std::uint64_t sent_ = 0;      // bytes, ever
+  std::uint64_t received_ = 0;  // bytes, ever
+  std::size_t part_ = 0;        // bytes of the oldest message that are back
 };
 
 }  // namespace weir::load

@@ -2,39 +2,114 @@
 
 #include <fmt/format.h>
 
-#include <cerrno>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <memory>
+
+#include "load/distribution.h"
 
 namespace weir::load {
 
 namespace {
 
+// A thread that is busier has no time left to show what the server could do.
+constexpr double kSaturated = 0.95;
+// Of the sends of an open loop one in a hundred may be this late.
+constexpr std::uint64_t kTooLate = 1'000'000;
+
 double in_seconds(Duration d) { return std::chrono::duration<double>(d).count(); }
 
-// Per second; 0 for a run that ended before it began.
-double rate_of(double amount, Duration elapsed) {
-  return elapsed > Duration::zero() ? amount / in_seconds(elapsed) : 0;
+double share(Duration part, Duration whole) {
+  return whole > Duration::zero() ? in_seconds(part) / in_seconds(whole) : 0;
 }
 
-double megabytes(const EchoSettings& settings, const Numbers& numbers) {
-  return static_cast<double>(numbers.messages) * static_cast<double>(settings.size) / 1e6;
+std::string percentiles(const Histogram& h) {
+  const auto at = [&](double p) { return short_time(h.percentile(p)); };
+  return fmt::format("p50 {}, p90 {}, p99 {}, p99.9 {}, max {}", at(50), at(90), at(99), at(99.9),
+                     short_time(h.max()));
+}
+
+void print_head(const Report& report) {
+  const Settings& s = report.settings;
+  fmt::print("{} {}: {} {}, {} bytes a message, ", s.mode_name, s.target.to_string(),
+             grouped(s.connections), s.one_to_many() ? "receivers" : "connections",
+             grouped(s.size));
+  if (s.open_loop()) {
+    fmt::print("{:g} a second by schedule", s.rate);
+  } else if (s.mode == Mode::churn) {
+    fmt::print("one for each connection");
+  } else if (s.mode == Mode::idle) {
+    fmt::print("one exchange each");
+  } else {
+    fmt::print("{} in flight{}", grouped(s.depth), s.one_to_many() ? "" : " each");
+  }
+  fmt::print(", {:.2f} s{}\n",
+             in_seconds(report.held > Duration::zero() ? report.held : report.elapsed),
+             report.interrupted ? ", interrupted" : "");
+}
+
+void print_loop(const Report& report) {
+  if (report.settings.open_loop()) {
+    fmt::print(
+        "  loop       open: latency counts from the scheduled time; sends behind it: "
+        "p99 {}, max {}\n",
+        short_time(report.numbers.lateness.percentile(99)),
+        short_time(report.numbers.lateness.max()));
+  } else {
+    fmt::print(
+        "  loop       closed: blind to coordinated omission (nothing is sent while the server "
+        "stalls; see --rate)\n");
+  }
+}
+
+void print_server(const Report& report) {
+  const ServerUsage& server = *report.server;
+  fmt::print(
+      "  server     CPU {:.1f} % (user {:.2f} s, system {:.2f} s), RSS {} before, {} at the "
+      "end, {} at most\n",
+      100 * share(server.cpu, server.elapsed), in_seconds(server.user), in_seconds(server.system),
+      short_size(server.rss_before), short_size(server.rss_end), short_size(server.rss_peak));
+  if (report.settings.mode == Mode::idle) {
+    fmt::print("             {:.0f} bytes of RSS a connection\n", report.memory_per_connection());
+  }
 }
 
 }  // namespace
 
-std::uint64_t Numbers::error_count() const {
-  std::uint64_t sum = 0;
-  for (const auto& [kind, count] : errors) sum += count;
-  return sum;
+double Report::rate() const {
+  return elapsed > Duration::zero() ? static_cast<double>(numbers.messages) / in_seconds(elapsed)
+                                    : 0;
 }
 
-void Numbers::merge(const Numbers& other) {
-  connected += other.connected;
-  messages += other.messages;
-  latency.merge(other.latency);
-  for (const auto& [kind, count] : other.errors) errors[kind] += count;
+double Report::megabytes_per_second() const {
+  return rate() * static_cast<double>(settings.size) / 1e6;
+}
+
+double Report::busiest() const {
+  double most = 0;
+  for (const ThreadUsage& thread : numbers.threads) {
+    most = std::max({most, share(thread.cpu, thread.elapsed), share(thread.busy, thread.elapsed)});
+  }
+  return std::min(most, 1.0);
+}
+
+std::string Report::bottleneck() const {
+  if (settings.mode == Mode::idle) return {};
+  if (busiest() >= kSaturated) {
+    return fmt::format("a thread of weir-load was busy for {:.0f} % of the time", 100 * busiest());
+  }
+  const std::uint64_t late = numbers.lateness.percentile(99);
+  if (late > kTooLate) {
+    return fmt::format("1 % of the sends left more than {} behind their schedule",
+                       short_time(late));
+  }
+  return {};
+}
+
+double Report::memory_per_connection() const {
+  if (!server || numbers.connected == 0) return 0;
+  return (static_cast<double>(server->rss_end) - static_cast<double>(server->rss_before)) /
+         static_cast<double>(numbers.connected);
 }
 
 std::string short_time(std::uint64_t ns) {
@@ -52,45 +127,45 @@ std::string grouped(std::uint64_t n) {
   return digits;
 }
 
-void print_report(const EchoSettings& settings, const Numbers& numbers, Duration elapsed) {
-  const auto percentile = [&](double p) { return short_time(numbers.latency.percentile(p)); };
-  const double rate = rate_of(static_cast<double>(numbers.messages), elapsed);
-  fmt::print("{}: {} connections, {} bytes a message, {} in flight each, {:.2f} s\n",
-             settings.target.to_string(), grouped(numbers.connected), grouped(settings.size),
-             grouped(settings.depth), in_seconds(elapsed));
-  fmt::print("  messages  {}\n", grouped(numbers.messages));
-  fmt::print("  rate      {}/s, {:.1f} MB/s each way\n", grouped(static_cast<std::uint64_t>(rate)),
-             rate_of(megabytes(settings, numbers), elapsed));
-  fmt::print("  latency   p50 {}, p90 {}, p99 {}, p99.9 {}, max {}\n", percentile(50),
-             percentile(90), percentile(99), percentile(99.9), short_time(numbers.latency.max()));
-  fmt::print("  errors    {}\n", grouped(numbers.error_count()));
+std::string short_size(std::size_t bytes) {
+  return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1024 * 1024));
+}
+
+void print_report(const Report& report) {
+  const Settings& settings = report.settings;
+  const Numbers& numbers = report.numbers;
+  print_head(report);
+  fmt::print("  {}  {}\n", settings.one_to_many() ? "delivered" : "messages ",
+             grouped(numbers.messages));
+  fmt::print("  rate       {}/s", grouped(static_cast<std::uint64_t>(report.rate())));
+  if (settings.one_to_many()) {
+    fmt::print(" ({} messages sent), {:.1f} MB/s\n", grouped(numbers.sent),
+               report.megabytes_per_second());
+  } else {
+    fmt::print(", {:.1f} MB/s each way\n", report.megabytes_per_second());
+  }
+  fmt::print("  latency    {}\n", percentiles(numbers.latency));
+  if (settings.mode != Mode::idle) print_loop(report);
+  fmt::print("  connect    {}\n", percentiles(numbers.connect_latency));
+  if (const std::string why = report.bottleneck(); !why.empty()) {
+    fmt::print("  generator  IT WAS ITSELF THE BOTTLENECK: {}\n", why);
+  } else if (settings.mode != Mode::idle) {
+    fmt::print("  generator  busy for {:.0f} % of the time{}\n", 100 * report.busiest(),
+               numbers.threads.size() > 1 ? ", its busiest thread" : "");
+  }
+  if (report.server) print_server(report);
+  fmt::print("  errors     {}\n", grouped(numbers.error_count()));
   for (const auto& [kind, count] : numbers.errors) {
     fmt::print("    {:>8}  {}\n", grouped(count), kind);
   }
+  if (!numbers.first_difference.empty()) {
+    fmt::print("    first difference: {}\n", numbers.first_difference);
+  }
+  if (numbers.errors.contains("connect: Cannot assign requested address (EADDRNOTAVAIL)")) {
+    fmt::print("    there was no port left to connect from; --source 127.0.0.0/8 has more\n");
+  }
+  if (settings.histogram) print_histogram(numbers.latency);
   std::fflush(stdout);
-}
-
-Result<void> write_json(const EchoSettings& settings, const Numbers& numbers, Duration elapsed) {
-  const auto microseconds = [](std::uint64_t ns) { return static_cast<double>(ns) / 1e3; };
-  const auto percentile = [&](double p) { return microseconds(numbers.latency.percentile(p)); };
-  const std::string text = fmt::format(
-      "{{\"connections\": {}, \"size\": {}, \"depth\": {}, \"duration_s\": {:.3f}, "
-      "\"messages\": {}, \"rate\": {:.1f}, \"mb_per_s\": {:.3f}, \"errors\": {}, "
-      "\"latency_us\": {{\"p50\": {:.1f}, \"p90\": {:.1f}, \"p99\": {:.1f}, \"p999\": {:.1f}, "
-      "\"max\": {:.1f}}}}}\n",
-      settings.connections, settings.size, settings.depth, in_seconds(elapsed), numbers.messages,
-      rate_of(static_cast<double>(numbers.messages), elapsed),
-      rate_of(megabytes(settings, numbers), elapsed), numbers.error_count(), percentile(50),
-      percentile(90), percentile(99), percentile(99.9), microseconds(numbers.latency.max()));
-
-  const std::string what = "write " + settings.json_path;
-  std::FILE* file = std::fopen(settings.json_path.c_str(), "we");
-  if (file == nullptr) return std::unexpected(Error(what, Errno::last()));
-  const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
-  const Errno failure = written ? Errno() : Errno::last();
-  if (std::fclose(file) != 0) return std::unexpected(Error(what, Errno::last()));
-  if (!written) return std::unexpected(Error(what, failure));
-  return {};
 }
 
 }  // namespace weir::load

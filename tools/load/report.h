@@ -1,32 +1,44 @@
-// The numbers of a run, and how people and programs are told them.
+// How people and programs are told the numbers of a run.
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <optional>
 #include <string>
 
+#include "load/numbers.h"
+#include "load/server_watch.h"
 #include "load/settings.h"
-#include "weir/base/histogram.h"
 #include "weir/base/result.h"
 
 namespace weir::load {
 
-struct Numbers {
-  std::size_t connected = 0;  // connections that were made
-  std::uint64_t messages = 0;
-  Histogram latency;                            // ns
-  std::map<std::string, std::uint64_t> errors;  // by kind
-  std::uint64_t error_count() const;
-  void merge(const Numbers& other);
+struct Report {
+  const Settings& settings;
+  const Numbers& numbers;
+  Duration elapsed;  // from the begin of the measured part to the last message
+  Duration held{0};  // idle: how long the connections were held
+  bool interrupted = false;
+  std::optional<ServerUsage> server;
+
+  double rate() const;                  // messages a second
+  double megabytes_per_second() const;  // 10^6 bytes, one way
+  // Of the thread of weir-load that had most to do, 0 to 1.
+  double busiest() const;
+  // Why weir-load, and not the server, may be what was measured; empty: it was not.
+  std::string bottleneck() const;
+  // idle: what a connection costs the server, in bytes.
+  double memory_per_connection() const;
 };
 
 // "850 us", "1.2 ms", "3.4 s".
 std::string short_time(std::uint64_t ns);
 // "1,234,567".
 std::string grouped(std::uint64_t n);
+// "4.7 MiB".
+std::string short_size(std::size_t bytes);
 
 // On stdout.
-void print_report(const EchoSettings& settings, const Numbers& numbers, Duration elapsed);
-Result<void> write_json(const EchoSettings& settings, const Numbers& numbers, Duration elapsed);
+void print_report(const Report& report);
+Result<void> write_json(const Report& report);
 
 }  // namespace weir::load

@@ -1,0 +1,110 @@
+// The two kinds of clients of a server that sends what one says to all: one BroadcastSender, many
+// BroadcastReceivers. [loop]
+//
+// A message is a line of `size` bytes: its number and the time it was sent (or due), 16 hexadecimal
+// digits each, and letters that depend on the number. Between the two is a `+` if the message is to
+// be measured. `chat` has a nickname before, and "NICK: " in front of each line that comes back.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "load/client.h"
+#include "load/crowd.h"
+
+namespace weir::load {
+
+// The shortest message, and the longest of `chat`.
+inline constexpr std::size_t kShortestBroadcast = 35;
+inline constexpr std::size_t kLongestChatLine = 4096;
+
+class BroadcastClient : public Client {
+ public:
+  BroadcastClient(Worker& worker, std::size_t index, Crowd& crowd)
+      : Client(worker, index), crowd_(crowd) {}
+
+ protected:
+  void connected() override;
+  void received(std::span<const std::byte> bytes) override;
+  void failed(std::string kind, bool was_connected) override;
+  void writable() override { write(); }
+  // False: the connection is closed now.
+  virtual void line(std::string_view text) = 0;
+  virtual void can_begin() = 0;
+
+  bool chat() const;
+  void welcome_line(std::string_view text);
+  void write();
+
+  Crowd& crowd_;
+  bool welcome_ = false;  // chat: the nickname is ours
+  bool ready_ = false;    // the worker has been told
+  std::string unsent_;
+  std::size_t unsent_from_ = 0;
+
+ private:
+  std::string unfinished_;  // the begin of a line
+};
+
+class BroadcastSender final : public BroadcastClient {
+ public:
+  BroadcastSender(Worker& worker, std::size_t index, Crowd& crowd);
+
+  void begin(std::uint64_t quota) override;
+  void set_quota(std::uint64_t quota) override;
+  void request(TimePoint scheduled) override;
+  void finish() override;
+  std::uint64_t unanswered() const override { return 0; }
+  // All receivers of that part have so many messages.
+  void progress(std::size_t part, std::uint64_t everyone_has);
+
+ private:
+  void line(std::string_view text) override;
+  void can_begin() override;
+  void failed(std::string kind, bool was_connected) override;
+  void probe();
+  void put_message(TimePoint when);
+  void fill_up();
+  void check_end();
+
+  bool probing_ = false;
+  bool sending_ = false;
+  bool ended_ = false;
+  std::uint64_t quota_ = 0;
+  std::uint64_t number_ = 0;          // of the next message
+  std::vector<std::uint64_t> parts_;  // what everyone of each part has
+};
+
+class BroadcastReceiver final : public BroadcastClient {
+ public:
+  BroadcastReceiver(Worker& worker, std::size_t index, Crowd& crowd);
+
+  void begin(std::uint64_t quota) override;
+  void set_quota(std::uint64_t) override {}
+  void request(TimePoint) override {}
+  void finish() override;
+  std::uint64_t unanswered() const override;
+  std::string unanswered_kind() const override;
+
+  // Takes part: all messages from here on must come.
+  bool joined() const { return joined_ && is_connected(); }
+  std::uint64_t has() const { return has_; }
+  void all_is_there() { done(); }
+
+ private:
+  void line(std::string_view text) override;
+  void can_begin() override;
+  void failed(std::string kind, bool was_connected) override;
+  void message(std::string_view text);
+  void count_in(std::uint64_t number);
+
+  CrowdPart& part_;
+  bool joined_ = false;
+  bool numbered_ = false;  // has_ is known
+  std::uint64_t has_ = 0;  // the number of the next message
+};
+
+}  // namespace weir::load

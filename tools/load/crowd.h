@@ -1,0 +1,70 @@
+// Crowd: what the sender and the receivers of a broadcast know of each other, over all loops.
+//
+// A receiver tells its part (one for each loop) what it has; the part posts to the sender's loop
+// when all of its receivers have one message more; and the sender posts to the parts what the last
+// message is.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/loop_pool.h"
+
+namespace weir::load {
+
+class BroadcastReceiver;
+class BroadcastSender;
+class Crowd;
+
+// The receivers of one loop. [loop]
+class CrowdPart {
+ public:
+  static constexpr std::uint64_t kAll = std::numeric_limits<std::uint64_t>::max();
+
+  CrowdPart(Crowd& crowd, std::size_t index, EventLoop& loop)
+      : crowd_(crowd), index_(index), loop_(loop) {}
+
+  EventLoop& loop() { return loop_; }
+  void add(BroadcastReceiver& receiver) { receivers_.push_back(&receiver); }
+  // The run begins; called by each of them.
+  void begin();
+  // A receiver that had `before` messages has more now, or is gone.
+  void changed(std::uint64_t before);
+  void all_sent(std::uint64_t count);
+  std::uint64_t last() const { return last_; }
+
+ private:
+  void look_around();
+  void end_if_complete();
+
+  Crowd& crowd_;
+  const std::size_t index_;
+  EventLoop& loop_;
+  std::vector<BroadcastReceiver*> receivers_;
+  bool begun_ = false;
+  std::uint64_t everyone_has_ = 0;  // messages that all who are left have got
+  std::size_t slowest_ = 0;         // receivers that have no more than that
+  std::uint64_t last_ = kAll;       // so many messages will have been sent; kAll: not known yet
+};
+
+class Crowd {
+ public:
+  explicit Crowd(LoopPool& pool);
+
+  CrowdPart& part(std::size_t index) { return *parts_[index % parts_.size()]; }
+  std::size_t size() const { return parts_.size(); }
+  void set_sender(BroadcastSender& sender) { sender_ = &sender; }
+  // [any]
+  void tell_sender(std::size_t part, std::uint64_t everyone_has);
+  void tell_all_sent(std::uint64_t count);
+
+ private:
+  std::vector<std::unique_ptr<CrowdPart>> parts_;
+  BroadcastSender* sender_ = nullptr;  // lives on the loop of part 0; set before the run
+};
+
+}  // namespace weir::load

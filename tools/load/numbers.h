@@ -1,0 +1,39 @@
+// What has been counted and measured in a run. Each worker has its own, and the run adds them up.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "weir/base/clock.h"
+#include "weir/base/histogram.h"
+
+namespace weir::load {
+
+// Of one thread of weir-load, over the measured time.
+struct ThreadUsage {
+  Duration elapsed{0};
+  Duration cpu{0};
+  Duration busy{0};  // its loop did not wait; more than `cpu` when the machine had no core for it
+};
+
+struct Numbers {
+  std::size_t connected = 0;          // connections that were made
+  std::uint64_t sent = 0;             // messages that were begun in the measured time
+  std::uint64_t messages = 0;         // of these, those that came back whole (and right)
+  std::uint64_t warmup_messages = 0;  // came back, but were begun before
+  Histogram latency;                  // of `messages`; ns, as all
+  Histogram connect_latency;          // from connect(2) to connected
+  Histogram lateness;                 // open loop: sends behind their schedule, by our own fault
+  std::map<std::string, std::uint64_t> errors;  // by kind
+  std::string first_difference;                 // what --verify found first
+  TimePoint measured_from = TimePoint::max();
+  TimePoint last_message;
+  std::vector<ThreadUsage> threads;
+
+  std::uint64_t error_count() const;
+  void merge(const Numbers& other);
+};
+
+}  // namespace weir::load

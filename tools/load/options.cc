@@ -1,0 +1,186 @@
+#include "load/options.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "load/broadcast_client.h"
+#include "weir/base/result.h"
+
+namespace weir::load {
+
+namespace {
+
+constexpr std::size_t kMostInFlight = std::size_t{1} << 20;
+constexpr std::uint64_t kMostMessages = std::uint64_t{1} << 62;
+
+struct ModeInfo {
+  Mode mode;
+  const char* name;
+  const char* what;
+  std::size_t connections;
+  std::size_t size;
+  std::size_t depth;
+};
+
+constexpr ModeInfo kModes[] = {
+    {Mode::echo, "echo", "messages to a server that sends back what it receives", 100, 64, 1},
+    {Mode::bulk, "bulk", "the same with large messages", 10, 65536, 4},
+    {Mode::churn, "churn", "connects, sends a message, takes the echo, closes; again", 100, 64, 1},
+    {Mode::idle, "idle", "holds connections; one message each at the begin, then silence", 1000, 64,
+     1},
+    {Mode::broadcast, "broadcast",
+     "one sender, to a server that sends each line to all; connections are receivers", 100, 1024,
+     1},
+    {Mode::chat, "chat", "the same with weir-chat-server's lines and nicknames", 100, 128, 1},
+};
+
+// What the command line said before it was checked.
+struct Words {
+  std::string target;
+  std::string source;
+  std::string closes = "client";
+  double seconds = 10;
+  double warmup = 0;
+};
+
+template <typename T>
+CLI::Option* number(CLI::App& app, const std::string& name, T& value, T least, T most,
+                    const std::string& type, const std::string& what) {
+  return app.add_option(name, value, what)
+      ->check(CLI::Range(least, most).description(""))
+      ->capture_default_str()
+      ->type_name(type);
+}
+
+void describe_load(CLI::App& app, Words& words, Settings& s) {
+  const bool idle = s.mode == Mode::idle;
+  number<std::size_t>(app, "--connections", s.connections, 1, 1'000'000, "N",
+                      s.mode == Mode::churn ? "connections at a time"
+                      : s.one_to_many()     ? "receivers"
+                                            : "connections");
+  number<std::size_t>(app, "--size", s.size, s.one_to_many() ? kShortestBroadcast : 1,
+                      s.mode == Mode::chat ? kLongestChatLine : 64 * 1024 * 1024, "BYTES",
+                      "bytes a message");
+  number<double>(app, "--duration", words.seconds, 0.01, 1e6, "SECONDS",
+                 idle ? "how long the connections are held" : "how long to measure");
+  if (idle) return;
+  number<std::uint64_t>(app, "--messages", s.messages, 1, kMostMessages, "N",
+                        "measure so many messages, however long it takes")
+      ->default_str("")
+      ->excludes("--duration");
+  number<double>(app, "--warmup", words.warmup, 0, 1e6, "SECONDS",
+                 "load before that, which is not measured");
+  CLI::Option* rate = number<double>(
+      app, "--rate", s.rate, 0.001, 1e9, "N",
+      "open loop: so many messages a second of all connections together leave on schedule, and "
+      "latency counts from the scheduled time");
+  rate->default_str("");
+  if (s.mode == Mode::churn) {
+    app.add_option("--closes", words.closes,
+                   "who ends a connection after the answer: client; half (the client half-closes "
+                   "after its message); server (by itself); reset (by the client)")
+        ->check(CLI::IsMember({"client", "half", "server", "reset"}).description(""))
+        ->capture_default_str()
+        ->type_name("WHO");
+    return;
+  }
+  number<std::size_t>(app, "--depth", s.depth, 1, kMostInFlight, "N",
+                      s.one_to_many() ? "closed loop: messages that not all receivers have yet"
+                                      : "closed loop: messages in flight on each connection")
+      ->excludes(rate);
+}
+
+void describe_rest(CLI::App& app, Words& words, Settings& s) {
+  number<std::size_t>(app, "--threads", s.threads, 1, 256, "N", "threads of weir-load itself");
+  app.add_flag("--verify", s.verify, "check every byte that comes back");
+  app.add_option("--source", words.source,
+                 "connect from this address, or from the addresses of this network in turn")
+      ->type_name("A.B.C.D[/BITS]");
+  number<pid_t>(app, "--pid", s.pid, 1, 1 << 30, "PID",
+                "the server's process on this machine: report its CPU time and memory")
+      ->default_str("");
+  app.add_flag("--histogram", s.histogram, "draw the latencies");
+  app.add_option("--json", s.json_path, "also write the report to this file")->type_name("FILE");
+  app.add_option("--hdr", s.hdr_path,
+                 "also write the latencies (ms) to this file, as HdrHistogram writes them")
+      ->type_name("FILE");
+}
+
+int told(const Error& error) {
+  fail(error);
+  return 2;
+}
+
+std::variant<Settings, int> check(const Words& words, Settings settings) {
+  const auto target = SocketAddress::parse(words.target);
+  if (!target) return told(target.error());
+  settings.target = *target;
+  if (!words.source.empty()) {
+    const auto source = SourceNetwork::parse(words.source);
+    if (!source) return told(source.error());
+    if (settings.target.family() != SocketAddress::Family::ipv4) {
+      return told(Error("--source is for servers with an IPv4 address"));
+    }
+    settings.source = *source;
+  }
+  const auto seconds = [](double n) {
+    return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(n));
+  };
+  settings.duration = seconds(words.seconds);
+  settings.warmup = seconds(words.warmup);
+  settings.closes = std::map<std::string, Closing>{
+      {"client", Closing::client},
+      {"half", Closing::half},
+      {"server", Closing::server},
+      {"reset",
+       Closing::reset}}.at(words.closes);
+  settings.chat_prefix = "load" + std::to_string(getpid()) + ": ";
+  settings.threads = std::min(settings.threads, settings.connections);
+  return settings;
+}
+
+}  // namespace
+
+std::variant<Settings, int> read_command_line(int argc, char** argv) {
+  CLI::App app("Drives a server with load and measures what comes back.", "weir-load");
+  app.require_subcommand(1);
+  app.footer("Each mode has its options: weir-load echo --help");
+  Words words;
+  std::vector<Settings> settings(std::size(kModes));  // as many: each mode has its own defaults
+  for (std::size_t i = 0; i < std::size(kModes); ++i) {
+    const ModeInfo& info = kModes[i];
+    Settings& s = settings[i];
+    s.mode = info.mode;
+    s.mode_name = info.name;
+    s.connections = info.connections;
+    s.size = info.size;
+    s.depth = info.depth;
+    CLI::App& mode = *app.add_subcommand(info.name, info.what);
+    mode.add_option("address", words.target,
+                    "the server: 127.0.0.1:7000, [::1]:7000, unix:/path, unix:@name")
+        ->required()
+        ->type_name("ADDR");
+    describe_load(mode, words, s);
+    describe_rest(mode, words, s);
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help
+    std::fprintf(stderr, "error: %s; see weir-load --help\n", error.what());
+    return 2;
+  }
+  for (std::size_t i = 0; i < std::size(kModes); ++i) {
+    if (app.got_subcommand(kModes[i].name)) return check(words, settings[i]);
+  }
+  return 2;
+}
+
+}  // namespace weir::load

@@ -1,0 +1,57 @@
+// ServerWatch: what a process of this machine uses, from /proc and its CPU clock. [one thread]
+#pragma once
+
+#include <sys/types.h>
+#include <time.h>
+
+#include <cstddef>
+
+#include "weir/base/clock.h"
+#include "weir/base/result.h"
+
+namespace weir::load {
+
+// Resident memory in bytes. What the kernel keeps for sockets is not part of it.
+struct ServerUsage {
+  pid_t pid = 0;
+  Duration elapsed{0};  // begin() to end(), as are the next three
+  Duration cpu{0};      // of all threads, also of those that have ended
+  Duration user{0};     // in clock ticks, mostly of 10 ms
+  Duration system{0};
+  std::size_t rss_before = 0;  // before the first connection
+  std::size_t rss_begin = 0;   // at begin()
+  std::size_t rss_end = 0;
+  std::size_t rss_peak = 0;  // of the samples
+  bool gone = false;         // it ended during the run
+};
+
+class ServerWatch {
+ public:
+  // Takes rss_before. An error value: there is no such process.
+  static Result<ServerWatch> open(pid_t pid);
+
+  void begin();
+  void sample();
+  // The first call counts.
+  void end();
+  const ServerUsage& usage() const { return usage_; }
+
+ private:
+  struct Times {
+    TimePoint when;
+    Duration cpu{0};
+    Duration user{0};
+    Duration system{0};
+  };
+  explicit ServerWatch(pid_t pid, clockid_t clock);
+  Times times();
+  std::size_t resident();
+
+  ServerUsage usage_;
+  clockid_t clock_;
+  Times begin_;
+  bool begun_ = false;
+  bool ended_ = false;
+};
+
+}  // namespace weir::load

@@ -1,0 +1,238 @@
+#include "load/worker.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "load/pattern.h"
+
+namespace weir::load {
+
+namespace {
+
+// Connects under way at a time: less than a listener's queue holds, so that no SYN is dropped and
+// repeated a second later.
+constexpr std::size_t kMaxConnecting = 256;
+// Until a Unix listener with a full queue is asked again.
+constexpr Duration kRetry = std::chrono::milliseconds(5);
+constexpr std::size_t kReceiveRoom = 256 * 1024;
+constexpr std::size_t kSendRoom = 128 * 1024;
+// Scheduled messages that are sent before the loop looks at its sockets again.
+constexpr int kSendsATurn = 256;
+
+Duration thread_cpu() {
+  timespec used{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return std::chrono::seconds(used.tv_sec) + Duration(used.tv_nsec);
+}
+
+std::uint64_t nanoseconds(Duration d) {
+  return static_cast<std::uint64_t>(std::max(d, Duration::zero()).count());
+}
+
+}  // namespace
+
+Worker::Worker(EventLoop& loop, const Settings& settings, std::size_t first, std::size_t step,
+               const MakeClient& make, Listener listener)
+    : loop_(loop),
+      settings_(settings),
+      first_(first),
+      step_(step),
+      listener_(std::move(listener)),
+      spare_sources_(*SourceNetwork::parse("127.77.0.0/16")),
+      receive_room_(kReceiveRoom),
+      send_room_(kSendRoom) {
+  for (std::size_t i = first; i < settings.sockets(); i += step) {
+    clients_.push_back(make(*this, i));
+  }
+  not_done_ = clients_.size();
+  fill_pattern(first, 0, send_room_);
+}
+
+// --- connecting ----------------------------------------------------------------------------------
+
+void Worker::connect() { connect_more(); }
+
+void Worker::connect_more() {
+  while (next_ < clients_.size() && connecting_ < kMaxConnecting && !finishing_) {
+    Client& client = *clients_[next_];
+    ++connecting_;
+    if (client.connect() == EAGAIN) {
+      --connecting_;
+      if (!std::exchange(retry_set_, true)) {
+        loop_.run_after(kRetry, [this] {
+          retry_set_ = false;
+          connect_more();
+        });
+      }
+      return;
+    }
+    ++next_;
+  }
+  if (connecting_ == 0 && (next_ == clients_.size() || finishing_) &&
+      !std::exchange(ready_told_, true)) {
+    listener_.on_ready();
+  }
+}
+
+// Not from here to connect_more() directly: a connect may end inside of it.
+void Worker::connect_settled() {
+  --connecting_;
+  loop_.post([this] { connect_more(); });
+}
+
+void Worker::client_ready() { connect_settled(); }
+
+void Worker::client_failed(const std::string& kind, bool was_ready) {
+  count_error(kind);
+  if (!was_ready) connect_settled();
+}
+
+// --- the run -------------------------------------------------------------------------------------
+
+std::uint64_t Worker::quota_of(const Client& client) const {
+  if (settings_.mode == Mode::idle) return 1;
+  if (settings_.messages == 0) return kNoQuota;
+  if (settings_.one_to_many()) return client.index() == 0 ? settings_.messages : 0;
+  const std::uint64_t share = settings_.messages / settings_.connections;
+  return share + (client.index() < settings_.messages % settings_.connections ? 1 : 0);
+}
+
+void Worker::begin(TimePoint when, bool measured) {
+  begun_ = true;
+  began_ = when;
+  if (measured) {
+    measure_from_ = when;
+    note_usage_begin(Clock::now());
+  }
+  for (const auto& client : clients_) client->begin(measured ? quota_of(*client) : kNoQuota);
+  if (settings_.open_loop() && (!settings_.one_to_many() || first_ == 0)) send_due();
+  check_done();
+}
+
+// What is sent from now on is measured, also if the schedule wanted it earlier.
+void Worker::measure() {
+  if (finishing_ || done_told_) return;
+  const TimePoint now = Clock::now();
+  measure_from_ = settings_.open_loop() ? std::min(now, next_due()) : now;
+  note_usage_begin(now);
+  for (const auto& client : clients_) client->set_quota(quota_of(*client));
+}
+
+void Worker::message_sent(TimePoint begun) {
+  if (measured(begun)) ++numbers_.sent;
+}
+
+void Worker::message_done(TimePoint begun, TimePoint now, bool measured) {
+  if (!measured) {
+    ++numbers_.warmup_messages;
+    return;
+  }
+  ++numbers_.messages;
+  numbers_.latency.record(nanoseconds(now - begun));
+  numbers_.last_message = now;
+}
+
+void Worker::count_connected(Duration took) {
+  ++numbers_.connected;
+  numbers_.connect_latency.record(nanoseconds(took));
+}
+
+void Worker::count_error(const std::string& kind, std::uint64_t times) {
+  numbers_.errors[kind] += times;
+}
+
+void Worker::note_difference(std::string where) {
+  if (numbers_.first_difference.empty()) numbers_.first_difference = std::move(where);
+}
+
+void Worker::client_done() {
+  --not_done_;
+  check_done();
+}
+
+void Worker::finish() {
+  finishing_ = true;
+  for (const auto& client : clients_) client->finish();
+  if (!begun_) connect_more();
+  check_done();
+}
+
+void Worker::abandon() {
+  for (const auto& client : clients_) {
+    if (client->is_connecting() && !begun_) {
+      count_error("connect: no answer in time");
+    } else if (const std::uint64_t lost = client->unanswered(); lost > 0) {
+      count_error(client->unanswered_kind(), lost);
+    }
+    client->close();
+  }
+  not_done_ = 0;
+  check_done();
+}
+
+void Worker::check_done() {
+  if (not_done_ > 0 || std::exchange(done_told_, true)) return;
+  note_usage_end();
+  listener_.on_done();
+}
+
+void Worker::close() {
+  for (const auto& client : clients_) client->close();
+  note_usage_end();
+}
+
+Numbers Worker::take_numbers() { return std::exchange(numbers_, Numbers()); }
+
+// --- the schedule --------------------------------------------------------------------------------
+
+TimePoint Worker::next_due() const {
+  const std::uint64_t number =
+      settings_.one_to_many() ? due_round_
+                              : due_round_ * settings_.connections + first_ + due_client_ * step_;
+  return began_ + std::chrono::duration_cast<Duration>(
+                      std::chrono::duration<double>(static_cast<double>(number) / settings_.rate));
+}
+
+// Late is what leaves this function late. A socket that takes nothing is the server's doing.
+void Worker::send_due() {
+  for (int sent = 0; !finishing_ && !done_told_; ++sent) {
+    const TimePoint due = next_due();
+    const TimePoint now = Clock::now();
+    if (due > now) {
+      loop_.run_at(due, [this] { send_due(); });
+      return;
+    }
+    if (sent == kSendsATurn) {
+      loop_.post([this] { send_due(); });
+      return;
+    }
+    if (measured(due)) numbers_.lateness.record(nanoseconds(now - due));
+    clients_[due_client_]->request(due);
+    if (++due_client_ == clients_.size() || settings_.one_to_many()) {
+      due_client_ = 0;
+      ++due_round_;
+    }
+  }
+}
+
+// --- our own cost --------------------------------------------------------------------------------
+
+void Worker::note_usage_begin(TimePoint when) {
+  usage_open_ = true;
+  usage_from_ = when;
+  numbers_.measured_from = measure_from_;
+  cpu_from_ = thread_cpu();
+  busy_from_ = loop_.stats().busy;
+}
+
+void Worker::note_usage_end() {
+  if (!std::exchange(usage_open_, false)) return;
+  numbers_.threads.push_back({.elapsed = Clock::now() - usage_from_,
+                              .cpu = thread_cpu() - cpu_from_,
+                              .busy = loop_.stats().busy - busy_from_});
+}
+
+}  // namespace weir::load

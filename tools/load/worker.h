@@ -1,0 +1,114 @@
+// Worker: the clients of one loop, whatever their mode. [loop] unless marked.
+//
+//   connect() -> all are ready or have failed -> begin() -> [measure()] -> finish() -> all are done
+//
+// Each arrow to the right of a state is told through Listener, from the loop's thread. All can be
+// done before finish(): with a quota of messages, or when all have failed.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "load/client.h"
+#include "load/numbers.h"
+#include "load/settings.h"
+#include "load/source_network.h"
+#include "weir/net/reactor/event_loop.h"
+
+namespace weir::load {
+
+class Worker {
+ public:
+  struct Listener {
+    std::function<void()> on_ready;
+    std::function<void()> on_done;
+  };
+  // Makes the client with this index, of all workers together.
+  using MakeClient = std::function<std::unique_ptr<Client>(Worker&, std::size_t index)>;
+
+  // Has clients `first`, `first + step`, ... Made on any thread, used and destroyed on the loop.
+  Worker(EventLoop& loop, const Settings& settings, std::size_t first, std::size_t step,
+         const MakeClient& make, Listener listener);
+
+  void connect();
+  // The clients start, a schedule counts from `when`. `measured`: so does the measured part.
+  void begin(TimePoint when, bool measured);
+  void measure();
+  void finish();
+  // Gives up on what did not come.
+  void abandon();
+  // Closes everything.
+  void close();
+  // What has happened since the last call.
+  Numbers take_numbers();
+
+  // For its clients.
+  EventLoop& loop() { return loop_; }
+  const Settings& settings() const { return settings_; }
+  const SourceNetwork& spare_sources() const { return spare_sources_; }
+  std::span<std::byte> receive_room() { return receive_room_; }
+  // Any bytes; with --verify to be filled before each use.
+  std::span<std::byte> send_room() { return send_room_; }
+  void count_connected(Duration took);
+  void count_error(const std::string& kind, std::uint64_t times = 1);
+  void note_difference(std::string where);
+  // While connecting: this client can begin.
+  void client_ready();
+  // While connecting it counts as settled, too.
+  void client_failed(const std::string& kind, bool was_ready);
+  void client_done();
+  void message_sent(TimePoint begun);
+  // Whether a message of that begin belongs to the measured part.
+  bool measured(TimePoint begun) const { return begun >= measure_from_; }
+  void message_done(TimePoint begun, TimePoint now) { message_done(begun, now, measured(begun)); }
+  void message_done(TimePoint begun, TimePoint now, bool measured);
+
+ private:
+  void connect_more();
+  void connect_settled();
+  std::uint64_t quota_of(const Client& client) const;
+  void check_done();
+  void note_usage_begin(TimePoint when);
+  void note_usage_end();
+
+  // Open loop: message n of the whole run, at begin + n / rate, is client n modulo their number's;
+  // of a broadcast, its sender's.
+  TimePoint next_due() const;
+  void send_due();
+
+  EventLoop& loop_;
+  const Settings& settings_;
+  const std::size_t first_;
+  const std::size_t step_;
+  const Listener listener_;
+  const SourceNetwork spare_sources_;
+  std::vector<std::unique_ptr<Client>> clients_;
+  std::vector<std::byte> receive_room_;
+  std::vector<std::byte> send_room_;
+  Numbers numbers_;
+
+  std::size_t next_ = 0;  // the next client to connect
+  std::size_t connecting_ = 0;
+  std::size_t not_done_;
+  bool ready_told_ = false;
+  bool begun_ = false;
+  bool finishing_ = false;
+  bool done_told_ = false;
+  bool retry_set_ = false;
+
+  TimePoint began_;
+  TimePoint measure_from_ = TimePoint::max();
+  std::uint64_t due_round_ = 0;  // the next message of the schedule: round and client
+  std::size_t due_client_ = 0;
+
+  bool usage_open_ = false;
+  TimePoint usage_from_;
+  Duration cpu_from_{0};
+  Duration busy_from_{0};
+};
+
+}  // namespace weir::load
