@@ -153,6 +153,13 @@ class Reports(unittest.TestCase):
         self.assertEqual(len(rows), 8)
         self.assertEqual([row[-1] for row in rows if row[0].startswith("Echo")], ["yes"] * 4)
 
+    def test_a_busy_machine_is_said(self):
+        data = made_up_report(rounds=1)
+        data["machine"]["load_before"] = 3.0
+        for page in (report_html.page(data), report_md.page(data)):
+            self.assertIn("The machine was busy (load 3.0 on 2 cores", page)
+            self.assertIn("too few rounds", page)
+
     def test_axes(self):
         self.assertEqual(charts.round_steps(97), [0, 25, 50, 75, 100])
         self.assertEqual(charts.round_steps(0), [0, 1])

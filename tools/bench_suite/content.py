@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from bench_suite import units
 from bench_suite.charts import Bar, Line
-from bench_suite.stats import Results, summarize
+from bench_suite.stats import FEWEST, Results, summarize
 from bench_suite.workloads import BASELINE, METRICS, RIVALS, US, WORKLOADS, servers_of
 
 ENDINGS = {
@@ -157,6 +157,10 @@ def warnings(data):
         found.append("These figures are made up, to try the report. Nothing here was measured.")
     if data["mode"] == "smoke":
         found.append("A smoke run, to see whether everything works: its figures mean nothing.")
+    machine = data["machine"]
+    if machine["load_before"] > 0.5 * (machine["cores"] or 1):
+        found.append(f"The machine was busy (load {machine['load_before']:.1f} on "
+                     f"{machine['cores']} cores before the run): these figures are rough.")
     if data["ended"] != "complete":
         found.append(ENDINGS[data["ended"]])
     return found
@@ -196,9 +200,17 @@ def aims(data):
             f"{limit:.2f}x",
             f"{units.ratio(ratio.median)} ({units.ratio(ratio.least)} \u2013 "
             f"{units.ratio(ratio.most)})" if ratio else "not measured",
-            "-" if not ratio else "yes" if ratio.median <= limit + 0.005 else "no",
+            reached(ratio, limit),
         ])
     return rows
+
+
+def reached(ratio, limit):
+    if not ratio:
+        return "-"
+    if ratio.count < FEWEST:
+        return "too few rounds"
+    return "yes" if ratio.median <= limit + 0.005 else "no"
 
 
 def noise(data):

@@ -133,12 +133,10 @@ def announce(suite, args):
     sys.stdout.flush()
 
 
-def run_extras(data, args, only, cores):
-    """Fills in the parts beside the servers, each within what is left of its time."""
-    end = time.monotonic() + BUDGETS[args.mode][1]
-
+def run_extras(data, args, only, cores, end):
+    """Fills in the parts beside the servers, each within what is left until `end`."""
     def left(share):
-        return max(5, share * (end - time.monotonic()))
+        return max(2, share * (end - time.monotonic()))
     if "micro" in only:
         print("  micro benchmarks", file=sys.stderr)
         data["micro"] = extras.run_micro(args.bin, args.quick, left(0.5), cores.all)
@@ -170,7 +168,7 @@ def measure(args, arguments):
         runner.go()
         data["ended"] = runner.ended
         if not args.smoke:
-            run_extras(data, args, only, suite.cores)
+            run_extras(data, args, only, suite.cores, begun + sum(BUDGETS[args.mode]))
     except KeyboardInterrupt:
         print("\nbench: ended early; the report has what there is", file=sys.stderr)
         data["ended"] = "interrupted"

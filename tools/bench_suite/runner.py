@@ -133,7 +133,7 @@ class Runner:
             pace = passed / spent if spent > 5 else 1
             left = min((expected - spent) * pace, self.suite.budget - passed)
             self.say.begins(step, index, len(steps), passed, left)
-            self.runs.append(self.run(step, begun))
+            self.runs.append(self.run(step, begun, self.suite.budget - passed))
             spent += step.estimate
             following = steps[index + 1] if index + 1 < len(steps) else None
             if not following or (following.round, following.workload) != (step.round,
@@ -141,16 +141,16 @@ class Runner:
                 self.say.workload_done(step, self.runs)
         self.say.over()
 
-    def run(self, step, begun):
+    def run(self, step, begun, left):
         run = {"workload": step.workload.name, "server": step.server.name, "round": step.round,
                "at_s": round(time.monotonic() - begun, 2)}
         try:
-            run |= self.measure(step)
+            run |= self.measure(step, left)
         except Failure as failure:
             run |= {"failure": str(failure), "metrics": {}}
         return run
 
-    def measure(self, step):
+    def measure(self, step, left):
         suite, workload = self.suite, step.workload
         cores, load_cores = suite.cores.split(step.server.threads)
         words = [word.format(work=workload.work) for word in step.server.words]
@@ -160,7 +160,8 @@ class Runner:
             offered = suite.generator.options(workload.mode)
             command = load_words(step, server.address, server.pid, offered)
             before = processes.cpu_ns(server.pid)
-            report = suite.generator.run(command, load_cores, most_seconds(step))
+            report = suite.generator.run(command, load_cores,
+                                         most_seconds(step, left))
             if not server.alive():
                 raise Failure(f"the server ended by itself: {server.last_words()}")
             whole = processes.cpu_ns(server.pid) - before
@@ -177,9 +178,9 @@ class Runner:
                 "cpu_over": over, "messages": report["messages"], "report": report}
 
 
-def most_seconds(step):
-    """What a run may take: generous, but bounded."""
-    return 20 + 3 * (step.timing.seconds + step.timing.warmup)
+def most_seconds(step, left):
+    """What a run may take: generous, but within the time of all, or little beyond."""
+    return min(20 + 3 * (step.timing.seconds + step.timing.warmup), max(left, 2 * step.estimate))
 
 
 def error_kinds(report):
