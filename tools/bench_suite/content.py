@@ -239,8 +239,9 @@ def machine_rows(data):
         ("pinned", f"server to core {cores(machine['server_cores'])}, weir-load to core "
          f"{cores(machine['load_cores'])}" + (" (the same!)" if shared else "")),
         ("governor", machine["governor"] or "not told by the kernel"),
-        ("noise", f"{base_title()}'s own figures differ by {spread.median:.0f} % from round to round "
-         f"(the whole range, median of the workloads; {spread.least:.0f} to {spread.most:.0f} %)"
+        ("noise", f"{base_title()}'s own figures differ by {spread.median:.0f} % from round to "
+         f"round (the whole range, median of the workloads; {spread.least:.0f} to "
+         f"{spread.most:.0f} %)"
          if spread else "unknown: one round only"),
         ("load before", f"{machine['load_before']:.2f} (a quiet machine is near 0)"),
         ("system", f"{machine['system'] or 'unknown'}, Linux {machine['kernel']}"),
