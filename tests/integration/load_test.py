@@ -14,7 +14,8 @@ class Echo(LoadTest):
     def test_report(self):
         server = self.echo(["127.0.0.1:0"], "--threads", "2")
         output, errors, report = self.load("echo", server.address, "--connections", "20",
-                                           "--size", "100", "--depth", "4", "--duration", "1.5", "--threads", "2")
+                                           "--size", "100", "--depth", "4",
+                                           "--duration", "1.5", "--threads", "2")
         self.assertEqual([report[key] for key in ("connections", "size", "depth", "errors")],
                          [20, 100, 4, 0])
         self.assertGreater(report["messages"], 80)

@@ -15,7 +15,8 @@ namespace weir::load {
 struct ThreadUsage {
   Duration elapsed{0};
   Duration cpu{0};
-  Duration busy{0};  // its loop did not wait; more than `cpu` when the machine had no core for it
+  Duration queued{0};  // ready to run, but no core was free
+  Duration busy{0};    // its loop did not wait
 };
 
 struct Numbers {

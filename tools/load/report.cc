@@ -81,6 +81,14 @@ double Report::rate() const {
                                     : 0;
 }
 
+double Report::most_queued() const {
+  double most = 0;
+  for (const ThreadUsage& thread : numbers.threads) {
+    most = std::max(most, share(thread.queued, thread.elapsed));
+  }
+  return std::min(most, 1.0);
+}
+
 double Report::megabytes_per_second() const {
   return rate() * static_cast<double>(settings.size) / 1e6;
 }
@@ -88,7 +96,8 @@ double Report::megabytes_per_second() const {
 double Report::busiest() const {
   double most = 0;
   for (const ThreadUsage& thread : numbers.threads) {
-    most = std::max({most, share(thread.cpu, thread.elapsed), share(thread.busy, thread.elapsed)});
+    most = std::max({most, share(thread.cpu + thread.queued, thread.elapsed),
+                     share(thread.busy, thread.elapsed)});
   }
   return std::min(most, 1.0);
 }
@@ -96,7 +105,9 @@ double Report::busiest() const {
 std::string Report::bottleneck() const {
   if (settings.mode == Mode::idle) return {};
   if (busiest() >= kSaturated) {
-    return fmt::format("a thread of weir-load was busy for {:.0f} % of the time", 100 * busiest());
+    return fmt::format(
+        "a thread of weir-load was busy, or waited for a core, for {:.0f} % of the time",
+        100 * busiest());
   }
   const std::uint64_t late = numbers.lateness.percentile(99);
   if (late > kTooLate) {
@@ -150,8 +161,10 @@ void print_report(const Report& report) {
   if (const std::string why = report.bottleneck(); !why.empty()) {
     fmt::print("  generator  IT WAS ITSELF THE BOTTLENECK: {}\n", why);
   } else if (settings.mode != Mode::idle) {
-    fmt::print("  generator  busy for {:.0f} % of the time{}\n", 100 * report.busiest(),
-               numbers.threads.size() > 1 ? ", its busiest thread" : "");
+    fmt::print(
+        "  generator  {} busy for {:.0f} % of the time, waiting for a core included ({:.0f} %)\n",
+        numbers.threads.size() > 1 ? "its busiest thread was" : "was", 100 * report.busiest(),
+        100 * report.most_queued());
   }
   if (report.server) print_server(report);
   fmt::print("  errors     {}\n", grouped(numbers.error_count()));

@@ -72,6 +72,7 @@ Json generator(const Report& report) {
   json.add("threads", std::uint64_t{report.settings.threads});
   json.add_seconds("cpu_s", cpu);
   json.add("busiest_thread", report.busiest(), 3);
+  json.add("most_queued_thread", report.most_queued(), 3);
   json.add("bottleneck", !why.empty());
   json.add("why", why);
   if (report.settings.open_loop()) json.add("late_us", percentiles(report.numbers.lateness));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <fstream>
 #include <utility>
 
 #include "load/pattern.h"
@@ -26,6 +27,15 @@ Duration thread_cpu() {
   timespec used{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
   return std::chrono::seconds(used.tv_sec) + Duration(used.tv_nsec);
+}
+
+// /proc/PID/schedstat: on a core, ready without one (both ns), and turns.
+Duration thread_queued() {
+  std::ifstream file("/proc/thread-self/schedstat");
+  Duration::rep running = 0;
+  Duration::rep queued = 0;
+  file >> running >> queued;
+  return Duration(file ? queued : 0);
 }
 
 std::uint64_t nanoseconds(Duration d) {
@@ -225,6 +235,7 @@ void Worker::note_usage_begin(TimePoint when) {
   usage_from_ = when;
   numbers_.measured_from = measure_from_;
   cpu_from_ = thread_cpu();
+  queued_from_ = thread_queued();
   busy_from_ = loop_.stats().busy;
 }
 
@@ -232,6 +243,7 @@ void Worker::note_usage_end() {
   if (!std::exchange(usage_open_, false)) return;
   numbers_.threads.push_back({.elapsed = Clock::now() - usage_from_,
                               .cpu = thread_cpu() - cpu_from_,
+                              .queued = thread_queued() - queued_from_,
                               .busy = loop_.stats().busy - busy_from_});
 }
 

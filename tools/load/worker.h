@@ -108,6 +108,7 @@ class Worker {
   bool usage_open_ = false;
   TimePoint usage_from_;
   Duration cpu_from_{0};
+  Duration queued_from_{0};
   Duration busy_from_{0};
 };
 
