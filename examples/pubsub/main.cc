@@ -195,8 +195,7 @@ int main(int argc, char** argv) {
   return sample::run(app, argc, argv, [&] {
     weir::EventLoop loop;
     weir::TcpServer server(loop, options);
-    server.use_handler(
-        std::make_shared<PubSub>(server, most_topics, most_topics_each, slow));
+    server.use_handler(std::make_shared<PubSub>(server, most_topics, most_topics_each, slow));
     return weir::serve(loop, server, listen);
   });
 }
