@@ -25,13 +25,22 @@ CodePoint first_code_point(std::string_view text) {
   return {value, size};
 }
 
-bool is_utf8(std::string_view text) {
+namespace {
+
+template <typename Accepts>
+bool all_code_points(std::string_view text, Accepts&& accepts) {
   while (!text.empty()) {
-    const std::size_t size = first_code_point(text).size;
-    if (size == 0) return false;
-    text.remove_prefix(size);
+    const CodePoint first = first_code_point(text);
+    if (first.size == 0 || !accepts(first.value)) return false;
+    text.remove_prefix(first.size);
   }
   return true;
+}
+
+}  // namespace
+
+bool is_utf8(std::string_view text) {
+  return all_code_points(text, [](char32_t) { return true; });
 }
 
 bool is_printable(char32_t c) {
@@ -39,6 +48,10 @@ bool is_printable(char32_t c) {
   const bool format = c == 0x061C || (c >= 0x200B && c <= 0x200F) || (c >= 0x2028 && c <= 0x202E) ||
                       (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF;
   return !format;
+}
+
+bool is_printable(std::string_view text) {
+  return all_code_points(text, [](char32_t c) { return is_printable(c); });
 }
 
 }  // namespace weir

@@ -21,5 +21,7 @@ bool is_utf8(std::string_view text);
 // paragraph separators, zero-width characters, the marks that switch the direction of writing, the
 // byte order mark.
 bool is_printable(char32_t c);
+// UTF-8, all of it printable.
+bool is_printable(std::string_view text);
 
 }  // namespace weir

@@ -226,10 +226,9 @@ void describe(CLI::App& app, Settings& settings) {
 
   sample::listen_option(app, settings.listen);
   sample::threads_option(app, server.threads);
-  app.add_option_function<std::string>(
-         "--slow", [&](const std::string& name) { settings.slow = kPolicies.at(name); },
-         "who does not read: skip leaves lines out for them (the default), close ends them")
-      ->check(CLI::IsMember(kPolicies).description(""))
+  sample::choice_option(
+      app, "--slow", kPolicies, settings.slow,
+      "who does not read: skip leaves lines out for them (the default), close ends them")
       ->type_name("POLICY");
   app.add_option("--max-output", server.max_output,
                  "bytes that may wait for one client; from half of it on the client is slow")

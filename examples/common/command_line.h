@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,17 @@ CLI::Option* address_option(CLI::App& app, const std::string& name, std::string&
 // An option in seconds, fractions allowed. What `duration` holds is the default.
 CLI::Option* seconds_option(CLI::App& app, const std::string& name, weir::Duration& duration,
                             const std::string& what);
+
+// An option whose value is one of some names. Without it `value` stays as it is.
+template <typename Value>
+CLI::Option* choice_option(CLI::App& app, const std::string& name,
+                           const std::map<std::string, Value>& choices, Value& value,
+                           const std::string& what) {
+  return app
+      .add_option_function<std::string>(
+          name, [choices, &value](const std::string& chosen) { value = choices.at(chosen); }, what)
+      ->check(CLI::IsMember(choices).description(""));
+}
 
 // --threads N, for TcpServer::Options.
 CLI::Option* threads_option(CLI::App& app, std::size_t& threads);

@@ -36,10 +36,8 @@ void describe(CLI::App& app, Settings& settings) {
                  "take over from the weir-echo that serves this path, then serve it")
       ->type_name("PATH");
   sample::threads_option(app, server.threads);
-  app.add_option_function<std::string>(
-         "--accept", [&server](const std::string& mode) { server.accept = kModes.at(mode); },
-         "single (the default), reuse_port or exclusive")
-      ->check(CLI::IsMember(kModes).description(""))
+  sample::choice_option(app, "--accept", kModes, server.accept,
+                        "single (the default), reuse_port or exclusive")
       ->type_name("MODE");
   app.add_flag(
       "--edge-triggered", [&server](std::int64_t) { server.trigger = weir::Trigger::edge; },

@@ -103,7 +103,9 @@ Result<std::vector<SharedFolder::Entry>> SharedFolder::list(const std::string& p
     struct stat status {};
     if (::fstatat(number, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) continue;  // gone again
     if (S_ISLNK(status.st_mode)) {
-      const auto target = open_below(path.empty() ? name : path + "/" + name, O_PATH);
+      std::string link = path.empty() ? "." : path;
+      link.append("/").append(name);
+      const auto target = open_below(link, O_PATH);
       const auto followed = target ? status_of(target->get()) : std::nullopt;
       if (!followed) continue;  // leads out, or nowhere
       status = *followed;

@@ -91,6 +91,7 @@ void RpcClient::settle(std::uint64_t id, weir::Result<Json> result) {
 
 void RpcClient::settle_all(const Error& error) {
   std::vector<std::uint64_t> ids;  // a call that is told may make another
+  ids.reserve(in_flight_.size());
   for (const auto& [id, call] : in_flight_) ids.push_back(id);
   for (const std::uint64_t id : ids) settle(id, std::unexpected(error));
 }

@@ -62,8 +62,8 @@ class Server final : public weir::FramedHandler<weir::LengthPrefixedCodec> {
              "a call is an object with an integer id, a method and an array params");
       return;
     }
-    const auto found = kMethods.find(method.get<std::string>());
-    if (found == kMethods.end()) {
+    const auto found = methods_.find(method.get<std::string>());
+    if (found == methods_.end()) {
       refuse(conn, id, "there is no such method; ask methods");
       return;
     }
@@ -90,12 +90,12 @@ class Server final : public weir::FramedHandler<weir::LengthPrefixedCodec> {
     if (text.size() > rpc::kMaxMessage) {
       refuse(conn, id, "the result is too long for a message");
     } else {
-      send_frame(conn, text);
+      static_cast<void>(send_frame(conn, text));
     }
   }
 
   void refuse(weir::TcpConnection& conn, const Json& id, const std::string& why) const {
-    send_frame(conn, rpc::to_text({{"id", id}, {"error", why}}));
+    static_cast<void>(send_frame(conn, rpc::to_text({{"id", id}, {"error", why}})));
   }
 
   void add(weir::TcpConnection& conn, const Json& id, const Json& params) const {
@@ -138,7 +138,7 @@ class Server final : public weir::FramedHandler<weir::LengthPrefixedCodec> {
     conn.release();
   }
 
-  const std::map<std::string, Method> kMethods = {
+  const std::map<std::string, Method> methods_ = {
       {"add", [this](auto& conn, const auto& id, const auto& params) { add(conn, id, params); }},
       {"echo",
        [this](auto& conn, const auto& id, const auto& params) { answer(conn, id, params); }},

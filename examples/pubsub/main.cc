@@ -54,15 +54,6 @@ bool is_name(std::string_view text) {
   return !text.empty() && text.size() <= kMaxName && text.find(' ') == text.npos;
 }
 
-bool is_printable(std::string_view text) {
-  while (!text.empty()) {
-    const weir::CodePoint first = weir::first_code_point(text);
-    if (first.size == 0 || !weir::is_printable(first.value)) return false;
-    text.remove_prefix(first.size);
-  }
-  return true;
-}
-
 class PubSub final : public weir::FramedHandler<weir::LineCodec> {
  public:
   PubSub(weir::TcpServer& server, std::size_t most_topics, std::size_t most_topics_each,
@@ -76,7 +67,7 @@ class PubSub final : public weir::FramedHandler<weir::LineCodec> {
 
   void on_frame(weir::TcpConnection& conn, std::string_view line) override {
     const auto [command, rest] = cut(line);
-    if (!is_printable(line)) {
+    if (!weir::is_printable(line)) {
       refuse(conn, "a line is printable text in UTF-8");
     } else if (command == "sub") {
       subscribe(conn, rest);
@@ -176,7 +167,7 @@ int main(int argc, char** argv) {
       {"latest", weir::SlowPolicy::latest_only},
       {"close", weir::SlowPolicy::close}};
   std::vector<std::string> listen = {"127.0.0.1:7008"};
-  std::string slow = "skip";
+  weir::SlowPolicy slow = weir::SlowPolicy::skip;
   std::size_t most_topics = 10'000;
   std::size_t most_topics_each = 100;
   weir::TcpServer::Options options{.idle_timeout = std::chrono::minutes(10),
@@ -186,10 +177,10 @@ int main(int argc, char** argv) {
                "weir-pubsub");
   sample::listen_option(app, listen);
   sample::threads_option(app, options.threads);
-  app.add_option("--slow", slow,
-                 "for a subscriber that does not read: skip messages, keep the latest, or close")
-      ->check(CLI::IsMember(kPolicies).description(""))
-      ->capture_default_str()
+  sample::choice_option(
+      app, "--slow", kPolicies, slow,
+      "for a subscriber that does not read: skip messages, keep the latest, or close")
+      ->default_str("skip")
       ->type_name("POLICY");
   app.add_option("--max-topics", most_topics, "topics at a time")
       ->check(CLI::Range(1, 10'000'000).description(""))
@@ -204,8 +195,7 @@ int main(int argc, char** argv) {
   return sample::run(app, argc, argv, [&] {
     weir::EventLoop loop;
     weir::TcpServer server(loop, options);
-    server.use_handler(
-        std::make_shared<PubSub>(server, most_topics, most_topics_each, kPolicies.at(slow)));
+    server.use_handler(std::make_shared<PubSub>(server, most_topics, most_topics_each, slow));
     return weir::serve(loop, server, listen);
   });
 }

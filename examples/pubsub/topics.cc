@@ -1,7 +1,6 @@
 #include "pubsub/topics.h"
 
 #include <iterator>
-#include <utility>
 
 bool Topics::subscribe(const std::string& name, weir::TcpConnection& conn,
                        std::string_view answer) {
@@ -29,14 +28,14 @@ void Topics::unsubscribe(const std::string& name, weir::TcpConnection& conn) {
   }
 }
 
-bool Topics::publish(const std::string& name, weir::SharedBytes message) {
+bool Topics::publish(const std::string& name, const weir::SharedBytes& message) {
   const std::lock_guard lock(mutex_);
   const Table::pointer entry = find_or_make(name);
   if (entry == nullptr) return false;
   Topic& topic = entry->second;
   if (topic.count == 0) idle_.splice(idle_.end(), idle_, topic.idle);
   topic.last = message;
-  topic.subscribers.send(std::move(message));
+  topic.subscribers.send(message);
   return true;
 }
 

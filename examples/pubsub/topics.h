@@ -27,7 +27,7 @@ class Topics {
   // `conn` has subscribed, and may have ended meanwhile. [loop] of `conn`
   void unsubscribe(const std::string& name, weir::TcpConnection& conn);
   // The message as it is sent. False: there is no place for the topic.
-  bool publish(const std::string& name, weir::SharedBytes message);
+  bool publish(const std::string& name, const weir::SharedBytes& message);
 
  private:
   struct Topic;

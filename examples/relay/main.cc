@@ -114,10 +114,8 @@ void describe(CLI::App& app, Settings& settings) {
   sample::listen_option(app, settings.listen);
   sample::address_option(app, "--connect", settings.connect, "where to pass connections on to");
   sample::threads_option(app, settings.server.threads);
-  app.add_option_function<std::string>(
-         "--path", [&settings](const std::string& path) { settings.relay.path = kPaths.at(path); },
-         "how bytes go: automatic (the default), copy or splice (in the kernel)")
-      ->check(CLI::IsMember(kPaths).description(""))
+  sample::choice_option(app, "--path", kPaths, settings.relay.path,
+                        "how bytes go: automatic (the default), copy or splice (in the kernel)")
       ->type_name("PATH");
   app.add_option("--max-connections", settings.server.max_connections,
                  "clients at a time, of two descriptors each; 0: as many as RLIMIT_NOFILE allows")

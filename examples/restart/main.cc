@@ -37,7 +37,8 @@ class Answerer final : public weir::FramedHandler<weir::LineCodec> {
         prefix_(name + ", process " + std::to_string(::getpid()) + ": ") {}
 
   void on_frame(weir::TcpConnection& conn, std::string_view line) override {
-    send_frame(conn, prefix_ + weir::escaped(line, kMaxLine));
+    // What might go wrong is logged.
+    static_cast<void>(send_frame(conn, prefix_ + weir::escaped(line, kMaxLine)));
   }
 
  private:

@@ -56,6 +56,7 @@ Result<std::vector<InheritedSocket>> take_inherited_sockets() {
   }
   // All are owned before the first can fail.
   std::vector<Fd> owned;
+  owned.reserve(static_cast<std::size_t>(*fds));
   for (int i = 0; i < *fds; ++i) owned.emplace_back(kFirst + i);
 
   std::vector<InheritedSocket> result;

@@ -118,7 +118,7 @@ constinit KernelTable the_kernel_table;
 constinit thread_local bool without_pwait2 = false;
 
 // Set up before main(): a fork() of any thread is noticed, only a bare clone(2) is not.
-[[maybe_unused]] const int forks_are_counted =
+[[maybe_unused]] const int kForksAreCounted =
     ::pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); });
 
 int close_through_table(int fd) { return table().close(fd); }

@@ -246,7 +246,7 @@ void Broadcast::leave(TcpConnection& connection) {
 
 // Posted under the mutex, so that all loops get the messages of all threads in one order. A mailbox
 // is locked for a moment only, and runs nothing.
-void Broadcast::send(SharedBytes message, const ConnectionRef& except) {
+void Broadcast::send(const SharedBytes& message, const ConnectionRef& except) {
   if (message.empty()) return;
   const std::lock_guard lock(shared_->mutex);
   const std::uint64_t number = ++shared_->sent;

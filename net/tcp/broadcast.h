@@ -55,7 +55,7 @@ class Broadcast {
   // any handler. All members get messages in the same order, which for one thread's is the order
   // of its calls. A member whose max_output or budget refuses the message does not get it, as
   // Overflow says. [any]
-  void send(SharedBytes message, const ConnectionRef& except = {});
+  void send(const SharedBytes& message, const ConnectionRef& except = {});
 
   Stats stats() const;  // [any]
 

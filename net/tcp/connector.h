@@ -41,7 +41,7 @@ class Connector final : private IoHandler {
   // The connected socket, CLOEXEC and NONBLOCK; or why the last address failed.
   using Done = std::move_only_function<void(Result<Fd>)>;
 
-  Connector(EventLoop& loop, Options options) : loop_(loop), options_(std::move(options)) {}
+  Connector(EventLoop& loop, Options options) : loop_(loop), options_(options) {}
   ~Connector() { cancel(); }
   Connector(const Connector&) = delete;
   Connector& operator=(const Connector&) = delete;

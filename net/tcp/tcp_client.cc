@@ -33,7 +33,7 @@ class TcpClient::Impl final : public internal::GroupWatcher {
  public:
   Impl(EventLoop& loop, Options options)
       : loop_(loop),
-        options_(std::move(options)),
+        options_(options),
         connector_(loop, {.timeout = options_.connect_timeout, .bind_to = options_.bind_to}),
         back_off_(options_.reconnect.initial, options_.reconnect.max, options_.reconnect.jitter) {}
 
@@ -238,7 +238,7 @@ TcpClient::Stats TcpClient::Impl::stats() const {
 // --- the public face -----------------------------------------------------------------------------
 
 TcpClient::TcpClient(EventLoop& loop, Options options)
-    : impl_(std::make_shared<Impl>(loop, std::move(options))) {
+    : impl_(std::make_shared<Impl>(loop, options)) {
   loop.check_thread("TcpClient::TcpClient");
 }
 

@@ -172,7 +172,7 @@ void TcpServer::Impl::destroy() {
   if (pool_ != nullptr && loop_.forked()) {
     // The loops' threads did not come along into this child: what is on them stays as it is.
     static_cast<void>(new std::shared_ptr<Impl>(shared_from_this()));
-    return;
+    return;  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): kept for ever, as said
   }
   for (Listener& listener : listeners_) {
     run_on(listener.loop, [&] {

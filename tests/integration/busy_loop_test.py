@@ -4,13 +4,12 @@
 import os
 import signal
 import socket
-import struct
 import threading
 import time
 import unittest
 
-from harness import (MIB, SANITIZER, SystemTest, Usage, count_epoll_returns, echoes,
-                     kernel_queues, receive_exactly, receive_until_end, stuff, stuffing, wait_until)
+from harness import (MIB, SANITIZER, SystemTest, Usage, count_epoll_returns, echoes, kernel_queues,
+                     receive_exactly, receive_until_end, reset, stuff, stuffing, wait_until)
 
 HIGH_WATER = MIB
 SECONDS = 3 if not SANITIZER else 1
@@ -155,8 +154,7 @@ class Stuck(SystemTest):
             gone = self.gone(server, server.descriptors())
             for _ in range(100):
                 client = self.client(server.address)
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                client.close()
+                reset(client)
             return gone
 
         self.on_all(scenario)

@@ -125,11 +125,7 @@ class ChatTest(SystemTest):
             terminal.stop()
 
     def server(self, listen="127.0.0.1:0"):
-        server = self.program([BIN / "weir-chat-server", "--listen", listen])
-        line = server.read_line()
-        self.assertTrue(line and line.startswith("listening on "), server.errors())
-        server.address = line.removeprefix("listening on ")
-        return server
+        return self.serve([BIN / "weir-chat-server", "--listen", listen])
 
     def stand_in(self, *scripts):
         server = StandIn(*scripts)

@@ -13,7 +13,6 @@ import random
 import re
 import select
 import socket
-import struct
 import time
 import unicodedata
 import unittest
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from chat_test import GREETING, ChatTest
 from harness import (DEADLINE, MIB, SANITIZER, connect, raise_descriptor_limit, receive_until_end,
-                     wait_until)
+                     reset, wait_until)
 
 FULL = bool(os.environ.get("WEIR_FULL"))
 
@@ -96,7 +95,7 @@ def half_close(client, _):
 
 def reset_inside_a_line(client, _):
     client.sendall(b"reset\nthis line has no")
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    reset(client)
 
 
 def join_and_leave(client, harm):

@@ -59,15 +59,8 @@ class Guest:
 
 class ChatTest(SystemTest):
     def server(self, *options, listen="127.0.0.1:0"):
-        server = self.program([BIN / "weir-chat-server", "--listen", listen, *options])
-        self.addCleanup(self.stop_server, server)
-        server.addresses = []
-        for _ in listen.split(","):
-            line = server.read_line()
-            self.assertTrue(line and line.startswith("listening on "), server.errors())
-            server.addresses.append(line.removeprefix("listening on "))
-        server.address = server.addresses[0]
-        return server
+        return self.serve([BIN / "weir-chat-server", "--listen", listen, *options],
+                          addresses=len(listen.split(",")))
 
     def guest(self, server, nickname=None, **keywords):
         guest = Guest(server.address, nickname, **keywords)

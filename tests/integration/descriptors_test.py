@@ -125,6 +125,8 @@ class Crowded(SystemTest):
         print(f"{options} inherited {inherited}: {len(crowd.served) + 5} of {CLIENTS} served, "
               f"{len(crowd.closed)} closed, {comers} more came, {answered} echoes meanwhile, "
               f"cpu {100 * share:.2f} %, {lines} log lines, newcomer after {1000 * waited:.0f} ms")
+        for client in itertools.chain(early, crowd.sockets, rush.sockets, newcomer.sockets):
+            client.close()  # or the server's end would wait for theirs
         return server
 
     def test_F41_the_bound_on_connections(self):

@@ -5,14 +5,13 @@ import hashlib
 import os
 import signal
 import socket
-import struct
 import subprocess
 import threading
 import unittest
 from urllib.parse import quote, unquote_to_bytes
 
 from harness import (BIN, DEADLINE, MIB, SANITIZER, SystemTest, connect, receive_exactly,
-                     receive_until_end, stuffing, wait_until)
+                     receive_until_end, reset, stuffing, wait_until)
 
 LARGE = 64 * MIB
 SMALL = 64 * 1024  # a receive buffer
@@ -80,13 +79,8 @@ class FileServerTest(SystemTest):
         return path
 
     def server(self, *options, listen="127.0.0.1:0"):
-        program = self.program([BIN / "weir-file-server", "--listen", listen, "--root", self.root,
-                                *options])
-        self.addCleanup(self.stop_server, program)  # before it is ended for good
-        line = program.read_line()
-        self.assertTrue(line and line.startswith("listening on "), program.errors())
-        program.address = line.removeprefix("listening on ")
-        return program
+        return self.serve([BIN / "weir-file-server", "--listen", listen, "--root", self.root,
+                           *options])
 
     def connect(self, server, **keywords):
         client = Client(server.address, **keywords)
@@ -311,8 +305,7 @@ class Readers(FileServerTest):
             client = self.connect(server, receive_buffer=SMALL)
             client.ask("GET large")
             self.assertEqual(client.number(), 8 * MIB)
-            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            client.socket.close()
+            reset(client.socket)
         self.assertTrue(wait_until(lambda: server.descriptors() == before))
 
     def test_threads(self):

@@ -123,7 +123,9 @@ class Waiting(ForeignFdTest):
     def test_nobody_reads_what_it_says(self):
         """Then the command has to wait, and no memory grows; and it can still be ended."""
         program = self.start("yes", "a line that comes again and again")
-        self.assertTrue(wait_until(lambda: sleeps(program.child)))
+        # Not the first time that it sleeps: the pipe is full many times before our buffer is.
+        self.assertTrue(wait_until(lambda: sleeps(program.child) and sleeps(program.pid) and
+                                   Usage(program).measure(0.1).wakeups() == 0))
         before = program.resident_bytes()
         usage = Usage(program).measure(0.3)
         self.assertLess(usage.cpu_share(), 0.1)

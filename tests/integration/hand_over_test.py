@@ -11,7 +11,8 @@ import time
 import unittest
 from pathlib import Path
 
-from harness import DEADLINE, SANITIZER, Echo, connect, raise_descriptor_limit, receive_exactly
+from harness import (DEADLINE, SANITIZER, connect, echo_server, raise_descriptor_limit,
+                     receive_exactly)
 
 SECONDS = float(os.environ.get("WEIR_HAND_OVER_SECONDS", "4" if not SANITIZER else "3"))
 RESTART_EVERY = float(os.environ.get("WEIR_HAND_OVER_EVERY", "1"))
@@ -97,7 +98,7 @@ class HandOver(unittest.TestCase):
         self.point = self.folder / "point"
 
     def echo(self, listen, *options):
-        server = Echo(listen, "--hand-over", self.point, *options)
+        server = echo_server(listen, "--hand-over", self.point, *options)
         self.addCleanup(server.stop)
         return server
 

@@ -136,20 +136,26 @@ class Program:
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
 
-class Echo(Program):
-    """A weir-echo that is ready. `addresses` are those it says it listens on."""
+class Server(Program):
+    """A program that is ready. `addresses` are those it says it listens on."""
 
-    def __init__(self, listen, *options, **keywords):
-        super().__init__([BIN / "weir-echo", "--listen", ",".join(listen), *options], **keywords)
+    def __init__(self, command, addresses=1, **keywords):
+        super().__init__(command, **keywords)
         self.addresses = []
-        for _ in listen:
+        for _ in range(addresses):
             line = self.read_line()
             if line is None or not line.startswith("listening on "):
                 text = self.errors()
                 self.stop()
-                raise AssertionError(f"weir-echo said {line!r}; {text}")
+                raise AssertionError(f"{self.command} said {line!r}; {text}")
             self.addresses.append(line.removeprefix("listening on "))
         self.address = self.addresses[0]
+
+
+def echo_server(listen, *options, **keywords):
+    """A weir-echo that listens on each of the addresses."""
+    return Server([BIN / "weir-echo", "--listen", ",".join(listen), *options],
+                  addresses=len(listen), **keywords)
 
 
 class Usage:
@@ -219,6 +225,12 @@ def connect(address, receive_buffer=None, source=None, timeout=DEADLINE):
     return client
 
 
+def reset(client):
+    """Closes with RST, whatever was sent or read."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
 def receive_exactly(client, size):
     """Fewer bytes only if the stream ends."""
     parts, missing = [], size
@@ -237,6 +249,16 @@ def receive_until_end(client):
     while part := client.recv(1 << 20):
         parts.append(part)
     return b"".join(parts)
+
+
+def pour(client, data):
+    """Sends all, half-closes and reads to the end, as far as the other side lets it."""
+    try:
+        client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+        receive_until_end(client)
+    except OSError:
+        pass
 
 
 def echoes(client, message=b"are you there?"):
@@ -321,7 +343,13 @@ class SystemTest(unittest.TestCase):
         return os.path.join(self.directory.name, name)
 
     def echo(self, listen=("127.0.0.1:0",), *options, **keywords):
-        server = Echo(listen, *options, **keywords)
+        server = echo_server(listen, *options, **keywords)
+        self.addCleanup(self.stop_server, server)
+        return server
+
+    def serve(self, command, **keywords):
+        """A Server that has to end well."""
+        server = Server(command, **keywords)
         self.addCleanup(self.stop_server, server)
         return server
 

@@ -49,6 +49,8 @@ class Idle(SystemTest):
         self.assertTrue(all(echoes(client) for client in clients[::100]))
         print(f"{options}: {CONNECTIONS} idle: {wakeups} wake-ups in {SECONDS} s, "
               f"cpu {100 * share:.3f} %, {each:.0f} bytes resident each")
+        for client in clients:
+            client.close()  # or the server's end would wait for theirs
         self.end(server)
 
     def test_all_are_let_go_when_their_time_is_over(self):

@@ -11,7 +11,7 @@ import threading
 import time
 import unittest
 
-from harness import BIN, DEADLINE, MIB, SANITIZER, SystemTest, connect, receive_exactly
+from harness import BIN, DEADLINE, MIB, SANITIZER, SystemTest, connect, receive_exactly, reset
 
 MAX_MESSAGE = 64 * 1024
 
@@ -35,12 +35,7 @@ def read_message(peer):
 
 class Rpc(SystemTest):
     def server(self, *options, listen="127.0.0.1:0"):
-        server = self.program([BIN / "weir-rpc-server", "--listen", listen, *options])
-        self.addCleanup(self.stop_server, server)
-        line = server.read_line()
-        self.assertTrue(line and line.startswith("listening on "), server.errors())
-        server.address = line.removeprefix("listening on ")
-        return server
+        return self.serve([BIN / "weir-rpc-server", "--listen", listen, *options])
 
     def rpc(self, address, *words, code=0):
         """The lines that weir-rpc prints, and what it says of errors."""
@@ -164,10 +159,9 @@ class Server(Rpc):
             for data in (os.urandom(1000), b"\0\0\0\5{", frame("[" * 5000), b"\xff" * 8,
                          call(1, "sleep", 60_000) * 10):
                 with connect(server.address) as bad:
-                    if i % 2:
-                        bad.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
-                                       struct.pack("ii", 1, 0))
                     bad.sendall(data)
+                    if i % 2:
+                        reset(bad)
             self.assertEqual(self.ask(good, call(i, "echo", i)), {"id": i, "result": [i]})
         if not SANITIZER:
             self.assertLess(server.resident_bytes(), 64 * MIB)

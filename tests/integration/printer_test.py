@@ -12,11 +12,7 @@ from harness import BIN, SystemTest, receive_until_end
 
 class Printer(SystemTest):
     def printer(self, *options, listen="127.0.0.1:0"):
-        server = self.program([BIN / "weir-printer-server", "--listen", listen, *options])
-        line = server.read_line()
-        self.assertTrue(line and line.startswith("listening on "), server.errors())
-        server.address = line.removeprefix("listening on ")
-        return server
+        return self.serve([BIN / "weir-printer-server", "--listen", listen, *options])
 
     def send(self, server, *words, data=None):
         """By weir's own client, or by its standard input."""

@@ -4,12 +4,11 @@
 import os
 import re
 import socket
-import struct
 import subprocess
 import threading
 import unittest
 
-from harness import (BIN, DEADLINE, MIB, SANITIZER, SystemTest, connect, receive_until_end,
+from harness import (BIN, DEADLINE, MIB, SANITIZER, SystemTest, connect, receive_until_end, reset,
                      wait_until)
 
 
@@ -53,12 +52,7 @@ class Client:
 
 class PubSub(SystemTest):
     def pubsub(self, *options, listen="127.0.0.1:0"):
-        server = self.program([BIN / "weir-pubsub", "--listen", listen, *options])
-        self.addCleanup(self.stop_server, server)
-        line = server.read_line()
-        self.assertTrue(line and line.startswith("listening on "), server.errors())
-        server.address = line.removeprefix("listening on ")
-        return server
+        return self.serve([BIN / "weir-pubsub", "--listen", listen, *options])
 
     def joins(self, server, *topics, **keywords):
         client = Client(server.address, **keywords)
@@ -339,8 +333,8 @@ class Hostile(PubSub):
     def resets(self, address, over):
         while not over.wait(0.005):
             with connect(address) as client:
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 client.sendall(b"sub t\nsub u\npub u 2\npub t")
+                reset(client)
 
 
 class Program(PubSub):

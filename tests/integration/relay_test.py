@@ -5,31 +5,19 @@ import os
 import re
 import signal
 import socket
-import struct
 import subprocess
 import threading
 import unittest
 
 from harness import (BIN, DEADLINE, MIB, SANITIZER, SystemTest, echoes, exchange, receive_exactly,
-                     receive_until_end, stuff, stuffing, wait_until)
+                     receive_until_end, reset, stuff, stuffing, wait_until)
 
 BULK = 2 * MIB if SANITIZER else 16 * MIB
 
 
-def reset(client):
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.close()
-
-
 class RelayTest(SystemTest):
     def relay(self, target, *options, listen="127.0.0.1:0"):
-        program = self.program([BIN / "weir-relay", "--listen", listen, "--connect", target,
-                                *options])
-        self.addCleanup(self.stop_server, program)  # before it is ended for good
-        line = program.read_line()
-        self.assertTrue(line and line.startswith("listening on "), program.errors())
-        program.address = line.removeprefix("listening on ")
-        return program
+        return self.serve([BIN / "weir-relay", "--listen", listen, "--connect", target, *options])
 
     def target(self, receive_buffer=None):
         """A listening socket and its address."""

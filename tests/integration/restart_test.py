@@ -11,7 +11,8 @@ import threading
 import time
 import unittest
 
-from harness import (BIN, DEADLINE, SANITIZER, SystemTest, connect, receive_until_end, wait_until)
+from harness import (BIN, DEADLINE, SANITIZER, SystemTest, connect, pour, receive_until_end,
+                     wait_until)
 
 RESTARTS = 3
 THREADS = 4
@@ -33,16 +34,8 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class Restart(SystemTest):
-    def restart(self, *options, command=(BIN / "weir-restart",)):
-        server = self.program([*command, *options])
-        self.addCleanup(self.stop_server, server)
-        self.address_of(server)
-        return server
-
-    def address_of(self, server):
-        line = server.read_line()
-        self.assertTrue(line and line.startswith("listening on "), server.errors())
-        server.address = line.removeprefix("listening on ")
+    def restart(self, *options):
+        return self.serve([BIN / "weir-restart", *options])
 
     def ask(self, address, text="hello"):
         """Who serves a new connection: its name and its process."""
@@ -148,12 +141,9 @@ class Inherited(Restart):
     def launch(self, sockets, *options):
         """A weir-restart that is given the sockets."""
         fds = [one.fileno() for one in sockets]
-        process = self.program(
+        return self.serve(
             ["/usr/bin/env", sys.executable, "-c", LAUNCHER, ",".join(map(str, fds)),
              BIN.resolve() / "weir-restart", *options], pass_fds=fds)
-        self.addCleanup(self.stop_server, process)
-        self.address_of(process)
-        return process
 
     def test_from_a_service_manager(self):
         with socket.create_server(("127.0.0.1", 0)) as ip, socket.socket(socket.AF_UNIX) as unix:
@@ -206,12 +196,7 @@ class Hostile(Restart):
             self.assertIn("\\x1b[2J", answer)
         for data in (b"x" * 1_000_000, os.urandom(100_000)):
             with connect(server.address) as client:
-                try:
-                    client.sendall(data)
-                    client.shutdown(socket.SHUT_WR)
-                    receive_until_end(client)
-                except OSError:
-                    pass
+                pour(client, data)
         self.assertEqual(self.ask(server.address)[1], server.pid)
         self.end(server)
 

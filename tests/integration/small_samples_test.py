@@ -4,7 +4,6 @@
 import calendar
 import contextlib
 import re
-import select
 import signal
 import socket
 import struct
@@ -14,7 +13,7 @@ import time
 import unittest
 
 from harness import (BIN, MIB, SANITIZER, SystemTest, Usage, count_epoll_returns, echoes,
-                     poll_one, receive_exactly, receive_until_end, wait_until)
+                     receive_exactly, receive_until_end, reset, wait_until)
 
 # RFC 868.
 EPOCH_1900 = 2_208_988_800
@@ -28,19 +27,9 @@ def host_and_port(server):
     return host, port
 
 
-def reset(client):
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.close()
-
-
 class Sample(SystemTest):
     def start(self, name, *options, listen="127.0.0.1:0"):
-        server = self.program([BIN / name, "--listen", listen, *options])
-        self.addCleanup(self.stop_server, server)
-        line = server.read_line()
-        self.assertTrue(line and line.startswith("listening on "), server.errors())
-        server.address = line.removeprefix("listening on ")
-        return server
+        return self.serve([BIN / name, "--listen", listen, *options])
 
     def nc(self, server, *options, data=b"", within=10):
         return subprocess.run(["nc", *options, *host_and_port(server)], input=data, check=True,

@@ -6,13 +6,12 @@ import os
 import select
 import signal
 import socket
-import struct
 import subprocess
 import unittest
 from pathlib import Path
 
-from harness import (BIN, DEADLINE, SANITIZER, SystemTest, connect, poll_one, receive_until_end,
-                     wait_until)
+from harness import (BIN, DEADLINE, SANITIZER, SystemTest, connect, poll_one, pour,
+                     receive_until_end, reset, wait_until)
 
 ENDLESS = b"primes 1000000000000000\n"  # takes as long as the time limit allows
 WORKERS = 2
@@ -37,21 +36,14 @@ class Client:
     def answered(self, seconds=0):
         return bool(poll_one(self.socket, select.POLLIN, seconds))
 
-    def close(self, reset=False):
-        if reset:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    def close(self):
         self.socket.close()
 
 
 class WorkerPool(SystemTest):
     def pool(self, *options, listen="127.0.0.1:0"):
-        server = self.program([BIN / "weir-worker-pool", "--listen", listen,
-                               "--workers", str(WORKERS), *options])
-        self.addCleanup(self.stop_server, server)
-        line = server.read_line()
-        self.assertTrue(line and line.startswith("listening on "), server.errors())
-        server.address = line.removeprefix("listening on ")
-        return server
+        return self.serve([BIN / "weir-worker-pool", "--listen", listen,
+                           "--workers", str(WORKERS), *options])
 
     def asks(self, server, data):
         client = Client(server.address, data)
@@ -197,19 +189,14 @@ class Hostile(WorkerPool):
         flood.socket.setblocking(False)
         for data in (os.urandom(100_000), b"primes 10\n" * 2000):
             with connect(server.address) as client:
-                try:
-                    client.sendall(data)
-                    client.shutdown(socket.SHUT_WR)
-                    receive_until_end(client)
-                except OSError:
-                    pass
+                pour(client, data)
         try:
             while flood.socket.send(ENDLESS * 1000):  # until nothing more is taken: it is not read
                 pass
         except BlockingIOError:
             pass
         self.assertEqual(self.answers(server, b"ping\n"), ["pong"])
-        flood.close(reset=True)
+        reset(flood.socket)
         self.end(server)
 
 

@@ -29,7 +29,7 @@ class RelayPair final : public ConnectionHandler {
   RelayPair(Key, TcpConnection& a, TcpConnection& b, RelayOptions options, RelayDone on_done);
   static RelayHandle join(TcpConnection& a, TcpConnection& b, RelayOptions options,
                           RelayDone on_done);
-  ~RelayPair();
+  ~RelayPair() override;
   void cancel();
   bool active() const { return ends_[0] != nullptr || ends_[1] != nullptr; }
   // The server of one side is going: its handlers are not called any more.

@@ -61,6 +61,11 @@ TEST(Utf8, WhatDrivesATerminalIsNotPrintable) {
   for (const char32_t c : std::u32string_view(U" ~\u00A0\u00E9\u2014\u20AC\u4E2D\U0001F44B")) {
     EXPECT_TRUE(is_printable(c)) << static_cast<unsigned>(c);
   }
+  EXPECT_TRUE(is_printable(std::string_view("a \u4E2D\u20AC")));
+  EXPECT_TRUE(is_printable(std::string_view()));
+  EXPECT_FALSE(is_printable(std::string_view("a\tb")));
+  EXPECT_FALSE(is_printable(std::string_view("\u4E2D\u202E")));
+  EXPECT_FALSE(is_printable(std::string_view("a\xFF")));
 }
 
 }  // namespace
