@@ -24,12 +24,8 @@ COUNTS = Path(__file__).resolve().parents[2] / "benchmarks" / "counts.py"
 
 class Rivals(SystemTest):
     def server(self, name, *options, **keywords):
-        server = self.program([BIN / f"bench-{name}", "--listen", "127.0.0.1:0", *options],
-                              **keywords)
-        line = server.read_line()
-        self.assertTrue(line and line.startswith("listening on "), server.errors())
-        server.address = line.removeprefix("listening on ")
-        return server
+        return self.serve([BIN / f"bench-{name}", "--listen", "127.0.0.1:0", *options],
+                          **keywords)
 
     def each_server(self, *options, **keywords):
         """All of them in turn; who was asked to end ended well."""
