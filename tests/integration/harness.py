@@ -306,14 +306,14 @@ def stuff(client, quiet=0.5):
     return sent
 
 
-_STUFFING = bytes((i * 2654435761 >> 13) & 0xff for i in range(65521))
+_STUFFING_PART = bytes((i * 2654435761 >> 13) & 0xff for i in range(65521))
+_STUFFING = (_STUFFING_PART * (MIB // len(_STUFFING_PART) + 1))[:MIB]
 
 
 def stuffing(offset, size):
     """A part of an endless stream with a period of MIB."""
-    block = (_STUFFING * (MIB // len(_STUFFING) + 1))[:MIB]
-    whole = block * ((offset % MIB + size) // MIB + 1)
-    return whole[offset % MIB:offset % MIB + size]
+    at = offset % MIB
+    return (_STUFFING * ((at + size - 1) // MIB + 1))[at:at + size]
 
 
 def kernel_queues(client):
