@@ -82,7 +82,8 @@ class Rivals(SystemTest):
                 with connect(server.address, receive_buffer=65536) as client:
                     sent = stuff(client, quiet=0.1)
                     self.assertGreater(sent, 4096)
-                    self.assertLess(server.resident_bytes() - before, 8 * MIB)
+                    # A MiB waits at most; of libuv_write each 64 bytes take 300.
+                    self.assertLess(server.resident_bytes() - before, 16 * MIB)
                     client.shutdown(socket.SHUT_WR)
                     got = receive_until_end(client)
                 whole = sent if work == "echo" else sent // 64 * 64
