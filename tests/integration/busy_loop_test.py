@@ -117,7 +117,7 @@ class Stuck(SystemTest):
         """Nothing that was set up is still going on."""
         sleeps = server.sleeps()
         time.sleep(0.1)
-        return server.sleeps() - sleeps <= 1
+        return server.is_asleep() and server.sleeps() - sleeps <= 1
 
     def gone(self, server, before):
         """What is checked when no connection may be left."""

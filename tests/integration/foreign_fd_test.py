@@ -124,7 +124,7 @@ class Waiting(ForeignFdTest):
         """Then the command has to wait, and no memory grows; and it can still be ended."""
         program = self.start("yes", "a line that comes again and again")
         # Not the first time that it sleeps: the pipe is full many times before our buffer is.
-        self.assertTrue(wait_until(lambda: sleeps(program.child) and sleeps(program.pid) and
+        self.assertTrue(wait_until(lambda: sleeps(program.child) and program.is_asleep() and
                                    Usage(program).measure(0.1).wakeups() == 0))
         before = program.resident_bytes()
         usage = Usage(program).measure(0.3)

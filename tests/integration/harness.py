@@ -122,6 +122,10 @@ class Program:
         """Of all threads, to the nanosecond."""
         return sum(int((task / "schedstat").read_text().split()[0]) for task in self.tasks()) / 1e9
 
+    def is_asleep(self):
+        """All of its threads wait for something; none just for a processor."""
+        return all("\nState:\tS" in (task / "status").read_text() for task in self.tasks())
+
     def sleeps(self):
         """How often its threads went to sleep of their own, which is how often they woke up."""
         line = re.compile(r"^voluntary_ctxt_switches:\s+(\d+)", re.M)
