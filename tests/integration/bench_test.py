@@ -155,9 +155,9 @@ class Reports(unittest.TestCase):
 
     def test_a_busy_machine_is_said(self):
         data = made_up_report(rounds=1)
-        data["machine"]["load_before"] = 3.0
+        data["machine"]["busy_before"] = 1.5
         for page in (report_html.page(data), report_md.page(data)):
-            self.assertIn("The machine was busy (load 3.0 on 2 cores", page)
+            self.assertIn("The machine was busy before the run (1.50 of 2 cores)", page)
             self.assertIn("too few rounds", page)
 
     def test_axes(self):

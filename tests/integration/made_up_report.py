@@ -65,7 +65,7 @@ def made_up_report(seed=1, rounds=5, slower=None):
         "started": "2001-01-01 00:00 UTC", "command": "tools/bench", "seconds": 1234.5,
         "machine": {"processor": "A processor that is made up", "cores": 2, "virtual": True,
                     "memory_bytes": 8 << 30, "kernel": "0.0.0", "system": "no system",
-                    "governor": None, "load_before": 0.01, "compiler": "no compiler 0.0",
+                    "governor": None, "busy_before": 0.01, "compiler": "no compiler 0.0",
                     "flags": "Release: -O2 -g -DNDEBUG", "libraries": {"libev": "0.0"},
                     "commit": "000000000000", "uncommitted_changes": False,
                     "server_cores": [1], "load_cores": [0]},

@@ -158,9 +158,9 @@ def warnings(data):
     if data["mode"] == "smoke":
         found.append("A smoke run, to see whether everything works: its figures mean nothing.")
     machine = data["machine"]
-    if machine["load_before"] > 0.5 * (machine["cores"] or 1):
-        found.append(f"The machine was busy (load {machine['load_before']:.1f} on "
-                     f"{machine['cores']} cores before the run): these figures are rough.")
+    if machine["busy_before"] > 0.1 * (machine["cores"] or 1):
+        found.append(f"The machine was busy before the run ({machine['busy_before']:.2f} of "
+                     f"{machine['cores']} cores): these figures are rough.")
     if data["ended"] != "complete":
         found.append(ENDINGS[data["ended"]])
     return found
@@ -243,7 +243,7 @@ def machine_rows(data):
          f"round (the whole range, median of the workloads; {spread.least:.0f} to "
          f"{spread.most:.0f} %)"
          if spread else "unknown: one round only"),
-        ("load before", f"{machine['load_before']:.2f} (a quiet machine is near 0)"),
+        ("busy before", f"{machine['busy_before']:.2f} cores (a quiet machine is near 0)"),
         ("system", f"{machine['system'] or 'unknown'}, Linux {machine['kernel']}"),
         ("compiler", machine["compiler"] or "unknown"),
         ("flags", machine["flags"] or "unknown"),

@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import subprocess
+import time
 from pathlib import Path
 
 # Debian package -> what the rivals call it.
@@ -44,6 +45,18 @@ def memory_bytes():
     return int(found.group(1)) * 1024 if found else None
 
 
+def busy_cores(seconds=1.0):
+    """How many cores others keep busy. The load average tells of the last minutes instead."""
+    def busy():
+        fields = (read("/proc/stat") or "cpu").split("\n")[0].split()[1:]
+        ticks = [int(field) for field in fields[:8]]  # user nice system idle iowait irq softirq steal
+        return sum(ticks) - sum(ticks[3:5])
+
+    before = busy()
+    time.sleep(seconds)
+    return (busy() - before) / seconds / os.sysconf("SC_CLK_TCK")
+
+
 def libraries():
     versions = {}
     for package, name in LIBRARIES.items():
@@ -79,7 +92,7 @@ def describe(root, build, cores):
         "system": (re.search(r'^PRETTY_NAME="?([^"\n]*)', read("/etc/os-release") or "", re.M)
                    or [None, None])[1],
         "governor": read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "load_before": os.getloadavg()[0],
+        "busy_before": busy_cores(),
         "compiler": compiler(build),
         "flags": flags(build),
         "libraries": libraries(),

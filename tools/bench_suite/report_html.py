@@ -138,7 +138,7 @@ def workload(section):
     lines.append("</div>")
     lines += [f'<p class="note">{escape(remark)}</p>' for remark in section.remarks()]
     lines.append("<details open><summary>figures</summary>"
-                 + table(section.heads(), section.rows(), us="weir") + "</details></section>")
+                 + table(section.heads(), section.rows(), "narrow", us="weir") + "</details></section>")
     return "\n".join(lines)
 
 
