@@ -35,6 +35,8 @@ class BroadcastPart final : public ConnectionWatcher {
   void disband();
 
   const std::shared_ptr<Mailbox> mailbox;
+  // The number of the last message that was, or is about to be, posted to it. [any]
+  std::atomic<std::uint64_t> newest{0};
   // [any] to read.
   Counter members, delivered, skipped, closed;
 
@@ -51,7 +53,7 @@ class BroadcastPart final : public ConnectionWatcher {
   static void end_watch(TcpConnection& connection, const ConnectionWatcher* watcher);
   static void write_now(TcpConnection& connection);
   static bool is_slow(TcpConnection& connection);
-  void hand_to(Member& member, const SharedBytes& message);
+  void hand_to(Member& member, const SharedBytes& message, bool more_to_come);
   void hand_to_slow(Member& member, const SharedBytes& message);
 
   const SlowPolicy slow_;
@@ -114,9 +116,10 @@ void BroadcastPart::disband() {
 void BroadcastPart::hand_out(const SharedBytes& message, std::uint64_t number,
                              const ConnectionRef& except) {
   const TcpConnection* left_out = except.get();
+  const bool more_to_come = newest.load(std::memory_order_relaxed) != number;
   for (Member& member : list_) {
     if (member.connection == left_out || number <= member.sent_before) continue;
-    hand_to(member, message);
+    hand_to(member, message, more_to_come);
   }
 }
 
@@ -132,7 +135,9 @@ bool BroadcastPart::is_slow(TcpConnection& connection) {
   return connection.accepts_output() && !connection.below_low_mark();
 }
 
-void BroadcastPart::hand_to(Member& member, const SharedBytes& message) {
+// A message that comes alone is written member by member: each is visited once, and no queues are
+// needed. With more behind it, it waits in the queues, to leave together with them.
+void BroadcastPart::hand_to(Member& member, const SharedBytes& message, bool more_to_come) {
   TcpConnection& connection = *member.connection;
   try {
     if (is_slow(connection)) {
@@ -143,7 +148,8 @@ void BroadcastPart::hand_to(Member& member, const SharedBytes& message) {
       ++skipped;
       member.latest = {};
     }
-    const SendResult result = connection.send(message);
+    const auto written = more_to_come ? std::nullopt : connection.send_past_queue(message);
+    const SendResult result = written ? *written : connection.send(message);
     if (result == SendResult::queued || result == SendResult::above_high_mark) {
       ++delivered;
       if (connection.pending_output() >= kWriteAtOnce) write_now(connection);
@@ -175,7 +181,7 @@ void BroadcastPart::on_drained(TcpConnection& connection) {
   const auto entry = places_.find(&connection);
   if (entry == places_.end()) return;
   Member& member = list_[entry->second];
-  if (!member.latest.empty()) hand_to(member, std::exchange(member.latest, {}));
+  if (!member.latest.empty()) hand_to(member, std::exchange(member.latest, {}), false);
 }
 
 }  // namespace internal
@@ -252,6 +258,7 @@ void Broadcast::send(const SharedBytes& message, const ConnectionRef& except) {
   const std::uint64_t number = ++shared_->sent;
   for (const auto& part : shared_->parts) {
     if (part->members.value() == 0) continue;
+    part->newest.store(number, std::memory_order_relaxed);
     part->mailbox->post(
         [part, message, number, except] { part->hand_out(message, number, except); });
   }

@@ -8,6 +8,7 @@
 
 #include <bit>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -194,6 +195,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   bool above_high_mark() const;
   bool below_low_mark() const;
   SendResult send_slowly(std::span<const std::byte> bytes);
+  std::optional<SendResult> send_past_queue(const SharedBytes& bytes);
   void write_gathered(std::span<const std::byte> gathered);
   SendResult queued_result();
   OutputQueue& output();
@@ -255,9 +257,8 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
 
   ConnectionHandler* handler_;
   internal::Transport* transport_;
-  std::unique_ptr<Buffer> input_;  // only while the handler leaves bytes
-  std::unique_ptr<OutputQueue>
-      output_;  // only while the kernel refuses bytes, or until the flush phase
+  std::unique_ptr<Buffer> input_;        // only while the handler leaves bytes
+  std::unique_ptr<OutputQueue> output_;  // while the kernel refuses, or until the flush phase
   std::unique_ptr<ContextBase> context_;
   std::uint64_t charged_ = 0;  // to the group's budget, for input_ and output_
   std::uint64_t bytes_in_ = 0;

@@ -75,6 +75,29 @@ SendResult TcpConnection::send(SharedBytes bytes) {
   return queued_result();
 }
 
+// Straight to the socket, without a queue and without the flush phase: for who has nothing waiting
+// and is sent nothing else in this turn. No value: it is to be sent as anything else.
+std::optional<SendResult> TcpConnection::send_past_queue(const SharedBytes& bytes) {
+  if (!calm() || group_->io->corked == this || bytes.size() > group_->limits.max_output) {
+    return std::nullopt;
+  }
+  const auto written = transport_->write(fd_.get(), bytes.bytes());
+  if (!written) {
+    if (!(written.error() == EAGAIN) && !transient(written.error())) output_failed(written.error());
+    return std::nullopt;
+  }
+  note_written(*written);
+  if (*written == bytes.size()) [[likely]]
+    return SendResult::queued;
+  without_throwing([&] {
+    output().append(bytes);
+    output_->consume(*written);
+    flush_output();
+    settle_later();
+  });
+  return queued_result();
+}
+
 SendResult TcpConnection::send_file(Fd file, std::uint64_t offset, std::uint64_t length) {
   loop().check_thread("TcpConnection::send_file");
   if (!accepts_output()) return SendResult::closed;

@@ -82,7 +82,7 @@ class Rivals(SystemTest):
                 with connect(server.address, receive_buffer=65536) as client:
                     sent = stuff(client, quiet=0.1)
                     self.assertGreater(sent, 4096)
-                    # Half a MiB waits at most; of libuv_write each read, however short, holds 64 KiB.
+                    # Half a MiB waits at most; in libuv_write a read, however short, holds 64 KiB.
                     self.assertLess(server.resident_bytes() - before, 16 * MIB)
                     client.shutdown(socket.SHUT_WR)
                     got = receive_until_end(client)

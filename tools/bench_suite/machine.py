@@ -49,8 +49,8 @@ def busy_cores(seconds=1.0):
     """How many cores others keep busy. The load average tells of the last minutes instead."""
     def busy():
         fields = (read("/proc/stat") or "cpu").split("\n")[0].split()[1:]
-        ticks = [int(field) for field in fields[:8]]  # user nice system idle iowait irq softirq steal
-        return sum(ticks) - sum(ticks[3:5])
+        ticks = [int(field) for field in fields[:8]]
+        return sum(ticks) - sum(ticks[3:5])  # idle and iowait
 
     before = busy()
     time.sleep(seconds)

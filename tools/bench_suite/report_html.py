@@ -137,8 +137,8 @@ def workload(section):
                      f"</figcaption>{curve}</figure>")
     lines.append("</div>")
     lines += [f'<p class="note">{escape(remark)}</p>' for remark in section.remarks()]
-    lines.append("<details open><summary>figures</summary>"
-                 + table(section.heads(), section.rows(), "narrow", us="weir") + "</details></section>")
+    figures = table(section.heads(), section.rows(), "narrow", us="weir")
+    lines.append(f"<details open><summary>figures</summary>{figures}</details></section>")
     return "\n".join(lines)
 
 
