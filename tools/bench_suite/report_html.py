@@ -17,7 +17,7 @@ p { margin: 4px 0 10px; max-width: 125ch; }
 section { background: #fff; border: 1px solid #dfe2e6; border-radius: 6px;
           padding: 16px 18px 18px; margin: 14px 0; }
 .charts { display: flex; flex-wrap: wrap; gap: 12px; align-items: flex-start; }
-.charts figure { margin: 0; flex: 0 0 auto; }
+.charts figure { margin: 0; flex: 1 1 500px; min-width: 0; max-width: 640px; }
 figcaption { font-weight: 600; font-size: 13px; margin: 4px 0; }
 svg { display: block; max-width: 100%; height: auto; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
