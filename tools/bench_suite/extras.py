@@ -6,16 +6,26 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from bench_suite import processes, units
 from bench_suite.stats import summarize
 from bench_suite.workloads import RIVALS
 
 MICRO = "weir-micro"
-# (program, title in the report)
+
+
+class Program(NamedTuple):
+    name: str
+    title: str             # in the report
+    quick: tuple = ()      # options of the quick run
+    threads: bool = False  # has several, so it wants more than the server's core
+
+
 PROGRAMS = (
-    ("weir-sizes", "Sizes"),
-    ("weir-poll-compare", "select, poll, epoll: few active among many"),
+    Program("weir-sizes", "Sizes"),
+    Program("weir-poll-compare", "select, poll, epoll: few active among many"),
+    Program("weir-parts-compare", "Timers and posts beside other libraries", ("--quick",), True),
 )
 MICRO_HEADS = ("benchmark", "time an item", "min \u2013 max", "allocations an item", "repetitions")
 
@@ -107,15 +117,17 @@ def count_one(script, bin_folder, name, quick, seconds, cores):
             raise processes.Failure("counts.py did not write JSON") from None
 
 
-def run_programs(bin_folder, seconds, cores):
+def run_programs(bin_folder, quick, seconds, cores):
     texts = []
-    for name, title in PROGRAMS:
-        one = {"name": name, "title": title}
-        if not (bin_folder / name).exists():
-            one["missing"] = f"{name} was not built"
+    for program in PROGRAMS:
+        one = {"name": program.name, "title": program.title}
+        path = bin_folder / program.name
+        if not path.exists():
+            one["missing"] = f"{program.name} was not built"
         else:
             try:
-                one["text"] = run_text([bin_folder / name], seconds, cores)
+                one["text"] = run_text([path, *(program.quick if quick else ())], seconds,
+                                       cores.all if program.threads else cores.server)
             except processes.Failure as failure:
                 one["missing"] = str(failure)
         texts.append(one)

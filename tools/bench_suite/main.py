@@ -141,8 +141,8 @@ def run_extras(data, args, only, cores, end):
         print("  micro benchmarks", file=sys.stderr)
         data["micro"] = extras.run_micro(args.bin, args.quick, left(0.5), cores.all)
     if "programs" in only:
-        print("  sizes, epoll against poll and select", file=sys.stderr)
-        data["texts"] = extras.run_programs(args.bin, left(0.3), cores.server)
+        print("  sizes, epoll against poll and select, timers and posts", file=sys.stderr)
+        data["texts"] = extras.run_programs(args.bin, args.quick, left(0.5), cores)
     if "counts" in only:
         print("  counts", file=sys.stderr)
         data["counts"] = extras.run_counts(ROOT, args.bin, data["rivals"], args.quick, left(1),

@@ -1,0 +1,83 @@
+// The timers of one library: all are set, then batch by batch cancelled and set again.
+#include <algorithm>
+#include <ctime>
+#include <numeric>
+
+#include "rivals/parts.h"
+
+namespace parts {
+namespace {
+
+// As many as one looks after in a turn, and no more than an eighth of those that are set.
+constexpr std::size_t kMostInBatch = 4096;
+constexpr std::size_t kWarmUpBatches = 8;
+// A library may put work off until much has been cancelled, so many live timers want many changes.
+constexpr std::size_t kLeastChanges = 200'000;
+constexpr std::size_t kMostChanges = 1'000'000;
+
+// The processor's time of this thread, so that other programs do not count.
+double thread_ns() {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) * 1e9 + static_cast<double>(time.tv_nsec);
+}
+
+double price_of_asking() {
+  static const double price = [] {
+    double least = 1e9;
+    for (int i = 0; i < 1000; ++i) {
+      const double start = thread_ns();
+      least = std::min(least, thread_ns() - start);
+    }
+    return least;
+  }();
+  return price;
+}
+
+template <typename Work>
+double timed(Work&& work) {
+  const double price = price_of_asking();
+  const double start = thread_ns();
+  work();
+  return std::max(thread_ns() - start - price, 0.0);
+}
+
+TimerTimes change_all(const std::string& name, Timers& timers, std::span<const Place> turn) {
+  const std::size_t batch = std::min(turn.size() / 8, kMostInBatch);
+  const std::size_t batches = turn.size() / batch;
+  const std::size_t changes = std::clamp(turn.size(), kLeastChanges, kMostChanges);
+  const std::size_t rounds = kWarmUpBatches + changes / batch;
+  TimerTimes times;
+  std::uint64_t cancelled = 0;
+  for (std::size_t round = 0; round < rounds; ++round) {
+    const std::span<const Place> places = turn.subspan(round % batches * batch, batch);
+    const double cancel_ns = timed([&] { cancelled += timers.cancel(places); });
+    const double set_ns = timed([&] { timers.set(places); });
+    if (round < kWarmUpBatches) continue;
+    times.cancel_ns += cancel_ns;
+    times.set_ns += set_ns;
+  }
+  if (cancelled != rounds * batch) give_up(name + ": a timer was not live when it was cancelled");
+  const auto measured = static_cast<double>((rounds - kWarmUpBatches) * batch);
+  return {.set_ns = times.set_ns / measured, .cancel_ns = times.cancel_ns / measured};
+}
+
+}  // namespace
+
+TimerTimes measure_timers(const TimerWay& way, std::span<const Place> turn) {
+  std::vector<Place> all(turn.size());
+  std::iota(all.begin(), all.end(), Place{0});
+  const std::unique_ptr<Timers> timers = way.make(turn.size());
+  TimerTimes times;
+  timers->within([&] {
+    timers->set(all);
+    times = change_all(way.name, *timers, turn);
+    if (timers->cancel(all) != all.size()) give_up(way.name + ": a timer was lost");
+  });
+  if (timers->ran() != 0) give_up(way.name + ": a timer ran ten minutes early");
+  // The count is worth something only if the library does not say so of every timer.
+  if (timers->cancel(all) != 0) give_up(way.name + ": a cancelled timer was live");
+  return times;
+}
+
+}  // namespace parts
