@@ -81,7 +81,7 @@ void BroadcastClient::welcome_line(std::string_view text) {
   }
 }
 
-void BroadcastClient::failed(std::string kind, bool was_connected) {
+void BroadcastClient::failed(const std::string& kind, bool was_connected) {
   static_cast<void>(was_connected);
   unsent_.clear();
   unsent_from_ = 0;
@@ -200,8 +200,8 @@ void BroadcastSender::check_end() {
   done();
 }
 
-void BroadcastSender::failed(std::string kind, bool was_connected) {
-  BroadcastClient::failed(std::move(kind), was_connected);
+void BroadcastSender::failed(const std::string& kind, bool was_connected) {
+  BroadcastClient::failed(kind, was_connected);
   sending_ = probing_ = false;
   ended_ = true;
   crowd_.tell_all_sent(0);
@@ -291,10 +291,10 @@ void BroadcastReceiver::count_in(std::uint64_t number) {
   part_.changed(before);
 }
 
-void BroadcastReceiver::failed(std::string kind, bool was_connected) {
+void BroadcastReceiver::failed(const std::string& kind, bool was_connected) {
   const bool took_part = joined_;
   joined_ = false;
-  BroadcastClient::failed(std::move(kind), was_connected);
+  BroadcastClient::failed(kind, was_connected);
   if (took_part) part_.changed(has_);
   done();
 }

@@ -29,7 +29,7 @@ class BroadcastClient : public Client {
  protected:
   void connected() override;
   void received(std::span<const std::byte> bytes) override;
-  void failed(std::string kind, bool was_connected) override;
+  void failed(const std::string& kind, bool was_connected) override;
   void writable() override { write(); }
   // False: the connection is closed now.
   virtual void line(std::string_view text) = 0;
@@ -64,7 +64,7 @@ class BroadcastSender final : public BroadcastClient {
  private:
   void line(std::string_view text) override;
   void can_begin() override;
-  void failed(std::string kind, bool was_connected) override;
+  void failed(const std::string& kind, bool was_connected) override;
   void probe();
   void put_message(TimePoint when);
   void fill_up();
@@ -97,7 +97,7 @@ class BroadcastReceiver final : public BroadcastClient {
  private:
   void line(std::string_view text) override;
   void can_begin() override;
-  void failed(std::string kind, bool was_connected) override;
+  void failed(const std::string& kind, bool was_connected) override;
   void message(std::string_view text);
   void count_in(std::uint64_t number);
 

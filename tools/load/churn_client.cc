@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <utility>
 
 #include "load/pattern.h"
 #include "load/worker.h"
@@ -143,8 +142,8 @@ void ChurnClient::exchange_done() {
   next_after(Duration::zero());
 }
 
-void ChurnClient::failed(std::string kind, bool was_connected) {
-  worker_.count_error(std::move(kind));
+void ChurnClient::failed(const std::string& kind, bool was_connected) {
+  worker_.count_error(kind);
   waiting_.pop();
   next_after(was_connected ? Duration::zero() : kAfterFailure);
 }

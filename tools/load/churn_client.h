@@ -22,7 +22,7 @@ class ChurnClient final : public Client {
 
  private:
   void connected() override;
-  void failed(std::string kind, bool was_connected) override;
+  void failed(const std::string& kind, bool was_connected) override;
   void received(std::span<const std::byte> bytes) override;
   void ended() override;
   void writable() override { write(); }

@@ -114,10 +114,10 @@ bool Client::send(std::span<const std::byte> bytes, std::size_t& taken) {
   return false;
 }
 
-void Client::fail(std::string kind) {
+void Client::fail(const std::string& kind) {
   const bool was_connected = state_ == State::connected;
   close();
-  failed(std::move(kind), was_connected);
+  failed(kind, was_connected);
 }
 
 void Client::done() {

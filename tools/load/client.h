@@ -53,12 +53,12 @@ class Client : public IoHandler {
  protected:
   virtual void connected() = 0;
   // Closed, and `kind` is yet to be counted.
-  virtual void failed(std::string kind, bool was_connected) = 0;
+  virtual void failed(const std::string& kind, bool was_connected) = 0;
   virtual void received(std::span<const std::byte> bytes) = 0;
   virtual void ended() { fail("closed by the server"); }
   virtual void writable() = 0;
 
-  void fail(std::string kind);
+  void fail(const std::string& kind);
   // Nothing is to be expected of this client any more. Told once.
   void done();
   // Sends what the kernel takes of it. False: the connection has failed.

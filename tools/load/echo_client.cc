@@ -19,10 +19,10 @@ constexpr std::size_t kMostInFlight = std::size_t{1} << 20;
 
 void EchoClient::connected() { worker_.client_ready(); }
 
-void EchoClient::failed(std::string kind, bool was_connected) {
+void EchoClient::failed(const std::string& kind, bool was_connected) {
   in_flight_.clear();
   unsent_ = 0;
-  worker_.client_failed(std::move(kind), was_connected);
+  worker_.client_failed(kind, was_connected);
   done();
 }
 

@@ -20,7 +20,7 @@ class EchoClient final : public Client {
 
  private:
   void connected() override;
-  void failed(std::string kind, bool was_connected) override;
+  void failed(const std::string& kind, bool was_connected) override;
   void received(std::span<const std::byte> bytes) override;
   void writable() override { write(); }
 

@@ -42,7 +42,7 @@ class Run {
  public:
   Run(const Settings& settings, std::optional<ServerWatch> watch)
       : settings_(settings),
-        watch_(std::move(watch)),
+        watch_(watch),
         pool_(settings.threads, {.stall_threshold = Duration::zero()}) {}
 
   int run();
@@ -303,9 +303,9 @@ int run(const Settings& settings) {
       fail(opened.error());
       return 2;
     }
-    watch = std::move(*opened);
+    watch = *opened;
   }
-  return Run(settings, std::move(watch)).run();
+  return Run(settings, watch).run();
 }
 
 }  // namespace weir::load
