@@ -47,6 +47,8 @@ def raise_descriptor_limit():
 class Program:
     """A program with its output captured; ended by stop() at the latest."""
 
+    LATE = " held the loop for "  # what weir says when it waited long for a processor, too
+
     def __init__(self, command, descriptor_limit=None, inherited=0, pass_fds=()):
         """`inherited`: of the descriptors below the limit so many are taken already. `pass_fds`:
         those of ours that it gets as well."""
@@ -84,9 +86,15 @@ class Program:
 
     def errors(self):
         """What it wrote to stderr, without what a busy machine alone can bring about."""
+        return "".join(line for line in self.all_errors() if self.LATE not in line)
+
+    def was_late(self):
+        """It waited for a processor for so long that it said so."""
+        return any(self.LATE in line for line in self.all_errors())
+
+    def all_errors(self):
         text = os.pread(self.errors_file.fileno(), 1 << 20, 0).decode(errors="replace")
-        return "".join(line for line in text.splitlines(keepends=True)
-                       if " held the loop for " not in line)
+        return text.splitlines(keepends=True)
 
     def signal(self, number):
         self.process.send_signal(number)

@@ -283,7 +283,7 @@ class IdleKick(Sample):
             calls = dict(re.findall(r"^(\w+) +(\d+)$", table.read(), re.M))
         calls.pop("total")
         waits = sum(int(calls.pop(name, 0)) for name in ("epoll_wait", "epoll_pwait2"))
-        if SANITIZER:  # which has calls of its own
+        if SANITIZER or server.was_late():  # a sanitizer has calls of its own, and so has a log
             calls = {name: n for name, n in calls.items() if name in ("recvfrom", "sendto")}
         self.assertEqual(set(calls), {"recvfrom", "sendto"})
         self.assertLessEqual(max(map(int, calls.values())), 200)
