@@ -4,11 +4,12 @@
 
 #include <benchmark/benchmark.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <random>
 #include <string_view>
+#include <utility>
 
+#include "common/stopwatch.h"
 #include "weir/net/reactor/event_loop.h"
 
 namespace weir::bench {
@@ -51,17 +52,11 @@ class Report {
   const std::uint64_t allocations_;
 };
 
-// For UseManualTime(): runs `work`, the measured part of one iteration, and takes the processor
-// time that this thread spent on it, less what asking for it costs. What is left of that is some 50
-// ns, so a batch should be of a hundred items or more.
-double thread_seconds();
-double price_of_asking();  // measured once
+// For UseManualTime(): runs `work`, the measured part of one iteration: a batch of a hundred items
+// or more.
 template <typename Work>
 void timed(benchmark::State& state, Work&& work) {
-  const double price = price_of_asking();
-  const double start = thread_seconds();
-  work();
-  state.SetIterationTime(std::max(thread_seconds() - start - price, 0.0));
+  state.SetIterationTime(stopwatch::seconds_of(std::forward<Work>(work)));
 }
 
 // A machine that does other things as well makes callbacks look long; here nobody wants to know.

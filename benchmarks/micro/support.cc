@@ -1,8 +1,5 @@
-// Counts operator new, with one thread-local addition, so that the figures stay what they are; and
-// the stopwatch.
-#include <algorithm>
+// Counts operator new, with one thread-local addition, so that the figures stay what they are.
 #include <cstdlib>
-#include <ctime>
 #include <new>
 
 #include "bench.h"
@@ -31,23 +28,5 @@ void operator delete(void* block, std::size_t, std::align_val_t) noexcept { std:
 namespace weir::bench {
 
 std::uint64_t allocations() { return count; }
-
-double thread_seconds() {
-  timespec time{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
-}
-
-double price_of_asking() {
-  static const double price = [] {
-    double least = 1;
-    for (int i = 0; i < 1000; ++i) {
-      const double start = thread_seconds();
-      least = std::min(least, thread_seconds() - start);
-    }
-    return least;
-  }();
-  return price;
-}
 
 }  // namespace weir::bench

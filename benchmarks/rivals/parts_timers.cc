@@ -1,12 +1,14 @@
 // The timers of one library: all are set, then batch by batch cancelled and set again.
 #include <algorithm>
-#include <ctime>
 #include <numeric>
 
+#include "common/stopwatch.h"
 #include "rivals/parts.h"
 
 namespace parts {
 namespace {
+
+using stopwatch::seconds_of;
 
 // As many as one looks after in a turn, and no more than an eighth of those that are set.
 constexpr std::size_t kMostInBatch = 4096;
@@ -14,33 +16,6 @@ constexpr std::size_t kWarmUpBatches = 8;
 // A library may put work off until much has been cancelled, so many live timers want many changes.
 constexpr std::size_t kLeastChanges = 200'000;
 constexpr std::size_t kMostChanges = 1'000'000;
-
-// The processor's time of this thread, so that other programs do not count.
-double thread_ns() {
-  timespec time{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) * 1e9 + static_cast<double>(time.tv_nsec);
-}
-
-double price_of_asking() {
-  static const double price = [] {
-    double least = 1e9;
-    for (int i = 0; i < 1000; ++i) {
-      const double start = thread_ns();
-      least = std::min(least, thread_ns() - start);
-    }
-    return least;
-  }();
-  return price;
-}
-
-template <typename Work>
-double timed(Work&& work) {
-  const double price = price_of_asking();
-  const double start = thread_ns();
-  work();
-  return std::max(thread_ns() - start - price, 0.0);
-}
 
 TimerTimes change_all(const std::string& name, Timers& timers, std::span<const Place> turn) {
   const std::size_t batch = std::min(turn.size() / 8, kMostInBatch);
@@ -51,8 +26,8 @@ TimerTimes change_all(const std::string& name, Timers& timers, std::span<const P
   std::uint64_t cancelled = 0;
   for (std::size_t round = 0; round < rounds; ++round) {
     const std::span<const Place> places = turn.subspan(round % batches * batch, batch);
-    const double cancel_ns = timed([&] { cancelled += timers.cancel(places); });
-    const double set_ns = timed([&] { timers.set(places); });
+    const double cancel_ns = 1e9 * seconds_of([&] { cancelled += timers.cancel(places); });
+    const double set_ns = 1e9 * seconds_of([&] { timers.set(places); });
     if (round < kWarmUpBatches) continue;
     times.cancel_ns += cancel_ns;
     times.set_ns += set_ns;

@@ -10,7 +10,8 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from harness import BIN, DEADLINE, MIB, SANITIZER, SystemTest, Usage, poll_one, wait_until
+from harness import (BIN, DEADLINE, MIB, SANITIZER, SystemTest, Usage, poll_one, task_sleeps,
+                     wait_until)
 
 
 def alive(pid):
@@ -19,10 +20,6 @@ def alive(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def sleeps(pid):
-    return "\nState:\tS" in Path(f"/proc/{pid}/status").read_text()
 
 
 class ForeignFdTest(SystemTest):
@@ -124,7 +121,8 @@ class Waiting(ForeignFdTest):
         """Then the command has to wait, and no memory grows; and it can still be ended."""
         program = self.start("yes", "a line that comes again and again")
         # Not the first time that it sleeps: the pipe is full many times before our buffer is.
-        self.assertTrue(wait_until(lambda: sleeps(program.child) and program.is_asleep() and
+        self.assertTrue(wait_until(lambda: task_sleeps(Path(f"/proc/{program.child}")) and
+                                   program.is_asleep() and
                                    Usage(program).measure(0.1).wakeups() == 0))
         before = program.resident_bytes()
         usage = Usage(program).measure(0.3)

@@ -44,10 +44,21 @@ def raise_descriptor_limit():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+LATE = " held the loop for "  # what weir says also when it waited long for a processor
+
+
+def without_late(text):
+    return "".join(line for line in text.splitlines(keepends=True) if LATE not in line)
+
+
+def task_sleeps(task):
+    """Whether it waits for something other than a processor; a process or thread by its folder of
+    /proc."""
+    return "\nState:\tS" in (task / "status").read_text()
+
+
 class Program:
     """A program with its output captured; ended by stop() at the latest."""
-
-    LATE = " held the loop for "  # what weir says when it waited long for a processor, too
 
     def __init__(self, command, descriptor_limit=None, inherited=0, pass_fds=()):
         """`inherited`: of the descriptors below the limit so many are taken already. `pass_fds`:
@@ -86,15 +97,14 @@ class Program:
 
     def errors(self):
         """What it wrote to stderr, without what a busy machine alone can bring about."""
-        return "".join(line for line in self.all_errors() if self.LATE not in line)
+        return without_late(self.all_errors())
 
     def was_late(self):
         """It waited for a processor for so long that it said so."""
-        return any(self.LATE in line for line in self.all_errors())
+        return LATE in self.all_errors()
 
     def all_errors(self):
-        text = os.pread(self.errors_file.fileno(), 1 << 20, 0).decode(errors="replace")
-        return text.splitlines(keepends=True)
+        return os.pread(self.errors_file.fileno(), 1 << 20, 0).decode(errors="replace")
 
     def signal(self, number):
         self.process.send_signal(number)
@@ -132,7 +142,7 @@ class Program:
 
     def is_asleep(self):
         """All of its threads wait for something; none just for a processor."""
-        return all("\nState:\tS" in (task / "status").read_text() for task in self.tasks())
+        return all(map(task_sleeps, self.tasks()))
 
     def sleeps(self):
         """How often its threads went to sleep of their own, which is how often they woke up."""

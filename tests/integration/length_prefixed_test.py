@@ -11,7 +11,8 @@ import threading
 import time
 import unittest
 
-from harness import BIN, DEADLINE, MIB, SANITIZER, SystemTest, connect, receive_exactly, reset
+from harness import (BIN, DEADLINE, MIB, SANITIZER, SystemTest, connect, receive_exactly, reset,
+                     without_late)
 
 MAX_MESSAGE = 64 * 1024
 
@@ -42,9 +43,7 @@ class Rpc(SystemTest):
         done = subprocess.run([BIN / "weir-rpc", address, *words], capture_output=True,
                               timeout=DEADLINE)
         self.assertEqual(done.returncode, code, done.stderr)
-        errors = "".join(line for line in done.stderr.decode().splitlines(keepends=True)
-                         if " held the loop for " not in line)  # a busy machine
-        return done.stdout.decode().splitlines(), errors
+        return done.stdout.decode().splitlines(), without_late(done.stderr.decode())
 
     def ask(self, peer, data):
         peer.sendall(data)

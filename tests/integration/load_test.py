@@ -258,11 +258,10 @@ class OneToMany(LoadTest):
 
     @unittest.skipUnless((BIN / "weir-chat-server").exists(), "no weir-chat-server")
     def test_chat(self):
-        server = self.program([BIN / "weir-chat-server", "--listen", "127.0.0.1:0", "--rate", "0"])
-        address = server.read_line().removeprefix("listening on ")
+        server = self.serve([BIN / "weir-chat-server", "--listen", "127.0.0.1:0", "--rate", "0"])
         for arguments in ([], ["--rate", "400"]):
-            _, _, report = self.load("chat", address, "--connections", "30", "--messages", "100",
-                                     "--verify", *arguments)
+            _, _, report = self.load("chat", server.address, "--connections", "30", "--messages",
+                                     "100", "--verify", *arguments)
             self.assertEqual((report["messages"], report["sent"]), (3000, 100))
         self.end(server)
 
