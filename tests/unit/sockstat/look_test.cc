@@ -1,0 +1,106 @@
+// Looks at real sockets of this process, and what the files below /proc say.
+#include "sockstat/look.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "sockstat/proc_files.h"
+#include "weir/net/socket/listening_socket.h"
+#include "weir/net/socket/socket.h"
+
+namespace weir::sockstat::test {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(ProcFiles, Netstat) {
+  const std::string text =
+      "TcpExt: SyncookiesSent ListenOverflows ListenDrops Other\n"
+      "TcpExt: 1 22 333 4\n"
+      "IpExt: InNoRoutes ListenDrops\n"
+      "IpExt: 5 6\n";
+  EXPECT_EQ(read_netstat(text).listen_overflows, 22u);
+  EXPECT_EQ(read_netstat(text).listen_drops, 333u);
+  EXPECT_EQ(read_netstat("").listen_drops, 0u);
+  EXPECT_EQ(read_netstat("TcpExt:").listen_drops, 0u);
+  EXPECT_EQ(read_netstat("TcpExt: ListenDrops\nTcpExt:\n").listen_drops, 0u);
+  EXPECT_EQ(read_netstat("TcpExt: ListenDrops\nTcpExt: x\n\n\n").listen_drops, 0u);
+}
+
+TEST(ProcFiles, LinksOfDescriptors) {
+  EXPECT_EQ(socket_inode("socket:[4711]"), 4711u);
+  for (const char* other : {"pipe:[1]", "socket:[]", "socket:[x]", "socket:[1", "/dev/null", "",
+                            "socket:[99999999999]", "socket:[-1]", "socket:[1]]"}) {
+    EXPECT_FALSE(socket_inode(other)) << other;
+  }
+}
+
+TEST(ProcFiles, AProcessThatIsNotThere) {
+  const auto sockets = sockets_of(1 << 30);
+  ASSERT_FALSE(sockets);
+  EXPECT_THAT(sockets.error().message(), HasSubstr("there is no process 1073741824"));
+}
+
+TEST(Look, AListenerWhoseQueueIsFull) {
+  auto listener = ListeningSocket::open(SocketAddress::loopback_ipv4(0), {.backlog = 1});
+  ASSERT_TRUE(listener);
+  auto kernel = SockDiag::open();
+  ASSERT_TRUE(kernel) << kernel.error().message();
+  Selection selection{.port = listener->address().port(), .connections = true};
+  auto now = look(*kernel, selection);
+  ASSERT_TRUE(now) << now.error().message();
+  ASSERT_EQ(now->listeners.size(), 1u);
+  EXPECT_EQ(now->listeners[0].address, listener->address().to_string());
+  EXPECT_EQ(now->listeners[0].limit, 1u);
+  EXPECT_EQ(now->listeners[0].drops, 0u);
+  EXPECT_EQ(now->listeners[0].uid, ::geteuid());
+  EXPECT_FALSE(now->listeners[0].full());
+  EXPECT_EQ(now->count(State::listen), 1u);
+
+  std::vector<Socket> clients;
+  for (int i = 0; i < 3; ++i) {  // the third one's SYN is dropped
+    clients.push_back(std::move(*Socket::stream(SocketAddress::Family::ipv4)));
+    static_cast<void>(clients.back().connect(listener->address()));
+  }
+  now = look(*kernel, selection);
+  ASSERT_TRUE(now);
+  EXPECT_EQ(now->listeners[0].queue, 2u);
+  EXPECT_TRUE(now->listeners[0].full());
+  EXPECT_GE(now->listeners[0].drops, 1u);
+  EXPECT_GE(now->host.listen_overflows, 1u);
+  EXPECT_EQ(now->count(State::established), 2u);
+  ASSERT_EQ(now->connections.size(), 2u);
+  EXPECT_EQ(now->connections[0].inode, 0u) << "nobody has accepted it";
+  EXPECT_TRUE(now->connections[0].details);
+
+  selection.both_ends = true;
+  now = look(*kernel, selection);
+  ASSERT_TRUE(now);
+  EXPECT_EQ(now->count(State::established), 4u);
+  EXPECT_EQ(now->count(State::syn_sent), 1u);
+}
+
+TEST(Look, TheSocketsOfAProcess) {
+  auto tcp = ListeningSocket::open(SocketAddress::loopback_ipv6(0), {.backlog = 7});
+  const auto name = SocketAddress::from_unix_abstract("weir-sockstat-" + std::to_string(getpid()));
+  auto local = ListeningSocket::open(*name, {.backlog = 3});
+  ASSERT_TRUE(tcp && local);
+  auto client = Socket::stream(SocketAddress::Family::unix_path);
+  ASSERT_TRUE(client && client->connect(*name));
+  auto kernel = SockDiag::open();
+  ASSERT_TRUE(kernel);
+  const auto now = look(*kernel, {.pid = ::getpid(), .connections = true});
+  ASSERT_TRUE(now) << now.error().message();
+  ASSERT_EQ(now->listeners.size(), 2u);
+  EXPECT_EQ(now->listeners[0].address, tcp->address().to_string());
+  EXPECT_EQ(now->listeners[0].limit, 7u);
+  EXPECT_FALSE(now->listeners[1].tcp);
+  EXPECT_EQ(now->listeners[1].address, name->to_string());
+  EXPECT_EQ(now->listeners[1].queue, 1u);
+  EXPECT_EQ(now->listeners[1].limit, 3u);
+  EXPECT_GE(now->unix_connected, 1u);
+}
+
+}  // namespace
+}  // namespace weir::sockstat::test

@@ -1,0 +1,77 @@
+#include "sockstat/growth.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace weir::sockstat {
+
+namespace {
+
+std::uint64_t more(std::uint64_t now, std::uint64_t before) {
+  return now > before ? now - before : 0;
+}
+
+struct Meaning {
+  State state;
+  const char* text;
+};
+
+constexpr Meaning kMeanings[] = {
+    {State::time_wait,
+     "this side closes first, and each pair of addresses rests for 60 s; costs ports where "
+     "connections to one address are opened, and next to nothing else"},
+    {State::close_wait,
+     "the peer has ended and the program here has not closed yet; what stays is forgotten by it"},
+    {State::syn_recv,
+     "handshakes wait for the client's last ACK: clients that are slow or not there (a SYN "
+     "flood), or an accept queue without room"},
+};
+
+}  // namespace
+
+std::uint64_t grown(const Look& now, const Look* before, State state) {
+  return before == nullptr ? 0 : more(now.count(state), before->count(state));
+}
+
+std::uint64_t more_drops(const Listener& listener, const Look* before) {
+  if (before == nullptr || !listener.drops) return 0;
+  const auto same = std::ranges::find_if(before->listeners, [&](const Listener& other) {
+    return other.tcp == listener.tcp && other.inode == listener.inode;
+  });
+  return same == before->listeners.end() ? 0 : more(*listener.drops, same->drops.value_or(0));
+}
+
+std::uint64_t more_overflows(const Look& now, const Look* before) {
+  return before == nullptr ? 0 : more(now.host.listen_overflows, before->host.listen_overflows);
+}
+
+std::uint64_t more_drops(const Look& now, const Look* before) {
+  return before == nullptr ? 0 : more(now.host.listen_drops, before->host.listen_drops);
+}
+
+bool at_somaxconn(const Listener& listener, const Look& look) {
+  return look.somaxconn && *look.somaxconn > 0 &&
+         listener.limit == static_cast<std::uint32_t>(*look.somaxconn);
+}
+
+std::vector<Remark> remarks(const Look& now, const Look* before) {
+  std::vector<Remark> found;
+  for (const Listener& listener : now.listeners) {
+    if (!listener.full()) continue;
+    found.push_back(
+        {fmt::format("{} FULL", listener.address),
+         listener.tcp ? "the program does not accept as fast as clients come; the SYNs and last "
+                        "ACKs of others are dropped, and they try again after a second"
+                      : "the program does not accept as fast as clients come; others get EAGAIN, "
+                        "or wait in connect"});
+  }
+  for (const Meaning& meaning : kMeanings) {
+    if (const std::uint64_t by = grown(now, before, meaning.state); by > 0) {
+      found.push_back({fmt::format("{} +{}", name_of(meaning.state), by), meaning.text});
+    }
+  }
+  return found;
+}
+
+}  // namespace weir::sockstat

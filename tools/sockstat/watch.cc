@@ -1,0 +1,125 @@
+#include "sockstat/watch.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "sockstat/json.h"
+#include "sockstat/look.h"
+#include "sockstat/text.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/signal_set.h"
+
+namespace weir::sockstat {
+
+namespace {
+
+struct CloseFile {
+  void operator()(std::FILE* file) const { std::fclose(file); }
+};
+
+// Where looks are shown: standard output, which is rewritten in place if it is a terminal and there
+// are several, and a file.
+class Screen {
+ public:
+  explicit Screen(const Settings& settings)
+      : settings_(settings), terminal_(isatty(STDOUT_FILENO) == 1) {}
+
+  Result<void> open() {
+    if (settings_.json.empty() || settings_.json == "-") return {};
+    file_.reset(std::fopen(settings_.json.c_str(), "we"));
+    if (!file_) return std::unexpected(Error(settings_.json, Errno::last()));
+    return {};
+  }
+
+  Result<void> show(const Look& now, const Look* before) {
+    std::string text;
+    if (settings_.json == "-") {
+      text = json_of(now, before, settings_.selection) + "\n";
+    } else {
+      text = text_of(now, before, settings_.selection, terminal_);
+      if (settings_.watch && terminal_) {
+        text = in_place(text);
+      } else if (before != nullptr) {
+        text.insert(0, "\n");
+      }
+    }
+    if (auto done = put(stdout, text, "standard output"); !done) return done;
+    if (!file_) return {};
+    return put(file_.get(), json_of(now, before, settings_.selection) + "\n", settings_.json);
+  }
+
+ private:
+  static Result<void> put(std::FILE* file, const std::string& text, const std::string& name) {
+    if (std::fwrite(text.data(), 1, text.size(), file) == text.size() && std::fflush(file) == 0) {
+      return {};
+    }
+    return std::unexpected(Error(name, Errno::last()));
+  }
+
+  // From the top of the screen on, over what was there; lines that have no place are left out.
+  std::string in_place(const std::string& text) const {
+    winsize size{};
+    const std::size_t rows =
+        ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 2 ? size.ws_row : 24;
+    const auto lines = static_cast<std::size_t>(std::ranges::count(text, '\n'));
+    std::string out = first_ ? "\x1b[2J\x1b[H" : "\x1b[H";
+    first_ = false;
+    std::size_t row = 0;
+    for (const char c : text) {
+      if (c != '\n') {
+        out += c;
+      } else if (++row + 1 >= rows && lines > row) {
+        return out + fmt::format("\x1b[K\n... {} more lines\x1b[J", lines - row);
+      } else {
+        out += "\x1b[K\n";
+      }
+    }
+    return out + "\x1b[J";
+  }
+
+  const Settings& settings_;
+  const bool terminal_;
+  mutable bool first_ = true;
+  std::unique_ptr<std::FILE, CloseFile> file_;
+};
+
+}  // namespace
+
+Result<void> show(const Settings& settings) {
+  auto kernel = SockDiag::open();
+  if (!kernel) return std::unexpected(kernel.error());
+  Screen screen(settings);
+  if (auto done = screen.open(); !done) return done;
+
+  std::optional<Look> before;
+  std::uint64_t looks = 0;
+  const auto look_again = [&]() -> Result<void> {
+    auto now = look(*kernel, settings.selection);
+    if (!now) return std::unexpected(now.error());
+    auto shown = screen.show(*now, before ? &*before : nullptr);
+    before = std::move(*now);
+    ++looks;
+    return shown;
+  };
+  if (auto done = look_again(); !done || !settings.watch || looks == settings.looks) return done;
+
+  EventLoop loop;
+  Result<void> outcome;
+  const SignalSet signals(loop, {SIGINT, SIGTERM}, [&](int) { loop.stop(); });
+  loop.run_every(*settings.watch, [&] {
+    outcome = look_again();
+    if (!outcome || looks == settings.looks) loop.stop();
+  });
+  loop.run();
+  return outcome;
+}
+
+}  // namespace weir::sockstat
