@@ -36,7 +36,18 @@ void Acceptor::close() {
   if (!socket_) return;
   if (resume_timer_) channel_.loop().cancel(std::exchange(resume_timer_, {}));
   channel_.remove();
+  const std::lock_guard lock(socket_mutex_);
   socket_.reset();
+}
+
+std::optional<Acceptor::Queue> Acceptor::queue() const {
+  const std::lock_guard lock(socket_mutex_);
+  if (!socket_ || !socket_->address().is_ip()) return std::nullopt;
+  const auto info = tcp_info_of(socket_->fd());
+  if (!info) return std::nullopt;
+  // Of a listener these two fields mean something else than their names say, tcp_diag.c.
+  return Queue{
+      .address = socket_->address(), .waiting = info->tcpi_unacked, .limit = info->tcpi_sacked};
 }
 
 void Acceptor::refuse_new() {

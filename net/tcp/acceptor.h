@@ -7,8 +7,11 @@
 // through the spare one and leaves the listener alone for kBackOff: neither they nor the loop spin.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
+#include <optional>
 
 #include "weir/base/counter.h"
 #include "weir/base/fd.h"
@@ -60,6 +63,16 @@ class Acceptor final : private IoHandler {
 
   const Counters& counters() const { return counters_; }  // [any]
 
+  // What waits in the kernel to be accepted.
+  struct Queue {
+    SocketAddress address;
+    std::uint32_t waiting = 0;
+    std::uint32_t limit = 0;
+  };
+  // Null when it has let go of its socket, and for Unix sockets, of which the kernel does not tell.
+  // [any]
+  std::optional<Queue> queue() const;
+
  private:
   enum class Outcome { taken, empty, failed_one, out_of_descriptors, out_of_memory, dead };
 
@@ -73,7 +86,10 @@ class Acceptor final : private IoHandler {
   void pause(Duration duration);
   void resume();
 
-  std::shared_ptr<ListeningSocket> socket_;  // null: closed
+  // Null: closed. Written on the loop only, and under the mutex, which queue() holds while it asks
+  // the kernel: so it is always this loop that lets go.
+  std::shared_ptr<ListeningSocket> socket_;
+  mutable std::mutex socket_mutex_;
   Channel channel_;
   const Options options_;
   Sink sink_;

@@ -89,7 +89,11 @@ void TcpServer::Impl::make_group(Shard& shard) {
 
 Result<std::shared_ptr<ListeningSocket>> TcpServer::Impl::open_socket(const SocketAddress& address,
                                                                       bool reuse_port) {
-  auto socket = ListeningSocket::open(address, {.backlog = options_.backlog,
+  // Said once, not for each address and loop.
+  const int most = max_backlog();
+  const int backlog = backlog_warned_ ? std::min(options_.backlog, most) : options_.backlog;
+  backlog_warned_ = backlog_warned_ || options_.backlog > most;
+  auto socket = ListeningSocket::open(address, {.backlog = backlog,
                                                 .reuse_port = reuse_port,
                                                 .v6_only = options_.v6_only,
                                                 .nodelay = options_.nodelay,
@@ -185,7 +189,14 @@ TcpServer::Stats TcpServer::Impl::stats() const {
   sum.refused = refused_.load(std::memory_order_relaxed);
   sum.refused_per_peer = refused_per_peer_.load(std::memory_order_relaxed);
   const std::lock_guard lock(listeners_mutex_);
+  const Listener* told = nullptr;
   for (const Listener& listener : listeners_) {
+    if (told == nullptr || !listener.same_socket(*told)) {
+      if (auto queue = listener.acceptor->queue()) {
+        told = &listener;
+        sum.accept_queues.push_back({queue->address, queue->waiting, queue->limit});
+      }
+    }
     const Acceptor::Counters& counters = listener.acceptor->counters();
     sum.accepted += counters.accepted.value();
     sum.shed += counters.shed.value();

@@ -38,7 +38,8 @@ class TcpServer {
     std::size_t threads = 0;
     AcceptMode accept = AcceptMode::single;
     Trigger trigger = Trigger::level;
-    // Connections that may wait for accept; cut to net.core.somaxconn.
+    // Connections that may wait for accept. The kernel cuts it to net.core.somaxconn, of which the
+    // first listen() that meets it warns.
     int backlog = 4096;
     // Over all loops; those beyond are closed at once. 0, or more than RLIMIT_NOFILE leaves after a
     // reserve of 64 (a quarter, if that is less): as many as that.
@@ -84,6 +85,15 @@ class TcpServer {
     EventLoop::Options loop{};                          // of the server's own loops
   };
 
+  // A listening socket's queue in the kernel: connections that are complete and wait for accept.
+  struct AcceptQueue {
+    SocketAddress address;
+    std::uint32_t waiting = 0;  // now
+    std::uint32_t limit = 0;    // the backlog, as the kernel cut it
+    // The kernel lets one more in than the limit and drops who comes then.
+    bool full() const { return waiting > limit; }
+  };
+
   struct Stats {
     std::uint64_t connections = 0;       // open now
     std::uint64_t accepted = 0;          // those refused with them
@@ -99,6 +109,9 @@ class TcpServer {
     std::uint64_t bytes_in = 0;
     std::uint64_t bytes_out = 0;
     std::array<std::uint64_t, CloseReason::kKinds> closed{};  // by CloseReason::Kind
+    // A system call for each listening socket. Unix sockets are not among them: of those the kernel
+    // does not tell.
+    std::vector<AcceptQueue> accept_queues;
     // Connections that ended for that reason.
     std::uint64_t closed_by(CloseReason::Kind kind) const {
       return closed[static_cast<std::size_t>(kind)];

@@ -38,6 +38,11 @@ struct Listener {
   bool handshakes;  // a connection takes a round trip to come into the queue, which ends with us
   std::shared_ptr<Acceptor> acceptor;
   std::weak_ptr<ListeningSocket> socket;  // the acceptor's, until it lets go
+
+  // Several loops may watch one socket; their listeners follow one another.
+  bool same_socket(const Listener& other) const {
+    return !socket.owner_before(other.socket) && !other.socket.owner_before(socket);
+  }
 };
 
 // Runs fn on the loop's thread and waits for it. What fn throws comes out here.
@@ -88,6 +93,7 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
   void post_home(void (Impl::*step)());
 
   const Options options_;
+  bool backlog_warned_ = false;  // that the kernel cuts it
   const std::size_t connection_limit_;
   const std::shared_ptr<internal::PeerCounts> peers_;        // null: not counted
   const std::unique_ptr<internal::AcceptRate> accept_rate_;  // null: no bound
