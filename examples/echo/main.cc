@@ -49,6 +49,10 @@ void describe(CLI::App& app, Settings& settings) {
                  "clients at a time; 0: as many as RLIMIT_NOFILE allows")
       ->capture_default_str()
       ->type_name("N");
+  app.add_option("--backlog", server.backlog, "clients that may wait to be accepted")
+      ->check(CLI::Range(0, 1 << 30).description(""))
+      ->capture_default_str()
+      ->type_name("N");
   app.add_option("--max-output", server.max_output, "bytes that may wait for a slow client")
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40).description(""))
       ->capture_default_str()
