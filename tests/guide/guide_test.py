@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Follows docs/guide.md word for word: writes the files, makes the changes, types the commands, and
-compares what is seen.
+"""Follows docs/guide.md or docs/sockets.md word for word: writes the files, makes the changes,
+types the commands, and compares what is seen.
 
-Every block of code in the guide says what it is, and any other is an error:
+Every block of code says what it is, and any other is an error:
 
   ```cpp file=NAME      the whole file (cmake, too)
   ```diff file=NAME     changes: lines with "-" go, with "+" come, others show the place; "@@" skips
@@ -11,10 +11,16 @@ Every block of code in the guide says what it is, and any other is an error:
                         lines that it prints next, or "^C" to end it
   ```console install    builds and installs weir: done with --full only; else --prefix is used
   ```console packages   not done here
+  ```console path       not done here: the programs are those of --bin
+  ```text               a drawing
 
-The paragraph above a block names its file or terminal. "..." in what is printed stands for any
-lines; times and the kernel's ports may differ. The line "Build and restart." does what step 2 says.
-All of it happens in a network of its own, if the kernel gives us one, so that port 7000 is free."""
+The paragraph above a block names its file or terminal. In what is printed "..." stands for any
+lines, "…" for anything within one. Times, the kernel's ports, descriptors in what strace shows,
+numbers of six digits and more, and the width of columns may differ. What weir-sockstat shows may
+need a moment to come true, so it is asked again. The line "Build and restart." does what step 2
+says.
+All of it happens in a network of its own, if the kernel gives us one, so that port 7000 is free;
+docs/sockets.md needs it."""
 
 import argparse
 import os
@@ -40,9 +46,20 @@ class Mistake(Exception):
 
 def normal(line):
     """A line of output without what differs from one run to the next."""
-    line = re.sub(r"\b(127(?:\.\d+){3}):\d{5}\b", r"\1:PORT", line)
+    line = re.sub(r"\b(127(?:\.\d+){3}\]?):\d{5}\b", r"\1:PORT", line)
     line = re.sub(r"^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}\]", "[TIME]", line)
-    return re.sub(r"\.{3,}( +\w+ +)\d+\.\d+ sec", r"...\1SECONDS", line).rstrip()
+    line = re.sub(r"\.{3,}( +\w+ +)\d+\.\d+ sec", r"...\1SECONDS", line)
+    line = re.sub(r"\b\d+(\.\d+)? (us|ms|s)\b", "TIME", line)
+    line = re.sub(r"^\[pid +\d+\] ", "[pid PID] ", line)  # strace
+    line = re.sub(r"^(\[pid PID\] )?([a-z]\w*\()\d+,", r"\1\2FD,", line)
+    line = re.sub(r"^((?:\[pid PID\] )?(?:socket|accept4)\(.*\) += )\d+$", r"\1FD", line)
+    line = re.sub(r"\b\d{6,}\b", "NUMBER", line)
+    return re.sub(r"(?<=\S) {2,}", " ", line).rstrip()
+
+
+def same(wanted, seen):
+    """Whether a line is the one wanted, where "…" stands for anything."""
+    return re.fullmatch(".*".join(map(re.escape, wanted.split("…"))), seen) is not None
 
 
 def matches(wanted, seen):
@@ -51,7 +68,7 @@ def matches(wanted, seen):
         return not seen
     if wanted[0] == "...":
         return any(matches(wanted[1:], seen[skip:]) for skip in range(len(seen) + 1))
-    return bool(seen) and wanted[0] == seen[0] and matches(wanted[1:], seen[1:])
+    return bool(seen) and same(wanted[0], seen[0]) and matches(wanted[1:], seen[1:])
 
 
 def noise(line):
@@ -104,7 +121,7 @@ class Terminal:
                     raise Mistake(f"{self.name}: wanted {line!r}, but nothing more came")
                 if noise(seen):
                     continue
-                if normal(seen) == line:
+                if same(line, normal(seen)):
                     break
                 if not any_before:
                     raise Mistake(f"{self.name}: wanted {line!r}, but seen {normal(seen)!r}")
@@ -148,11 +165,14 @@ class Reader:
 
     def __init__(self, args):
         self.full = args.full
+        self.document = f"docs/{args.guide.name}"
         self.work = args.work
         self.folder = self.work
         self.environment = dict(
             os.environ, CXX=args.compiler, CMAKE_CXX_COMPILER_LAUNCHER=args.launcher,
             LC_ALL="C", PATH=f"{args.cmake.parent}:{os.environ['PATH']}")
+        if args.bin:
+            self.environment["PATH"] = f"{args.bin}:{self.environment['PATH']}"
         self.environment.pop("WEIR_LOG", None)
         self.terminals = {}
         self.starts = None  # how the server was started last
@@ -160,7 +180,7 @@ class Reader:
         self.work.mkdir(parents=True)
         if self.full:
             (self.work / "weir").symlink_to(args.weir)
-        else:
+        elif args.prefix:
             (self.work / "weir-installed").symlink_to(args.prefix)
 
     def follow(self, blocks):
@@ -170,7 +190,7 @@ class Reader:
                 try:
                     self.do(kind, arguments, text)
                 except Mistake as mistake:
-                    raise Mistake(f"docs/guide.md:{line}: {mistake}") from None
+                    raise Mistake(f"{self.document}:{line}: {mistake}") from None
                 took = time.monotonic() - began
                 print(f"line {line}: {kind} {' '.join(arguments)} ({took:.1f} s)", flush=True)
             for terminal in self.terminals.values():
@@ -189,6 +209,8 @@ class Reader:
             file.write_text(changed(file.read_text(), text))
         elif kind == "console" and not arguments:
             self.type(text)
+        elif kind == "text" or (kind == "console" and arguments == ["path"]):
+            pass
         elif kind == "console" and arguments == ["install"]:
             if self.full:
                 self.type(text)
@@ -210,7 +232,12 @@ class Reader:
     def type(self, text):
         """Commands one after the other, in one shell."""
         for command, wanted in commands(text):
+            end = time.monotonic() + DEADLINE
             status, seen = self.shell(command)
+            while (command.startswith("weir-sockstat ") and time.monotonic() < end
+                   and not matches(wanted, [normal(line) for line in seen.splitlines()])):
+                time.sleep(0.05)
+                status, seen = self.shell(command)
             if command.startswith(("cmake ", "mkdir ", "cd ")) and status != 0:
                 raise Mistake(f"{command} ended with {status}\n{seen}")
             if command.startswith("cmake "):
@@ -240,9 +267,12 @@ class Reader:
 
     def look_at(self, name, text):
         terminal = self.terminals.setdefault(name, Terminal(name))
-        lines = [normal(line) for line in text.splitlines()]
-        if lines[0].startswith("$ "):
-            command = lines.pop(0)[2:]
+        first, *lines = text.splitlines()
+        if not first.startswith("$ "):
+            lines.insert(0, first)
+        lines = [normal(line) for line in lines]
+        if first.startswith("$ "):
+            command = first[2:]
             if name == "server":
                 self.starts = (command, lines)
             terminal.start(command, self.folder, self.environment)
@@ -306,7 +336,7 @@ def blocks_of(guide):
     for number, line in enumerate(guide.read_text().splitlines(keepends=True), 1):
         if line.startswith("```") and block is None:
             kind, *arguments = line[3:].split() or [""]
-            for argument in set(arguments) - {"install", "packages"}:
+            for argument in set(arguments) - {"install", "packages", "path"}:
                 if argument.removeprefix("file=") not in above:
                     raise Mistake(f"line {number}: the text above does not say {argument}")
             block = (number, kind, arguments, [])
@@ -356,15 +386,19 @@ def main():
     parser.add_argument("--guide", type=Path, default=here / "docs/guide.md")
     parser.add_argument("--weir", type=Path, default=here, help="the source tree, for --full")
     parser.add_argument("--prefix", type=Path, help="where weir is installed, without --full")
+    parser.add_argument("--bin", type=Path, help="where weir's programs are")
     parser.add_argument("--full", action="store_true", help="build and install weir, too")
     parser.add_argument("--compiler", default="c++")
     parser.add_argument("--launcher", default="")
     parser.add_argument("--cmake", type=Path, default=Path(shutil.which("cmake") or "cmake"))
     parser.add_argument("--work", type=Path, required=True, help="a folder that is made anew")
     args = parser.parse_args()
-    if not args.full and not args.prefix:
-        parser.error("--prefix or --full")
+    if not (args.full or args.prefix or args.bin):
+        parser.error("--prefix, --bin or --full")
     own_network()
+    if args.bin and not os.environ.get("WEIR_GUIDE_NETWORK"):
+        print("skipped: what others do would be seen, and there is no network of our own to be had")
+        return SKIP
     if not port_is_free():
         print(f"skipped: port {PORT} is taken, and there is no network of our own to be had")
         return SKIP

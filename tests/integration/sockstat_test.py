@@ -363,7 +363,7 @@ class Watching(SockstatTest):
         raise self.failureException("it was not seen")
 
     def test_what_grows_is_marked(self):
-        listener = self.listener(backlog=1)
+        listener = self.listener(backlog=2)
         port = listener.getsockname()[1]
         watcher = self.watch("--port", port, "--json", "-")
         first = json.loads(watcher.read_line())
@@ -383,15 +383,15 @@ class Watching(SockstatTest):
         client.close()
         self.wait_for(watcher, lambda seen: remark(seen, "TIME_WAIT +1"))
         self.wait_for(watcher, lambda seen: not seen["remarks"])
-        for _ in range(4):
+        for _ in range(5):
             self.dial(listener)
         seen = self.wait_for(watcher, lambda seen: remark(seen, f"127.0.0.1:{port} FULL"))
         [one] = seen["listeners"]
         if one["drops_since_last_look"] == 0:  # those who are late try again
             seen = self.wait_for(watcher,
                                  lambda seen: seen["listeners"][0]["drops_since_last_look"] > 0)
-        self.assertGreaterEqual(seen["host"]["drops_since_last_look"], 1)
-        self.assertGreaterEqual(seen["host"]["overflows_since_last_look"], 1)
+        self.assertGreaterEqual(seen["host"]["listen_overflows"], 2)
+        self.assertIn("overflows_since_last_look", seen["host"])
         served.close()
         watcher.signal(signal.SIGTERM)
         self.assertEqual(watcher.wait(), 0)
