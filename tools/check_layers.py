@@ -18,6 +18,7 @@ FLOORS = {
     "net/reactor": ["base", "net/socket"],
     "net/tcp": ["base", "net/socket", "net/reactor", "net/buffer"],
     "net/codec": ["base", "net/buffer", "net/tcp"],
+    "net/udp": ["base", "net/socket", "net/reactor"],
 }
 
 # Folders whose files are checked for spelling, length and marks; only floors have layers.

@@ -99,7 +99,7 @@ EventLoop::~EventLoop() {
     reap();
   }
   watch_.rest();
-  attachment_.reset();
+  attachments_ = {};
   wakeup_handler_.reset();
   WEIR_CHECK(
       channels_.empty(),

@@ -129,8 +129,11 @@ class EventLoop {
   // Keeps `object` until the end of the turn's reap phase.
   void keep_until_reaped(std::shared_ptr<void> object) { graveyard_.push_back(std::move(object)); }
   std::span<std::byte> receive_block();
-  // One object of the tcp floor, made by it on first use.
-  std::shared_ptr<void>& attachment() { return attachment_; }
+  // One object of each floor that keeps something for the loop, made by it on first use.
+  enum class Attachment : std::uint8_t { tcp, udp };
+  std::shared_ptr<void>& attachment(Attachment whose) {
+    return attachments_[static_cast<std::size_t>(whose)];
+  }
 
  private:
   friend class Channel;
@@ -190,7 +193,7 @@ class EventLoop {
   std::vector<internal::LoopClient*> reaping_;
   std::vector<std::shared_ptr<void>> graveyard_;
   std::unique_ptr<std::byte[]> receive_block_;
-  std::shared_ptr<void> attachment_;
+  std::array<std::shared_ptr<void>, 2> attachments_;
   std::unique_ptr<WakeupHandler> wakeup_handler_;
   TimePoint now_;
   internal::Tick tick_;

@@ -352,6 +352,17 @@ bool SocketAddress::is_v4_mapped() const {
   return std::memcmp(ipv6.sin6_addr.s6_addr, prefix.data(), prefix.size()) == 0;
 }
 
+bool SocketAddress::is_multicast() const {
+  switch (family()) {
+    case Family::ipv4:
+      return IN_MULTICAST(network_to_host(read_as<sockaddr_in>(storage_).sin_addr.s_addr));
+    case Family::ipv6:
+      return read_as<sockaddr_in6>(storage_).sin6_addr.s6_addr[0] == 0xff;
+    default:
+      return false;
+  }
+}
+
 SocketAddress SocketAddress::without_v4_mapping() const {
   if (!is_v4_mapped()) return *this;
   const auto ipv6 = read_as<sockaddr_in6>(storage_);

@@ -43,6 +43,7 @@ class SocketAddress {
   bool is_unix() const;
   bool is_v4_mapped() const;                 // ::ffff:a.b.c.d
   SocketAddress without_v4_mapping() const;  // the plain IPv4 address of a mapped one; else itself
+  bool is_multicast() const;                 // 224.0.0.0/4, ff00::/8
   std::uint16_t port() const;                // 0 for Unix addresses
   SocketAddress with_port(std::uint16_t port) const;
   std::uint32_t scope_id() const;  // IPv6 only

@@ -52,6 +52,12 @@ ssize_t SysTable::send(int fd, const void* data, std::size_t size, int flags) {
 ssize_t SysTable::sendmsg(int fd, const msghdr* message, int flags) {
   return ::sendmsg(fd, message, flags);
 }
+int SysTable::recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
+  return ::recvmmsg(fd, messages, count, flags, nullptr);
+}
+int SysTable::sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
+  return ::sendmmsg(fd, messages, count, flags);
+}
 ssize_t SysTable::sendfile(int out, int in, off_t* offset, std::size_t count) {
   return ::sendfile(out, in, offset, count);
 }
@@ -286,6 +292,23 @@ SysResult<std::size_t> send_message(int fd, const msghdr& message) {
 
 SysResult<std::size_t> recv_message(int fd, msghdr& message) {
   return count(retried([&] { return table().recvmsg(fd, &message, MSG_CMSG_CLOEXEC); }));
+}
+
+SysResult<std::size_t> recv_batch(int fd, std::span<mmsghdr> messages) {
+  const auto most = static_cast<unsigned>(std::min(messages.size(), kMaxVectors));
+  return count(retried([&] { return table().recvmmsg(fd, messages.data(), most, 0); }));
+}
+
+SysResult<std::size_t> send_batch(int fd, std::span<mmsghdr> messages) {
+  const auto most = static_cast<unsigned>(std::min(messages.size(), kMaxVectors));
+  return count(retried([&] { return table().sendmmsg(fd, messages.data(), most, MSG_NOSIGNAL); }));
+}
+
+SysResult<void> drop_queued_error(int fd) {
+  msghdr message{};
+  const auto answer = retried([&] { return table().recvmsg(fd, &message, MSG_ERRQUEUE); });
+  if (answer < 0) return std::unexpected(Errno(errno));
+  return {};
 }
 
 SysResult<std::size_t> sendfile(int out, int in, std::uint64_t offset, std::uint64_t length) {

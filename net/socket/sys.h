@@ -52,6 +52,8 @@ class SysTable {
   virtual ssize_t recvmsg(int fd, msghdr* message, int flags);
   virtual ssize_t send(int fd, const void* data, std::size_t size, int flags);
   virtual ssize_t sendmsg(int fd, const msghdr* message, int flags);
+  virtual int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags);
+  virtual int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags);
   virtual ssize_t sendfile(int out, int in, off_t* offset, std::size_t count);
   virtual int ioctl(int fd, unsigned long request, int* value);
   virtual int pipe2(int* ends, int flags);
@@ -123,6 +125,12 @@ SysResult<std::size_t> send_vectors(int fd, std::span<iovec> vectors);
 // MSG_CMSG_CLOEXEC.
 SysResult<std::size_t> send_message(int fd, const msghdr& message);
 SysResult<std::size_t> recv_message(int fd, msghdr& message);
+// recvmmsg(2) and sendmmsg(2), of at most kMaxVectors messages; how many were taken, 1 at least. An
+// error is that of the first message. (The kernel keeps an error of a later one for the next call.)
+SysResult<std::size_t> recv_batch(int fd, std::span<mmsghdr> messages);
+SysResult<std::size_t> send_batch(int fd, std::span<mmsghdr> messages);
+// Takes one report, if there is any, off the error queue (MSG_ERRQUEUE, recv(2)).
+SysResult<void> drop_queued_error(int fd);
 // Raises no SIGPIPE either. 0 bytes for a length above 0: the file ends at or before `offset`.
 SysResult<std::size_t> sendfile(int out, int in, std::uint64_t offset, std::uint64_t length);
 

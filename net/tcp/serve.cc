@@ -1,12 +1,9 @@
 #include "weir/net/tcp/serve.h"
 
-#include <csignal>
-#include <cstdio>
-#include <cstdlib>
 #include <optional>
 #include <utility>
 
-#include "weir/net/reactor/signal_set.h"
+#include "weir/net/reactor/run_until_signal.h"
 #include "weir/net/socket/inherited_sockets.h"
 #include "weir/net/tcp/hand_over.h"
 #include "weir/net/tcp/tcp_server.h"
@@ -97,20 +94,10 @@ int serve(EventLoop& loop, TcpServer& server, const std::vector<std::string>& ad
 
 int serve_bound(EventLoop& loop, TcpServer& server, const std::vector<SocketAddress>& bound,
                 ServeOptions options) {
-  bool stopping = false;
-  const SignalSet signals(loop, {SIGINT, SIGTERM}, [&](int signal) {
-    if (stopping) std::_Exit(128 + signal);  // asked twice
-    stopping = true;
+  run_until_signal(loop, bound, [&] {
     if (options.on_stop) options.on_stop();
     server.shutdown(options.deadline, [&loop] { loop.stop(); });
   });
-
-  std::string ready;
-  for (const SocketAddress& address : bound) ready += "listening on " + address.to_string() + "\n";
-  std::fputs(ready.c_str(), stdout);
-  std::fflush(stdout);
-
-  loop.run();
   return 0;
 }
 

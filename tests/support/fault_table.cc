@@ -192,6 +192,18 @@ ssize_t FaultTable::sendmsg(int fd, const msghdr* message, int flags) {
     return SysTable::sendmsg(fd, &less.message, flags);
   });
 }
+int FaultTable::recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
+  return static_cast<int>(transfer(Call::recvmmsg, fd, [&](std::size_t limit) -> ssize_t {
+    const auto most = static_cast<unsigned>(std::min<std::size_t>(count, limit));
+    return SysTable::recvmmsg(fd, messages, most, flags);
+  }));
+}
+int FaultTable::sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
+  return static_cast<int>(transfer(Call::sendmmsg, fd, [&](std::size_t limit) -> ssize_t {
+    const auto most = static_cast<unsigned>(std::min<std::size_t>(count, limit));
+    return SysTable::sendmmsg(fd, messages, most, flags);
+  }));
+}
 ssize_t FaultTable::sendfile(int out, int in, off_t* offset, std::size_t count) {
   return transfer(Call::sendfile, out, [&](std::size_t limit) {
     return SysTable::sendfile(out, in, offset, std::min(count, limit));

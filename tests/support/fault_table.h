@@ -44,6 +44,8 @@ enum class Call : std::uint8_t {
   recvmsg,
   send,
   sendmsg,
+  recvmmsg,
+  sendmmsg,
   sendfile,
   ioctl,
   pipe2,
@@ -93,7 +95,8 @@ class FaultTable final : public internal::SysTable {
     void do_then_fail(int error);
     // The call is not made and answers this.
     void answer(int value);
-    // recv, read, send, write, splice and kin move at most n bytes.
+    // recv, read, send, write, splice and kin move at most n bytes; recvmmsg and sendmmsg at most n
+    // messages.
     void limit_bytes(std::size_t n);
     // getsockopt gives this integer, such as an errno for SO_ERROR.
     void give_option(int value);
@@ -162,6 +165,8 @@ class FaultTable final : public internal::SysTable {
   ssize_t recvmsg(int fd, msghdr* message, int flags) override;
   ssize_t send(int fd, const void* data, std::size_t size, int flags) override;
   ssize_t sendmsg(int fd, const msghdr* message, int flags) override;
+  int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags) override;
+  int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) override;
   ssize_t sendfile(int out, int in, off_t* offset, std::size_t count) override;
   int ioctl(int fd, unsigned long request, int* value) override;
   int pipe2(int* ends, int flags) override;

@@ -42,7 +42,7 @@ struct LoopIo {
 
   // The one of `loop`, made on first use.
   static std::shared_ptr<LoopIo> of(EventLoop& loop) {
-    std::shared_ptr<void>& place = loop.attachment();
+    std::shared_ptr<void>& place = loop.attachment(EventLoop::Attachment::tcp);
     if (!place) {
       auto made = std::make_shared<LoopIo>();
       made->receive_block = loop.receive_block();

@@ -1,0 +1,19 @@
+// run_until_signal(): the last line of a server's main(). [loop]
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/socket/socket_address.h"
+
+namespace weir {
+
+// Prints "listening on ADDRESS" for each to standard output, and runs the loop. On SIGINT or
+// SIGTERM calls `end`, which has the loop stop in the end; a second signal ends the process at
+// once, with 128 + its number. Throws what EventLoop::run() throws. Threads that the program has
+// started before must block both signals (AllSignalsBlocked), or they get them; LoopPool's do.
+void run_until_signal(EventLoop& loop, const std::vector<SocketAddress>& listening,
+                      std::move_only_function<void()> end);
+
+}  // namespace weir

@@ -1,0 +1,228 @@
+// UdpSocket: from send() to the socket.
+//
+// What a handler sends is gathered in the loop's tables, by reference where it lies in what was
+// received, and leaves when the handler returns. All else, and what the socket does not take, is
+// copied into the queue.
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "weir/net/socket/sys.h"
+#include "weir/net/udp/internal/udp_socket_impl.h"
+
+namespace weir::internal {
+
+namespace {
+
+// UDP's length field counts its own header; the kernel says EMSGSIZE to the rest.
+constexpr std::size_t kMaxPayload = 65527;
+
+bool transient(Errno error) { return error == ENOBUFS || error == ENOMEM; }
+
+}  // namespace
+
+DatagramResult UdpSocketImpl::send(const AddressView& to, const void* info,
+                                   std::span<const std::byte> bytes) {
+  loop_.check_thread("UdpSocket::send");
+  if (!open() || (to.empty() && !connected_)) return DatagramResult::closed;
+  if (is_ip() && bytes.size() > kMaxPayload) return DatagramResult::too_long;
+  Outgoing out{.to = to, .info = info, .info_size = 0, .number = accepted_};
+  if (info != nullptr) {
+    out.info_size = socket_.family == AF_INET6 ? sizeof(in6_pktinfo) : sizeof(in_pktinfo);
+  }
+  if (io_->running == this && queue_.empty()) return gather(out, bytes);
+  return enqueue(out, bytes);
+}
+
+DatagramResult UdpSocketImpl::gather(const Outgoing& out, std::span<const std::byte> bytes) {
+  if (!io_->add_copy(out, bytes)) {
+    send_gathered();
+    if (!queue_.empty() || !io_->add_copy(out, bytes)) return enqueue(out, bytes);
+  }
+  ++accepted_;
+  return DatagramResult::queued;
+}
+
+DatagramResult UdpSocketImpl::enqueue(const Outgoing& out, std::span<const std::byte> bytes) {
+  const std::size_t cost = DatagramQueue::cost(out, bytes.size());
+  if (cost > options_.max_queued) return DatagramResult::too_long;
+  if (!make_room(cost)) {
+    if (options_.queue_full == QueueFull::refuse) {
+      drained_wanted_ = true;
+      return DatagramResult::refused;
+    }
+    ++counters_.dropped;
+    return DatagramResult::dropped;
+  }
+  queue_.push(out, bytes);
+  ++accepted_;
+  if (!refusing()) {
+    if (queue_.bytes() >= kFlushAtOnce) flush_queue();
+    news();
+  }
+  return DatagramResult::queued;
+}
+
+// False: there is none.
+bool UdpSocketImpl::make_room(std::size_t cost) {
+  const auto fits = [&] { return queue_.bytes() + cost <= options_.max_queued; };
+  if (fits()) return true;
+  if (!refusing()) flush_queue();
+  if (options_.queue_full == QueueFull::drop_oldest) {
+    while (!fits() && !queue_.empty()) {
+      queue_.pop(1);
+      ++counters_.dropped;
+    }
+  }
+  return fits();
+}
+
+// Has the end of the turn look at what waits or is to be told.
+void UdpSocketImpl::news() {
+  if (flush_queued_) return;
+  flush_queued_ = true;
+  loop_.flush_later(*this);
+}
+
+// What the handler has sent so far. The queue was empty when the first of it came.
+void UdpSocketImpl::send_gathered() {
+  if (io_->count() == 0) return;
+  const std::size_t done = transmit();
+  if (done < io_->count()) keep_gathered(done);
+  io_->clear();
+  if (!errors_.empty() || !failures_.empty()) news();
+}
+
+// These were accepted, so who would rather be refused is told of what is lost now.
+void UdpSocketImpl::keep_gathered(std::size_t from) {
+  for (std::size_t i = from; i < io_->count(); ++i) {
+    const Outgoing& out = io_->outgoing(i);
+    if (make_room(DatagramQueue::cost(out, io_->bytes(i).size()))) {
+      queue_.push(out, io_->bytes(i));
+    } else if (options_.queue_full == QueueFull::refuse) {
+      failed(i, Errno(ENOBUFS));
+    } else {
+      ++counters_.dropped;
+    }
+  }
+}
+
+void UdpSocketImpl::flush_queue() {
+  if (queue_.empty()) return;
+  // The tables may hold what another socket's handler, which is running, has gathered.
+  if (io_->running != nullptr) io_->running->send_gathered();
+  while (!queue_.empty() && !refusing()) {
+    queue_.look([&](const Outgoing& out, std::span<const std::byte> bytes) {
+      io_->add(out, bytes);
+      return !io_->full();
+    });
+    const std::size_t done = transmit();
+    io_->clear();
+    queue_.pop(done);
+  }
+  if (!errors_.empty() || !failures_.empty() || drained_wanted_) news();
+  update_interest();
+}
+
+// Gives the tables' datagrams to the kernel. Returns how many are done with, sent or failed; the
+// others wait for the socket.
+std::size_t UdpSocketImpl::transmit() {
+  std::size_t done = 0;
+  single_ = 0;
+  while (done < io_->count() && !refusing()) {
+    const std::size_t limit = single_ > 0 ? 0 : segment_limit_;
+    const auto messages = io_->messages(done, limit, socket_.family == AF_INET6);
+    const auto taken = sys::send_batch(socket_.socket.fd(), messages);
+    ++counters_.send_calls;
+    if (!taken) {
+      const std::size_t lost = send_error(taken.error(), done);
+      for (std::size_t i = 0; i < lost; ++i) failed(done + i, taken.error());
+      done += lost;
+      single_ -= std::min(single_, lost);
+      continue;
+    }
+    if (single_ > 0) segments_were_at_fault();
+    send_retries_ = 0;
+    pending_error_ = false;
+    std::size_t sent = 0;
+    for (std::size_t i = 0; i < *taken; ++i) sent += io_->run(i);
+    note_sent(done, sent);
+    done += sent;
+  }
+  return done;
+}
+
+void UdpSocketImpl::note_sent(std::size_t first, std::size_t count) {
+  std::uint64_t bytes = 0;
+  for (std::size_t i = first; i < first + count; ++i) bytes += io_->bytes(i).size();
+  counters_.sent.add(count);
+  counters_.bytes_out.add(bytes);
+}
+
+// The first message of a call was not taken. Returns how many datagrams never will be; if none, the
+// next try, now or later, is another one.
+std::size_t UdpSocketImpl::send_error(Errno error, std::size_t at) {
+  const std::size_t run = io_->run(0);
+  if (error == EAGAIN) {
+    // A Unix socket without a peer is always writable for epoll, so there is nothing to wait for:
+    // the receiver's queue is full, and its datagram is lost as it would be on the way.
+    if (!is_ip() && !connected_) return run;
+    refused_ = true;
+    update_interest();
+    return 0;
+  }
+  if (transient(error)) {
+    if (++send_retries_ > kMaxSendRetries) {
+      send_retries_ = 0;
+      return run;
+    }
+    wait_to_send();
+    return 0;
+  }
+  // Of several segments: each by itself may still go, and then we know what was wrong.
+  if (run > 1 && (error == EINVAL || error == EMSGSIZE || error == EIO || error == ENOPROTOOPT)) {
+    single_ = run;
+    single_error_ = error;
+    single_size_ = io_->bytes(at).size();
+    return 0;
+  }
+  // What a connected socket says here may be the ICMP answer to an earlier datagram; this one was
+  // not looked at.
+  if (connected_ && !pending_error_ &&
+      (error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH || error == EPROTO)) {
+    pending_error_ = true;
+    if (errors_.size() < kMaxTold) errors_.push_back(error);
+    return 0;
+  }
+  return run;
+}
+
+// They did not fit the path (EMSGSIZE, EINVAL), or the network card cannot compute their checksums
+// (EIO), or the kernel is too old.
+void UdpSocketImpl::segments_were_at_fault() {
+  const bool too_large = single_error_ == EMSGSIZE || single_error_ == EINVAL;
+  segment_limit_ = too_large ? single_size_ - 1 : 0;
+  single_ = 0;
+}
+
+void UdpSocketImpl::failed(std::size_t at, Errno error) {
+  ++counters_.send_failed;
+  if (failures_.size() >= kMaxTold) return;
+  const Outgoing& out = io_->outgoing(at);
+  failures_.push_back(
+      {.number = out.number, .to = out.to.copy(), .size = io_->bytes(at).size(), .error = error});
+}
+
+// Memory for a datagram says nothing about readiness, so epoll is not asked.
+void UdpSocketImpl::wait_to_send() {
+  send_waits_ = true;
+  send_timer_ = loop_.run_after(kRetry, [this] {
+    send_waits_ = false;
+    flush_queue();
+    tell_news();
+    update_interest();
+  });
+}
+
+}  // namespace weir::internal

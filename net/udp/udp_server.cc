@@ -1,0 +1,333 @@
+#include "weir/net/udp/udp_server.h"
+
+#include <algorithm>
+#include <exception>
+#include <future>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "weir/base/check.h"
+#include "weir/net/reactor/loop_pool.h"
+#include "weir/net/udp/internal/open_datagram.h"
+
+namespace weir {
+
+namespace {
+
+// How often a server that ends asks whether its sockets have sent what waits.
+constexpr Duration kDrainCheck = std::chrono::milliseconds(5);
+
+// Runs fn on the loop's thread and waits for it. What fn throws comes out here.
+void run_on(EventLoop& loop, std::move_only_function<void()> fn) {
+  if (loop.in_loop_thread()) {
+    fn();
+    return;
+  }
+  std::promise<void> done;
+  loop.post([&] {
+    try {
+      fn();
+      done.set_value();
+    } catch (...) {
+      done.set_exception(std::current_exception());
+    }
+  });
+  done.get_future().get();
+}
+
+// Shared by all loops.
+struct SharedCallback final : DatagramHandler {
+  std::function<void(UdpSocket&, std::span<const Datagram>)> datagrams;
+  void on_datagrams(UdpSocket& socket, std::span<const Datagram> batch) override {
+    if (datagrams) datagrams(socket, batch);
+  }
+};
+
+// What a server has on one loop.
+struct Shard {
+  explicit Shard(EventLoop& on) : loop(on) {}
+  EventLoop& loop;
+  std::shared_ptr<DatagramHandler> handler;  // made and used on the loop
+  std::vector<std::unique_ptr<UdpSocket>> sockets;
+  TimerId drain_timer;
+};
+
+}  // namespace
+
+class UdpServer::Impl : public std::enable_shared_from_this<UdpServer::Impl> {
+ public:
+  Impl(EventLoop& loop, Options options) : loop_(loop), options_(options) {}
+
+  Result<SocketAddress> listen(const SocketAddress& address);
+  void shutdown(Duration deadline, std::move_only_function<void()> done);
+  void destroy();
+  UdpSocket::Stats stats() const;
+
+  void check_unstarted() const {
+    loop_.check_thread("UdpServer: setting a handler");
+    WEIR_CHECK(shards_.empty(), "UdpServer: handlers must be set before the first listen()");
+  }
+
+  EventLoop& loop_;
+  std::shared_ptr<DatagramHandler> handler_ = std::make_shared<SharedCallback>();
+  std::function<std::shared_ptr<DatagramHandler>(EventLoop&)> factory_;
+  std::vector<std::unique_ptr<Shard>> shards_;  // constant after the first listen()
+
+ private:
+  enum class Phase { serving, stopping, stopped, destroyed };
+
+  Result<void> start();
+  Result<SocketAddress> open(Shard& shard, const SocketAddress& address);
+  void stop_shard(Shard& shard, TimePoint deadline);
+  void close_if_drained(Shard& shard, TimePoint deadline);
+  void shard_stopped();
+  void tell_done();
+
+  const Options options_;
+  std::unique_ptr<LoopPool> pool_;
+  mutable std::mutex sockets_mutex_;  // the lists of sockets, for stats()
+  Phase phase_ = Phase::serving;
+  std::size_t shards_running_ = 0;
+  TimePoint deadline_ = TimePoint::max();
+  std::vector<std::move_only_function<void()>> done_;
+};
+
+// --- starting ------------------------------------------------------------------------------------
+
+Result<void> UdpServer::Impl::start() {
+  if (!shards_.empty()) return {};
+  if (options_.threads > 0) {
+    auto pool = LoopPool::create(options_.threads, options_.loop);
+    if (!pool) return std::unexpected(std::move(pool.error()));
+    pool_ = std::move(*pool);
+    for (std::size_t i = 0; i < pool_->size(); ++i) {
+      shards_.push_back(std::make_unique<Shard>(pool_->loop(i)));
+    }
+  } else {
+    shards_.push_back(std::make_unique<Shard>(loop_));
+  }
+  try {
+    for (const auto& shard : shards_) {
+      run_on(shard->loop, [&] {
+        shard->handler = factory_ ? factory_(shard->loop) : handler_;
+        WEIR_CHECK(shard->handler != nullptr,
+                   "UdpServer::handlers_per_loop: the factory returned no handler");
+      });
+    }
+  } catch (...) {  // the factory's; as if nothing had happened
+    for (const auto& shard : shards_) {
+      run_on(shard->loop, [&] { shard->handler.reset(); });
+    }
+    shards_.clear();
+    pool_.reset();
+    throw;
+  }
+  return {};
+}
+
+Result<SocketAddress> UdpServer::Impl::open(Shard& shard, const SocketAddress& address) {
+  Result<SocketAddress> bound = address;
+  run_on(shard.loop, [&] {
+    UdpSocket::Options options = options_.socket;
+    options.reuse_port = pool_ != nullptr && address.is_ip();
+    auto socket = std::make_unique<UdpSocket>(shard.loop, options);
+    socket->use_handler(shard.handler);
+    bound = socket->bind(address);
+    if (!bound) return;
+    const std::lock_guard lock(sockets_mutex_);
+    shard.sockets.push_back(std::move(socket));
+  });
+  return bound;
+}
+
+Result<SocketAddress> UdpServer::Impl::listen(const SocketAddress& address) {
+  loop_.check_thread("UdpServer::listen");
+  if (phase_ != Phase::serving) {
+    return std::unexpected(Error("bind to " + address.to_string() + ": the server was shut down"));
+  }
+  // SO_REUSEPORT would let it share the port with another server of this user; so this asks first.
+  if (options_.threads > 0 && address.is_ip() && address.port() != 0) {
+    UdpSocket::Options plain = options_.socket;
+    plain.reuse_port = false;
+    auto probe = internal::OpenDatagram::make(address, plain, "bind to " + address.to_string());
+    if (!probe) return std::unexpected(std::move(probe.error()));
+    if (auto taken = probe->bind(address, 0, "bind to " + address.to_string()); !taken) {
+      return std::unexpected(std::move(taken.error()));
+    }
+  }
+  if (auto started = start(); !started) return std::unexpected(std::move(started.error()));
+  auto bound = open(*shards_.front(), address);
+  for (std::size_t i = 1; bound && address.is_ip() && i < shards_.size(); ++i) {
+    if (auto more = open(*shards_[i], *bound); !more) return more;
+  }
+  return bound;
+}
+
+// --- ending --------------------------------------------------------------------------------------
+
+void UdpServer::Impl::shutdown(Duration deadline, std::move_only_function<void()> done) {
+  if (phase_ == Phase::destroyed) return;
+  if (done) done_.push_back(std::move(done));
+  const TimePoint when = saturating_add(loop_.now(), deadline);
+  if (phase_ == Phase::stopped || shards_.empty()) {
+    phase_ = Phase::stopped;
+    loop_.post([self = weak_from_this()] {
+      if (auto server = self.lock()) server->tell_done();
+    });
+    return;
+  }
+  if (phase_ == Phase::serving) {
+    phase_ = Phase::stopping;
+    shards_running_ = shards_.size();
+  } else if (when >= deadline_) {
+    return;
+  }
+  deadline_ = when;
+  // Posted also to this very loop: what is ready in the turn that runs it has been served by then.
+  for (const auto& shard : shards_) {
+    shard->loop.post(
+        [self = shared_from_this(), &part = *shard, when] { self->stop_shard(part, when); });
+  }
+}
+
+// On the shard's loop. A second one has an earlier deadline.
+void UdpServer::Impl::stop_shard(Shard& shard, TimePoint deadline) {
+  const bool again = shard.loop.cancel(shard.drain_timer);
+  if (shard.sockets.empty()) return;
+  if (!again) {
+    for (const auto& socket : shard.sockets) socket->pause_receiving();
+  }
+  shard.drain_timer = shard.loop.run_every(
+      kDrainCheck, [this, &shard, deadline] { close_if_drained(shard, deadline); });
+  close_if_drained(shard, deadline);
+}
+
+void UdpServer::Impl::close_if_drained(Shard& shard, TimePoint deadline) {
+  const bool waits = std::ranges::any_of(
+      shard.sockets, [](const auto& socket) { return socket->queued_datagrams() > 0; });
+  if (waits && shard.loop.now() < deadline) return;
+  shard.loop.cancel(shard.drain_timer);
+  shard.drain_timer = {};
+  for (const auto& socket : shard.sockets) socket->close();
+  loop_.post([self = weak_from_this()] {
+    if (auto server = self.lock()) server->shard_stopped();
+  });
+}
+
+void UdpServer::Impl::shard_stopped() {
+  if (phase_ != Phase::stopping || --shards_running_ > 0) return;
+  phase_ = Phase::stopped;
+  tell_done();
+}
+
+void UdpServer::Impl::tell_done() {
+  auto done = std::exchange(done_, {});
+  for (auto& call : done) call();  // one of them may destroy the server
+}
+
+// From ~UdpServer, which may be called inside a handler on this loop.
+void UdpServer::Impl::destroy() {
+  loop_.check_thread("UdpServer::~UdpServer");
+  phase_ = Phase::destroyed;
+  done_.clear();
+  if (pool_ != nullptr && loop_.forked()) {
+    // The loops' threads did not come along into this child: what is on them stays as it is.
+    static_cast<void>(new std::shared_ptr<Impl>(shared_from_this()));
+    return;  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): kept for ever, as said
+  }
+  for (const auto& shard : shards_) {
+    run_on(shard->loop, [&] {
+      shard->loop.cancel(shard->drain_timer);
+      {
+        const std::lock_guard lock(sockets_mutex_);
+        shard->sockets.clear();
+      }
+      shard->loop.keep_until_reaped(std::move(shard->handler));
+    });
+  }
+  pool_.reset();
+}
+
+UdpSocket::Stats UdpServer::Impl::stats() const {
+  UdpSocket::Stats sum;
+  const std::lock_guard lock(sockets_mutex_);
+  for (const auto& shard : shards_) {
+    for (const auto& socket : shard->sockets) {
+      const UdpSocket::Stats one = socket->stats();
+      sum.received += one.received;
+      sum.bytes_in += one.bytes_in;
+      sum.truncated += one.truncated;
+      sum.sent += one.sent;
+      sum.bytes_out += one.bytes_out;
+      sum.dropped += one.dropped;
+      sum.send_failed += one.send_failed;
+      sum.errors += one.errors;
+      sum.receive_calls += one.receive_calls;
+      sum.send_calls += one.send_calls;
+    }
+  }
+  return sum;
+}
+
+// --- the public face -----------------------------------------------------------------------------
+
+UdpServer::UdpServer(EventLoop& loop, Options options)
+    : impl_(std::make_shared<Impl>(loop, options)) {
+  loop.check_thread("UdpServer::UdpServer");
+}
+
+UdpServer::~UdpServer() {
+  impl_->destroy();
+  impl_->loop_.keep_until_reaped(std::move(impl_));  // one of its tasks may be running
+}
+
+void UdpServer::on_datagrams(std::function<void(UdpSocket&, std::span<const Datagram>)> fn) {
+  impl_->check_unstarted();
+  auto handler = std::make_shared<SharedCallback>();
+  handler->datagrams = std::move(fn);
+  impl_->handler_ = std::move(handler);
+}
+
+void UdpServer::use_handler(std::shared_ptr<DatagramHandler> handler) {
+  impl_->check_unstarted();
+  impl_->handler_ = std::move(handler);
+}
+
+void UdpServer::handlers_per_loop(
+    std::function<std::shared_ptr<DatagramHandler>(EventLoop&)> factory) {
+  impl_->check_unstarted();
+  impl_->factory_ = std::move(factory);
+}
+
+Result<SocketAddress> UdpServer::listen(std::string_view address) {
+  auto parsed = SocketAddress::parse(address);
+  if (!parsed) return std::unexpected(parsed.error().within("listen"));
+  return impl_->listen(*parsed);
+}
+
+Result<SocketAddress> UdpServer::listen(const SocketAddress& address) {
+  return impl_->listen(address);
+}
+
+void UdpServer::shutdown(Duration deadline, std::move_only_function<void()> done) {
+  if (impl_->loop_.in_loop_thread()) {
+    impl_->shutdown(deadline, std::move(done));
+    return;
+  }
+  impl_->loop_.post([self = std::weak_ptr(impl_), deadline, done = std::move(done)]() mutable {
+    if (auto impl = self.lock()) impl->shutdown(deadline, std::move(done));
+  });
+}
+
+UdpSocket::Stats UdpServer::stats() const { return impl_->stats(); }
+
+std::size_t UdpServer::loop_count() const { return impl_->shards_.size(); }
+
+EventLoop& UdpServer::loop(std::size_t index) const {
+  WEIR_CHECK(index < impl_->shards_.size(), "UdpServer::loop({}) of {}", index,
+             impl_->shards_.size());
+  return impl_->shards_[index]->loop;
+}
+
+}  // namespace weir

@@ -1,0 +1,155 @@
+#include "weir/net/udp/udp_sessions.h"
+
+#include <algorithm>
+#include <exception>
+
+#include "weir/base/check.h"
+#include "weir/base/log.h"
+
+namespace weir {
+
+using internal::Tick;
+using internal::tick_reached;
+
+// --- one session ---------------------------------------------------------------------------------
+
+void UdpSession::close() {
+  if (!closed_ && owner_ != nullptr) owner_->end(*this, false);
+}
+
+void UdpSession::on_deadline() { owner_->look_at(*this); }
+
+void UdpSession::on_reap() {
+  if (owner_ != nullptr) owner_->reap(*this);
+  delete this;
+}
+
+// --- all of a loop -------------------------------------------------------------------------------
+
+UdpSessions::UdpSessions(EventLoop& loop, std::shared_ptr<UdpSessionHandler> handler,
+                         Options options)
+    : loop_(loop),
+      handler_(std::move(handler)),
+      options_(options),
+      idle_(internal::ticks_of(options.idle_timeout)) {
+  loop.check_thread("UdpSessions::UdpSessions");
+  WEIR_CHECK(handler_ != nullptr, "UdpSessions without a handler");
+}
+
+UdpSessions::~UdpSessions() {
+  loop_.check_thread("UdpSessions::~UdpSessions");
+  for (const auto& [key, session] : sessions_) drop(*session);
+  for (UdpSession* session : ending_) session->owner_ = nullptr;
+}
+
+// Without a word.
+void UdpSessions::drop(UdpSession& session) {
+  loop_.idle_wheel().cancel(session);
+  session.closed_ = true;
+  session.owner_ = nullptr;
+  session.socket_ = nullptr;
+  loop_.reap_later(session);
+}
+
+void UdpSessions::forget(UdpSocket& socket) {
+  if (current_ == &socket) current_ = nullptr;
+  std::erase_if(sessions_, [&](const auto& entry) {
+    if (entry.first.socket != &socket) return false;
+    drop(*entry.second);
+    return true;
+  });
+  for (UdpSession* session : ending_) {
+    if (session->socket_ == &socket) session->socket_ = nullptr;
+  }
+}
+
+void UdpSessions::end(UdpSession& session, bool timed_out) {
+  loop_.check_thread("UdpSession::close");
+  loop_.idle_wheel().cancel(session);
+  session.closed_ = true;
+  session.timed_out_ = timed_out;
+  sessions_.erase(Key{session.socket_, session.peer_});
+  ending_.push_back(&session);
+  loop_.reap_later(session);
+}
+
+// Its deadline has come, but it may have been heard since that was set.
+void UdpSessions::look_at(UdpSession& session) {
+  const Tick due = session.last_ + idle_;
+  if (tick_reached(due, loop_.tick())) {
+    end(session, true);
+  } else {
+    loop_.idle_wheel().schedule(session, due);
+  }
+}
+
+void UdpSessions::reap(UdpSession& session) {
+  guarded("on_close", [&] { handler_->on_close(session, session.timed_out_); });
+  std::erase(ending_, &session);  // only now: the socket may have gone in that call
+}
+
+template <typename Call>
+void UdpSessions::guarded(const char* event, Call&& call) {
+  try {
+    call();
+  } catch (const std::exception& thrown) {
+    WEIR_LOG_LIMITED(error, 1, "{} of a UDP session threw: {}", event, thrown.what());
+  } catch (...) {
+    WEIR_LOG_LIMITED(error, 1, "{} of a UDP session threw something that is no std::exception",
+                     event);
+  }
+}
+
+UdpSession* UdpSessions::find_or_open(UdpSocket& socket, const Datagram& first) {
+  const Key key{&socket, first.peer.copy()};
+  if (const auto found = sessions_.find(key); found != sessions_.end()) return found->second;
+  if (sessions_.size() >= options_.max_sessions) {
+    ++refused_;
+    WEIR_LOG_LIMITED(warn, 1, "{} sessions are open, the most allowed: refusing more",
+                     options_.max_sessions);
+    return nullptr;
+  }
+  auto* session = new UdpSession(*this, socket, key.peer);
+  try {
+    sessions_.emplace(key, session);
+  } catch (...) {
+    delete session;
+    throw;
+  }
+  session->last_ = loop_.tick();
+  if (options_.idle_timeout > Duration::zero()) {
+    loop_.idle_wheel().schedule(*session, session->last_ + idle_);
+  }
+  bool wanted = false;
+  guarded("on_open", [&] { wanted = handler_->on_open(*session); });
+  if (session->closed_) return nullptr;  // by on_open, or with its socket
+  if (wanted) return session;
+  sessions_.erase(key);
+  drop(*session);
+  return nullptr;
+}
+
+void UdpSessions::on_datagrams(UdpSocket& socket, std::span<const Datagram> batch) {
+  current_ = &socket;
+  const Datagram* before = nullptr;  // of the same session
+  UdpSession* session = nullptr;
+  for (const Datagram& one : batch) {
+    if (one.peer.empty()) {
+      ++refused_;  // cannot be told apart
+      continue;
+    }
+    if (session == nullptr || session->closed_ || !(before->peer == one.peer)) {
+      session = find_or_open(socket, one);
+      if (current_ == nullptr) return;  // the socket is gone
+      if (session == nullptr) continue;
+    }
+    before = &one;
+    session->last_ = loop_.tick();
+    ++session->received_;
+    guarded("on_datagram", [&] { handler_->on_datagram(*session, one); });
+    if (current_ == nullptr) return;
+  }
+  current_ = nullptr;
+}
+
+}  // namespace weir

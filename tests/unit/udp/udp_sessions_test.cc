@@ -1,0 +1,187 @@
+// UdpSessions: one session a peer, bounded, ended by silence.
+#include "weir/net/udp/udp_sessions.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "support/expect_log.h"
+#include "support/udp_harness.h"
+#include "weir/net/udp/udp_server.h"
+
+namespace weir::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+struct Handler final : UdpSessionHandler {
+  bool on_open(UdpSession& session) override {
+    events.push_back("open");
+    return !open || open(session);
+  }
+  void on_datagram(UdpSession& session, const Datagram& in) override {
+    events.emplace_back(in.text());
+    if (datagram) datagram(session, in);
+  }
+  void on_close(UdpSession& session, bool timed_out) override {
+    events.push_back(timed_out ? "timed out" : "closed");
+    if (close) close(session);
+  }
+  std::vector<std::string> events;
+  std::function<bool(UdpSession&)> open;
+  std::function<void(UdpSession&, const Datagram&)> datagram;
+  std::function<void(UdpSession&)> close;
+};
+
+class Sessions {
+ public:
+  explicit Sessions(UdpSessions::Options options = {}) {
+    sessions = std::make_shared<UdpSessions>(world.loop, handler, options);
+    socket.emplace(world.loop);
+    socket->use_handler(sessions);
+    address = socket->bind("127.0.0.1:0").value();
+  }
+  ~Sessions() {
+    sessions.reset();
+    socket.reset();
+    run_turn(world.loop);
+  }
+  bool until_events(std::size_t count) {
+    return world.until([&] { return handler->events.size() >= count; });
+  }
+
+  UdpHarness world{{}, ""};
+  std::shared_ptr<Handler> handler = std::make_shared<Handler>();
+  std::shared_ptr<UdpSessions> sessions;
+  std::optional<UdpSocket> socket;
+  SocketAddress address;
+};
+
+using Events = std::vector<std::string>;
+
+TEST(UdpSessions, APeerIsOpenedOnceAndAnswered) {
+  Sessions all;
+  all.handler->datagram = [](UdpSession& session, const Datagram& in) {
+    session.send(std::to_string(session.received()) + std::string(in.text()));
+  };
+  const UdpPeer one;
+  const UdpPeer two;
+  for (const char* text : {"a", "b"}) ASSERT_TRUE(one.send(all.address, text));
+  ASSERT_TRUE(two.send(all.address, "c"));
+  ASSERT_TRUE(one.send(all.address, "d"));
+  ASSERT_TRUE(all.until_events(6));
+  EXPECT_EQ(all.handler->events, (Events{"open", "a", "b", "open", "c", "d"}));
+  EXPECT_EQ(all.sessions->size(), 2u);
+  for (const char* text : {"1a", "2b", "3d"}) EXPECT_EQ(one.receive(), text);
+  EXPECT_EQ(two.receive(), "1c");
+}
+
+TEST(UdpSessions, SilenceEndsItAndALastWordGetsOut) {
+  Sessions all({.idle_timeout = 60ms});
+  all.handler->close = [](UdpSession& session) { session.send("goodbye"); };
+  const UdpPeer talking;
+  const UdpPeer silent;
+  const TimePoint begin = Clock::now();
+  ASSERT_TRUE(silent.send(all.address, "x"));
+  int told = 0;
+  const TimerId timer = all.world.loop.run_every(10ms, [&] {
+    static_cast<void>(talking.send(all.address, "y"));
+    ++told;
+  });
+  ASSERT_TRUE(all.world.until(
+      [&] { return std::ranges::count(all.handler->events, "timed out") == 1 && told > 10; }));
+  EXPECT_GE(Clock::now() - begin, 60ms);
+  EXPECT_EQ(all.sessions->size(), 1u);
+  EXPECT_EQ(std::ranges::count(all.handler->events, "open"), 2);
+  EXPECT_EQ(silent.receive(), "goodbye");
+  all.world.loop.cancel(timer);
+}
+
+TEST(UdpSessions, F25_TheirNumberIsBoundedAndStrangersCostNothing) {
+  const AllowLog refusing("3 sessions are open, the most allowed");
+  Sessions all({.max_sessions = 3});
+  std::vector<UdpPeer> peers(5);
+  for (const UdpPeer& peer : peers) ASSERT_TRUE(peer.send(all.address, "x"));
+  ASSERT_TRUE(all.until_events(6));
+  run_turn(all.world.loop);
+  EXPECT_EQ(all.sessions->size(), 3u);
+  EXPECT_EQ(all.sessions->refused(), 2u);
+  EXPECT_EQ(all.handler->events.size(), 6u);
+}
+
+TEST(UdpSessions, WhoIsNotWantedIsNotKept) {
+  Sessions all;
+  all.handler->open = [](UdpSession&) { return false; };
+  const UdpPeer peer;
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(peer.send(all.address, "x"));
+  ASSERT_TRUE(all.until_events(3));
+  EXPECT_EQ(all.handler->events, (Events{"open", "open", "open"}));
+  EXPECT_EQ(all.sessions->size(), 0u);
+}
+
+TEST(UdpSessions, CloseEndsItAndTheNextDatagramBeginsAnother) {
+  Sessions all;
+  auto context = std::make_shared<int>(7);
+  std::weak_ptr<int> watched = context;
+  all.handler->datagram = [&](UdpSession& session, const Datagram& in) {
+    if (in.text() != "bye") return;
+    session.set_context(std::move(context));
+    session.close();
+    session.close();
+  };
+  all.handler->close = [&](UdpSession& session) { EXPECT_EQ(*session.context<int>(), 7); };
+  const UdpPeer peer;
+  for (const char* text : {"a", "bye", "b"}) ASSERT_TRUE(peer.send(all.address, text));
+  ASSERT_TRUE(all.until_events(6));
+  EXPECT_EQ(all.handler->events, (Events{"open", "a", "bye", "open", "b", "closed"}));
+  EXPECT_TRUE(watched.expired());
+}
+
+TEST(UdpSessions, F03_TheSocketGoesInEachEvent) {
+  for (const char* when : {"open", "datagram", "close"}) {
+    Sessions all;
+    const auto go = [&](const char* now, UdpSession& session) {
+      if (std::string_view(now) != when) return;
+      all.socket.reset();
+      EXPECT_EQ(session.send("late"), DatagramResult::closed);
+    };
+    all.handler->open = [&](UdpSession& session) {
+      go("open", session);
+      return true;
+    };
+    all.handler->datagram = [&](UdpSession& session, const Datagram&) {
+      go("datagram", session);
+      if (all.socket) session.close();
+    };
+    all.handler->close = [&](UdpSession& session) { go("close", session); };
+    const UdpPeer one;
+    const UdpPeer two;
+    for (int i = 0; i < 3; ++i) {
+      ASSERT_TRUE(one.send(all.address, "x"));
+      ASSERT_TRUE(two.send(all.address, "y"));
+    }
+    run_for(all.world.loop, 20ms);
+    EXPECT_FALSE(all.socket);
+    EXPECT_EQ(all.sessions->size(), 0u);
+  }
+}
+
+TEST(UdpSessions, ServeWithThreads) {
+  EventLoop loop;
+  UdpServer server(loop, {.threads = 2});
+  server.handlers_per_loop([](EventLoop& on) {
+    auto handler = std::make_shared<Handler>();
+    handler->datagram = [](UdpSession& session, const Datagram& in) { session.send(in.payload); };
+    return std::make_shared<UdpSessions>(on, std::move(handler));
+  });
+  const SocketAddress address = server.listen("127.0.0.1:0").value();
+  std::vector<UdpPeer> peers(10);
+  for (const UdpPeer& peer : peers) ASSERT_TRUE(peer.send(address, "hello"));
+  for (const UdpPeer& peer : peers) EXPECT_EQ(peer.receive(), "hello");
+}
+
+}  // namespace
+}  // namespace weir::test
