@@ -111,7 +111,7 @@ Result<void> show(const Settings& settings) {
   };
   if (auto done = look_again(); !done || !settings.watch || looks == settings.looks) return done;
 
-  EventLoop loop;
+  EventLoop loop({.stall_threshold = Duration::zero()});  // nobody else waits for it
   Result<void> outcome;
   const SignalSet signals(loop, {SIGINT, SIGTERM}, [&](int) { loop.stop(); });
   loop.run_every(*settings.watch, [&] {
