@@ -82,6 +82,12 @@ void Client::connect_ended(Errno error) {
   connected();
 }
 
+void Client::connected_at_once(TimePoint began) {
+  state_ = State::connected;
+  worker_.count_connected(Clock::now() - began);
+  connected();
+}
+
 void Client::on_ready(std::uint32_t events) {
   if (state_ == State::connecting) {
     connect_ended(socket_.error());

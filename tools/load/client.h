@@ -31,12 +31,12 @@ class Client : public IoHandler {
 
   // Begins to connect. EAGAIN: a Unix listener's queue is full; nothing has happened. All else is
   // told by connected() or failed(), also what fails at once.
-  Errno connect();
+  virtual Errno connect();
   bool is_connected() const { return state_ == State::connected; }
   bool is_connecting() const { return state_ == State::connecting; }
   std::size_t index() const { return index_; }
   // Ends the connection; says nothing.
-  void close();
+  virtual void close();
 
   // The run begins: what the mode does, until so many messages have been started.
   virtual void begin(std::uint64_t quota) = 0;
@@ -59,6 +59,8 @@ class Client : public IoHandler {
   virtual void writable() = 0;
 
   void fail(const std::string& kind);
+  // For a connect() of one's own that needs no time.
+  void connected_at_once(TimePoint began);
   // Nothing is to be expected of this client any more. Told once.
   void done();
   // Sends what the kernel takes of it. False: the connection has failed.

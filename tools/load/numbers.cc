@@ -15,6 +15,9 @@ void Numbers::merge(const Numbers& other) {
   sent += other.sent;
   messages += other.messages;
   warmup_messages += other.warmup_messages;
+  lost += other.lost;
+  reordered += other.reordered;
+  again += other.again;
   latency.merge(other.latency);
   connect_latency.merge(other.connect_latency);
   lateness.merge(other.lateness);

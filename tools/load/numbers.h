@@ -24,9 +24,13 @@ struct Numbers {
   std::uint64_t sent = 0;             // messages that were begun in the measured time
   std::uint64_t messages = 0;         // of these, those that came back whole (and right)
   std::uint64_t warmup_messages = 0;  // came back, but were begun before
-  Histogram latency;                  // of `messages`; ns, as all
-  Histogram connect_latency;          // from connect(2) to connected
-  Histogram lateness;                 // open loop: sends behind their schedule, by our own fault
+  // udp, of `sent`.
+  std::uint64_t lost = 0;       // not back within --timeout
+  std::uint64_t reordered = 0;  // back after one that was sent later
+  std::uint64_t again = 0;      // came back twice, or after they had been given up
+  Histogram latency;            // of `messages`; ns, as all
+  Histogram connect_latency;    // from connect(2) to connected
+  Histogram lateness;           // open loop: sends behind their schedule, by our own fault
   std::map<std::string, std::uint64_t> errors;  // by kind
   std::string first_difference;                 // what --verify found first
   TimePoint measured_from = TimePoint::max();

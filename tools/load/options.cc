@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "load/broadcast_client.h"
+#include "load/udp_client.h"
 #include "weir/base/result.h"
 
 namespace weir::load {
@@ -39,6 +40,7 @@ constexpr ModeInfo kModes[] = {
      "one sender, to a server that sends each line to all; connections are receivers", 100, 1024,
      1},
     {Mode::chat, "chat", "the same with weir-chat-server's lines and nicknames", 100, 128, 1},
+    {Mode::udp, "udp", "datagrams to a server that sends back what it receives", 10, 64, 16},
 };
 
 // What the command line said before it was checked.
@@ -48,6 +50,7 @@ struct Words {
   std::string closes = "client";
   double seconds = 10;
   double warmup = 0;
+  double timeout = 1;
 };
 
 template <typename T>
@@ -64,10 +67,20 @@ void describe_load(CLI::App& app, Words& words, Settings& s) {
   number<std::size_t>(app, "--connections", s.connections, 1, 1'000'000, "N",
                       s.mode == Mode::churn ? "connections at a time"
                       : s.one_to_many()     ? "receivers"
+                      : s.mode == Mode::udp ? "sockets"
                                             : "connections");
-  number<std::size_t>(app, "--size", s.size, s.one_to_many() ? kShortestBroadcast : 1,
-                      s.mode == Mode::chat ? kLongestChatLine : 64 * 1024 * 1024, "BYTES",
-                      "bytes a message");
+  const std::size_t shortest = s.one_to_many() ? kShortestBroadcast : 1;
+  const std::size_t longest = s.mode == Mode::chat ? kLongestChatLine : 64 * 1024 * 1024;
+  if (s.mode == Mode::udp) {
+    number<std::size_t>(app, "--size", s.size, kShortestDatagram, kLongestDatagram, "BYTES",
+                        "bytes a datagram");
+    number<double>(app, "--timeout", words.timeout, 0.001, 1e6, "SECONDS",
+                   "after which a datagram that did not come back is lost");
+    app.add_flag("--segments", s.segments,
+                 "send and receive several as one large packet (UDP_SEGMENT, UDP_GRO)");
+  } else {
+    number<std::size_t>(app, "--size", s.size, shortest, longest, "BYTES", "bytes a message");
+  }
   number<double>(app, "--duration", words.seconds, 0.01, 1e6, "SECONDS",
                  idle ? "how long the connections are held" : "how long to measure");
   if (idle) return;
@@ -135,6 +148,7 @@ std::variant<Settings, int> check(const Words& words, Settings settings) {
   };
   settings.duration = seconds(words.seconds);
   settings.warmup = seconds(words.warmup);
+  settings.timeout = seconds(words.timeout);
   settings.closes = std::map<std::string, Closing>{
       {"client", Closing::client},
       {"half", Closing::half},

@@ -32,7 +32,10 @@ std::string percentiles(const Histogram& h) {
 void print_head(const Report& report) {
   const Settings& s = report.settings;
   fmt::print("{} {}: {} {}, {} bytes a message, ", s.mode_name, s.target.to_string(),
-             grouped(s.connections), s.one_to_many() ? "receivers" : "connections",
+             grouped(s.connections),
+             s.one_to_many()       ? "receivers"
+             : s.mode == Mode::udp ? "sockets"
+                                   : "connections",
              grouped(s.size));
   if (s.open_loop()) {
     fmt::print("{:g} a second by schedule", s.rate);
@@ -60,6 +63,17 @@ void print_loop(const Report& report) {
         "  loop       closed: blind to coordinated omission (nothing is sent while the server "
         "stalls; see --rate)\n");
   }
+}
+
+// Nobody's error: datagrams do that.
+void print_losses(const Numbers& numbers) {
+  const auto percent = [&](std::uint64_t part) {
+    return numbers.sent > 0 ? 100 * static_cast<double>(part) / static_cast<double>(numbers.sent)
+                            : 0.0;
+  };
+  fmt::print("  datagrams  {} sent, {} lost ({:.3f} %), {} out of order ({:.3f} %), {} again\n",
+             grouped(numbers.sent), grouped(numbers.lost), percent(numbers.lost),
+             grouped(numbers.reordered), percent(numbers.reordered), grouped(numbers.again));
 }
 
 void print_server(const Report& report) {
@@ -155,6 +169,7 @@ void print_report(const Report& report) {
   } else {
     fmt::print(", {:.1f} MB/s each way\n", report.megabytes_per_second());
   }
+  if (settings.mode == Mode::udp) print_losses(numbers);
   fmt::print("  latency    {}\n", percentiles(numbers.latency));
   if (settings.mode != Mode::idle) print_loop(report);
   fmt::print("  connect    {}\n", percentiles(numbers.connect_latency));

@@ -126,6 +126,11 @@ Result<void> write_json(const Report& report) {
   json.add("interrupted", report.interrupted);
   json.add("sent", numbers.sent);
   json.add("messages", numbers.messages);
+  if (settings.mode == Mode::udp) {
+    json.add("lost", numbers.lost);
+    json.add("reordered", numbers.reordered);
+    json.add("again", numbers.again);
+  }
   json.add("warmup_messages", numbers.warmup_messages);
   json.add("rate", report.rate(), 1);
   json.add("mb_per_s", report.megabytes_per_second(), 3);

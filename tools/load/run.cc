@@ -19,6 +19,7 @@
 #include "load/live_line.h"
 #include "load/report.h"
 #include "load/server_watch.h"
+#include "load/udp_client.h"
 #include "load/worker.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/reactor/loop_pool.h"
@@ -121,6 +122,7 @@ std::unique_ptr<Client> Run::make_client(Worker& worker, std::size_t index) {
     if (index == 0) return std::make_unique<BroadcastSender>(worker, index, crowd_);
     return std::make_unique<BroadcastReceiver>(worker, index, crowd_);
   }
+  if (settings_.mode == Mode::udp) return std::make_unique<UdpClient>(worker, index);
   return std::make_unique<EchoClient>(worker, index);
 }
 

@@ -15,7 +15,7 @@
 
 namespace weir::load {
 
-enum class Mode : std::uint8_t { echo, bulk, churn, idle, broadcast, chat };
+enum class Mode : std::uint8_t { echo, bulk, churn, idle, broadcast, chat, udp };
 
 // Who ends a connection of `churn`.
 enum class Closing : std::uint8_t {
@@ -38,6 +38,8 @@ struct Settings {
   Duration warmup{0};
   std::size_t threads = 1;
   bool verify = false;
+  Duration timeout = std::chrono::seconds(1);  // udp: after which a datagram is lost
+  bool segments = false;                       // udp: UDP_SEGMENT and UDP_GRO
   Closing closes = Closing::client;
   std::optional<SourceNetwork> source;
   pid_t pid = 0;  // of the server; 0: not watched

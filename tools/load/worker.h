@@ -66,6 +66,9 @@ class Worker {
   bool measured(TimePoint begun) const { return begun >= measure_from_; }
   void message_done(TimePoint begun, TimePoint now) { message_done(begun, now, measured(begun)); }
   void message_done(TimePoint begun, TimePoint now, bool measured);
+  void datagram_lost(TimePoint begun) { numbers_.lost += measured(begun); }
+  void datagram_reordered(TimePoint begun) { numbers_.reordered += measured(begun); }
+  void datagram_again() { ++numbers_.again; }
 
  private:
   void connect_more();

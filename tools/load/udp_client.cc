@@ -1,0 +1,197 @@
+#include "load/udp_client.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "load/pattern.h"
+#include "load/worker.h"
+
+namespace weir::load {
+
+namespace {
+
+// Open loop: what a server that does not answer can make us keep in mind.
+constexpr std::uint64_t kMostInFlight = std::uint64_t{1} << 20;
+// Of our own sockets, so that a burst of answers is not lost on our side.
+constexpr int kReceiveBuffer = 4 * 1024 * 1024;
+
+std::uint64_t read_number(std::span<const std::byte> bytes, std::size_t at) {
+  std::uint64_t number = 0;
+  std::memcpy(&number, &bytes[at], sizeof(number));
+  return number;
+}
+
+}  // namespace
+
+// Two runs that meet at one server do not take each other's answers for their own.
+std::uint64_t UdpClient::cookie() const {
+  return static_cast<std::uint64_t>(::getpid()) << 32 ^ index_;
+}
+
+Errno UdpClient::connect() {
+  const Settings& settings = worker_.settings();
+  const TimePoint began = Clock::now();
+  udp_.emplace(worker_.loop(), UdpSocket::Options{.segment = settings.segments,
+                                                  .coalesce = settings.segments,
+                                                  .receive_buffer = kReceiveBuffer,
+                                                  .max_queued = 64 * 1024 * 1024});
+  udp_->on_datagrams([this](UdpSocket&, std::span<const Datagram> batch) { come_back(batch); });
+  udp_->on_send_failed([this](UdpSocket&, const FailedDatagram& failure) {
+    worker_.count_error(fmt::format("send: {}", failure.error));
+  });
+  udp_->on_error([this](UdpSocket&, Errno error) { fail(fmt::format("receive: {}", error)); });
+  if (auto done = udp_->connect(settings.target); !done) {
+    fail(done.error().message());
+    return {};
+  }
+  connected_at_once(began);
+  return {};
+}
+
+void UdpClient::close() {
+  worker_.loop().cancel(timer_);
+  while (first_ != next_) forget_first();
+  udp_.reset();  // here, because it belongs to this thread
+  Client::close();
+}
+
+void UdpClient::connected() { worker_.client_ready(); }
+
+void UdpClient::failed(std::string kind, bool was_connected) {
+  worker_.client_failed(std::move(kind), was_connected);
+  done();
+}
+
+void UdpClient::begin(std::uint64_t quota) {
+  sending_ = true;
+  if (is_connected()) {
+    timer_ = worker_.loop().run_every(worker_.settings().timeout / 8, [this] { look_for_lost(); });
+  }
+  set_quota(quota);
+}
+
+void UdpClient::set_quota(std::uint64_t quota) {
+  quota_ = quota;
+  if (!worker_.settings().open_loop()) fill_up();
+  check_done();
+}
+
+void UdpClient::request(TimePoint scheduled) {
+  if (quota_ == 0 || !sending_) return;
+  if (!is_connected()) {
+    worker_.count_error("not sent: the socket is gone");
+  } else if (in_flight_ == kMostInFlight) {
+    worker_.count_error("not sent: a million datagrams wait for their answer");
+  } else if (send_one(scheduled)) {
+    return;
+  }
+  if (quota_ != kNoQuota) --quota_;
+  check_done();
+}
+
+void UdpClient::finish() {
+  sending_ = false;
+  check_done();
+}
+
+void UdpClient::check_done() {
+  if (in_flight_ == 0 && (!sending_ || quota_ == 0)) done();
+}
+
+void UdpClient::fill_up() {
+  if (!is_connected() || !sending_ || quota_ == 0 || in_flight_ >= worker_.settings().depth) return;
+  const TimePoint now = Clock::now();
+  while (quota_ > 0 && in_flight_ < worker_.settings().depth && send_one(now)) {
+  }
+}
+
+// False: our own queue is full.
+bool UdpClient::send_one(TimePoint when) {
+  const Settings& settings = worker_.settings();
+  const auto bytes = worker_.send_room().first(settings.size);
+  const std::uint64_t owner = cookie();
+  std::memcpy(bytes.data(), &owner, sizeof(owner));
+  std::memcpy(&bytes[sizeof(owner)], &next_, sizeof(next_));
+  if (settings.verify) {
+    fill_pattern(index_, next_ * settings.size, bytes.subspan(kShortestDatagram));
+  }
+  if (udp_->send(bytes) != DatagramResult::queued) {
+    worker_.count_error("not sent: the socket takes nothing");
+    return false;
+  }
+  if (next_ - first_ == ring_.size()) {
+    std::vector<Sent> larger(2 * ring_.size());
+    for (std::uint64_t i = first_; i != next_; ++i) larger[i % larger.size()] = sent(i);
+    ring_ = std::move(larger);
+  }
+  sent(next_) = {.when = when, .waiting = true};
+  ++next_;
+  ++in_flight_;
+  if (quota_ != kNoQuota) --quota_;
+  worker_.message_sent(when);
+  return true;
+}
+
+// What the answers make us send leaves with one call, when this has returned.
+void UdpClient::come_back(std::span<const Datagram> batch) {
+  const TimePoint now = Clock::now();
+  for (const Datagram& in : batch) take(in, now);
+  while (first_ != next_ && !sent(first_).waiting) ++first_;
+  if (!worker_.settings().open_loop()) fill_up();
+  check_done();
+}
+
+void UdpClient::take(const Datagram& in, TimePoint now) {
+  if (in.payload.size() != worker_.settings().size || in.truncated ||
+      read_number(in.payload, 0) != cookie()) {
+    worker_.count_error("a datagram came back that was not sent");
+    return;
+  }
+  const std::uint64_t number = read_number(in.payload, sizeof(std::uint64_t));
+  if (number >= next_) {
+    worker_.count_error("a datagram came back that was not sent");
+    return;
+  }
+  if (number < first_ || !sent(number).waiting) {
+    worker_.datagram_again();  // given up, or back already
+    return;
+  }
+  Sent& one = sent(number);
+  one.waiting = false;
+  --in_flight_;
+  if (number < highest_) worker_.datagram_reordered(one.when);
+  highest_ = std::max(highest_, number + 1);
+  if (worker_.settings().verify && !is_ours(in.payload, number)) {
+    worker_.count_error("other bytes came back than were sent");
+  } else {
+    worker_.message_done(one.when, now);
+  }
+}
+
+bool UdpClient::is_ours(std::span<const std::byte> bytes, std::uint64_t number) {
+  const auto at = find_difference(index_, number * bytes.size(), bytes.subspan(kShortestDatagram));
+  if (!at) return true;
+  worker_.note_difference(
+      fmt::format("socket {}, byte {} of datagram {}", index_, kShortestDatagram + *at, number));
+  return false;
+}
+
+void UdpClient::forget_first() {
+  Sent& one = sent(first_++);
+  if (!std::exchange(one.waiting, false)) return;
+  --in_flight_;
+  worker_.datagram_lost(one.when);
+}
+
+void UdpClient::look_for_lost() {
+  const TimePoint limit = Clock::now() - worker_.settings().timeout;
+  while (first_ != next_ && (!sent(first_).waiting || sent(first_).when <= limit)) forget_first();
+  if (!worker_.settings().open_loop()) fill_up();
+  check_done();
+}
+
+}  // namespace weir::load

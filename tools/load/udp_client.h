@@ -1,0 +1,69 @@
+// UdpClient: one connected datagram socket to a server that sends back what it receives. [loop]
+//
+// Each datagram carries a number, so that one that is lost, out of order or doubled is known.
+// Closed loop: keeps `depth` datagrams in flight; one that is not back in time is lost, and gives
+// its place to the next. Open loop: sends when told, whatever is in flight.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "load/client.h"
+#include "weir/net/udp/udp_socket.h"
+
+namespace weir::load {
+
+// What every datagram begins with: whose it is, and its number.
+inline constexpr std::size_t kShortestDatagram = 16;
+inline constexpr std::size_t kLongestDatagram = 65507;
+
+class UdpClient final : public Client {
+ public:
+  using Client::Client;
+
+  Errno connect() override;
+  void close() override;
+  void begin(std::uint64_t quota) override;
+  void set_quota(std::uint64_t quota) override;
+  void request(TimePoint scheduled) override;
+  void finish() override;
+  // What is not back is lost, which is no error of the server's.
+  std::uint64_t unanswered() const override { return 0; }
+
+ private:
+  struct Sent {
+    TimePoint when;
+    bool waiting = false;
+  };
+
+  void connected() override;
+  void failed(std::string kind, bool was_connected) override;
+  void received(std::span<const std::byte>) override {}
+  void writable() override {}
+
+  void come_back(std::span<const Datagram> batch);
+  void take(const Datagram& in, TimePoint now);
+  bool is_ours(std::span<const std::byte> bytes, std::uint64_t number);
+  bool send_one(TimePoint when);
+  void fill_up();
+  void look_for_lost();
+  void forget_first();
+  void check_done();
+  Sent& sent(std::uint64_t number) { return ring_[number % ring_.size()]; }
+  std::uint64_t cookie() const;
+
+  std::optional<UdpSocket> udp_;
+  bool sending_ = false;
+  std::uint64_t quota_ = 0;  // messages still to be started
+  // Numbers first_ to next_ - 1 are in the ring; those that wait are in flight.
+  std::vector<Sent> ring_ = std::vector<Sent>(64);
+  std::uint64_t first_ = 0;
+  std::uint64_t next_ = 0;
+  std::uint64_t in_flight_ = 0;
+  std::uint64_t highest_ = 0;  // number that came back, plus one
+  TimerId timer_;
+};
+
+}  // namespace weir::load
