@@ -196,7 +196,8 @@ def aims(data):
         against, limit = section.workload.aim
         ratio = section.ratio(US, against)
         rows.append([
-            section.workload.title, next(s.title for s in RIVALS if s.name == against),
+            section.workload.title,
+            next(s.title for s in servers_of(section.workload) if s.name == against),
             f"{limit:.2f}x",
             f"{units.ratio(ratio.median)} ({units.ratio(ratio.least)} \u2013 "
             f"{units.ratio(ratio.most)})" if ratio else "not measured",

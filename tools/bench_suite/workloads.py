@@ -97,6 +97,20 @@ THREADS = (
 )
 
 
+def udp(name, title, what, *options):
+    return Server(name, title, what, (f"bench_udp-{name.removesuffix('_plain')}", *options))
+
+
+UDP = (
+    udp("raw_epoll", "raw epoll", "recvfrom and sendto, by hand"),
+    udp("raw_epoll_mmsg", "raw epoll, mmsg", "recvmmsg and sendmmsg, 64 at a time, by hand"),
+    udp("weir", "weir", "UdpServer with UDP_SEGMENT and UDP_GRO"),
+    udp("weir_plain", "weir, plain", "UdpServer without these two", "--plain"),
+    udp("libuv", "libuv", "UV_UDP_RECVMMSG, uv_udp_try_send"),
+    udp("asio", "Asio", "async_receive_from and async_send_to"),
+)
+
+
 def echo(connections, quick, full, aim):
     count = f"{connections:,} connection{'s' if connections > 1 else ''}"
     return Workload(
@@ -132,6 +146,12 @@ WORKLOADS = (
              "broadcast", ("--connections", "2000", "--size", "1024"), small(1, 0.4),
              Timing(1.5, 0.3, 5), message="delivery", work="broadcast", connections=2001,
              aim=(BASELINE, 1.02)),
+    Workload("udp", "UDP echo, 8 sockets x 32",
+             "8 sockets with 32 datagrams of 64 bytes in flight each; the clients use UDP_SEGMENT "
+             "and UDP_GRO with all servers.", "udp",
+             ("--connections", "8", "--size", "64", "--depth", "32", "--segments"), small(),
+             Timing(1, 0.2, 7), message="datagram", connections=8, servers=UDP,
+             aim=("libuv", 0.5)),
     Workload("idle", "10,000 idle connections",
              "10,000 connections, one exchange of 1 KiB each, then nothing: what a connection "
              "costs the server in memory of its own (the kernel's is not in it).", "idle",
