@@ -18,7 +18,8 @@ LISTEN = ("--listen", "127.0.0.1:0")
 class Row:
     """How to start a program so that it goes on until it is told to end.
 
-    In `arguments`, {listener} is an address that the test listens on and {folder} an empty folder.
+    In `arguments`, {listener} is an address that the test listens on, {datagrams} one where it has
+    a datagram socket, and {folder} an empty folder.
     """
 
     def __init__(self, *arguments, ready="^listening on ", bad_address=("--listen", "nonsense"),
@@ -39,6 +40,10 @@ def server(*more, ready="^listening on "):
     """A row of a program with --listen and whatever else it needs to start."""
     return Row(*LISTEN, *more, ready=ready, bad_address=("--listen", "nonsense", *more),
                bound=("--listen", "{listener}", *more))
+
+
+def datagram_server():
+    return Row(*LISTEN, bound=("--listen", "{datagrams}"))
 
 
 ROWS = {
@@ -66,6 +71,7 @@ ROWS = {
     "weir-time": server(),
     "weir-tour": Row("--seconds", "60", ready="the loop starts$|timer: cancelled",
                      bad_address=None),
+    "weir-udp-echo": datagram_server(),
     "weir-worker-pool": server(),
 }
 
@@ -112,8 +118,8 @@ class Programs(SystemTest):
     """One test a program, made below."""
 
     def start(self, name, arguments):
-        words = [word.format(listener=self.listener_address, folder=self.directory.name)
-                 for word in arguments]
+        words = [word.format(listener=self.listener_address, datagrams=self.datagram_address,
+                             folder=self.directory.name) for word in arguments]
         return self.program([BIN / name, *words])
 
     def setUp(self):
@@ -122,6 +128,10 @@ class Programs(SystemTest):
         self.listener.settimeout(30)
         self.addCleanup(self.listener.close)
         self.listener_address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(datagrams.close)
+        datagrams.bind(("127.0.0.1", 0))
+        self.datagram_address = "127.0.0.1:%d" % datagrams.getsockname()[1]
 
     def refused(self, name, status, *arguments):
         program = self.start(name, arguments)

@@ -1,0 +1,85 @@
+// weir-udp-echo: sends every datagram back to where it came from.
+//
+// What it takes care of: a batch of datagrams costs one system call to receive and one to answer,
+// and no copy. Peers with a port below 1024 are not answered: behind a forged sender there could be
+// another echo service, and the two would answer each other without end.
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "common/command_line.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/udp/udp_serve.h"
+#include "weir/net/udp/udp_server.h"
+
+namespace {
+
+constexpr std::uint16_t kFirstClientPort = 1024;
+
+void echo(weir::UdpSocket& socket, std::span<const weir::Datagram> batch) {
+  for (const weir::Datagram& in : batch) {
+    if (in.truncated) continue;  // what came back would not be what was sent
+    if (in.peer.port() != 0 && in.peer.port() < kFirstClientPort) continue;
+    socket.reply(in, in.payload);
+  }
+}
+
+// What has happened since the call before, as one line on stderr.
+class StatsLine {
+ public:
+  explicit StatsLine(const weir::UdpServer& server) : server_(server) {}
+
+  void print() {
+    const weir::UdpSocket::Stats now = server_.stats();
+    const weir::TimePoint at = weir::Clock::now();
+    const double seconds = std::chrono::duration<double>(at - at_).count();
+    const double received = static_cast<double>(now.received - last_.received);
+    const double calls = static_cast<double>(now.receive_calls + now.send_calls -
+                                             last_.receive_calls - last_.send_calls);
+    std::fprintf(stderr, "%.0f datagrams/s, %.3f calls a datagram, %llu not sent back\n",
+                 received / seconds, received > 0 ? calls / received : 0.0,
+                 static_cast<unsigned long long>(now.dropped + now.send_failed));
+    last_ = now;
+    at_ = at;
+  }
+
+ private:
+  const weir::UdpServer& server_;
+  weir::UdpSocket::Stats last_;
+  weir::TimePoint at_ = weir::Clock::now();
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<std::string> listen;
+  weir::UdpServer::Options options;
+  weir::Duration stats_every{0};
+  bool plain = false;
+  CLI::App app("Sends every datagram back to where it came from.", "weir-udp-echo");
+  sample::listen_option(app, listen);
+  sample::threads_option(app, options.threads);
+  app.add_option("--receive-buffer", options.socket.receive_buffer,
+                 "what the kernel keeps until we come (SO_RCVBUF); 0: the system's")
+      ->check(CLI::Range(0, 1 << 30).description(""))
+      ->capture_default_str()
+      ->type_name("BYTES");
+  app.add_flag("--plain", plain, "without UDP_SEGMENT and UDP_GRO");
+  sample::seconds_option(app, "--stats", stats_every, "print a line of numbers every so often");
+  return sample::run(app, argc, argv, [&] {
+    options.socket.segment = options.socket.coalesce = !plain;
+    options.socket.packet_info = true;  // the answer comes from the address that was asked
+    weir::EventLoop loop;
+    weir::UdpServer server(loop, options);
+    server.on_datagrams(echo);
+    StatsLine stats(server);
+    if (stats_every > weir::Duration::zero()) {
+      loop.run_every(stats_every, [&] { stats.print(); });
+    }
+    return weir::serve(loop, server, listen);
+  });
+}

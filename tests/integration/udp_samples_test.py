@@ -1,0 +1,260 @@
+#!/usr/bin/env python3
+"""The samples that speak in datagrams, and weir-load's mode for them: nc, socat, plain sockets."""
+
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import threading
+import unittest
+
+from harness import BIN, SANITIZER, SystemTest, Usage, wait_until
+
+
+def target_of(address):
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+class Datagrams(SystemTest):
+    def start(self, name, *options, listen="127.0.0.1:0"):
+        return self.serve([BIN / name, "--listen", listen, *options])
+
+    def peer(self, family=socket.AF_INET, connect=None):
+        peer = socket.socket(family, socket.SOCK_DGRAM)
+        self.addCleanup(peer.close)
+        peer.settimeout(10)
+        if connect:
+            peer.connect(target_of(connect))
+        return peer
+
+    def ask(self, peer, data):
+        """What comes back; datagrams may be lost, though hardly here."""
+        for _ in range(3):
+            peer.send(data)
+            if select.select([peer], [], [], 5)[0]:
+                return peer.recv(65536)
+        return None
+
+    def silent(self, peer, data):
+        """Whether there is no answer to it, while there is one to what is asked after it."""
+        peer.send(data)
+        return not select.select([peer], [], [], 0.1)[0]
+
+
+class Echo(Datagrams):
+    def test_nc_and_socat(self):
+        server = self.start("weir-udp-echo")
+        host, port = target_of(server.address)
+        done = subprocess.run(["nc", "-u", "-W", "1", host, str(port)], input=b"hello\n",
+                              capture_output=True, timeout=10)
+        self.assertEqual(done.stdout, b"hello\n")
+        done = subprocess.run(["socat", "-T", "0.3", "-", f"UDP:{host}:{port}"], input=b"again\n",
+                              capture_output=True, timeout=10)
+        self.assertEqual(done.stdout, b"again\n")
+
+    def test_every_size(self):
+        for options in ((), ("--plain",), ("--threads", "2")):
+            server = self.start("weir-udp-echo", *options)
+            peer = self.peer(connect=server.address)
+            for size in (0, 1, 63, 64, 1472, 1473, 9000, 65507):
+                data = os.urandom(size)
+                self.assertEqual(self.ask(peer, data), data)
+            self.end(server)
+
+    def test_ipv6_and_unix(self):
+        server = self.start("weir-udp-echo", listen="[::1]:0")
+        self.assertEqual(self.ask(self.peer(socket.AF_INET6, server.address), b"six"), b"six")
+        path = self.path("sock")
+        server = self.start("weir-udp-echo", listen=f"unix:{path}")
+        peer = self.peer(socket.AF_UNIX)
+        peer.bind(self.path("peer"))
+        peer.connect(path)
+        self.assertEqual(self.ask(peer, b"local"), b"local")
+        self.end(server)
+        self.assertFalse(os.path.exists(path))
+
+    def test_the_answer_comes_from_the_address_that_was_asked(self):
+        server = self.start("weir-udp-echo", listen="0.0.0.0:0")
+        peer = self.peer(connect="127.9.8.7:%d" % target_of(server.address)[1])
+        self.assertEqual(self.ask(peer, b"who are you?"), b"who are you?")
+
+    def test_many_peers_and_threads(self):
+        server = self.start("weir-udp-echo", "--threads", "2")
+        peers = [self.peer(connect=server.address) for _ in range(30)]
+        for number, peer in enumerate(peers):
+            self.assertEqual(self.ask(peer, b"%d" % number), b"%d" % number)
+
+    def test_a_service_is_not_answered(self):
+        server = self.start("weir-udp-echo")
+        peer = self.peer()
+        for port in range(1023, 900, -1):
+            try:
+                peer.bind(("127.0.0.1", port))
+                break
+            except PermissionError:
+                self.skipTest("ports below 1024 are not ours to use")
+            except OSError:
+                continue  # it is taken
+        peer.connect(target_of(server.address))
+        self.assertTrue(self.silent(peer, b"loop?"))
+
+    def test_what_comes_from_nowhere_stops_nothing(self):
+        """Peers that are gone by the time of the answer: ICMP says so, and nobody cares."""
+        server = self.start("weir-udp-echo")
+        for _ in range(50):
+            peer = self.peer(connect=server.address)
+            peer.send(b"bye")
+            peer.close()
+        self.assertEqual(self.ask(self.peer(connect=server.address), b"x"), b"x")
+        self.assertEqual(Usage(server).measure(0.3).wakeups(), 0)
+        self.end(server)
+        self.assertEqual(server.errors(), "")
+
+    def test_statistics(self):
+        server = self.start("weir-udp-echo", "--stats", "0.1")
+        peer = self.peer(connect=server.address)
+        for _ in range(20):
+            self.ask(peer, b"x")
+        self.assertTrue(wait_until(lambda: re.search(r"^[1-9]\d* datagrams/s, [\d.]+ calls",
+                                                     server.errors(), re.M)))
+
+    def test_ends_under_fire(self):
+        server = self.start("weir-udp-echo", "--threads", "2")
+        peer, stop = self.peer(connect=server.address), threading.Event()
+
+        def fire():
+            while not stop.is_set():
+                try:
+                    peer.send(b"x" * 64)
+                except OSError:
+                    pass  # it is gone
+        thread = threading.Thread(target=fire)
+        thread.start()
+        try:
+            self.end(server)
+        finally:
+            stop.set()
+            thread.join()
+
+
+class Loading(Datagrams):
+    def load(self, address, *options):
+        report = self.path("report")
+        done = subprocess.run([BIN / "weir-load", "udp", address, "--json", report,
+                               *options], capture_output=True, text=True, timeout=60)
+        with open(report) as file:
+            return done, json.load(file)
+
+
+class Load(Loading):
+    def test_closed_and_open_loop(self):
+        for options in (("--connections", "4", "--depth", "8"), ("--rate", "2000"),
+                        ("--segments", "--threads", "2"), ("--size", "16"),
+                        ("--size", "1400", "--depth", "2")):
+            server = self.start("weir-udp-echo")
+            done, report = self.load(server.address, *options, "--duration", "0.3", "--verify",
+                                     "--timeout", "5")
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertIn("lost", done.stdout)
+            self.assertGreater(report["messages"], 50)
+            self.assertEqual(report["sent"], report["messages"] + report["lost"])
+            self.assertEqual(report["lost"], 0)
+            self.assertEqual(report["again"], 0)
+
+    def test_so_many_messages(self):
+        server = self.start("weir-udp-echo")
+        done, report = self.load(server.address, "--messages", "1000", "--timeout", "5")
+        self.assertEqual((done.returncode, report["messages"]), (0, 1000))
+
+    def answer(self, how):
+        """A server of our own that calls how(number, datagram) for a list of answers."""
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(server.close)
+        server.bind(("127.0.0.1", 0))
+        stop = threading.Event()
+
+        def serve():
+            number = 0
+            while not stop.is_set():
+                if not select.select([server], [], [], 0.05)[0]:
+                    continue
+                data, sender = server.recvfrom(65536)
+                for one in how(number, data):
+                    server.sendto(one, sender)
+                number += 1
+        thread = threading.Thread(target=serve)
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(stop.set)
+        return "127.0.0.1:%d" % server.getsockname()[1]
+
+    def test_losses_are_counted_and_hold_up_nothing(self):
+        address = self.answer(lambda number, data: [] if number % 10 == 3 else [data])
+        done, report = self.load(address, "--messages", "100", "--connections", "1",
+                                 "--timeout", "0.1")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertEqual((report["messages"], report["lost"], report["sent"]), (90, 10, 100))
+
+    def test_what_comes_twice_or_in_another_order_is_counted(self):
+        kept = []
+
+        def swap(number, data):
+            kept.append(data)
+            if number % 2 == 0:
+                return []
+            both, kept[:] = kept[::-1], []
+            return both
+        done, report = self.load(self.answer(swap), "--messages", "100", "--connections", "1",
+                                 "--depth", "2", "--timeout", "5")
+        self.assertEqual((done.returncode, report["lost"], report["reordered"]), (0, 0, 50))
+        done, report = self.load(self.answer(lambda number, data: [data] * 2), "--messages", "100",
+                                 "--connections", "1")
+        self.assertEqual(done.returncode, 0)
+        self.assertGreater(report["again"], 90)
+
+    def test_other_bytes_are_errors(self):
+        def spoil(number, data):
+            return [data[:-1] + bytes([data[-1] ^ 1])] if number == 5 else [data]
+        done, report = self.load(self.answer(spoil), "--messages", "50", "--verify")
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(report["errors_by_kind"], {"other bytes came back than were sent": 1})
+        done, report = self.load(self.answer(lambda n, data: [b"never sent"]), "--messages", "10",
+                                 "--timeout", "0.2")
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(report["lost"], 10)
+
+    def test_nobody_there(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
+            gone.bind(("127.0.0.1", 0))
+            address = "127.0.0.1:%d" % gone.getsockname()[1]
+        done, report = self.load(address, "--messages", "10", "--connections", "1",
+                                 "--timeout", "0.2")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("ECONNREFUSED", str(report["errors_by_kind"]))
+
+
+class Calls(Loading):
+    @unittest.skipIf(SANITIZER, "sanitizers have calls of their own")
+    def test_a_tenth_of_a_call_a_datagram_under_load(self):
+        for options in ((), ("--plain",)):
+            server = self.start("weir-udp-echo", *options)
+            strace = self.program(["strace", "-f", "-c", "-U", "name,calls", "-p", server.pid,
+                                   "-o", self.path("table")])
+            self.assertTrue(wait_until(lambda: "attached" in strace.errors()), strace.errors())
+            done, report = self.load(server.address, "--connections", "8", "--depth", "25",
+                                     "--messages", "100000", "--timeout", "5")
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            strace.signal(signal.SIGINT)
+            strace.wait()
+            with open(self.path("table")) as table:
+                calls = {name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", table.read(),
+                                                                re.M)}
+            self.assertLessEqual(calls["total"] / report["messages"], 0.1, calls)
+
+
+if __name__ == "__main__":
+    unittest.main()
