@@ -61,8 +61,8 @@ void UdpClient::close() {
 
 void UdpClient::connected() { worker_.client_ready(); }
 
-void UdpClient::failed(std::string kind, bool was_connected) {
-  worker_.client_failed(std::move(kind), was_connected);
+void UdpClient::failed(const std::string& kind, bool was_connected) {
+  worker_.client_failed(kind, was_connected);
   done();
 }
 

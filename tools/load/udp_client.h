@@ -39,7 +39,7 @@ class UdpClient final : public Client {
   };
 
   void connected() override;
-  void failed(std::string kind, bool was_connected) override;
+  void failed(const std::string& kind, bool was_connected) override;
   void received(std::span<const std::byte>) override {}
   void writable() override {}
 
