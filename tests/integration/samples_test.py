@@ -58,6 +58,8 @@ ROWS = {
     "weir-foreign-fd": Row(ready=r"^\* started process ", bad_address=None),
     "weir-idle-kick": server(),
     "weir-max-connections": server(),
+    "weir-multicast-chat": Row("--group", "239.255.77.77:0", "--interface", "lo",
+                               bad_address=("--group", "127.0.0.1:7077")),
     "weir-printer-client": Row("--connect", "{listener}", ready=None,
                                bad_address=("--connect", "nonsense", "hello"),
                                ends=-signal.SIGTERM),
@@ -72,6 +74,7 @@ ROWS = {
     "weir-tour": Row("--seconds", "60", ready="the loop starts$|timer: cancelled",
                      bad_address=None),
     "weir-udp-echo": datagram_server(),
+    "weir-udp-time": datagram_server(),
     "weir-worker-pool": server(),
 }
 

@@ -7,11 +7,15 @@ import re
 import select
 import signal
 import socket
+import struct
 import subprocess
 import threading
+import time
 import unittest
 
 from harness import BIN, SANITIZER, SystemTest, Usage, wait_until
+
+EPOCH_1900 = 2_208_988_800  # RFC 868
 
 
 def target_of(address):
@@ -139,6 +143,86 @@ class Echo(Datagrams):
         finally:
             stop.set()
             thread.join()
+
+
+class Time(Datagrams):
+    def test_tells_the_time(self):
+        server = self.start("weir-udp-time")
+        peer = self.peer(connect=server.address)
+        for question in (b"", b"\n", b"what time is it?"):
+            told, = struct.unpack(">I", self.ask(peer, question))
+            self.assertLess(abs(told - (int(time.time()) + EPOCH_1900) % 2**32), 5)
+        host, port = target_of(server.address)
+        done = subprocess.run(["nc", "-u", "-W", "1", host, str(port)], input=b"\n",
+                              capture_output=True, timeout=10)
+        self.assertEqual(len(done.stdout), 4)
+
+    def test_what_may_be_an_answer_is_not_answered(self):
+        server = self.start("weir-udp-time")
+        peer = self.peer(connect=server.address)
+        self.assertTrue(self.silent(peer, b"1234"))
+        self.assertEqual(len(self.ask(peer, b"12345")), 4)
+
+
+class MulticastChat(SystemTest):
+    GROUP = "239.255.77.1"
+
+    def join(self, *words, port=0):
+        chat = self.serve([BIN / "weir-multicast-chat", *words, "--group", f"{self.GROUP}:{port}",
+                           "--interface", "lo"])
+        self.port = target_of(chat.address)[1]
+        return chat
+
+    def say(self, chat, line):
+        chat.process.stdin.write(line.encode() + b"\n")
+        chat.process.stdin.flush()
+
+    def test_all_hear_all(self):
+        alice = self.join("alice")
+        bob = self.join("bob", port=self.port)
+        self.say(alice, "hello")
+        for chat in (alice, bob):
+            self.assertRegex(chat.read_line(), r"^\[[\d.]+:\d+\] alice: hello$")
+        self.say(bob, "hi, alice")
+        for chat in (alice, bob):
+            self.assertRegex(chat.read_line(), r"\] bob: hi, alice$")
+        alice.process.stdin.close()  # the end of her input is the end of her part
+        self.assertEqual(alice.wait(), 0)
+        alice.process.stdin = open(os.devnull, "wb")
+        self.end(bob)
+
+    def test_socat_hears_and_is_heard(self):
+        chat = self.join("alice")
+        subprocess.run(["socat", "-u", "-", f"UDP4-DATAGRAM:{self.GROUP}:{self.port},"
+                        "ip-multicast-if=127.0.0.1"], input=b"socat: hello", timeout=10, check=True)
+        self.assertRegex(chat.read_line(), r"\] socat: hello$")
+
+    def test_what_others_send_does_not_drive_the_terminal(self):
+        chat = self.join("alice")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as rude:
+            rude.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF,
+                            socket.inet_aton("127.0.0.1"))
+            for data in (b"\x1b[2J\x07mallory: \xff\xfe", b"a: x\nalice: I owe you money", b"",
+                         os.urandom(60_000)):
+                rude.sendto(data, (self.GROUP, self.port))
+        lines = [chat.read_line() for _ in range(4)]
+        for line in lines:
+            self.assertRegex(line, r"^\[127\.0\.0\.1:\d+\] [\x20-\x7e]*$")
+            self.assertLess(len(line), 8000)
+        self.assertNotIn("\nalice", "\n".join(lines))
+
+    def test_a_line_that_is_too_long_is_cut(self):
+        chat = self.join("alice")
+        self.say(chat, "x" * 100_000)
+        self.assertLess(len(chat.read_line()), 1300)
+        self.say(chat, "next")
+        self.assertRegex(chat.read_line(), r"\] alice: next$")
+
+    def test_mistakes(self):
+        for words in (("--interface", "no-such-one"), ("--ttl", "256"), ("x" * 33,), ("",)):
+            program = self.program([BIN / "weir-multicast-chat", *words])
+            self.assertEqual(program.wait(), 2)
+            self.assertRegex(program.errors(), r"\Aerror: .+\n\Z")
 
 
 class Loading(Datagrams):
