@@ -120,6 +120,9 @@ def echo(connections, quick, full, aim):
         connections=connections, aim=aim)
 
 
+DATAGRAMS = ("--connections", "8", "--size", "64", "--depth", "32")
+
+
 def small(rounds=3, seconds=0.25):
     return Timing(seconds, 0.05, rounds)
 
@@ -149,9 +152,13 @@ WORKLOADS = (
     Workload("udp", "UDP echo, 8 sockets x 32",
              "8 sockets with 32 datagrams of 64 bytes in flight each; the clients use UDP_SEGMENT "
              "and UDP_GRO with all servers.", "udp",
-             ("--connections", "8", "--size", "64", "--depth", "32", "--segments"), small(),
-             Timing(1, 0.2, 7), message="datagram", connections=8, servers=UDP,
-             aim=("libuv", 0.5)),
+             (*DATAGRAMS, "--segments"), small(), Timing(1, 0.2, 7), message="datagram",
+             connections=8, servers=UDP, aim=("libuv", 0.5)),
+    Workload("udp_single", "UDP echo, 8 sockets x 32, each by itself",
+             "The same, but the clients send and receive each datagram by itself, so that there "
+             "is nothing for UDP_GRO.", "udp",
+             DATAGRAMS, small(), Timing(1, 0.2, 7), message="datagram",
+             connections=8, servers=UDP, aim=("libuv", 0.5)),
     Workload("idle", "10,000 idle connections",
              "10,000 connections, one exchange of 1 KiB each, then nothing: what a connection "
              "costs the server in memory of its own (the kernel's is not in it).", "idle",
