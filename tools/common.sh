@@ -5,6 +5,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 started=$SECONDS
 jobs=$(nproc)
+test_jobs=$((jobs + 1))  # tests wait more than they compute
 
 # step "what happens now": a line that stands out, with the time since the start.
 step() { printf '\n== [%4d s] %s\n' "$((SECONDS - started))" "$*"; }
