@@ -92,7 +92,6 @@ Result<std::shared_ptr<ListeningSocket>> TcpServer::Impl::open_socket(const Sock
   // Said once, not for each address and loop.
   const int most = max_backlog();
   const int backlog = backlog_warned_ ? std::min(options_.backlog, most) : options_.backlog;
-  backlog_warned_ = backlog_warned_ || options_.backlog > most;
   auto socket = ListeningSocket::open(address, {.backlog = backlog,
                                                 .reuse_port = reuse_port,
                                                 .v6_only = options_.v6_only,
@@ -101,6 +100,7 @@ Result<std::shared_ptr<ListeningSocket>> TcpServer::Impl::open_socket(const Sock
                                                 .user_timeout = options_.user_timeout,
                                                 .unix_mode = options_.unix_mode});
   if (!socket) return std::unexpected(std::move(socket.error()));
+  backlog_warned_ = backlog_warned_ || options_.backlog > most;
   return std::make_shared<ListeningSocket>(std::move(*socket));
 }
 

@@ -120,5 +120,20 @@ TEST(AcceptQueue, F40_ABacklogThatIsCutIsWarnedAboutOnceForAllListeners) {
   if (!entered) GTEST_SKIP() << kNoNamespace;
 }
 
+TEST(AcceptQueue, F40_AListenThatFailsDoesNotSwallowTheWarning) {
+  const bool entered = in_net_namespace([] {
+    const ExpectLog warned("the kernel cuts the backlog of 4096 to 16 (net.core.somaxconn)");
+    ASSERT_TRUE(set_net_option("core/somaxconn", "16"));
+    EventLoop loop;
+    EchoServer first(loop, {.backlog = 16});
+    EchoServer second(loop);
+    EXPECT_FALSE(second.server.listen(first.listen()).has_value()) << "the address is taken";
+    EXPECT_EQ(warned.count(), 0u);
+    second.listen();
+    EXPECT_EQ(warned.count(), 1u);
+  });
+  if (!entered) GTEST_SKIP() << kNoNamespace;
+}
+
 }  // namespace
 }  // namespace weir::test
