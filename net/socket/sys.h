@@ -126,7 +126,8 @@ SysResult<std::size_t> send_vectors(int fd, std::span<iovec> vectors);
 SysResult<std::size_t> send_message(int fd, const msghdr& message);
 SysResult<std::size_t> recv_message(int fd, msghdr& message);
 // recvmmsg(2) and sendmmsg(2), of at most kMaxVectors messages; how many were taken, 1 at least. An
-// error is that of the first message. (The kernel keeps an error of a later one for the next call.)
+// error is that of the first message. (That of a later one comes with the next call that begins
+// there.)
 SysResult<std::size_t> recv_batch(int fd, std::span<mmsghdr> messages);
 SysResult<std::size_t> send_batch(int fd, std::span<mmsghdr> messages);
 // Takes one report, if there is any, off the error queue (MSG_ERRQUEUE, recv(2)).

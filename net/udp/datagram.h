@@ -66,7 +66,7 @@ enum class DatagramResult : std::uint8_t {
   queued,    // accepted: sent, or waiting in order for its turn; it may be lost on the way, as ever
   dropped,   // left out: max_queued, with QueueFull::drop_newest
   refused,   // left out: max_queued, with QueueFull::refuse; on_drained follows
-  too_long,  // no datagram can be so long
+  too_long,  // no datagram can be so long, or more than max_queued would have to wait
   closed,    // the socket is not open, or has no peer to send to
 };
 
@@ -98,7 +98,8 @@ class DatagramHandler {
   virtual void on_drained(UdpSocket&) {}
   // Something that concerns no single datagram: mostly ECONNREFUSED, on a connected socket whose
   // peer's machine says that nobody listens there. The socket goes on. But after ESHUTDOWN, when
-  // shutdown(2) was called on it behind weir's back, nothing is received any more.
+  // shutdown(2) was called on it behind weir's back, nothing is received any more, and if epoll
+  // will not have it (ENOMEM, ENOSPC), it is closed.
   virtual void on_error(UdpSocket&, Errno) {}
 
   // For handlers that keep references to sockets: this one is closed, or about to be destroyed. No

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <exception>
+#include <new>
+#include <utility>
 
 #include "weir/base/log.h"
 #include "weir/net/socket/sys.h"
@@ -16,7 +18,7 @@ namespace weir::internal {
 template <typename Call>
 void UdpSocketImpl::call_handler(const char* event, Call&& call) {
   if (owner_ == nullptr) return;
-  io_->running = this;
+  const LoopDatagrams::Gathering gathering(*io_, *this);
   try {
     call();
   } catch (const std::exception& thrown) {
@@ -26,7 +28,6 @@ void UdpSocketImpl::call_handler(const char* event, Call&& call) {
                      event);
   }
   if (open()) send_gathered();
-  io_->running = nullptr;
 }
 
 // An event that leads to nothing must not come for ever: epoll reports errors and hang-ups whether
@@ -76,14 +77,12 @@ void UdpSocketImpl::tell(Errno error) {
 
 // What sending has found out. It is told here, since sending happens inside the user's calls, too.
 void UdpSocketImpl::tell_news() {
-  while (open() && !errors_.empty()) {
-    const Errno error = errors_.front();
-    errors_.erase(errors_.begin());
+  // What the handlers send may fail again, without end: that is news for the next turn.
+  for (const Errno error : std::exchange(errors_, {})) {
+    if (!open()) return;
     tell(error);
   }
-  std::vector<FailedDatagram> failures;
-  failures.swap(failures_);
-  for (const FailedDatagram& failure : failures) {
+  for (const FailedDatagram& failure : std::exchange(failures_, {})) {
     if (!open()) return;
     call_handler("on_send_failed", [&] { handler_->on_send_failed(*owner_, failure); });
   }
@@ -163,12 +162,18 @@ void UdpSocketImpl::receive_failed(Errno error) {
   }
   if (receive_errors_ == kPatience + 1) tell(error);
   if (!open()) return;
-  receive_waits_ = true;
   const int doublings = std::clamp(receive_errors_ - (memory ? 1 : kPatience), 0, 6);
-  receive_timer_ = loop_.run_after(std::min(kRetry * (1 << doublings), kMaxRetry), [this] {
+  wait_to_receive(std::min(kRetry * (1 << doublings), kMaxRetry));
+}
+
+// Where there is no memory for a timer either, the next turn asks again.
+void UdpSocketImpl::wait_to_receive(Duration wait) try {
+  receive_timer_ = loop_.run_after(wait, [this] {
     receive_waits_ = false;
     update_interest();
   });
+  receive_waits_ = true;
+} catch (const std::bad_alloc&) {
 }
 
 void UdpSocketImpl::on_flush() {

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
+#include <utility>
 
 #include "weir/net/socket/sys.h"
 #include "weir/net/udp/internal/udp_socket_impl.h"
@@ -66,6 +68,7 @@ DatagramResult UdpSocketImpl::enqueue(const Outgoing& out, std::span<const std::
 
 // False: there is none.
 bool UdpSocketImpl::make_room(std::size_t cost) {
+  if (cost > options_.max_queued) return false;
   const auto fits = [&] { return queue_.bytes() + cost <= options_.max_queued; };
   if (fits()) return true;
   if (!refusing()) flush_queue();
@@ -97,15 +100,22 @@ void UdpSocketImpl::send_gathered() {
 // These were accepted, so who would rather be refused is told of what is lost now.
 void UdpSocketImpl::keep_gathered(std::size_t from) {
   for (std::size_t i = from; i < io_->count(); ++i) {
-    const Outgoing& out = io_->outgoing(i);
-    if (make_room(DatagramQueue::cost(out, io_->bytes(i).size()))) {
-      queue_.push(out, io_->bytes(i));
-    } else if (options_.queue_full == QueueFull::refuse) {
+    if (keep(io_->outgoing(i), io_->bytes(i))) continue;
+    if (options_.queue_full == QueueFull::refuse) {
       failed(i, Errno(ENOBUFS));
     } else {
       ++counters_.dropped;
     }
   }
+}
+
+// False: there is no room, or no memory.
+bool UdpSocketImpl::keep(const Outgoing& out, std::span<const std::byte> bytes) try {
+  if (!make_room(DatagramQueue::cost(out, bytes.size()))) return false;
+  queue_.push(out, bytes);
+  return true;
+} catch (const std::bad_alloc&) {
+  return false;
 }
 
 void UdpSocketImpl::flush_queue() {
@@ -144,7 +154,7 @@ std::size_t UdpSocketImpl::transmit() {
     }
     if (single_ > 0) segments_were_at_fault();
     send_retries_ = 0;
-    pending_error_ = false;
+    if (suspect_ != 0) note_error(std::exchange(suspect_, Errno()));
     std::size_t sent = 0;
     for (std::size_t i = 0; i < *taken; ++i) sent += io_->run(i);
     note_sent(done, sent);
@@ -164,65 +174,80 @@ void UdpSocketImpl::note_sent(std::size_t first, std::size_t count) {
 // next try, now or later, is another one.
 std::size_t UdpSocketImpl::send_error(Errno error, std::size_t at) {
   const std::size_t run = io_->run(0);
+  const bool second_try = suspect_ != 0;
+  if (second_try && error != suspect_) note_error(suspect_);
+  suspect_ = Errno();
   if (error == EAGAIN) {
-    // A Unix socket without a peer is always writable for epoll, so there is nothing to wait for:
-    // the receiver's queue is full, and its datagram is lost as it would be on the way.
-    if (!is_ip() && !connected_) return run;
+    // epoll tells of a Unix socket whether its own peer has room. Of others it tells nothing, so
+    // what they have no room for is lost as it would be on the way, and holds up nobody.
+    if (!is_ip() && !goes_to_peer(io_->outgoing(at))) return run;
     refused_ = true;
     update_interest();
     return 0;
   }
   if (transient(error)) {
-    if (++send_retries_ > kMaxSendRetries) {
-      send_retries_ = 0;
-      return run;
-    }
-    wait_to_send();
+    if (++send_retries_ <= kMaxSendRetries && wait_to_send()) return 0;
+    send_retries_ = 0;
+    return run;
+  }
+  // On a connected socket the first may be ICMP's answer to an earlier datagram, handed out before
+  // this one was looked at.
+  if (connected_ && !second_try) {
+    suspect_ = error;
     return 0;
   }
   // Of several segments: each by itself may still go, and then we know what was wrong.
-  if (run > 1 && (error == EINVAL || error == EMSGSIZE || error == EIO || error == ENOPROTOOPT)) {
+  if (run > 1 && (error == EINVAL || error == EMSGSIZE || error == EIO)) {
     single_ = run;
     single_error_ = error;
     single_size_ = io_->bytes(at).size();
     return 0;
   }
-  // What a connected socket says here may be the ICMP answer to an earlier datagram; this one was
-  // not looked at.
-  if (connected_ && !pending_error_ &&
-      (error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH || error == EPROTO)) {
-    pending_error_ = true;
-    if (errors_.size() < kMaxTold) errors_.push_back(error);
-    return 0;
-  }
   return run;
 }
 
+bool UdpSocketImpl::goes_to_peer(const Outgoing& out) const {
+  return connected_ &&
+         (out.to.empty() || AddressView(peer_address_of(socket_.socket.fd())) == out.to);
+}
+
 // They did not fit the path (EMSGSIZE, EINVAL), or the network card cannot compute their checksums
-// (EIO), or the kernel is too old.
+// (EIO).
 void UdpSocketImpl::segments_were_at_fault() {
   const bool too_large = single_error_ == EMSGSIZE || single_error_ == EINVAL;
   segment_limit_ = too_large ? single_size_ - 1 : 0;
   single_ = 0;
 }
 
-void UdpSocketImpl::failed(std::size_t at, Errno error) {
+// To be told. Where memory is short, the counters alone tell.
+void UdpSocketImpl::failed(std::size_t at, Errno error) try {
   ++counters_.send_failed;
   if (failures_.size() >= kMaxTold) return;
   const Outgoing& out = io_->outgoing(at);
   failures_.push_back(
       {.number = out.number, .to = out.to.copy(), .size = io_->bytes(at).size(), .error = error});
+} catch (const std::bad_alloc&) {
 }
 
-// Memory for a datagram says nothing about readiness, so epoll is not asked.
-void UdpSocketImpl::wait_to_send() {
-  send_waits_ = true;
+void UdpSocketImpl::note_error(Errno error) try {
+  if (errors_.size() < kMaxTold) errors_.push_back(error);
+} catch (const std::bad_alloc&) {
+}
+
+// Memory for a datagram says nothing about readiness, so epoll is not asked. False: there is none
+// for a timer either.
+bool UdpSocketImpl::wait_to_send() try {
+  loop_.cancel(send_timer_);  // close() tries once more while one is set
   send_timer_ = loop_.run_after(kRetry, [this] {
     send_waits_ = false;
     flush_queue();
     tell_news();
     update_interest();
   });
+  send_waits_ = true;
+  return true;
+} catch (const std::bad_alloc&) {
+  return false;
 }
 
 }  // namespace weir::internal

@@ -51,6 +51,7 @@ struct Shard {
   std::shared_ptr<DatagramHandler> handler;  // made and used on the loop
   std::vector<std::unique_ptr<UdpSocket>> sockets;
   TimerId drain_timer;
+  bool stopped = false;  // its sockets are closed
 };
 
 }  // namespace
@@ -79,6 +80,8 @@ class UdpServer::Impl : public std::enable_shared_from_this<UdpServer::Impl> {
 
   Result<void> start();
   Result<SocketAddress> open(Shard& shard, const SocketAddress& address);
+  Result<internal::OpenDatagram> take_port(const SocketAddress& address) const;
+  void close_last(Shard& shard);
   void stop_shard(Shard& shard, TimePoint deadline);
   void close_if_drained(Shard& shard, TimePoint deadline);
   void shard_stopped();
@@ -146,22 +149,50 @@ Result<SocketAddress> UdpServer::Impl::listen(const SocketAddress& address) {
   if (phase_ != Phase::serving) {
     return std::unexpected(Error("bind to " + address.to_string() + ": the server was shut down"));
   }
-  // SO_REUSEPORT would let it share the port with another server of this user; so this asks first.
-  if (options_.threads > 0 && address.is_ip() && address.port() != 0) {
-    UdpSocket::Options plain = options_.socket;
-    plain.reuse_port = false;
-    auto probe = internal::OpenDatagram::make(address, plain, "bind to " + address.to_string());
-    if (!probe) return std::unexpected(std::move(probe.error()));
-    if (auto taken = probe->bind(address, 0, "bind to " + address.to_string()); !taken) {
-      return std::unexpected(std::move(taken.error()));
+  if (options_.threads == 0 || !address.is_ip()) {
+    if (auto started = start(); !started) return std::unexpected(std::move(started.error()));
+    return open(*shards_.front(), address);
+  }
+  auto keeper = take_port(address);
+  if (!keeper) return std::unexpected(std::move(keeper.error()));
+  if (auto started = start(); !started) return std::unexpected(std::move(started.error()));
+  const SocketAddress bound = internal::local_address_of(keeper->socket.fd());
+  for (std::size_t i = 0; i < shards_.size(); ++i) {
+    if (auto one = open(*shards_[i], bound); !one) {
+      while (i > 0) close_last(*shards_[--i]);
+      return one;
     }
   }
-  if (auto started = start(); !started) return std::unexpected(std::move(started.error()));
-  auto bound = open(*shards_.front(), address);
-  for (std::size_t i = 1; bound && address.is_ip() && i < shards_.size(); ++i) {
-    if (auto more = open(*shards_[i], *bound); !more) return more;
-  }
   return bound;
+}
+
+// SO_REUSEPORT would let us share the port with another server of this user, and with port 0 even
+// get one that is taken. So a socket without it has the port first, and lets only ours join then.
+Result<internal::OpenDatagram> UdpServer::Impl::take_port(const SocketAddress& address) const {
+  const std::string doing = "bind to " + address.to_string();
+  UdpSocket::Options plain = options_.socket;
+  plain.reuse_port = false;
+  auto keeper = internal::OpenDatagram::make(address, plain, doing);
+  if (!keeper) return keeper;
+  if (auto taken = keeper->bind(address, 0, doing); !taken) {
+    return std::unexpected(std::move(taken.error()));
+  }
+  if (auto shared = keeper->socket.set_reuse_port(true); !shared) {
+    return std::unexpected(Error(doing + ": SO_REUSEPORT", shared.error()));
+  }
+  return keeper;
+}
+
+void UdpServer::Impl::close_last(Shard& shard) {
+  run_on(shard.loop, [&] {
+    std::unique_ptr<UdpSocket> last;
+    {
+      const std::lock_guard lock(sockets_mutex_);
+      last = std::move(shard.sockets.back());
+      shard.sockets.pop_back();
+    }
+    last.reset();
+  });
 }
 
 // --- ending --------------------------------------------------------------------------------------
@@ -194,7 +225,7 @@ void UdpServer::Impl::shutdown(Duration deadline, std::move_only_function<void()
 // On the shard's loop. A second one has an earlier deadline.
 void UdpServer::Impl::stop_shard(Shard& shard, TimePoint deadline) {
   const bool again = shard.loop.cancel(shard.drain_timer);
-  if (shard.sockets.empty()) return;
+  if (shard.stopped || shard.handler == nullptr) return;  // destroyed
   if (!again) {
     for (const auto& socket : shard.sockets) socket->pause_receiving();
   }
@@ -209,6 +240,7 @@ void UdpServer::Impl::close_if_drained(Shard& shard, TimePoint deadline) {
   if (waits && shard.loop.now() < deadline) return;
   shard.loop.cancel(shard.drain_timer);
   shard.drain_timer = {};
+  shard.stopped = true;
   for (const auto& socket : shard.sockets) socket->close();
   loop_.post([self = weak_from_this()] {
     if (auto server = self.lock()) server->shard_stopped();
@@ -239,10 +271,12 @@ void UdpServer::Impl::destroy() {
   for (const auto& shard : shards_) {
     run_on(shard->loop, [&] {
       shard->loop.cancel(shard->drain_timer);
+      std::vector<std::unique_ptr<UdpSocket>> sockets;  // their handlers' forget() may ask stats()
       {
         const std::lock_guard lock(sockets_mutex_);
-        shard->sockets.clear();
+        sockets.swap(shard->sockets);
       }
+      sockets.clear();
       shard->loop.keep_until_reaped(std::move(shard->handler));
     });
   }

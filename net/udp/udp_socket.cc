@@ -79,6 +79,11 @@ Result<SocketAddress> UdpSocketImpl::connect(const SocketAddress& peer) {
   if (!is_ip() && state_ == State::unbound) {
     if (auto named = socket_.bind_to_any_name(); !named) return refused(named.error());
   }
+  if (connected_) {  // what waits is meant for the peer of now
+    if (io_->running == this) send_gathered();
+    if (!refusing()) flush_queue();
+    if (!queue_.empty()) return refused(Errno(EAGAIN));
+  }
   if (auto done = socket_.socket.connect(peer); !done) return refused(done.error());
   connected_ = true;
   start();
@@ -140,6 +145,10 @@ void UdpSocketImpl::orphan() {
 }
 
 void UdpSocketImpl::on_reap() {
+  if (flush_queued_) {  // the flush list still points here
+    loop_.reap_later(*this);
+    return;
+  }
   socket_.forget_file();
   socket_.socket.close();
 }

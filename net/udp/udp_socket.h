@@ -7,7 +7,8 @@
 //   auto bound = socket.bind("0.0.0.0:7000");
 //
 // One recvmmsg(2) brings a batch, one sendmmsg(2) takes the answers. All calls must come from the
-// loop's thread and check that in every build. Set handlers before bind() or connect().
+// loop's thread; those that change something check that in every build. Set handlers before bind()
+// or connect().
 #pragma once
 
 #include <cstddef>
@@ -90,8 +91,9 @@ class UdpSocket {
   // path where no socket lives any more is taken over, and removed in the end.
   [[nodiscard]] Result<SocketAddress> bind(const SocketAddress& address);
   [[nodiscard]] Result<SocketAddress> bind(std::string_view address);
-  // From now on only to this peer and from it, and ICMP's answers come to on_error. Returns our
-  // address. After bind(), or without it.
+  // From now on only to this peer and from it, and ICMP's answers come to on_error. (What others
+  // sent between bind() and this is still told.) Returns our address. After bind(), or without it;
+  // again for another peer, which is an error (EAGAIN) while datagrams to the old one wait.
   [[nodiscard]] Result<SocketAddress> connect(const SocketAddress& peer);
   [[nodiscard]] Result<SocketAddress> connect(std::string_view peer);
 
@@ -117,7 +119,8 @@ class UdpSocket {
   [[nodiscard]] Result<void> leave(const SocketAddress& group, unsigned interface_index = 0);
 
   // Counted: as many resumes as pauses. What comes meanwhile waits in the kernel, as far as
-  // receive_buffer reaches.
+  // receive_buffer reaches; but what the last system call brought is told first: with coalesce
+  // that can be more than the batch at hand.
   void pause_receiving();
   void resume_receiving();
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstddef>
@@ -21,6 +22,11 @@
 #include "weir/net/udp/udp_socket.h"
 
 namespace weir::test {
+
+// A Unix address that no other program that runs at the same time has.
+inline std::string abstract(std::string_view name) {
+  return "unix:@weir-test-" + std::to_string(::getpid()) + "-" + std::string(name);
+}
 
 // A datagram socket without any of weir's machinery; waits for what it receives.
 class UdpPeer {

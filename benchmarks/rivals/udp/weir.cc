@@ -1,5 +1,5 @@
-// bench_udp-weir: weir's UdpServer, as examples/udp_echo has it. --plain: as the other libraries
-// can do it, without UDP_SEGMENT and UDP_GRO.
+// bench_udp-weir: weir's UdpServer, without packet_info, as the others are. --plain: also without
+// UDP_SEGMENT and UDP_GRO, which they cannot do.
 #include <CLI/CLI.hpp>
 
 #include "rivals/settings.h"

@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "weir/base/poison.h"
+#include "weir/net/socket/byte_order.h"
 #include "weir/net/socket/sys.h"
 
 namespace weir::internal {
@@ -35,6 +36,18 @@ bool same_bytes(const void* a, const void* b, std::size_t size) {
 bool same_way(const Outgoing& a, const Outgoing& b) {
   return a.to == b.to && a.info_size == b.info_size &&
          (a.info_size == 0 || same_bytes(a.info, b.info, a.info_size));
+}
+
+// Nothing can be sent from the address of a group or of everybody, IPv4's on an IPv6 socket
+// included. (IPv4's own control data tells an address of this machine besides.)
+bool can_send(const in6_addr& from) {
+  if (!IN6_IS_ADDR_V4MAPPED(&from)) return !IN6_IS_ADDR_MULTICAST(&from);
+  std::uint32_t ipv4 = 0;
+  std::memcpy(&ipv4, &from.s6_addr[12], sizeof(ipv4));
+  ipv4 = network_to_host(ipv4);
+  constexpr std::uint32_t kMulticast = 0xE;  // 224.0.0.0/4
+  constexpr std::uint32_t kBroadcast = 0xFFFFFFFF;
+  return ipv4 >> 28 != kMulticast && ipv4 != kBroadcast;
 }
 
 template <typename T>
@@ -190,7 +203,7 @@ void LoopDatagrams::set_control(msghdr& header, ControlRoom& room, const Outgoin
   if (out.info_size > 0 && ipv6) {
     in6_pktinfo info{};
     std::memcpy(&info, out.info, sizeof(info));
-    if (!IN6_IS_ADDR_MULTICAST(&info.ipi6_addr)) {  // which cannot send
+    if (can_send(info.ipi6_addr)) {
       if (!IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr)) info.ipi6_ifindex = 0;
       used += put_control(begin + used, IPPROTO_IPV6, IPV6_PKTINFO, info);
     }

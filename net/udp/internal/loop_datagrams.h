@@ -68,6 +68,22 @@ class LoopDatagrams {
   // The socket whose handler is running: its datagrams are gathered here. For those of any other,
   // the place is taken until they are sent.
   UdpSocketImpl* running = nullptr;
+  // As long as that lasts. An exception leaves nothing behind.
+  class Gathering {
+   public:
+    Gathering(LoopDatagrams& tables, UdpSocketImpl& socket) : tables_(tables) {
+      tables_.running = &socket;
+    }
+    ~Gathering() {
+      tables_.running = nullptr;
+      tables_.clear();
+    }
+    Gathering(const Gathering&) = delete;
+    Gathering& operator=(const Gathering&) = delete;
+
+   private:
+    LoopDatagrams& tables_;
+  };
 
   bool full() const { return count_ == kOutgoing; }
   std::size_t count() const { return count_; }

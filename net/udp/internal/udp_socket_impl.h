@@ -107,6 +107,7 @@ class UdpSocketImpl final : public LoopClient {
   void deliver(std::size_t count);
   void show(std::size_t count);
   void receive_failed(Errno error);
+  void wait_to_receive(Duration wait);
   void odd_event();
 
   // Output.
@@ -116,14 +117,17 @@ class UdpSocketImpl final : public LoopClient {
   DatagramResult enqueue(const Outgoing& out, std::span<const std::byte> bytes);
   bool make_room(std::size_t cost);
   void keep_gathered(std::size_t from);
+  bool keep(const Outgoing& out, std::span<const std::byte> bytes);
   void send_gathered();
   void flush_queue();
   std::size_t transmit();
   std::size_t send_error(Errno error, std::size_t at);
   void segments_were_at_fault();
+  bool goes_to_peer(const Outgoing& out) const;
   void failed(std::size_t at, Errno error);
+  void note_error(Errno error);
   void note_sent(std::size_t first, std::size_t count);
-  void wait_to_send();
+  bool wait_to_send();
   void news();
 
   UdpSocket* owner_;  // null: gone
@@ -136,6 +140,7 @@ class UdpSocketImpl final : public LoopClient {
   std::size_t single_ = 0;                // to be sent one by one, after an error of their message
   std::size_t single_size_ = 0;           // of each
   Errno single_error_;
+  Errno suspect_;  // what the last send said, if it may be about an earlier datagram; else 0
   TimerId receive_timer_;
   TimerId send_timer_;
   std::uint32_t pauses_ = 0;
@@ -150,7 +155,6 @@ class UdpSocketImpl final : public LoopClient {
   bool receive_waits_ = false;   // ENOMEM, or too many errors
   bool flush_queued_ = false;    // in the loop's flush phase
   bool drained_wanted_ = false;  // a send() was refused
-  bool pending_error_ = false;   // a send found an error of an earlier one
 
   struct {
     Counter received, bytes_in, truncated, sent, bytes_out, dropped, send_failed, errors,

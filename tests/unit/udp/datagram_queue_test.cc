@@ -83,6 +83,29 @@ TEST(DatagramQueue, BehavesLikeAQueueOfStrings) {
   }
 }
 
+TEST(DatagramQueue, F25_AFullOneIsNotMovedForEachPush) {
+  DatagramQueue queue;
+  const SocketAddress to = SocketAddress::loopback_ipv4(9);
+  const std::string text(32, 'x');
+  const auto first = [&] {
+    const std::byte* at = nullptr;
+    queue.look([&](const Outgoing&, std::span<const std::byte> bytes) {
+      at = bytes.data();
+      return false;
+    });
+    return at;
+  };
+  while (queue.bytes() < 1024 * 1024) queue.push({.to = to}, bytes_of(text));
+  int moves = 0;
+  for (std::size_t i = 0; i < 2 * queue.count(); ++i) {
+    queue.pop(1);
+    const std::byte* const before = first();
+    queue.push({.to = to}, bytes_of(text));
+    if (first() != before) ++moves;
+  }
+  EXPECT_LE(moves, 4);
+}
+
 TEST(DatagramQueue, AllocatesNothingInTheSteadyState) {
   DatagramQueue queue;
   const SocketAddress to = SocketAddress::loopback_ipv4(9);

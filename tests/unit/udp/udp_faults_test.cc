@@ -61,6 +61,55 @@ TEST(UdpFaults, APendingErrorCostsTheNextDatagramNothing) {
   EXPECT_TRUE(udp.failures.empty());
 }
 
+// Whatever ICMP can say: it was about an earlier one, however many segments this one has.
+TEST(UdpFaults, APendingErrorOfAnyKindCostsNoneOfManySegments) {
+  for (const int error : {ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EMSGSIZE, ENOPROTOOPT, EHOSTDOWN,
+                          ENONET, EPROTO, EACCES}) {
+    UdpHarness udp({}, "");
+    const UdpPeer peer;
+    ASSERT_TRUE(udp.socket->connect(peer.address()));
+    udp.faults.on(Call::sendmmsg).nth(1).fail(error);
+    for (int round = 0; round < 2; ++round) {
+      for (int i = 0; i < 5; ++i) udp.socket->send("hello");
+      run_turn(udp.loop);
+      for (int i = 0; i < 5; ++i) EXPECT_EQ(peer.receive(), "hello");
+    }
+    EXPECT_EQ(udp.errors, std::vector<Errno>{Errno(error)});
+    EXPECT_TRUE(udp.failures.empty());
+    EXPECT_EQ(udp.faults.count(Call::sendmmsg), 3u) << "segments are still sent as one";
+  }
+}
+
+TEST(UdpFaults, AnErrorThatComesTwiceIsTheDatagramsOwn) {
+  UdpHarness udp({}, "");
+  const UdpPeer peer;
+  ASSERT_TRUE(udp.socket->connect(peer.address()));
+  udp.faults.on(Call::sendmmsg).first(2).fail(EPERM);
+  udp.socket->send("forbidden");
+  run_turn(udp.loop);
+  udp.socket->send("allowed");
+  run_turn(udp.loop);
+  EXPECT_EQ(peer.receive(), "allowed");
+  ASSERT_EQ(udp.failures.size(), 1u);
+  EXPECT_EQ(udp.failures[0].number, 0u);
+  EXPECT_EQ(udp.failures[0].error, Errno(EPERM));
+  EXPECT_TRUE(udp.errors.empty());
+}
+
+// On loopback the refusal of one datagram is there before the next one is sent.
+TEST(UdpFaults, F08_WhoSendsAgainAtEachErrorDoesNotHoldTheLoop) {
+  UdpHarness udp({}, "");
+  ASSERT_TRUE(udp.socket->connect(closed_port()));
+  udp.socket->pause_receiving();
+  udp.on.error = [](UdpSocket& socket, Errno) { socket.send("again"); };
+  udp.socket->send("anybody?");
+  run_turn(udp.loop);
+  udp.socket->send("anybody?");
+  for (int turn = 0; turn < 20; ++turn) run_turn(udp.loop);  // each of them ends
+  EXPECT_FALSE(udp.errors.empty());
+  EXPECT_LE(udp.errors.size(), 2 * 22u);
+}
+
 TEST(UdpFaults, F08_AnErrorQueueThatTheProgramAskedForIsEmptied) {
   UdpHarness udp({}, "");
   ASSERT_TRUE(udp.socket->connect(closed_port()));

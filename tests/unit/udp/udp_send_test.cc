@@ -228,7 +228,7 @@ INSTANTIATE_TEST_SUITE_P(Policies, Full,
 
 TEST(UdpSend, F25_ASocketThatTakesNothingIsAskedByEpollOnly) {
   UdpHarness udp({.send_buffer = 4608}, "");
-  const UdpPeer peer("unix:@weir-udp-test-full");
+  const UdpPeer peer(abstract("full"));
   ASSERT_TRUE(udp.socket->connect(peer.address()));
   std::size_t sent = 0;
   while (udp.socket->queued_datagrams() == 0 && sent < 10'000) {  // until its queue is full
@@ -245,10 +245,66 @@ TEST(UdpSend, F25_ASocketThatTakesNothingIsAskedByEpollOnly) {
   for (std::size_t i = 0; i < sent; ++i) EXPECT_EQ(got[i], std::to_string(i));
 }
 
+TEST(UdpSend, F25_AStrangerWhoReadsNothingHoldsUpNoConnectedUnixSocket) {
+  UdpHarness udp({}, "");
+  const UdpPeer peer(abstract("peer"));
+  const UdpPeer stuck(abstract("stuck"));
+  ASSERT_TRUE(udp.socket->connect(peer.address()));
+  for (int i = 0; i < 2000 && udp.failures.empty(); ++i) {
+    udp.socket->send_to(stuck.address(), "x");
+    run_turn(udp.loop);
+  }
+  ASSERT_FALSE(udp.failures.empty());
+  EXPECT_EQ(udp.failures[0].error, Errno(EAGAIN));
+  udp.socket->send("hello");
+  run_turn(udp.loop);
+  EXPECT_EQ(peer.receive(), "hello");
+  EXPECT_TRUE(rests(udp.loop, udp.faults));
+}
+
+TEST(UdpSend, WhatWasMeantForOnePeerDoesNotReachTheNext) {
+  UdpHarness udp({}, "");
+  const UdpPeer first;
+  const UdpPeer second;
+  ASSERT_TRUE(udp.socket->connect(first.address()));
+  udp.socket->send("for the first");
+  ASSERT_TRUE(udp.socket->connect(second.address()));
+  udp.socket->send("for the second");
+  run_turn(udp.loop);
+  EXPECT_EQ(first.receive(), "for the first");
+  EXPECT_EQ(second.receive(), "for the second");
+  EXPECT_EQ(second.receive(0), std::nullopt);
+
+  udp.faults.on(Call::sendmmsg).first(1).fail(EAGAIN);
+  udp.socket->send("waits");
+  run_turn(udp.loop);
+  const auto refused = udp.socket->connect(first.address());
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Errno(EAGAIN));
+  ASSERT_TRUE(udp.until([&] { return udp.socket->queued_datagrams() == 0; }));
+  EXPECT_EQ(second.receive(), "waits");
+}
+
+TEST(UdpSend, AnAnswerThatCanNeverWaitCostsOthersNothing) {
+  UdpHarness udp({.max_queued = 1000, .queue_full = QueueFull::drop_oldest});
+  const UdpPeer peer;
+  udp.on.datagrams = [](UdpSocket& socket, std::span<const Datagram> batch) {
+    socket.reply(batch[0], "first");
+    socket.reply(batch[0], std::string(2000, 'x'));
+    socket.reply(batch[0], "third");
+  };
+  udp.faults.on(Call::sendmmsg).first(1).fail(EAGAIN);
+  ASSERT_TRUE(peer.send(udp.address, "go"));
+  ASSERT_TRUE(udp.until([&] { return udp.socket->stats().sent == 2; }));
+  EXPECT_EQ(peer.receive(), "first");
+  EXPECT_EQ(peer.receive(), "third");
+  EXPECT_EQ(udp.socket->stats().dropped, 1u);
+}
+
 TEST(UdpSend, F25_AFullUnixPeerLosesItsDatagramsAndHoldsUpNobody) {
-  UdpHarness udp({}, "unix:@weir-udp-test-sender");
-  const UdpPeer stuck("unix:@weir-udp-test-stuck");
-  const UdpPeer fine("unix:@weir-udp-test-fine");
+  UdpHarness udp({}, abstract("sender"));
+  const UdpPeer stuck(abstract("stuck"));
+  const UdpPeer fine(abstract("fine"));
   for (int i = 0; i < 2000 && udp.failures.empty(); ++i) {
     udp.socket->send_to(stuck.address(), "x");
     run_turn(udp.loop);

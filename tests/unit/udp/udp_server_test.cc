@@ -5,13 +5,16 @@
 
 #include <atomic>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "support/net_namespace.h"
 #include "support/udp_harness.h"
 
 namespace weir::test {
@@ -37,7 +40,7 @@ TEST_P(UdpServerThreads, EachPeerComesToOneLoopAndAllAreAnswered) {
     }
   });
   const SocketAddress address = server.listen("127.0.0.1:0").value();
-  const SocketAddress second = server.listen("unix:@weir-udp-server-test").value();
+  const SocketAddress second = server.listen(abstract("server-test")).value();
   EXPECT_EQ(server.loop_count(), std::max<std::size_t>(GetParam(), 1));
   std::vector<UdpPeer> peers(20);
   for (int round = 0; round < 5; ++round) {
@@ -51,7 +54,7 @@ TEST_P(UdpServerThreads, EachPeerComesToOneLoopAndAllAreAnswered) {
       EXPECT_EQ(answer, std::to_string(round));
     }
   }
-  const UdpPeer unix_peer("unix:@weir-udp-server-test-peer");
+  const UdpPeer unix_peer(abstract("server-test-peer"));
   ASSERT_TRUE(unix_peer.send(second, "x"));
   ASSERT_TRUE(run_until(loop, [&] { return server.stats().sent == 101; }));
   EXPECT_EQ(unix_peer.receive(), "x");
@@ -110,7 +113,126 @@ TEST_P(UdpServerThreads, APortThatIsTakenIsRefused) {
   EXPECT_EQ(refused.error().code(), Errno(EADDRINUSE));
 }
 
+TEST_P(UdpServerThreads, ShutdownEndsWithLoopsThatHaveNoSocket) {
+  EventLoop loop;
+  UdpServer server(loop, {.threads = GetParam()});
+  ASSERT_TRUE(server.listen(abstract("first-loop-only")));
+  bool done = false;
+  server.shutdown(5s, [&] { done = true; });
+  EXPECT_TRUE(run_until(loop, [&] { return done; }));
+}
+
+TEST_P(UdpServerThreads, AListenThatFailsLeavesNothingOpen) {
+  UdpHarness world({}, "");  // for its fault table
+  SocketAddress address;
+  {
+    const UdpPeer free;
+    address = free.address();
+  }
+  UdpServer server(world.loop, {.threads = GetParam()});
+  // The last socket of those that it takes.
+  world.faults.on(Call::socket).nth(GetParam() == 0 ? 1 : 1 + GetParam()).fail(EMFILE);
+  const auto refused = server.listen(address);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Errno(EMFILE));
+  EXPECT_TRUE(server.listen(address)) << "nothing is in its way";
+  bool done = false;
+  server.shutdown(5s, [&] { done = true; });
+  EXPECT_TRUE(world.until([&] { return done; }));
+}
+
+TEST_P(UdpServerThreads, ShutdownAfterAListenThatFailedIsTold) {
+  EventLoop loop;
+  UdpServer server(loop, {.threads = GetParam()});
+  const UdpPeer has_it;
+  ASSERT_FALSE(server.listen(has_it.address()));
+  bool done = false;
+  server.shutdown(5s, [&] { done = true; });
+  EXPECT_TRUE(run_until(loop, [&] { return done; }));
+}
+
+TEST_P(UdpServerThreads, AnyThreadMayAskWhileSocketsComeAndGo) {
+  // forget() is the user's, and may ask as well.
+  struct Handler final : DatagramHandler {
+    explicit Handler(const UdpServer& asked) : server(asked) {}
+    void forget(UdpSocket&) override { EXPECT_EQ(server.stats().send_failed, 0u); }
+    const UdpServer& server;
+  };
+  for (const bool shut_down : {true, false}) {
+    EventLoop loop;
+    UdpServer server(loop, UdpServer::Options{.threads = GetParam()});
+    server.use_handler(std::make_shared<Handler>(server));
+    ASSERT_TRUE(server.listen("127.0.0.1:0"));
+    std::atomic<bool> stop{false};
+    std::atomic<int> asked{0};
+    std::thread asks([&] {
+      for (; !stop; ++asked) EXPECT_EQ(server.stats().received, 0u);
+    });
+    for (int i = 0; i < 3; ++i) EXPECT_TRUE(server.listen("127.0.0.1:0"));
+    bool done = !shut_down;
+    if (shut_down) server.shutdown(5s, [&] { done = true; });
+    EXPECT_TRUE(run_until(loop, [&] { return done && asked > 0; }));
+    stop = true;
+    asks.join();
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Loops, UdpServerThreads, testing::Values(0, 2));
+
+TEST(UdpServer, ShutdownIsToldWhenAllLoopsHaveSentTheirs) {
+  UdpHarness world({}, "");  // for its fault table
+  UdpServer server(world.loop, {.threads = 2});
+  server.on_datagrams(echo_all);
+  const SocketAddress address = server.listen("127.0.0.1:0").value();
+  world.faults.on(Call::sendmmsg).always().fail(EAGAIN);
+  const UdpPeer peer;  // which is one loop's
+  ASSERT_TRUE(peer.send(address, "x"));
+  ASSERT_TRUE(world.until([&] { return server.stats().send_calls >= 1; }));
+  int told = 0;
+  for (const auto deadline : {60s, 50s, 40s}) {
+    const std::uint64_t closed = world.faults.count(Call::close);
+    server.shutdown(deadline, [&] { ++told; });
+    // The other loop's socket, once.
+    ASSERT_TRUE(
+        world.until([&] { return deadline < 60s || world.faults.count(Call::close) > closed; }));
+    run_for(world.loop, 10ms);
+    EXPECT_EQ(told, 0);
+  }
+  world.faults.clear();
+  ASSERT_TRUE(world.until([&] { return told == 3; }));
+  EXPECT_EQ(peer.receive(), "x");
+}
+
+TEST(UdpServer, PortZeroIsAPortOfItsOwn) {
+  const bool entered = in_net_namespace([] {
+    ASSERT_TRUE(set_net_option("ipv4/ip_local_port_range", "40000 40003"));
+    EventLoop loop;
+    std::vector<std::unique_ptr<UdpServer>> servers;
+    std::set<std::uint16_t> ports;
+    for (std::size_t i = 0; i < 4; ++i) {
+      servers.push_back(std::make_unique<UdpServer>(loop, UdpServer::Options{.threads = 2}));
+      const auto address = servers.back()->listen("127.0.0.1:0");
+      ASSERT_TRUE(address) << address.error().message();
+      EXPECT_TRUE(ports.insert(address->port()).second) << address->port();
+    }
+    UdpServer one_too_many(loop, {.threads = 2});
+    EXPECT_FALSE(one_too_many.listen("127.0.0.1:0"));
+  });
+  if (!entered) GTEST_SKIP() << kNoNamespace;
+}
+
+TEST(UdpServer, AFactoryThatThrowsLeavesNothingBehind) {
+  EventLoop loop;
+  UdpServer server(loop, {.threads = 2});
+  bool throws = true;
+  server.handlers_per_loop([&](EventLoop&) -> std::shared_ptr<DatagramHandler> {
+    if (throws) throw std::runtime_error("not today");
+    return std::make_shared<DatagramHandler>();
+  });
+  EXPECT_THROW(static_cast<void>(server.listen("127.0.0.1:0")), std::runtime_error);
+  throws = false;
+  EXPECT_TRUE(server.listen("127.0.0.1:0"));
+}
 
 TEST(UdpServer, MayBeDestroyedInItsHandler) {
   EventLoop loop;

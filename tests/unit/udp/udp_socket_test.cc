@@ -32,11 +32,12 @@ void remove_with_folder(const std::string& path) {
 }
 
 TEST(UdpSocket, EchoesOverEachKindOfAddress) {
-  for (const char* where : {"127.0.0.1:0", "[::1]:0", "unix:@weir-udp-test-server"}) {
+  for (const std::string& where :
+       {std::string("127.0.0.1:0"), std::string("[::1]:0"), abstract("server")}) {
     UdpHarness udp({}, where);
     udp.on.datagrams = echo_all;
     const std::string peer_name =
-        udp.address.is_unix() ? "unix:@weir-udp-test-client" : udp.address.with_port(0).to_string();
+        udp.address.is_unix() ? abstract("client") : udp.address.with_port(0).to_string();
     const UdpPeer peer(peer_name);
     ASSERT_TRUE(peer.send(udp.address, "hello"));
     ASSERT_TRUE(udp.until_received(1)) << where;
@@ -125,8 +126,8 @@ TEST(UdpSocket, F71_TheLongestIsWholeAndALongerOneIsSaidToBeTruncated) {
     EXPECT_EQ(udp.truncated, 0);
     EXPECT_TRUE(peer.receive() == longest);
   }
-  UdpHarness udp({}, "unix:@weir-udp-test-long");
-  const UdpPeer peer("unix:@weir-udp-test-long-peer");
+  UdpHarness udp({}, abstract("long"));
+  const UdpPeer peer(abstract("long-peer"));
   const std::string longer(100'000, 'y');
   ASSERT_TRUE(peer.send(udp.address, longer));
   ASSERT_TRUE(peer.send(udp.address, "short"));
@@ -162,8 +163,8 @@ TEST(UdpSocket, AnUnconnectedSocketHasNobodyToSendTo) {
 
 TEST(UdpSocket, AConnectedUnixSocketGetsANameThatCanBeAnswered) {
   UdpHarness udp({}, "");
-  const UdpPeer peer("unix:@weir-udp-test-named");
-  udp.address = udp.socket->connect("unix:@weir-udp-test-named").value();
+  const UdpPeer peer(abstract("named"));
+  udp.address = udp.socket->connect(abstract("named")).value();
   ASSERT_EQ(udp.socket->send("ping"), DatagramResult::queued);
   run_turn(udp.loop);
   SocketAddress from;
@@ -173,7 +174,7 @@ TEST(UdpSocket, AConnectedUnixSocketGetsANameThatCanBeAnswered) {
 }
 
 TEST(UdpSocket, AUnixPeerWithoutANameIsHeardAndCannotBeAnswered) {
-  UdpHarness udp({}, "unix:@weir-udp-test-nameless");
+  UdpHarness udp({}, abstract("nameless"));
   DatagramResult result = DatagramResult::queued;
   bool nameless = false;
   udp.on.datagrams = [&](UdpSocket& socket, std::span<const Datagram> batch) {
@@ -296,6 +297,27 @@ void expect_multicast(const char* bind, const char* to, unsigned interface) {
   udp.socket->send_to(group, "to nobody");
   run_for(udp.loop, std::chrono::milliseconds(30));
   EXPECT_EQ(udp.received.size(), 1u);
+}
+
+// Nothing can be sent from a group's address; and on "[::]" that of IPv4 looks like any other.
+TEST(UdpSocket, AQuestionToAGroupIsAnsweredFromAnAddressOfOurs) {
+  for (const char* where : {"0.0.0.0:0", "[::]:0"}) {
+    UdpHarness udp({.packet_info = true}, where);
+    udp.on.datagrams = echo_all;
+    const unsigned lo = ::if_nametoindex("lo");
+    const auto group = SocketAddress::parse("239.255.77.2:1")->with_port(udp.address.port());
+    ASSERT_TRUE(udp.socket->join(group, lo));
+    const UdpPeer peer;
+    ip_mreqn by{};
+    by.imr_ifindex = static_cast<int>(lo);
+    ASSERT_EQ(::setsockopt(peer.fd(), IPPROTO_IP, IP_MULTICAST_IF, &by, sizeof(by)), 0);
+    ASSERT_TRUE(peer.send(group, "anybody?"));
+    ASSERT_TRUE(udp.until_received(1)) << where;
+    SocketAddress from;
+    EXPECT_EQ(peer.receive(5000, &from), "anybody?") << where;
+    EXPECT_EQ(from.port(), udp.address.port());
+    EXPECT_TRUE(udp.failures.empty());
+  }
 }
 
 TEST(UdpSocket, MulticastReachesWhoHasJoinedUntilHeLeaves) {
