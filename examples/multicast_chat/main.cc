@@ -70,7 +70,9 @@ class Chat {
  private:
   void heard(const weir::Datagram& in) {
     const bool was_full = output_.full();
-    output_.write("[" + in.peer.copy().to_string() + "] " + weir::escaped(in.text(), kMaxMessage) +
+    std::string_view text = in.text();
+    if (text.ends_with('\n')) text.remove_suffix(1);  // as socat and nc send it
+    output_.write("[" + in.peer.copy().to_string() + "] " + weir::escaped(text, kMaxMessage) +
                   "\n");
     if (output_.full() && !was_full) socket_.pause_receiving();
   }
