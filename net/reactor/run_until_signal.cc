@@ -10,6 +10,19 @@
 
 namespace weir {
 
+std::optional<std::vector<SocketAddress>> parse_addresses(const std::vector<std::string>& texts) {
+  std::vector<SocketAddress> parsed;
+  for (const std::string& text : texts) {
+    const auto address = SocketAddress::parse(text);
+    if (!address) {
+      fail(address.error());
+      return std::nullopt;
+    }
+    parsed.push_back(*address);
+  }
+  return parsed;
+}
+
 void run_until_signal(EventLoop& loop, const std::vector<SocketAddress>& listening,
                       std::move_only_function<void()> end) {
   bool stopping = false;

@@ -2,12 +2,18 @@
 #pragma once
 
 #include <functional>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/socket/socket_address.h"
 
 namespace weir {
+
+// The addresses of a command line; one that is none is said on standard error, and there is
+// nothing.
+std::optional<std::vector<SocketAddress>> parse_addresses(const std::vector<std::string>& texts);
 
 // Prints "listening on ADDRESS" for each to standard output, and runs the loop. On SIGINT or
 // SIGTERM calls `end`, which has the loop stop in the end; a second signal ends the process at

@@ -60,22 +60,15 @@ Bound listen(std::optional<Predecessor>& old, TcpServer& server, bool inherit,
 
 int serve(EventLoop& loop, TcpServer& server, const std::vector<std::string>& addresses,
           ServeOptions options) {
-  std::vector<SocketAddress> parsed;  // all, before the first is listened on
-  for (const std::string& text : addresses) {
-    const auto address = SocketAddress::parse(text);
-    if (!address) {
-      fail(address.error());
-      return 2;
-    }
-    parsed.push_back(*address);
-  }
+  const auto parsed = parse_addresses(addresses);  // all, before the first is listened on
+  if (!parsed) return 2;
   std::optional<Predecessor> old;
   if (!options.hand_over.empty()) {
     auto asked = Predecessor::ask(options.hand_over);
     if (!asked) return fail(asked.error());
     old = std::move(*asked);
   }
-  const auto bound = listen(old, server, options.inherit, parsed);
+  const auto bound = listen(old, server, options.inherit, *parsed);
   if (!bound) return fail(bound.error());
 
   std::optional<HandOver> offer;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "weir/base/log.h"
+#include "weir/net/reactor/run_on.h"
 #include "weir/net/tcp/internal/limits_of.h"
 #include "weir/net/tcp/internal/server_impl.h"
 

@@ -1,8 +1,8 @@
 // How a server ends: shutdown(), and destruction at any moment.
 #include <algorithm>
-#include <future>
 #include <utility>
 
+#include "weir/net/reactor/run_on.h"
 #include "weir/net/tcp/internal/server_impl.h"
 
 namespace weir {
@@ -18,27 +18,6 @@ namespace {
 constexpr Duration kLastHandshakes = std::chrono::milliseconds(50);
 
 }  // namespace
-
-namespace internal {
-
-void run_on(EventLoop& loop, std::move_only_function<void()> fn) {
-  if (loop.in_loop_thread()) {
-    fn();
-    return;
-  }
-  std::promise<void> done;
-  loop.post([&] {
-    try {
-      fn();
-      done.set_value();
-    } catch (...) {
-      done.set_exception(std::current_exception());
-    }
-  });
-  done.get_future().get();
-}
-
-}  // namespace internal
 
 void TcpServer::Impl::shutdown(const Ending& how, std::move_only_function<void()> done) {
   if (phase_ == Phase::destroyed) return;

@@ -8,17 +8,10 @@ namespace weir {
 
 int serve(EventLoop& loop, UdpServer& server, const std::vector<std::string>& addresses,
           Duration deadline) {
-  std::vector<SocketAddress> parsed;  // all, before the first is listened on
-  for (const std::string& text : addresses) {
-    const auto address = SocketAddress::parse(text);
-    if (!address) {
-      fail(address.error());
-      return 2;
-    }
-    parsed.push_back(*address);
-  }
+  const auto parsed = parse_addresses(addresses);  // all, before the first is listened on
+  if (!parsed) return 2;
   std::vector<SocketAddress> bound;
-  for (const SocketAddress& address : parsed) {
+  for (const SocketAddress& address : *parsed) {
     const auto one = server.listen(address);
     if (!one) return fail(one.error());
     bound.push_back(*one);

@@ -1,40 +1,23 @@
 #include "weir/net/udp/udp_server.h"
 
 #include <algorithm>
-#include <exception>
-#include <future>
 #include <mutex>
 #include <utility>
 #include <vector>
 
 #include "weir/base/check.h"
 #include "weir/net/reactor/loop_pool.h"
+#include "weir/net/reactor/run_on.h"
 #include "weir/net/udp/internal/open_datagram.h"
 
 namespace weir {
+
+using internal::run_on;
 
 namespace {
 
 // How often a server that ends asks whether its sockets have sent what waits.
 constexpr Duration kDrainCheck = std::chrono::milliseconds(5);
-
-// Runs fn on the loop's thread and waits for it. What fn throws comes out here.
-void run_on(EventLoop& loop, std::move_only_function<void()> fn) {
-  if (loop.in_loop_thread()) {
-    fn();
-    return;
-  }
-  std::promise<void> done;
-  loop.post([&] {
-    try {
-      fn();
-      done.set_value();
-    } catch (...) {
-      done.set_exception(std::current_exception());
-    }
-  });
-  done.get_future().get();
-}
 
 // Shared by all loops.
 struct SharedCallback final : DatagramHandler {

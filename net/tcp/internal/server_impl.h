@@ -45,9 +45,6 @@ struct Listener {
   }
 };
 
-// Runs fn on the loop's thread and waits for it. What fn throws comes out here.
-void run_on(EventLoop& loop, std::move_only_function<void()> fn);
-
 }  // namespace internal
 
 // Held by the TcpServer, and for the length of a call by what it posted to its own loop.
