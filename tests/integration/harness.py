@@ -309,11 +309,12 @@ def exchange(client, data):
         sender.join()
 
 
-def stuff(client, quiet=0.5):
-    """Sends without reading until nothing more is taken for a while; returns how many bytes went.
+def stuff(client, quiet=0.5, sent=0):
+    """Sends without reading until nothing more is taken for a while; returns how many bytes went,
+    with those that were `sent` before.
 
     The bytes are those of stuffing(), from its beginning."""
-    sent, block, last = 0, stuffing(0, MIB), time.monotonic()
+    block, last = stuffing(0, MIB), time.monotonic()
     client.setblocking(False)
     while time.monotonic() - last < quiet:
         if not poll_one(client, select.POLLOUT, 0.05):
@@ -336,6 +337,20 @@ def stuffing(offset, size):
     """A part of an endless stream with a period of MIB."""
     at = offset % MIB
     return (_STUFFING * ((at + size - 1) // MIB + 1))[at:at + size]
+
+
+def stuff_to_rest(client):
+    """As stuff(), until nothing moves between the queues any more either: TCP may stop for longer
+    than a while and go on, when it has to send something again. The bytes sent, and those of them
+    that wait in the kernel."""
+    state = stuff(client), kernel_queues(client)
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        before, sent = state, stuff(client, sent=state[0])
+        state = sent, kernel_queues(client)
+        if state == before:
+            return state
+    raise AssertionError(f"the queues do not come to rest: {before}, {state}")
 
 
 def kernel_queues(client):

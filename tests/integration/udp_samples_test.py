@@ -196,7 +196,8 @@ class MulticastChat(SystemTest):
     def test_socat_hears_and_is_heard(self):
         chat = self.join("alice")
         subprocess.run(["socat", "-u", "-", f"UDP4-DATAGRAM:{self.GROUP}:{self.port},"
-                        "ip-multicast-if=127.0.0.1"], input=b"socat: hello\n", timeout=10, check=True)
+                        "ip-multicast-if=127.0.0.1"], input=b"socat: hello\n", timeout=10,
+                       check=True)
         self.assertRegex(chat.read_line(), r"\] socat: hello$")
 
     def test_what_others_send_does_not_drive_the_terminal(self):
