@@ -331,7 +331,7 @@ class Servers(SockstatTest):
                              capture_output=True, text=True)
         self.assertEqual((run.returncode, run.stdout), (1, ""))
         self.assertEqual(run.stderr, f"error: the sockets of process {os.getpid()} are not ours to "
-                                     "see: it runs as another user\n")
+                                     "see: it is another user's, or protected\n")
         # Its own sockets it sees.
         script = ("import os, socket, subprocess, sys\n"
                   "listener = socket.create_server(('127.0.0.1', 0))\n"
@@ -340,6 +340,27 @@ class Servers(SockstatTest):
                              capture_output=True, text=True)
         self.assertEqual(run.returncode, 0, run.stderr)
         self.assertRegex(run.stdout, r"(?m)^127\.0\.0\.1:\d+ ")
+
+    def test_as_root_that_may_not_trace(self):
+        """As in many a container: the descriptors of others can be listed, but not followed."""
+        if os.getuid() != 0:
+            self.skipTest("not root")
+        bounded = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]
+        script = ("import socket, sys\n"
+                  "listener = socket.create_server(('127.0.0.1', 0))\n"
+                  "print('listens', flush=True)\n"
+                  "sys.stdin.read()")
+        theirs = self.program(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                               "python3", "-c", script])
+        if (theirs.read_line() != "listens" or
+                subprocess.run([*bounded, "true"], capture_output=True,
+                               check=False).returncode != 0):
+            self.skipTest("setpriv cannot do it here")
+        run = subprocess.run([*bounded, SOCKSTAT, "--pid", str(theirs.pid)], check=False,
+                             capture_output=True, text=True)
+        self.assertEqual((run.returncode, run.stdout), (1, ""))
+        self.assertEqual(run.stderr, f"error: the sockets of process {theirs.pid} are not ours to "
+                                     "see: it is another user's, or protected\n")
 
     def test_another_network_namespace(self):
         away = self.program(["unshare", "--map-root-user", "--net", "sh", "-c", "echo in; read x"])

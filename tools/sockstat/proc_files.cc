@@ -47,10 +47,15 @@ Error of_process(int pid, std::error_code code) {
     case EACCES:
     case EPERM:
       return Error(fmt::format(
-          "the sockets of process {} are not ours to see: it runs as another user", pid));
+          "the sockets of process {} are not ours to see: it is another user's, or protected",
+          pid));
     default:
       return Error(fmt::format("/proc/{}", pid), Errno(code.value()));
   }
+}
+
+bool is_refusal(std::error_code code) {
+  return code == std::errc::permission_denied || code == std::errc::operation_not_permitted;
 }
 
 }  // namespace
@@ -104,6 +109,7 @@ Result<std::unordered_set<std::uint32_t>> sockets_of(int pid) {
   std::error_code failed;
   // Sockets of another namespace are invisible from here, which must not look like "none".
   const fs::path theirs = fs::read_symlink(process / "ns/net", failed);
+  if (is_refusal(failed)) return std::unexpected(of_process(pid, failed));
   std::error_code ignored;
   if (!failed && theirs != fs::read_symlink("/proc/self/ns/net", ignored)) {
     return std::unexpected(
@@ -115,8 +121,10 @@ Result<std::unordered_set<std::uint32_t>> sockets_of(int pid) {
   if (failed) return std::unexpected(of_process(pid, failed));
   std::unordered_set<std::uint32_t> inodes;
   for (; !failed && descriptors != fs::directory_iterator(); descriptors.increment(failed)) {
-    std::error_code closed;  // meanwhile
-    const fs::path link = fs::read_symlink(descriptors->path(), closed);
+    std::error_code unread;  // closed meanwhile
+    const fs::path link = fs::read_symlink(descriptors->path(), unread);
+    // Root without CAP_SYS_PTRACE lists them and may not read one.
+    if (is_refusal(unread)) return std::unexpected(of_process(pid, unread));
     if (const auto inode = socket_inode(link.native())) inodes.insert(*inode);
   }
   if (failed) return std::unexpected(of_process(pid, failed));
