@@ -1,7 +1,10 @@
 #include "common/command_line.h"
 
 #include <chrono>
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <string>
 
 #include "weir/base/fd.h"
 #include "weir/base/result.h"
@@ -16,6 +19,11 @@ using Seconds = std::chrono::duration<double>;
 std::string check_address(const std::string& text) {
   const auto address = weir::SocketAddress::parse(text);
   return address ? "" : address.error().message();
+}
+
+// Another one: CLI::Range lets pass what is neither too small nor too large.
+std::string refuse_nan(const std::string& text) {
+  return std::isnan(std::strtod(text.c_str(), nullptr)) ? text + " is not a number" : "";
 }
 
 }  // namespace
@@ -48,6 +56,7 @@ CLI::Option* seconds_option(CLI::App& app, const std::string& name, weir::Durati
           },
           what)
       ->check(CLI::Range(0.0, 1e9).description(""))
+      ->check(CLI::Validator(refuse_nan, ""))
       ->default_str(CLI::detail::to_string(Seconds(duration).count()))
       ->type_name("SECONDS");
 }

@@ -81,6 +81,7 @@ class Refusals(SystemTest):
         self.refused(2, "--threads", *ok, "--threads", "-1")
         self.refused(2, "--accept", *ok, "--accept", "sometimes")
         self.refused(2, "--idle-timeout", *ok, "--idle-timeout", "-5")
+        self.refused(2, "--idle-timeout", *ok, "--idle-timeout", "nan")
         self.refused(2, "--max-connections", *ok, "--max-connections", "x")
         self.refused(2, "--max-output", *ok, "--max-output", "0")
         self.refused(2, "--stats", *ok, "--stats", "0")

@@ -456,7 +456,8 @@ class Options(SockstatTest):
         self.assertIn("--watch SECONDS", self.sockstat("--help"))
         for wrong in (["--port", "0"], ["--port", "65536"], ["--port", "x"], ["--pid", "0"],
                       ["--port", "1", "--pid", "1"], ["--both-ends"], ["--looks", "2"],
-                      ["--watch", "0"], ["--watch", "x"], ["--nonsense"], ["7000"]):
+                      ["--watch", "0"], ["--watch", "x"], ["--watch", "nan"],
+                      ["--nonsense"], ["7000"]):
             error = self.sockstat(*wrong, status=2)
             self.assertIn("; see weir-sockstat --help", error)
         self.assertIn("there is no process 999999999", self.sockstat("--pid", 999999999, status=1))

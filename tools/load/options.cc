@@ -5,7 +5,9 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <map>
 #include <string>
 #include <vector>
@@ -53,11 +55,17 @@ struct Words {
   double timeout = 1;
 };
 
+// A validator of CLI11, whose Range lets pass what is neither too small nor too large.
+std::string refuse_nan(const std::string& text) {
+  return std::isnan(std::strtod(text.c_str(), nullptr)) ? text + " is not a number" : "";
+}
+
 template <typename T>
 CLI::Option* number(CLI::App& app, const std::string& name, T& value, T least, T most,
                     const std::string& type, const std::string& what) {
   return app.add_option(name, value, what)
       ->check(CLI::Range(least, most).description(""))
+      ->check(CLI::Validator(refuse_nan, ""))
       ->capture_default_str()
       ->type_name(type);
 }

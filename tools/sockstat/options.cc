@@ -2,9 +2,21 @@
 
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <string>
 
 namespace weir::sockstat {
+
+namespace {
+
+// A validator of CLI11, whose Range lets pass what is neither too small nor too large.
+std::string refuse_nan(const std::string& text) {
+  return std::isnan(std::strtod(text.c_str(), nullptr)) ? text + " is not a number" : "";
+}
+
+}  // namespace
 
 std::variant<Settings, int> read_command_line(int argc, char** argv) {
   CLI::App app(
@@ -30,6 +42,7 @@ std::variant<Settings, int> read_command_line(int argc, char** argv) {
   app.add_flag("--connections", selection.connections, "a line for each connection");
   auto* watch = app.add_option("--watch", seconds, "look again and again, and mark what grows")
                     ->check(range(0.01, 86400.0))
+                    ->check(CLI::Validator(refuse_nan, ""))
                     ->type_name("SECONDS");
   app.add_option("--looks", settings.looks, "with --watch: end after so many")
       ->check(range(1, 1'000'000'000))
