@@ -16,8 +16,7 @@ import time
 import unittest
 from pathlib import Path
 
-from harness import (BIN, SystemTest, connect, echoes, poll_one, receive_exactly, reset, select,
-                     wait_until)
+from harness import BIN, SystemTest, echoes, poll_one, reset, select, wait_until
 
 SOCKSTAT = BIN / "weir-sockstat"
 SO_ATTACH_FILTER = 26

@@ -65,7 +65,7 @@ Json host_of(const Look& now, const Look* before) {
 }  // namespace
 
 std::string json_of(const Look& now, const Look* before, const Selection& selection) {
-  const std::chrono::duration<double> clock = std::chrono::system_clock::now().time_since_epoch();
+  const std::chrono::duration<double> clock = now.at.time_since_epoch();
   Json json = {
       {"time", clock.count()}, {"port", or_null(selection.port)}, {"pid", or_null(selection.pid)}};
   json["listeners"] = Json::array();

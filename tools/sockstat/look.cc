@@ -137,7 +137,7 @@ Result<Look> look(SockDiag& kernel, const Selection& selection) {
   const auto host = host_counters();
   if (!host) return std::unexpected(host.error());
   Look result = gathering.take();
-  result.at = Clock::now();
+  result.at = std::chrono::system_clock::now();
   result.host = *host;
   result.somaxconn = read_somaxconn();
   return result;

@@ -10,8 +10,6 @@
 #include <string_view>
 #include <vector>
 
-#include "weir/base/clock.h"
-
 namespace weir::sockstat {
 
 // RFC 9293, 3.3.2, with the kernel's numbers.
@@ -129,7 +127,7 @@ struct Selection {
 };
 
 struct Look {
-  TimePoint at;
+  std::chrono::system_clock::time_point at;
   std::vector<Listener> listeners;
   std::array<std::uint64_t, kStates + 1> states{};  // TCP sockets by state
   std::uint64_t unix_connected = 0;

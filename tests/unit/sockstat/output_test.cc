@@ -120,6 +120,7 @@ TEST(SockstatJson, SaysTheSame) {
   now.listeners[0].queue = 3;
   now.listeners[0].drops = 8;
   now.states[static_cast<std::size_t>(State::close_wait)] = 2;
+  now.at += std::chrono::milliseconds(1500);
   TcpSocket socket;
   socket.state = State::established;
   socket.details = TcpDetails{.rtt_us = 15, .bytes_sent = 7, .bytes_received = 9};
@@ -127,6 +128,7 @@ TEST(SockstatJson, SaysTheSame) {
   const std::string line = json_of(now, &before, {.port = 7000, .connections = true});
   EXPECT_EQ(std::ranges::count(line, '\n'), 0);
   const auto json = nlohmann::json::parse(line);
+  EXPECT_EQ(json["time"], 1.5);
   EXPECT_EQ(json["port"], 7000);
   EXPECT_TRUE(json["pid"].is_null());
   EXPECT_EQ(json["states"].size(), kStates);
