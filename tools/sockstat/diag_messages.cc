@@ -209,14 +209,14 @@ Result<UnixSocket> read_unix(Bytes payload) {
   return socket;
 }
 
-std::vector<std::byte> tcp_request(bool v6, std::uint32_t states, bool details,
-                                   std::uint32_t sequence) {
+std::vector<std::byte> tcp_request(bool v6, const TcpQuery& query, std::uint32_t sequence) {
   inet_diag_req_v2 request{};
   request.sdiag_family = v6 ? AF_INET6 : AF_INET;
   request.sdiag_protocol = IPPROTO_TCP;
-  request.idiag_ext = 1 << (INET_DIAG_SKMEMINFO - 1);
-  if (details) request.idiag_ext |= 1 << (INET_DIAG_INFO - 1);
-  request.idiag_states = states;
+  if (query.details) request.idiag_ext |= 1 << (INET_DIAG_INFO - 1);
+  if (query.drops) request.idiag_ext |= 1 << (INET_DIAG_SKMEMINFO - 1);
+  request.idiag_states = query.states;
+  if (query.local_port) request.id.idiag_sport = htons(*query.local_port);
   return dump_request(request, sequence);
 }
 

@@ -6,7 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
+#include <vector>
 
 #include "sockstat/model.h"
 #include "weir/base/result.h"
@@ -25,9 +27,16 @@ Result<bool> read_datagram(Bytes datagram, std::uint32_t sequence,
 Result<TcpSocket> read_tcp(Bytes payload);
 Result<UnixSocket> read_unix(Bytes payload);
 
-// Requests for a dump, as they are sent. `states`: a bit for each State.
-std::vector<std::byte> tcp_request(bool v6, std::uint32_t states, bool details,
-                                   std::uint32_t sequence);
+// Which TCP sockets are asked for, and what of them.
+struct TcpQuery {
+  std::uint32_t states = 0;                      // a bit for each State
+  std::optional<std::uint16_t> local_port = {};  // null: any
+  bool details = false;
+  bool drops = false;
+};
+
+// Requests for a dump, as they are sent.
+std::vector<std::byte> tcp_request(bool v6, const TcpQuery& query, std::uint32_t sequence);
 std::vector<std::byte> unix_request(std::uint32_t sequence);
 
 }  // namespace weir::sockstat

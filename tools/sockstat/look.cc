@@ -113,16 +113,21 @@ Result<std::unordered_set<std::uint32_t>> inodes_of(const Selection& selection) 
 
 }  // namespace
 
-Result<Look> look(SockDiag& kernel, const Selection& selection) {
+Result<Look> look(SocketSource& kernel, const Selection& selection) {
   auto inodes = inodes_of(selection);
   if (!inodes) return std::unexpected(inodes.error());
   Gathering gathering(selection, std::move(*inodes));
-  if (auto done = kernel.each_tcp(kListening, false,
-                                  [&](const TcpSocket& socket) { gathering.listener(socket); });
+  if (auto done =
+          kernel.each_tcp({.states = kListening, .local_port = selection.port, .drops = true},
+                          [&](const TcpSocket& socket) { gathering.listener(socket); });
       !done) {
     return std::unexpected(done.error());
   }
-  if (auto done = kernel.each_tcp(kAll & ~kListening, selection.connections,
+  // The kernel can be asked for one end only.
+  const auto local_port = selection.both_ends ? std::nullopt : selection.port;
+  if (auto done = kernel.each_tcp({.states = kAll & ~kListening,
+                                   .local_port = local_port,
+                                   .details = selection.connections},
                                   [&](const TcpSocket& socket) { gathering.connection(socket); });
       !done) {
     return std::unexpected(done.error());

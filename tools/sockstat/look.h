@@ -7,6 +7,6 @@
 
 namespace weir::sockstat {
 
-Result<Look> look(SockDiag& kernel, const Selection& selection);
+Result<Look> look(SocketSource& kernel, const Selection& selection);
 
 }  // namespace weir::sockstat

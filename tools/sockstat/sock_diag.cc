@@ -55,7 +55,7 @@ Result<void> SockDiag::ask(const std::vector<std::byte>& request,
   }
 }
 
-Result<void> SockDiag::each_tcp(std::uint32_t states, bool details,
+Result<void> SockDiag::each_tcp(const TcpQuery& query,
                                 const std::function<void(const TcpSocket&)>& fn) {
   const auto take = [&](Bytes payload) -> Result<void> {
     const auto socket = read_tcp(payload);
@@ -64,7 +64,7 @@ Result<void> SockDiag::each_tcp(std::uint32_t states, bool details,
     return {};
   };
   for (const bool v6 : {false, true}) {
-    auto done = ask(tcp_request(v6, states, details, ++sequence_), take);
+    auto done = ask(tcp_request(v6, query, ++sequence_), take);
     if (!done && v6 && done.error().code() == ENOENT) return {};  // a kernel without IPv6
     if (!done) return done;
   }

@@ -12,14 +12,24 @@
 
 namespace weir::sockstat {
 
-class SockDiag {
+// Who tells of sockets: the kernel, or a test in its place.
+class SocketSource {
+ public:
+  virtual ~SocketSource() = default;
+  // Each TCP socket over IPv4 and IPv6 that is asked for.
+  virtual Result<void> each_tcp(const TcpQuery& query,
+                                const std::function<void(const TcpSocket&)>& fn) = 0;
+  // ENOENT: the kernel does not tell of them.
+  virtual Result<void> each_unix(const std::function<void(const UnixSocket&)>& fn) = 0;
+};
+
+class SockDiag final : public SocketSource {
  public:
   static Result<SockDiag> open();
 
-  // Each TCP socket over IPv4 and IPv6 in one of these states (a bit each).
-  Result<void> each_tcp(std::uint32_t states, bool details,
-                        const std::function<void(const TcpSocket&)>& fn);
-  Result<void> each_unix(const std::function<void(const UnixSocket&)>& fn);
+  Result<void> each_tcp(const TcpQuery& query,
+                        const std::function<void(const TcpSocket&)>& fn) override;
+  Result<void> each_unix(const std::function<void(const UnixSocket&)>& fn) override;
 
  private:
   explicit SockDiag(Fd fd) : fd_(std::move(fd)), buffer_(kDatagram) {}

@@ -282,13 +282,19 @@ TEST(DiagMessages, RandomBytesDoNoHarm) {
 }
 
 TEST(DiagMessages, Requests) {
-  const auto request = tcp_request(true, 0xffe, true, 3);
+  const auto request = tcp_request(true, {.states = 0xffe, .details = true}, 3);
   ASSERT_EQ(request.size(), sizeof(nlmsghdr) + sizeof(inet_diag_req_v2));
   inet_diag_req_v2 body{};
   std::memcpy(&body, request.data() + sizeof(nlmsghdr), sizeof(body));
   EXPECT_EQ(body.sdiag_family, AF_INET6);
   EXPECT_EQ(body.idiag_states, 0xffeu);
-  EXPECT_EQ(body.idiag_ext, (1 << (INET_DIAG_INFO - 1)) | (1 << (INET_DIAG_SKMEMINFO - 1)));
+  EXPECT_EQ(body.idiag_ext, 1 << (INET_DIAG_INFO - 1));
+  EXPECT_EQ(body.id.idiag_sport, 0) << "any";
+  const auto of_port = tcp_request(false, {.states = 2, .local_port = 7000, .drops = true}, 3);
+  std::memcpy(&body, of_port.data() + sizeof(nlmsghdr), sizeof(body));
+  EXPECT_EQ(body.sdiag_family, AF_INET);
+  EXPECT_EQ(body.idiag_ext, 1 << (INET_DIAG_SKMEMINFO - 1));
+  EXPECT_EQ(body.id.idiag_sport, htons(7000));
   EXPECT_EQ(unix_request(4).size(), sizeof(nlmsghdr) + sizeof(unix_diag_req));
 }
 
