@@ -80,7 +80,7 @@ std::string json_of(const Look& now, const Look* before, const Selection& select
       if (const auto by = grown(now, before, state)) json["grown"][name_of(state)] = by;
     }
   }
-  json["unix_connected"] = now.unix_connected;
+  json["unix_connected"] = or_null(now.unix_connected);
   if (selection.connections) {
     json["connections"] = Json::array();
     for (const TcpSocket& socket : now.connections) {

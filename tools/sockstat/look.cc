@@ -1,6 +1,7 @@
 #include "sockstat/look.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <tuple>
 #include <unordered_set>
 
@@ -60,10 +61,13 @@ class Gathering {
                                  .uid = socket.uid,
                                  .inode = socket.inode});
     } else if (socket.state == UnixSocket::State::connected) {
-      ++look_.unix_connected;
+      ++unix_connected_;
       if (selection_.connections) look_.unix_connections.push_back(socket);
     }
   }
+
+  // All that there are have been shown to unix_socket().
+  void no_more_unix_sockets() { look_.unix_connected = unix_connected_; }
 
   Look take() {
     std::ranges::sort(look_.listeners, {}, [](const Listener& listener) {
@@ -103,6 +107,7 @@ class Gathering {
 
   const Selection& selection_;
   const std::unordered_set<std::uint32_t> inodes_;
+  std::uint64_t unix_connected_ = 0;
   Look look_;
 };
 
@@ -133,9 +138,10 @@ Result<Look> look(SocketSource& kernel, const Selection& selection) {
     return std::unexpected(done.error());
   }
   if (!selection.port) {
-    if (auto done =
-            kernel.each_unix([&](const UnixSocket& socket) { gathering.unix_socket(socket); });
-        !done) {
+    auto done = kernel.each_unix([&](const UnixSocket& socket) { gathering.unix_socket(socket); });
+    if (done) {
+      gathering.no_more_unix_sockets();
+    } else if (done.error().code() != ENOENT) {  // a kernel without unix_diag
       return std::unexpected(done.error());
     }
   }

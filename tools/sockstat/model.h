@@ -129,9 +129,9 @@ struct Selection {
 struct Look {
   std::chrono::system_clock::time_point at;
   std::vector<Listener> listeners;
-  std::array<std::uint64_t, kStates + 1> states{};  // TCP sockets by state
-  std::uint64_t unix_connected = 0;
-  std::vector<TcpSocket> connections;  // if selected
+  std::array<std::uint64_t, kStates + 1> states{};   // TCP sockets by state
+  std::optional<std::uint64_t> unix_connected = {};  // null: not looked at, or not told
+  std::vector<TcpSocket> connections;                // if selected
   std::vector<UnixSocket> unix_connections;
   HostCounters host;
   std::optional<int> somaxconn;

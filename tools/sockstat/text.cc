@@ -162,8 +162,8 @@ std::string text_of(const Look& now, const Look* before, const Selection& select
                       now.host.listen_drops, plus(more_drops(now, before)));
   if (now.somaxconn) text += fmt::format("; net.core.somaxconn {}", *now.somaxconn);
   text += "\n\n" + states_of(now, before, bold);
-  if (!selection.port && now.unix_connected > 0) {
-    text += fmt::format("Unix sockets connected: {}\n", now.unix_connected);
+  if (now.unix_connected.value_or(0) > 0) {
+    text += fmt::format("Unix sockets connected: {}\n", *now.unix_connected);
   }
   if (selection.connections && !(now.connections.empty() && now.unix_connections.empty())) {
     text += "\n" + connections_of(now);

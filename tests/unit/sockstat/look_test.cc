@@ -42,6 +42,39 @@ TEST(ProcFiles, AProcessThatIsNotThere) {
   EXPECT_THAT(sockets.error().message(), HasSubstr("there is no process 1073741824"));
 }
 
+// A kernel of the test's own making.
+class MadeSockets : public SocketSource {
+ public:
+  std::vector<TcpSocket> tcp;
+  Result<void> unix_outcome;
+
+  Result<void> each_tcp(const TcpQuery& query,
+                        const std::function<void(const TcpSocket&)>& fn) override {
+    for (const TcpSocket& socket : tcp) {
+      if ((query.states >> static_cast<unsigned>(socket.state) & 1) != 0) fn(socket);
+    }
+    return {};
+  }
+  Result<void> each_unix(const std::function<void(const UnixSocket&)>& fn) override {
+    UnixSocket socket;
+    socket.state = UnixSocket::State::connected;
+    fn(socket);
+    return unix_outcome;
+  }
+};
+
+TEST(Look, AKernelThatDoesNotTellOfUnixSockets) {
+  MadeSockets kernel;
+  EXPECT_EQ(look(kernel, {})->unix_connected, 1u);
+  EXPECT_FALSE(look(kernel, {.port = 7000})->unix_connected) << "nobody asked";
+  kernel.unix_outcome = std::unexpected(Error("sock_diag", Errno(ENOENT)));
+  const auto now = look(kernel, {});
+  ASSERT_TRUE(now) << now.error().message();
+  EXPECT_FALSE(now->unix_connected);
+  kernel.unix_outcome = std::unexpected(Error("sock_diag", Errno(EPERM)));
+  EXPECT_FALSE(look(kernel, {}));
+}
+
 TEST(Look, AListenerWhoseQueueIsFull) {
   auto listener = ListeningSocket::open(SocketAddress::loopback_ipv4(0), {.backlog = 1});
   ASSERT_TRUE(listener);
