@@ -41,6 +41,8 @@ def ss(port):
     for row in rows:
         state, receive_queue, send_queue, local, peer = row.split()
         state = NAMES_OF_SS.get(state, state.replace("-", "_"))
+        if state == "CLOSED":  # what is bound only: older ones do not show it
+            continue
         found[state, local, "" if state == "LISTEN" else peer, int(receive_queue),
               int(send_queue)] += 1
     return found
@@ -74,7 +76,7 @@ class SockstatTest(SystemTest):
         for (state, *_), count in found.items():
             counts[state] += count
         self.assertEqual(counts, {state: n for state, n in seen["states"].items() if n > 0})
-        return found
+        return collections.Counter({one: n for one, n in found.items() if one[0] != "CLOSED"})
 
     def listener(self, host="127.0.0.1", backlog=64):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -123,8 +125,8 @@ class SockstatTest(SystemTest):
 
 class States(SockstatTest):
     def make_all(self, host):
-        """A listener, and connections of which its side is in every state but CLOSED, which the
-        kernel does not list."""
+        """A listener, and connections of which its side is in every state but CLOSED, which is no
+        connection."""
         listener = self.listener(host)
         established, client = self.pair(listener)
         client.sendall(b"x" * 100)  # Recv-Q

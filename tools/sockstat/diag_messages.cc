@@ -151,7 +151,7 @@ Result<TcpSocket> read_tcp(Bytes payload) {
   TcpSocket socket;
   socket.state = *state;
   socket.timer = timer_of(head.idiag_timer);
-  socket.retransmits_now = head.idiag_retrans;
+  if (*state != State::time_wait) socket.retransmits_now = head.idiag_retrans;
   socket.local =
       endpoint(head.idiag_family, head.id.idiag_src, head.id.idiag_sport, head.id.idiag_if);
   socket.peer =
@@ -159,11 +159,13 @@ Result<TcpSocket> read_tcp(Bytes payload) {
   socket.timer_ms = head.idiag_expires;
   socket.receive_queue = head.idiag_rqueue;
   socket.send_queue = head.idiag_wqueue;
-  socket.uid = head.idiag_uid;
   socket.inode = head.idiag_inode;
+  if (socket.inode != 0) socket.uid = head.idiag_uid;  // else mostly 0, which would be root
   each_attribute(payload.subspan(sizeof(inet_diag_msg)), [&](unsigned type, Bytes value) {
-    // A request has never sent anything, so its times would be those since the machine began.
-    if (type == INET_DIAG_INFO && *state != State::listen && *state != State::syn_sent &&
+    // Who has never sent anything would show the times since the machine began.
+    const bool sent =
+        *state != State::listen && *state != State::syn_sent && *state != State::closed;
+    if (type == INET_DIAG_INFO && sent &&
         reaches(value, offsetof(tcp_info, tcpi_bytes_received), std::uint64_t{})) {
       socket.details = details_of(value);
     } else if (type == INET_DIAG_SKMEMINFO) {

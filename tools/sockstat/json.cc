@@ -31,16 +31,12 @@ Json listener_of(const Listener& listener, const Look& now, const Look* before) 
 }
 
 Json connection_of(const TcpSocket& socket) {
-  Json json = {{"local", socket.local.text()},
-               {"peer", socket.peer.text()},
-               {"state", name_of(socket.state)},
-               {"recv_q", socket.receive_queue},
-               {"send_q", socket.send_queue},
-               {"timer", name_of(socket.timer)},
-               {"timer_ms", socket.timer_ms},
-               {"retransmits_now", socket.retransmits_now},
-               {"uid", socket.uid},
-               {"inode", socket.inode}};
+  Json json = {
+      {"local", socket.local.text()},   {"peer", socket.peer.text()},
+      {"state", name_of(socket.state)}, {"recv_q", socket.receive_queue},
+      {"send_q", socket.send_queue},    {"timer", name_of(socket.timer)},
+      {"timer_ms", socket.timer_ms},    {"retransmits_now", or_null(socket.retransmits_now)},
+      {"uid", or_null(socket.uid)},     {"inode", socket.inode}};
   if (const auto& details = socket.details) {
     json["rtt_us"] = details->rtt_us;
     json["retransmits"] = details->retransmits;

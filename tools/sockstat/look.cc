@@ -12,7 +12,10 @@ namespace weir::sockstat {
 namespace {
 
 constexpr std::uint32_t bit(State state) { return 1U << static_cast<unsigned>(state); }
-constexpr std::uint32_t kAll = (1U << (kStates + 1)) - 2;
+// Since Linux 6.8 this bit means sockets that are bound and neither connected nor listening, which
+// the kernel then calls CLOSED; State::closed as asked for finds none.
+constexpr std::uint32_t kBoundInactive = 1U << 13;
+constexpr std::uint32_t kAll = ((1U << (kStates + 1)) - 2) | kBoundInactive;
 constexpr std::uint32_t kListening = bit(State::listen);
 
 // Whether what arrives at `local` is for this listener.
@@ -38,7 +41,7 @@ class Gathering {
                                .queue = socket.receive_queue,
                                .limit = socket.send_queue,
                                .drops = socket.drops,
-                               .uid = socket.uid,
+                               .uid = socket.uid.value_or(0),
                                .inode = socket.inode});
   }
 

@@ -68,17 +68,18 @@ struct TcpDetails {
 struct TcpSocket {
   State state = State::closed;
   Timer timer = Timer::none;
-  std::uint8_t retransmits_now = 0;  // of what is not acknowledged yet
+  // Of what is not acknowledged yet. Null in TIME_WAIT, where the kernel does not keep it.
+  std::optional<std::uint8_t> retransmits_now = {};
   Endpoint local;
   Endpoint peer;
   std::uint32_t timer_ms = 0;
   // Bytes; of a listener: connections in the accept queue, and its limit.
   std::uint32_t receive_queue = 0;
   std::uint32_t send_queue = 0;
-  std::uint32_t uid = 0;
-  std::uint32_t inode = 0;  // 0: no program has it (any more, or not accepted yet)
-  std::optional<std::uint32_t> drops;
-  std::optional<TcpDetails> details;
+  std::optional<std::uint32_t> uid = {};  // null: no program has it
+  std::uint32_t inode = 0;                // 0: no program has it (any more, or not accepted yet)
+  std::optional<std::uint32_t> drops = {};
+  std::optional<TcpDetails> details = {};
 };
 
 // A stream socket. The kernel knows no states of Unix sockets but these three.

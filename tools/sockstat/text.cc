@@ -124,7 +124,8 @@ std::string connections_of(const Look& now) {
                              details->bytes_sent ? std::to_string(*details->bytes_sent) : "-",
                              std::to_string(details->bytes_received), short_time(details->idle)});
     } else {
-      row.insert(row.end(), {"-", std::to_string(socket.retransmits_now), "-", "-", "-"});
+      const auto again = socket.retransmits_now;
+      row.insert(row.end(), {"-", again ? std::to_string(*again) : "-", "-", "-", "-"});
     }
     row.push_back(timer_of(socket));
     table.add(std::move(row));

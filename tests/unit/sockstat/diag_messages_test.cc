@@ -113,6 +113,18 @@ TEST(DiagMessages, Ipv6WithMappedAddressesAndScope) {
   EXPECT_EQ(socket->timer_ms, 59'000u);
   EXPECT_FALSE(socket->details);
   EXPECT_FALSE(socket->drops);
+  EXPECT_FALSE(socket->retransmits_now) << "not kept in TIME_WAIT";
+}
+
+TEST(DiagMessages, WhatNoProgramHasIsNobodys) {
+  inet_diag_msg head = tcp_head(State::syn_recv);
+  head.idiag_retrans = 2;
+  head.idiag_inode = 0;
+  head.idiag_uid = 0;
+  const auto socket = read_tcp(bytes_of(head));
+  ASSERT_TRUE(socket);
+  EXPECT_FALSE(socket->uid) << "not root's";
+  EXPECT_EQ(socket->retransmits_now, 2u);
 }
 
 TEST(DiagMessages, AnOlderKernelSaysLess) {

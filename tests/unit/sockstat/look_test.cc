@@ -3,7 +3,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/utsname.h>
 #include <unistd.h>
+
+#include <cstdio>
+#include <utility>
 
 #include "sockstat/proc_files.h"
 #include "weir/net/socket/listening_socket.h"
@@ -112,6 +118,35 @@ TEST(Look, AListenerWhoseQueueIsFull) {
   ASSERT_TRUE(now);
   EXPECT_EQ(now->count(State::established), 4u);
   EXPECT_EQ(now->count(State::syn_sent), 1u);
+}
+
+TEST(Look, ABoundSocketIsClosed) {
+  const Fd bound(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  auto* name = reinterpret_cast<sockaddr*>(&address);
+  ASSERT_EQ(::bind(bound.get(), name, size), 0);
+  ASSERT_EQ(::getsockname(bound.get(), name, &size), 0);
+  auto kernel = SockDiag::open();
+  ASSERT_TRUE(kernel);
+  const auto now = look(*kernel, {.port = ntohs(address.sin_port), .connections = true});
+  ASSERT_TRUE(now) << now.error().message();
+  EXPECT_TRUE(now->listeners.empty());
+  utsname system{};
+  ASSERT_EQ(::uname(&system), 0);
+  int version[2] = {0, 0};
+  ASSERT_EQ(std::sscanf(system.release, "%d.%d", &version[0], &version[1]), 2);
+  if (std::pair(version[0], version[1]) < std::pair(6, 8)) {
+    EXPECT_EQ(now->count(State::closed), 0u) << "not told of";
+    return;
+  }
+  EXPECT_EQ(now->count(State::closed), 1u);
+  ASSERT_EQ(now->connections.size(), 1u);
+  EXPECT_EQ(now->connections[0].state, State::closed);
+  EXPECT_EQ(now->connections[0].uid, ::geteuid());
+  EXPECT_FALSE(now->connections[0].details) << "it has never sent anything";
 }
 
 TEST(Look, TheSocketsOfAProcess) {

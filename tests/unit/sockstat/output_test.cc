@@ -109,8 +109,9 @@ TEST(SockstatText, Connections) {
   local.name = std::string("\0\x1b", 2);
   now.unix_connections.push_back(local);
   const std::string text = text_of(now, nullptr, {.connections = true}, false);
-  EXPECT_THAT(text, HasSubstr("\n0.0.0.0:7000  0.0.0.0:0  TIME_WAIT       0       0    -"));
-  EXPECT_THAT(text, HasSubstr("  gone in 58.0 s\n"));
+  EXPECT_THAT(text,
+              HasSubstr("\n0.0.0.0:7000  0.0.0.0:0  TIME_WAIT       0       0    -            "
+                        "-     -         -     -  gone in 58.0 s\n"));
   EXPECT_THAT(text, HasSubstr("\nunix:@\\x1b"));
 }
 
@@ -124,7 +125,9 @@ TEST(SockstatJson, SaysTheSame) {
   TcpSocket socket;
   socket.state = State::established;
   socket.details = TcpDetails{.rtt_us = 15, .bytes_sent = 7, .bytes_received = 9};
+  socket.uid = 1000;
   now.connections.push_back(socket);
+  now.connections.push_back({.state = State::time_wait, .local = {}, .peer = {}});
   const std::string line = json_of(now, &before, {.port = 7000, .connections = true});
   EXPECT_EQ(std::ranges::count(line, '\n'), 0);
   const auto json = nlohmann::json::parse(line);
@@ -139,6 +142,9 @@ TEST(SockstatJson, SaysTheSame) {
   EXPECT_EQ(json["host"]["somaxconn"], 4096);
   EXPECT_EQ(json["connections"][0]["bytes_received"], 9);
   EXPECT_EQ(json["connections"][0]["state"], "ESTABLISHED");
+  EXPECT_EQ(json["connections"][0]["uid"], 1000);
+  EXPECT_TRUE(json["connections"][1]["uid"].is_null()) << "TIME_WAIT is no program's";
+  EXPECT_TRUE(json["connections"][1]["retransmits_now"].is_null());
   EXPECT_TRUE(json["unix_connected"].is_null()) << "not looked at";
   EXPECT_EQ(json["remarks"].size(), 2u);
   EXPECT_FALSE(nlohmann::json::parse(json_of(now, nullptr, {})).contains("grown"));
