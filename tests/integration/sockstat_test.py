@@ -229,6 +229,28 @@ class States(SockstatTest):
         self.assertEqual(self.look("--pid", os.getpid())["states"]["SYN_RECV"], 2)
 
 
+    def test_wildcards_side_by_side(self):
+        for _ in range(20):  # the port of the one may be taken for the other
+            over_v4 = socket.create_server(("0.0.0.0", 0))
+            self.addCleanup(over_v4.close)
+            port = over_v4.getsockname()[1]
+            try:
+                over_v6 = socket.create_server(("::", port), family=socket.AF_INET6)
+                break
+            except OSError:
+                continue
+        self.addCleanup(over_v6.close)
+        client = socket.socket()
+        self.addCleanup(self.drop, client)
+        deafen(client)
+        client.setblocking(False)
+        client.connect_ex(("127.0.0.1", port))
+        self.assertTrue(wait_until(lambda: self.look("--port", port)["states"]["SYN_RECV"] == 1))
+        self.assertEqual({one["address"]: one["half_open"]
+                          for one in self.look("--port", port)["listeners"]},
+                         {f"0.0.0.0:{port}": 1, f"[::]:{port}": 0})
+
+
 class AcceptQueue(SockstatTest):
     def test_a_full_one_is_shown_as_such(self):
         listener = self.listener(backlog=2)

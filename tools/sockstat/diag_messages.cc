@@ -168,6 +168,8 @@ Result<TcpSocket> read_tcp(Bytes payload) {
     if (type == INET_DIAG_INFO && sent &&
         reaches(value, offsetof(tcp_info, tcpi_bytes_received), std::uint64_t{})) {
       socket.details = details_of(value);
+    } else if (type == INET_DIAG_SKV6ONLY && !value.empty()) {
+      socket.v6_only = value[0] != std::byte{0};
     } else if (type == INET_DIAG_SKMEMINFO) {
       const auto drops_at = SK_MEMINFO_DROPS * sizeof(std::uint32_t);
       if (value.size() >= drops_at + sizeof(std::uint32_t)) {

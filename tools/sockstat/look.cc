@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <tuple>
+#include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
 #include "sockstat/proc_files.h"
 
@@ -18,12 +20,25 @@ constexpr std::uint32_t kBoundInactive = 1U << 13;
 constexpr std::uint32_t kAll = ((1U << (kStates + 1)) - 2) | kBoundInactive;
 constexpr std::uint32_t kListening = bit(State::listen);
 
-// Whether what arrives at `local` is for this listener.
-bool leads_to(const Listener& listener, const Endpoint& local) {
-  const Endpoint& own = listener.endpoint;
-  if (!listener.tcp || own.port != local.port) return false;
-  if (own.is_any()) return own.v6 || !local.without_v4_mapping().v6;
-  return own.without_v4_mapping() == local.without_v4_mapping();
+// A TCP listener, of those that are shown or another that takes connections away from them.
+struct Rival {
+  Endpoint endpoint;
+  bool v6_only = false;
+  std::optional<std::size_t> shown;  // its place in Look::listeners
+};
+
+// How near a listener is to what arrives at `local`, as the kernel weighs it: its address before a
+// wildcard, then a socket of IPv4 before one of IPv6 that takes both, and one that is bound to the
+// device before one that is not. 0: it gets nothing of it.
+int nearness(const Rival& rival, const Endpoint& local) {
+  const Endpoint own = rival.endpoint.without_v4_mapping();
+  const Endpoint to = local.without_v4_mapping();
+  const std::uint32_t device = rival.endpoint.interface;
+  if (own.port != to.port || (device != 0 && device != local.interface)) return 0;
+  const int of_kind = 1 + (rival.endpoint.v6 ? 0 : 1) + (device != 0 ? 1 : 0);
+  if (own.v6 == to.v6 && own.bytes == to.bytes) return 4 + of_kind;
+  if (!own.is_any() || (to.v6 && !own.v6) || (!to.v6 && rival.v6_only)) return 0;
+  return of_kind;
 }
 
 // Gathers one Look; listeners come first, because who belongs to a process hangs on them.
@@ -34,7 +49,10 @@ class Gathering {
 
   void listener(const TcpSocket& socket) {
     if (selection_.port && socket.local.port != *selection_.port) return;
+    Rival& rival = rivals_[socket.local.port].emplace_back(
+        Rival{.endpoint = socket.local, .v6_only = socket.v6_only, .shown = {}});
     if (selection_.pid && !inodes_.contains(socket.inode)) return;
+    rival.shown = look_.listeners.size();
     count(socket.state);
     look_.listeners.push_back({.address = socket.local.text(),
                                .endpoint = socket.local,
@@ -48,7 +66,9 @@ class Gathering {
   void connection(const TcpSocket& socket) {
     if (!selected(socket)) return;
     count(socket.state);
-    if (socket.state == State::syn_recv) half_open(socket.local);
+    if (socket.state == State::syn_recv) {
+      for (const std::size_t i : takers(socket.local)) ++look_.listeners[i].half_open;
+    }
     if (selection_.connections) look_.connections.push_back(socket);
   }
 
@@ -95,21 +115,30 @@ class Gathering {
     }
     if (!selection_.pid) return true;
     if (socket.inode != 0) return inodes_.contains(socket.inode);
-    return std::ranges::any_of(look_.listeners, [&](const Listener& listener) {
-      return leads_to(listener, socket.local);
-    });
+    return !takers(socket.local).empty();
   }
 
-  void half_open(const Endpoint& local) {
-    for (Listener& listener : look_.listeners) {
-      if (leads_to(listener, local)) ++listener.half_open;
+  // The listeners that are shown and get what arrives at `local`, by their places: none, or one, or
+  // all that share an address.
+  std::vector<std::size_t> takers(const Endpoint& local) const {
+    const auto rivals = rivals_.find(local.port);
+    if (rivals == rivals_.end()) return {};
+    int nearest = 1;
+    std::vector<std::size_t> found;
+    for (const Rival& rival : rivals->second) {
+      const int near = nearness(rival, local);
+      if (near > nearest) found.clear();
+      nearest = std::max(near, nearest);
+      if (near == nearest && rival.shown) found.push_back(*rival.shown);
     }
+    return found;
   }
 
   void count(State state) { ++look_.states[static_cast<std::size_t>(state)]; }
 
   const Selection& selection_;
   const std::unordered_set<std::uint32_t> inodes_;
+  std::unordered_map<std::uint16_t, std::vector<Rival>> rivals_;  // by port
   std::uint64_t unix_connected_ = 0;
   Look look_;
 };

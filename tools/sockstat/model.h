@@ -78,6 +78,7 @@ struct TcpSocket {
   std::uint32_t send_queue = 0;
   std::optional<std::uint32_t> uid = {};  // null: no program has it
   std::uint32_t inode = 0;                // 0: no program has it (any more, or not accepted yet)
+  bool v6_only = false;                   // of a listener that takes no IPv4
   std::optional<std::uint32_t> drops = {};
   std::optional<TcpDetails> details = {};
 };

@@ -116,6 +116,20 @@ TEST(DiagMessages, Ipv6WithMappedAddressesAndScope) {
   EXPECT_FALSE(socket->retransmits_now) << "not kept in TIME_WAIT";
 }
 
+TEST(DiagMessages, AListenerForIpv6Alone) {
+  inet_diag_msg head = tcp_head(State::listen);
+  head.idiag_family = AF_INET6;
+  for (const bool only : {false, true}) {
+    Bytes payload = bytes_of(head);
+    append(payload, attribute(INET_DIAG_SKV6ONLY, bytes_of(only)));
+    EXPECT_EQ(read_tcp(payload)->v6_only, only);
+  }
+  EXPECT_FALSE(read_tcp(bytes_of(head))->v6_only) << "not told";
+  Bytes empty = bytes_of(head);
+  append(empty, attribute(INET_DIAG_SKV6ONLY, {}));
+  EXPECT_FALSE(read_tcp(empty)->v6_only);
+}
+
 TEST(DiagMessages, WhatNoProgramHasIsNobodys) {
   inet_diag_msg head = tcp_head(State::syn_recv);
   head.idiag_retrans = 2;

@@ -8,8 +8,11 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <utility>
+#include <vector>
 
 #include "sockstat/proc_files.h"
 #include "weir/net/socket/listening_socket.h"
@@ -79,6 +82,100 @@ TEST(Look, AKernelThatDoesNotTellOfUnixSockets) {
   EXPECT_FALSE(now->unix_connected);
   kernel.unix_outcome = std::unexpected(Error("sock_diag", Errno(EPERM)));
   EXPECT_FALSE(look(kernel, {}));
+}
+
+Endpoint v4(std::array<std::uint8_t, 4> address, std::uint32_t interface = 0) {
+  Endpoint end{.port = 7000, .interface = interface};
+  std::ranges::copy(address, end.bytes.begin());
+  return end;
+}
+
+Endpoint v6(std::uint8_t last) {
+  Endpoint end{.v6 = true, .port = 7000};
+  end.bytes[15] = last;
+  return end;
+}
+
+Endpoint mapped(std::array<std::uint8_t, 4> address) {
+  Endpoint end{.v6 = true, .port = 7000};
+  end.bytes[10] = end.bytes[11] = 255;
+  std::ranges::copy(address, end.bytes.begin() + 12);
+  return end;
+}
+
+TcpSocket made_listener(const Endpoint& local, bool v6_only = false) {
+  TcpSocket socket;
+  socket.state = State::listen;
+  socket.local = local;
+  socket.v6_only = v6_only;
+  return socket;
+}
+
+// What the listeners, in their order, show after a SYN to `local`.
+std::vector<std::uint64_t> half_open(const std::vector<TcpSocket>& listeners,
+                                     const Endpoint& local) {
+  MadeSockets kernel;
+  kernel.tcp = listeners;
+  for (std::size_t i = 0; i < listeners.size(); ++i) {
+    kernel.tcp[i].inode = static_cast<std::uint32_t>(i + 1);
+  }
+  kernel.tcp.push_back({.state = State::syn_recv, .local = local, .peer = {}});
+  auto now = look(kernel, {.port = 7000});
+  EXPECT_TRUE(now);
+  std::ranges::sort(now->listeners, {}, &Listener::inode);
+  std::vector<std::uint64_t> counts;
+  for (const Listener& listener : now->listeners) counts.push_back(listener.half_open);
+  return counts;
+}
+
+TEST(Look, AHandshakeIsForTheNearestListener) {
+  using ::testing::ElementsAre;
+  constexpr std::array<std::uint8_t, 4> kAny{};
+  constexpr std::array<std::uint8_t, 4> kLoopback = {127, 0, 0, 1};
+  constexpr std::array<std::uint8_t, 4> kOther = {10, 0, 0, 1};
+  const TcpSocket any4 = made_listener(v4(kAny));
+  const TcpSocket any6 = made_listener(v6(0));
+  const TcpSocket only6 = made_listener(v6(0), true);
+  const TcpSocket loopback = made_listener(v4(kLoopback));
+
+  EXPECT_THAT(half_open({any4, only6}, v4(kLoopback)), ElementsAre(1, 0));
+  EXPECT_THAT(half_open({any4, only6}, v6(1)), ElementsAre(0, 1));
+  EXPECT_THAT(half_open({only6}, mapped(kLoopback)), ElementsAre(0));
+  EXPECT_THAT(half_open({any6}, v4(kLoopback)), ElementsAre(1));
+  EXPECT_THAT(half_open({any6}, mapped(kLoopback)), ElementsAre(1));
+  EXPECT_THAT(half_open({any6, any4}, v4(kLoopback)), ElementsAre(0, 1));
+  EXPECT_THAT(half_open({any4, loopback, any6}, v4(kLoopback)), ElementsAre(0, 1, 0));
+  EXPECT_THAT(half_open({loopback, any4}, v4(kOther)), ElementsAre(0, 1));
+  EXPECT_THAT(half_open({made_listener(mapped(kLoopback)), any4}, v4(kLoopback)),
+              ElementsAre(1, 0));
+  EXPECT_THAT(half_open({made_listener(v6(1)), any6}, v6(1)), ElementsAre(1, 0));
+  EXPECT_THAT(half_open({any4, any4}, v4(kLoopback)), ElementsAre(1, 1)) << "they share it";
+  EXPECT_THAT(half_open({any4, made_listener(v4(kAny, 3))}, v4(kLoopback, 3)), ElementsAre(0, 1));
+  EXPECT_THAT(half_open({any4, made_listener(v4(kAny, 3))}, v4(kLoopback)), ElementsAre(1, 0));
+}
+
+// Somebody else's listener on the same port, which nothing is shown of.
+TEST(Look, WhatComesToAnotherProcessIsNotOurs) {
+  auto ours = ListeningSocket::open(SocketAddress::loopback_ipv4(0), {});
+  ASSERT_TRUE(ours);
+  auto real = SockDiag::open();
+  ASSERT_TRUE(real);
+  const auto seen = look(*real, {.port = ours->address().port()});
+  ASSERT_TRUE(seen && seen->listeners.size() == 1);
+  MadeSockets kernel;
+  TcpSocket any = made_listener(v4({}));
+  any.inode = seen->listeners[0].inode;
+  TcpSocket theirs = made_listener(v4({127, 0, 0, 1}));
+  theirs.inode = any.inode + 1;
+  while (sockets_of(::getpid())->contains(theirs.inode)) ++theirs.inode;
+  kernel.tcp = {any, theirs};
+  for (const auto& local : {v4({127, 0, 0, 1}), v4({10, 0, 0, 1})}) {
+    kernel.tcp.push_back({.state = State::time_wait, .local = local, .peer = {}});
+  }
+  const auto now = look(kernel, {.pid = ::getpid(), .connections = true});
+  ASSERT_TRUE(now);
+  ASSERT_EQ(now->connections.size(), 1u);
+  EXPECT_EQ(now->connections[0].local, v4({10, 0, 0, 1}));
 }
 
 TEST(Look, AListenerWhoseQueueIsFull) {
