@@ -3,6 +3,7 @@
 
 import collections
 import ctypes
+import fcntl
 import json
 import os
 import pty
@@ -12,6 +13,7 @@ import signal
 import socket
 import struct
 import subprocess
+import termios
 import time
 import unittest
 from pathlib import Path
@@ -453,17 +455,53 @@ class Watching(SockstatTest):
         listener = self.listener()
         master, slave = pty.openpty()
         self.addCleanup(os.close, master)
-        watcher = subprocess.Popen([SOCKSTAT, "--watch", "0.05", "--port",
-                                    str(listener.getsockname()[1])], stdout=slave, stderr=slave)
-        os.close(slave)
-        seen = b""
-        while seen.count(b"\x1b[H") < 3 and poll_one(master, select.POLLIN, 30):
-            seen += os.read(master, 65536)
-        watcher.send_signal(signal.SIGINT)
-        self.assertEqual(watcher.wait(30), 0)
+        seen = self.frames(master, slave, "--port", listener.getsockname()[1])
         self.assertTrue(seen.startswith(b"\x1b[2J\x1b[H"), seen)
         self.assertEqual(seen.count(b"\x1b[2J"), 1)
         self.assertIn(b"\x1b[K\r\n", seen)
+        self.assertNotIn(b"more lines", seen)
+
+    def frames(self, master, slave, *options):
+        """What the terminal is sent until the fourth look begins."""
+        watcher = subprocess.Popen([SOCKSTAT, "--watch", "0.05", *map(str, options)],
+                                   stdout=slave, stderr=slave)
+        try:
+            os.close(slave)
+            seen = b""
+            while seen.count(b"\x1b[H") < 4 and poll_one(master, select.POLLIN, 30):
+                seen += os.read(master, 65536)
+            watcher.send_signal(signal.SIGINT)
+            self.assertEqual(watcher.wait(30), 0)
+        finally:
+            watcher.kill()
+            watcher.wait()
+        return seen
+
+    def test_a_small_terminal_is_not_overrun(self):
+        listener = self.listener(backlog=2)
+        port = listener.getsockname()[1]
+        for _ in range(3):
+            self.dial(listener)
+        self.assertTrue(wait_until(
+            lambda: self.look("--port", port)["listeners"][0]["queue"] == 3))
+        for rows, columns in ((10, 60), (24, 40), (12, 200), (24, 200)):
+            with self.subTest(rows=rows, columns=columns):
+                master, slave = pty.openpty()
+                self.addCleanup(os.close, master)
+                fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+                seen = self.frames(master, slave, "--port", port, "--both-ends", "--connections")
+                frames = re.split(rb"(?:\x1b\[2J)?\x1b\[H", seen)[1:4]
+                self.assertEqual(len(frames), 3)
+                for frame in frames:
+                    lines = re.sub(rb"\x1b\[[0-9]*[mKJ]", b"", frame).split(b"\r\n")
+                    used = sum(max(1, -(-len(line) // columns)) for line in lines)
+                    self.assertLessEqual(used, rows, frame)
+                    left = re.search(rb"\.\.\. (\d+) more lines\Z", lines[-1])
+                    whole = self.sockstat("--port", port, "--both-ends", "--connections")
+                    self.assertEqual(len(lines) - 1 + (int(left[1]) if left else 0),
+                                     whole.count("\n"))
+                    # Too wide or too long for all but the last.
+                    self.assertEqual(left is None, (rows, columns) == (24, 200), frame)
 
     def test_a_process_that_ends(self):
         server = self.echo()

@@ -3,7 +3,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -13,6 +12,7 @@
 
 #include "sockstat/json.h"
 #include "sockstat/look.h"
+#include "sockstat/terminal.h"
 #include "sockstat/text.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/reactor/signal_set.h"
@@ -46,7 +46,7 @@ class Screen {
     } else {
       text = text_of(now, before, settings_.selection, terminal_);
       if (settings_.watch && terminal_) {
-        text = in_place(text);
+        text = over_the_screen(text);
       } else if (before != nullptr) {
         text.insert(0, "\n");
       }
@@ -64,30 +64,17 @@ class Screen {
     return std::unexpected(Error(name, Errno::last()));
   }
 
-  // From the top of the screen on, over what was there; lines that have no place are left out.
-  std::string in_place(const std::string& text) const {
+  std::string over_the_screen(const std::string& text) {
     winsize size{};
-    const std::size_t rows =
-        ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 2 ? size.ws_row : 24;
-    const auto lines = static_cast<std::size_t>(std::ranges::count(text, '\n'));
-    std::string out = first_ ? "\x1b[2J\x1b[H" : "\x1b[H";
-    first_ = false;
-    std::size_t row = 0;
-    for (const char c : text) {
-      if (c != '\n') {
-        out += c;
-      } else if (++row + 1 >= rows && lines > row) {
-        return out + fmt::format("\x1b[K\n... {} more lines\x1b[J", lines - row);
-      } else {
-        out += "\x1b[K\n";
-      }
-    }
-    return out + "\x1b[J";
+    static_cast<void>(::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size));
+    const std::size_t rows = size.ws_row > 2 ? size.ws_row : 24;
+    const std::size_t columns = size.ws_col > 2 ? size.ws_col : 80;
+    return (std::exchange(first_, false) ? "\x1b[2J" : "") + in_place(text, rows, columns);
   }
 
   const Settings& settings_;
   const bool terminal_;
-  mutable bool first_ = true;
+  bool first_ = true;
   std::unique_ptr<std::FILE, CloseFile> file_;
 };
 
