@@ -58,6 +58,11 @@ bool at_somaxconn(const Listener& listener, const Look& look) {
 std::vector<Remark> remarks(const Look& now, const Look* before) {
   std::vector<Remark> found;
   for (const Listener& listener : now.listeners) {
+    if (const std::uint64_t by = more_drops(listener, before); by > 0 && !listener.full()) {
+      found.push_back({fmt::format("{} dropped +{}", listener.address, by),
+                       "SYNs or last ACKs of clients, who try again after a second; mostly because "
+                       "the accept queue was full between two looks"});
+    }
     if (!listener.full()) continue;
     found.push_back(
         {fmt::format("{} FULL", listener.address),

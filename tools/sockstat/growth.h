@@ -21,7 +21,7 @@ std::uint64_t more_drops(const Look& now, const Look* before);
 bool at_somaxconn(const Listener& listener, const Look& look);
 
 struct Remark {
-  std::string what;  // "TIME_WAIT +12", "127.0.0.1:7000 FULL"
+  std::string what;  // "TIME_WAIT +12", "127.0.0.1:7000 FULL", "127.0.0.1:7000 dropped +5"
   std::string meaning;
 };
 std::vector<Remark> remarks(const Look& now, const Look* before);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "sockstat/growth.h"
+#include "sockstat/terminal.h"
 
 namespace weir::sockstat {
 
@@ -22,15 +23,17 @@ class Table {
   std::string text() const {
     std::vector<std::size_t> widths(rows_[0].size());
     for (const auto& row : rows_) {
-      for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+      for (std::size_t i = 0; i < row.size(); ++i) {
+        widths[i] = std::max(widths[i], width_of(row[i]));
+      }
     }
     std::string text;
     for (const auto& row : rows_) {
       std::string line;
       for (std::size_t i = 0; i < row.size(); ++i) {
         if (i > 0) line += "  ";
-        line += i < left_ || i + 1 == row.size() ? fmt::format("{:<{}}", row[i], widths[i])
-                                                 : fmt::format("{:>{}}", row[i], widths[i]);
+        const std::string space(widths[i] - width_of(row[i]), ' ');
+        line += i < left_ || i + 1 == row.size() ? row[i] + space : space + row[i];
       }
       line.erase(line.find_last_not_of(' ') + 1);
       text += line + "\n";
@@ -43,10 +46,16 @@ class Table {
   const std::size_t left_;
 };
 
-std::string plus(std::uint64_t n) { return n == 0 ? "" : fmt::format(" +{}", n); }
+std::string emphasis(const std::string& text, bool bold) {
+  return bold && !text.empty() ? "\x1b[1m" + text + "\x1b[0m" : text;
+}
 
-std::string note_of(const Listener& listener, const Look& now) {
-  std::string note = listener.full() ? "FULL" : "";
+std::string plus(std::uint64_t n, bool bold = false) {
+  return n == 0 ? "" : " " + emphasis(fmt::format("+{}", n), bold);
+}
+
+std::string note_of(const Listener& listener, const Look& now, bool bold) {
+  std::string note = emphasis(listener.full() ? "FULL" : "", bold);
   if (at_somaxconn(listener, now)) {
     note += note.empty() ? "" : ", ";
     note += "limit is somaxconn: a larger backlog is cut";
@@ -54,14 +63,15 @@ std::string note_of(const Listener& listener, const Look& now) {
   return note;
 }
 
-std::string listeners_of(const Look& now, const Look* before) {
+std::string listeners_of(const Look& now, const Look* before, bool bold) {
   Table table({"listener", "accept queue", "limit", "half-open", "dropped", ""}, 1);
   for (const Listener& listener : now.listeners) {
     table.add({listener.address, std::to_string(listener.queue), std::to_string(listener.limit),
                listener.tcp ? std::to_string(listener.half_open) : "-",
-               listener.drops ? std::to_string(*listener.drops) + plus(more_drops(listener, before))
-                              : "-",
-               note_of(listener, now)});
+               listener.drops
+                   ? std::to_string(*listener.drops) + plus(more_drops(listener, before), bold)
+                   : "-",
+               note_of(listener, now, bold)});
   }
   return table.text();
 }
@@ -84,7 +94,7 @@ std::string states_of(const Look& now, const Look* before, bool bold) {
       std::string cell = fmt::format("{}{:<12} {:>5}{}", column == 0 ? "" : "   ", name_of(state),
                                      now.count(state), more);
       if (before != nullptr) cell += std::string(7 - std::min<std::size_t>(7, more.size()), ' ');
-      line += bold && by > 0 ? "\x1b[1m" + cell + "\x1b[0m" : cell;
+      line += emphasis(cell, bold && by > 0);
     }
     line.erase(line.find_last_not_of(' ') + 1);
     text += line + "\n";
@@ -156,24 +166,23 @@ std::string text_of(const Look& now, const Look* before, const Selection& select
             : selection.pid ? fmt::format("process {} does not listen\n", *selection.pid)
                             : "nobody listens\n";
   } else {
-    text += listeners_of(now, before);
+    text += listeners_of(now, before, bold);
   }
   text += fmt::format("all listeners of this host: {}{} accept queue overflows, {}{} SYNs dropped",
-                      now.host.listen_overflows, plus(more_overflows(now, before)),
-                      now.host.listen_drops, plus(more_drops(now, before)));
+                      now.host.listen_overflows, plus(more_overflows(now, before), bold),
+                      now.host.listen_drops, plus(more_drops(now, before), bold));
   if (now.somaxconn) text += fmt::format("; net.core.somaxconn {}", *now.somaxconn);
   text += "\n\n" + states_of(now, before, bold);
   if (now.unix_connected.value_or(0) > 0) {
     text += fmt::format("Unix sockets connected: {}\n", *now.unix_connected);
   }
-  if (selection.connections && !(now.connections.empty() && now.unix_connections.empty())) {
-    text += "\n" + connections_of(now);
-  }
   const auto found = remarks(now, before);
   if (!found.empty()) text += "\n";
   for (const Remark& remark : found) {
-    text += bold ? fmt::format("\x1b[1m{}\x1b[0m: {}\n", remark.what, remark.meaning)
-                 : fmt::format("{}: {}\n", remark.what, remark.meaning);
+    text += fmt::format("{}: {}\n", emphasis(remark.what, bold), remark.meaning);
+  }
+  if (selection.connections && !(now.connections.empty() && now.unix_connections.empty())) {
+    text += "\n" + connections_of(now);
   }
   return text;
 }

@@ -7,6 +7,7 @@
 
 #include "sockstat/growth.h"
 #include "sockstat/json.h"
+#include "sockstat/terminal.h"
 #include "sockstat/text.h"
 
 namespace weir::sockstat::test {
@@ -74,9 +75,55 @@ TEST(SockstatText, WhatGrows) {
   EXPECT_THAT(text, Not(HasSubstr("\x1b")));
   EXPECT_THAT(text_of(now, &before, {.port = 7000}, true),
               HasSubstr("\x1b[1mTIME_WAIT +2\x1b[0m: this side"));
+  EXPECT_THAT(text, Not(HasSubstr("dropped +"))) << "FULL says it";
+  const std::string bold = text_of(now, &before, {.port = 7000}, true);
+  EXPECT_THAT(bold, HasSubstr("     8 \x1b[1m+5\x1b[0m  \x1b[1mFULL\x1b[0m\n"));
+  EXPECT_THAT(bold, HasSubstr("9 \x1b[1m+5\x1b[0m accept queue overflows"));
   // The other way round nothing grows.
   EXPECT_THAT(text_of(before, &now, {.port = 7000}, false),
               AllOf(Not(HasSubstr("+")), Not(HasSubstr("FULL"))));
+}
+
+TEST(SockstatText, AQueueThatWasFullBetweenTwoLooks) {
+  const Look before = some_look();
+  Look now = before;
+  now.listeners[0].drops = 8;
+  const std::string text = text_of(now, &before, {.port = 7000}, false);
+  EXPECT_THAT(text, HasSubstr("\n127.0.0.1:7000             0      2          0     8 +5\n"));
+  EXPECT_THAT(text, HasSubstr("\n127.0.0.1:7000 dropped +5: SYNs or last ACKs of clients"));
+  EXPECT_TRUE(remarks(now, nullptr).empty());
+}
+
+// Connections may be many, and the end of a text is what a screen has no room for.
+TEST(SockstatText, RemarksComeBeforeConnections) {
+  Look now = some_look();
+  now.listeners[0].queue = 3;
+  now.connections.emplace_back();
+  const std::string text = text_of(now, nullptr, {.connections = true}, false);
+  EXPECT_THAT(text, HasSubstr("CLOSED           0\n\n127.0.0.1:7000 FULL: "));
+  EXPECT_THAT(text, HasSubstr("again after a second\n\nlocal "));
+}
+
+TEST(SockstatTerminal, WidthsLeaveEscapesOut) {
+  EXPECT_EQ(width_of(""), 0u);
+  EXPECT_EQ(width_of("abc"), 3u);
+  EXPECT_EQ(width_of("a\x1b[1mb\x1b[0m"), 2u);
+  EXPECT_EQ(width_of("\x1b[1mab\x1b[0mc"), 3u);
+  EXPECT_EQ(width_of("a\x1b[1"), 1u) << "an escape that does not end";
+}
+
+TEST(SockstatTerminal, LinesTakeAsManyRowsAsTheyNeed) {
+  const std::string clean = "\x1b[K\n";
+  EXPECT_EQ(in_place("a\nb\n", 3, 10), "\x1b[Ha" + clean + "b" + clean + "\x1b[J");
+  EXPECT_EQ(in_place("a\nb\nc\n", 3, 10), "\x1b[Ha" + clean + "b" + clean + "... 1 mor\x1b[J");
+  EXPECT_EQ(in_place("\n0123456789\nab\n", 5, 10),
+            "\x1b[H" + clean + "0123456789\nab" + clean + "\x1b[J")
+      << "nothing is erased behind a full row";
+  EXPECT_EQ(in_place("0123456789abc\nx\ny\n", 4, 10),
+            "\x1b[H0123456789abc" + clean + "x" + clean + "... 1 mor\x1b[J");
+  EXPECT_EQ(in_place("\x1b[1m012345678\x1b[0m\nx\n", 3, 10),
+            "\x1b[H\x1b[1m012345678\x1b[0m" + clean + "x" + clean + "\x1b[J");
+  EXPECT_EQ(in_place("0123456789abc\nx\n", 2, 10), "\x1b[H... 2 mor\x1b[J");
 }
 
 TEST(SockstatText, ALimitThatIsSomaxconnIsSaid) {
