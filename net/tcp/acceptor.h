@@ -69,8 +69,8 @@ class Acceptor final : private IoHandler {
     std::uint32_t waiting = 0;
     std::uint32_t limit = 0;
   };
-  // Null when it has let go of its socket, and for Unix sockets, of which the kernel does not tell.
-  // [any]
+  // Null when it has let go of its socket, and for Unix sockets, of whose queue no socket option
+  // tells (sock_diag(7) does: weir-sockstat). [any]
   std::optional<Queue> queue() const;
 
  private:

@@ -109,8 +109,8 @@ class TcpServer {
     std::uint64_t bytes_in = 0;
     std::uint64_t bytes_out = 0;
     std::array<std::uint64_t, CloseReason::kKinds> closed{};  // by CloseReason::Kind
-    // A system call for each listening socket. Unix sockets are not among them: of those the kernel
-    // does not tell.
+    // A system call for each listening socket. Unix sockets are not among them: no socket option
+    // tells of their queues (sock_diag(7) does: weir-sockstat).
     std::vector<AcceptQueue> accept_queues;
     // Connections that ended for that reason.
     std::uint64_t closed_by(CloseReason::Kind kind) const {
