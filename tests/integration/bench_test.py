@@ -150,7 +150,7 @@ class Reports(unittest.TestCase):
 
     def test_aims(self):
         rows = content.aims(made_up_report())
-        self.assertEqual(len(rows), 9)
+        self.assertEqual(len(rows), 10)
         self.assertEqual([row[-1] for row in rows if row[0].startswith("Echo")], ["yes"] * 4)
 
     def test_a_busy_machine_is_said(self):
