@@ -14,8 +14,8 @@ int main(int argc, char** argv) {
   // ThreadSanitizer starts a thread of its own beside a program's first; let it be there before a
   // test looks at which threads it began with.
   std::thread([] {}).join();
-  // The first line that is logged makes the logger, and a line about a slow machine may come while a
-  // test counts what it leaves on the heap.
+  // The first line that is logged makes the logger, and a line about a slow machine may come while
+  // a test counts what it leaves on the heap.
   static_cast<void>(weir::logger());
   // The last listener sees the end of a test first, so its failures are printed with the test.
   ::testing::UnitTest::GetInstance()->listeners().Append(new weir::test::LeakCheck);
