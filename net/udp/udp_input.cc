@@ -174,6 +174,7 @@ void UdpSocketImpl::wait_to_receive(Duration wait) try {
   });
   receive_waits_ = true;
 } catch (const std::bad_alloc&) {
+  receive_waits_ = false;
 }
 
 void UdpSocketImpl::on_flush() {

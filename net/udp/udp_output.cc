@@ -20,6 +20,14 @@ namespace {
 // UDP's length field counts its own header; the kernel says EMSGSIZE to the rest.
 constexpr std::size_t kMaxPayload = 65527;
 
+// What is to be told of; where memory is short, the counters alone tell.
+template <typename T>
+void try_push(std::vector<T>& to, T value, std::size_t most) try {
+  if (to.size() < most) to.push_back(std::move(value));
+} catch (const std::bad_alloc&) {
+  to.clear();
+}
+
 bool transient(Errno error) { return error == ENOBUFS || error == ENOMEM; }
 
 }  // namespace
@@ -219,20 +227,15 @@ void UdpSocketImpl::segments_were_at_fault() {
   single_ = 0;
 }
 
-// To be told. Where memory is short, the counters alone tell.
-void UdpSocketImpl::failed(std::size_t at, Errno error) try {
+void UdpSocketImpl::failed(std::size_t at, Errno error) {
   ++counters_.send_failed;
-  if (failures_.size() >= kMaxTold) return;
   const Outgoing& out = io_->outgoing(at);
-  failures_.push_back(
-      {.number = out.number, .to = out.to.copy(), .size = io_->bytes(at).size(), .error = error});
-} catch (const std::bad_alloc&) {
+  const FailedDatagram failure{
+      .number = out.number, .to = out.to.copy(), .size = io_->bytes(at).size(), .error = error};
+  try_push(failures_, failure, kMaxTold);
 }
 
-void UdpSocketImpl::note_error(Errno error) try {
-  if (errors_.size() < kMaxTold) errors_.push_back(error);
-} catch (const std::bad_alloc&) {
-}
+void UdpSocketImpl::note_error(Errno error) { try_push(errors_, error, kMaxTold); }
 
 // Memory for a datagram says nothing about readiness, so epoll is not asked. False: there is none
 // for a timer either.

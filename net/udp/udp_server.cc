@@ -176,6 +176,7 @@ void UdpServer::Impl::close_last(Shard& shard) {
     }
     last.reset();
   });
+  run_on(shard.loop, [] {});  // a turn later: the descriptor was closed at the end of that one
 }
 
 // --- ending --------------------------------------------------------------------------------------

@@ -53,8 +53,8 @@ class UdpSession final : private internal::LoopClient {
 
  private:
   friend class UdpSessions;
-  UdpSession(UdpSessions& owner, UdpSocket& socket, SocketAddress peer)
-      : owner_(&owner), socket_(&socket), peer_(std::move(peer)) {}
+  UdpSession(UdpSessions& owner, UdpSocket& socket, const SocketAddress& peer)
+      : owner_(&owner), socket_(&socket), peer_(peer) {}
   ~UdpSession() = default;
 
   void on_ready(std::uint32_t) override {}

@@ -163,6 +163,7 @@ bool LoopDatagrams::add_copy(const Outgoing& out, std::span<const std::byte> byt
     gathered_ += bytes.size();
     bytes = {copy, bytes.size()};
   }
+  // Not empty(): a family alone is copied as well. NOLINTNEXTLINE(readability-container-size-empty)
   if (out.to.size() > 0 && !lies_in(in_names_, out.to.data())) {
     if (count_ > 0 && out_[count_ - 1].to == out.to) {  // one address, many datagrams
       kept.to = out_[count_ - 1].to;
