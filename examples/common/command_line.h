@@ -22,14 +22,15 @@ CLI::Option* address_option(CLI::App& app, const std::string& name, std::string&
 CLI::Option* seconds_option(CLI::App& app, const std::string& name, weir::Duration& duration,
                             const std::string& what);
 
-// An option whose value is one of some names. Without it `value` stays as it is.
+// An option whose value is one of some names, which outlive `app`. Without it `value` stays as it
+// is.
 template <typename Value>
 CLI::Option* choice_option(CLI::App& app, const std::string& name,
                            const std::map<std::string, Value>& choices, Value& value,
                            const std::string& what) {
   return app
       .add_option_function<std::string>(
-          name, [choices, &value](const std::string& chosen) { value = choices.at(chosen); }, what)
+          name, [&choices, &value](const std::string& chosen) { value = choices.at(chosen); }, what)
       ->check(CLI::IsMember(choices).description(""));
 }
 
