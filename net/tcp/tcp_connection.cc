@@ -302,6 +302,7 @@ void TcpConnection::finish(CloseReason reason) {
   stop_gathering();
   state_ = State::closed;
   reason_ = reason;
+  is_.starved = false;
   account();
   loop().idle_wheel().cancel(*this);
   channel_.remove();
@@ -378,7 +379,7 @@ void TcpConnection::settle() {
   account();
   heed_budget();
   if (state_ != State::closed) advance_close();
-  if (state_ != State::closed) update_interest();
+  update_interest();
 }
 
 // A handler that fills the output up from on_drained has left no moment to read in.
@@ -409,8 +410,10 @@ void TcpConnection::settle_later() {
   is_.settle_queued = true;
 }
 
+// Nothing for one that has ended: it stays in its group's list until the reap phase, so that a walk
+// over the group meets it.
 void TcpConnection::update_interest() {
-  if (edge()) return;
+  if (edge() || state_ == State::closed) return;
   channel_.set_reading(may_read());
   channel_.set_writing(is_.want_write);
 }

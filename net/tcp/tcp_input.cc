@@ -210,7 +210,7 @@ void TcpConnection::want_read_again() { loop().requeue(channel_.id(), EPOLLIN); 
 void TcpConnection::pause_reading() {
   loop().check_thread("TcpConnection::pause_reading");
   ++pauses_;
-  if (state_ != State::closed) update_interest();
+  update_interest();
 }
 
 void TcpConnection::resume_reading() {

@@ -124,7 +124,7 @@ void ConnectionGroup::look_at_budget() {
   budget_retry_ = room ? kBudgetRetry : std::min(2 * budget_retry_, kMaxBudgetRetry);
   if (room) budget_spent_since_ = loop.now();
   if (!room && loop.now() - budget_spent_since_ >= kBudgetPatience) give_one_up();
-  for (TcpConnection& connection : connections_) {
+  for (TcpConnection& connection : connections_) {  // those that have ended are never starved
     if (!connection.is_.starved) continue;
     if (!room && asked < kMaxAskedForReset) {
       ++asked;

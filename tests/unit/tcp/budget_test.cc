@@ -13,6 +13,7 @@
 
 #include "support/expect_log.h"
 #include "support/memory.h"
+#include "support/scoped_budget.h"
 #include "support/spin_oracle.h"
 #include "support/tcp_harness.h"
 #include "weir/base/fd.h"
@@ -27,18 +28,6 @@ using namespace std::chrono_literals;
 using Kind = CloseReason::Kind;
 
 constexpr std::uint64_t kShare = BufferBudget::kOwnShare;
-
-// The process's budget, set for the length of a test.
-class ScopedBudget {
- public:
-  explicit ScopedBudget(std::uint64_t bytes) { set_buffer_budget(bytes); }
-  ~ScopedBudget() { set_buffer_budget(before_); }
-  ScopedBudget(const ScopedBudget&) = delete;
-  ScopedBudget& operator=(const ScopedBudget&) = delete;
-
- private:
-  const std::uint64_t before_ = buffer_budget();
-};
 
 // What the kernel keeps for a connection stays small, so that the rest waits here.
 void shrink_send_buffer(TcpConnection& connection) {
