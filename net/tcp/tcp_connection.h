@@ -16,6 +16,7 @@
 #include "weir/base/check.h"
 #include "weir/base/fd.h"
 #include "weir/base/intrusive_list.h"
+#include "weir/base/type_id.h"
 #include "weir/net/buffer/buffer.h"
 #include "weir/net/buffer/output_queue.h"
 #include "weir/net/buffer/shared_bytes.h"
@@ -107,8 +108,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   std::uint64_t bytes_out() const { return bytes_out_; }
   bool peer_half_closed() const { return is_.read_eof; }
 
-  // Replaces who is told of this connection from now on (protocol upgrade). `handler` must outlive
-  // it.
+  // Replaces the handler (protocol upgrade). `handler` must outlive the connection.
   void set_handler(ConnectionHandler& handler) {
     WEIR_CHECK(!is_.relayed, "TcpConnection::set_handler on a connection that is relayed");
     handler_ = &handler;
@@ -128,7 +128,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   // nullptr when none, or one of another type, was set.
   template <typename T>
   T* context() const {
-    if (!context_ || context_->type != &Context<T>::kType) return nullptr;
+    if (!context_ || context_->type != internal::TypeId::of<T>()) return nullptr;
     return &static_cast<Context<T>*>(context_.get())->value;
   }
 
@@ -139,15 +139,15 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   friend class internal::BroadcastPart;
 
   struct ContextBase {
-    explicit ContextBase(const char* tag) : type(tag) {}
+    explicit ContextBase(internal::TypeId of) : type(of) {}
     virtual ~ContextBase() = default;
-    const char* const type;
+    const internal::TypeId type;
   };
   template <typename T>
   struct Context final : ContextBase {
-    static constexpr char kType = 0;
     template <typename... Args>
-    explicit Context(Args&&... args) : ContextBase(&kType), value(std::forward<Args>(args)...) {}
+    explicit Context(Args&&... args)
+        : ContextBase(internal::TypeId::of<T>()), value(std::forward<Args>(args)...) {}
     T value;
   };
 

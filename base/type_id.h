@@ -1,0 +1,29 @@
+// TypeId: the identity of a type at run time, for values that are kept without their type.
+//
+// It compares equal across shared libraries. The address of a static member of a template does not:
+// a library built with -fvisibility=hidden has its own copy of it.
+#pragma once
+
+#include <typeinfo>
+
+namespace weir::internal {
+
+class TypeId {
+ public:
+  // `const T` and `T` are two types.
+  template <typename T>
+  static TypeId of() noexcept {
+    return TypeId(typeid(Tag<T>));
+  }
+
+  friend bool operator==(TypeId a, TypeId b) noexcept { return *a.info_ == *b.info_; }
+
+ private:
+  template <typename T>
+  struct Tag {};
+  explicit TypeId(const std::type_info& info) noexcept : info_(&info) {}
+
+  const std::type_info* info_;
+};
+
+}  // namespace weir::internal
