@@ -23,8 +23,11 @@ class OwnBuffers;
 
 // What the connections of one server share.
 struct Crowd {
-  Crowd(const Settings& settings_given, std::size_t block_size, bool coalesce_given)
-      : settings(settings_given), coalesce(coalesce_given), block(block_size) {
+  Crowd(const Settings& settings_given, std::size_t block_size_given, bool coalesce_given)
+      : settings(settings_given),
+        coalesce(coalesce_given),
+        block_size(block_size_given),
+        block(make_block(block_size)) {
     if (coalesce) gathered.reserve(block_size + settings.size);
   }
   ~Crowd();
@@ -36,8 +39,9 @@ struct Crowd {
   void bury();
 
   const Settings settings;
-  const bool coalesce;            // one write for all answers to a read
-  std::vector<char> block;        // what recv() fills
+  const bool coalesce;  // one write for all answers to a read
+  const std::size_t block_size;
+  const Block block;              // what recv() fills
   std::string gathered;           // answers, if they are coalesced
   std::vector<OwnBuffers*> all;   // owned
   std::vector<OwnBuffers*> dead;  // owned
@@ -107,9 +111,9 @@ class OwnBuffers {
   static bool again() { return errno == EAGAIN || errno == EINTR; }
 
   void read() {
-    const ssize_t n = ::recv(fd_, crowd_.block.data(), crowd_.block.size(), 0);
+    const ssize_t n = ::recv(fd_, crowd_.block.get(), crowd_.block_size, 0);
     if (n > 0) [[likely]] {
-      answer({crowd_.block.data(), static_cast<std::size_t>(n)});
+      answer({crowd_.block.get(), static_cast<std::size_t>(n)});
     } else if (n == 0) {
       ended_ = true;
     } else if (!again()) {

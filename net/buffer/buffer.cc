@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "weir/base/aligned_bytes.h"
 #include "weir/base/check.h"
 
 namespace weir {
@@ -44,7 +45,7 @@ void Buffer::steal(Buffer& other) {
 
 void Buffer::release() {
   if (owned_) {
-    ::operator delete(memory_, capacity_);
+    internal::free_aligned(memory_);
   } else {
     internal::poison({memory_, capacity_});
   }
@@ -71,7 +72,7 @@ void Buffer::grow(std::size_t needed) {
   const std::size_t base = owned_ ? capacity_ : used;
   const std::size_t twice = std::min(base, kLargestCapacity / 2) * 2;
   const std::size_t fresh_capacity = std::max({kSmallestCapacity, twice, used + needed});
-  auto* fresh = static_cast<std::byte*>(::operator new(fresh_capacity));
+  std::byte* const fresh = internal::allocate_aligned(fresh_capacity);
   if (used > 0) std::memcpy(fresh, data(), used);
   release();
   memory_ = fresh;

@@ -9,6 +9,7 @@
 #include <utility>
 #include <variant>
 
+#include "weir/base/aligned_bytes.h"
 #include "weir/base/check.h"
 #include "weir/base/poison.h"
 
@@ -54,7 +55,7 @@ void empty_cache() {
     while (Cache::Free* block = cache.free[i]) {
       cache.free[i] = block->next;
       internal::unpoison(behind_link(block, i));
-      ::operator delete(block, kCachedSizes[i]);
+      internal::free_aligned(block);
     }
     cache.count[i] = 0;
   }
@@ -86,7 +87,7 @@ void* allocate(std::size_t size) {
     internal::unpoison(behind_link(block, index));
     return block;
   }
-  return ::operator new(size);
+  return internal::allocate_aligned(size);
 }
 
 void deallocate(void* memory, std::size_t size) {
@@ -98,12 +99,12 @@ void deallocate(void* memory, std::size_t size) {
     ++cache.count[index];
     return;
   }
-  ::operator delete(memory, size);
+  internal::free_aligned(memory);
 }
 
 }  // namespace
 
-// Memory for bytes of our own follows the Segment in the same allocation.
+// Memory for bytes of our own follows the Segment, a cache line, in the same allocation.
 struct OutputQueue::Segment {
   struct Block {
     std::size_t allocation;  // bytes, with the Segment
@@ -278,7 +279,7 @@ void OutputQueue::check_growth(std::uint64_t n) const {
 }
 
 std::size_t OutputQueue::memory() const {
-  static_assert(sizeof(Segment) == kSegmentSize);
+  static_assert(sizeof(Segment) == kSegmentSize && kSegmentSize % internal::kCacheLine == 0);
   std::size_t total = 0;
   for (const Segment* segment = front_; segment != nullptr; segment = segment->next) {
     const auto* block = std::get_if<Segment::Block>(&segment->owner);

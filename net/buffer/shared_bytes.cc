@@ -6,10 +6,12 @@
 #include <new>
 #include <utility>
 
+#include "weir/base/aligned_bytes.h"
+
 namespace weir {
 
-// Stands before the bytes, in the same allocation.
-struct SharedBytes::Block {
+// Stands before the bytes, in the same allocation, and fills a cache line: they begin at the next.
+struct alignas(internal::kCacheLine) SharedBytes::Block {
   std::atomic<std::size_t> users{1};
 };
 
@@ -20,7 +22,7 @@ SharedBytes SharedBytes::copy(std::string_view bytes) {
 SharedBytes SharedBytes::copy(std::span<const std::byte> bytes) {
   SharedBytes result;
   if (bytes.empty()) return result;
-  void* memory = ::operator new(sizeof(Block) + bytes.size());
+  void* memory = internal::allocate_aligned(sizeof(Block) + bytes.size());
   result.block_ = ::new (memory) Block;
   auto* target = static_cast<std::byte*>(memory) + sizeof(Block);
   std::memcpy(target, bytes.data(), bytes.size());
@@ -51,7 +53,7 @@ SharedBytes::~SharedBytes() {
   // Release: our reads come before the free; acquire: the free comes after everyone's reads.
   if (block_ == nullptr || block_->users.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   std::destroy_at(block_);
-  ::operator delete(block_);
+  internal::free_aligned(block_);
 }
 
 std::string_view SharedBytes::view() const { return {reinterpret_cast<const char*>(data_), size_}; }

@@ -223,7 +223,7 @@ IoHandler* EventLoop::find_handler(SlotId id) {
 std::span<std::byte> EventLoop::receive_block() {
   // A read into nothing would look like the end of the stream.
   const std::size_t size = std::max<std::size_t>(options_.receive_block, 1);
-  if (!receive_block_) receive_block_ = std::make_unique_for_overwrite<std::byte[]>(size);
+  if (!receive_block_) receive_block_ = internal::make_aligned_bytes(size, internal::kPage);
   return {receive_block_.get(), size};
 }
 

@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "weir/base/aligned_bytes.h"
 #include "weir/base/clock.h"
 #include "weir/base/counter.h"
 #include "weir/base/result.h"
@@ -192,7 +193,7 @@ class EventLoop {
   std::vector<internal::LoopClient*> flushing_;  // kept for their memory
   std::vector<internal::LoopClient*> reaping_;
   std::vector<std::shared_ptr<void>> graveyard_;
-  std::unique_ptr<std::byte[]> receive_block_;
+  internal::AlignedBytes receive_block_;
   std::array<std::shared_ptr<void>, 2> attachments_;
   std::unique_ptr<WakeupHandler> wakeup_handler_;
   TimePoint now_;

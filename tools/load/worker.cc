@@ -18,8 +18,6 @@ namespace {
 constexpr std::size_t kMaxConnecting = 256;
 // Until a Unix listener with a full queue is asked again.
 constexpr Duration kRetry = std::chrono::milliseconds(5);
-constexpr std::size_t kReceiveRoom = 256 * 1024;
-constexpr std::size_t kSendRoom = 128 * 1024;
 // Scheduled messages that are sent before the loop looks at its sockets again.
 constexpr int kSendsATurn = 256;
 
@@ -52,13 +50,13 @@ Worker::Worker(EventLoop& loop, const Settings& settings, std::size_t first, std
       step_(step),
       listener_(std::move(listener)),
       spare_sources_(*SourceNetwork::parse("127.77.0.0/16")),
-      receive_room_(kReceiveRoom),
-      send_room_(kSendRoom) {
+      receive_room_(internal::make_aligned_bytes(kReceiveRoom)),
+      send_room_(internal::make_aligned_bytes(kSendRoom)) {
   for (std::size_t i = first; i < settings.sockets(); i += step) {
     clients_.push_back(make(*this, i));
   }
   not_done_ = clients_.size();
-  fill_pattern(first, 0, send_room_);
+  fill_pattern(first, 0, send_room());
 }
 
 // --- connecting ----------------------------------------------------------------------------------

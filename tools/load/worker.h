@@ -17,6 +17,7 @@
 #include "load/numbers.h"
 #include "load/settings.h"
 #include "load/source_network.h"
+#include "weir/base/aligned_bytes.h"
 #include "weir/net/reactor/event_loop.h"
 
 namespace weir::load {
@@ -50,9 +51,9 @@ class Worker {
   EventLoop& loop() { return loop_; }
   const Settings& settings() const { return settings_; }
   const SourceNetwork& spare_sources() const { return spare_sources_; }
-  std::span<std::byte> receive_room() { return receive_room_; }
+  std::span<std::byte> receive_room() { return {receive_room_.get(), kReceiveRoom}; }
   // Any bytes; with --verify to be filled before each use.
-  std::span<std::byte> send_room() { return send_room_; }
+  std::span<std::byte> send_room() { return {send_room_.get(), kSendRoom}; }
   void count_connected(Duration took);
   void count_error(const std::string& kind, std::uint64_t times = 1);
   void note_difference(std::string where);
@@ -71,6 +72,9 @@ class Worker {
   void datagram_again() { ++numbers_.again; }
 
  private:
+  static constexpr std::size_t kReceiveRoom = 256 * 1024;
+  static constexpr std::size_t kSendRoom = 128 * 1024;
+
   void connect_more();
   void connect_settled();
   std::uint64_t quota_of(const Client& client) const;
@@ -90,8 +94,8 @@ class Worker {
   const Listener listener_;
   const SourceNetwork spare_sources_;
   std::vector<std::unique_ptr<Client>> clients_;
-  std::vector<std::byte> receive_room_;
-  std::vector<std::byte> send_room_;
+  const internal::AlignedBytes receive_room_;
+  const internal::AlignedBytes send_room_;
   Numbers numbers_;
 
   std::size_t next_ = 0;  // the next client to connect

@@ -10,7 +10,6 @@
 #include <csignal>
 #include <cstddef>
 #include <cstring>
-#include <memory>
 
 #include "rivals/settings.h"
 
@@ -21,8 +20,7 @@ constexpr int kReadsATurn = 64;  // so that a flood does not keep the signals wa
 
 class Echo {
  public:
-  explicit Echo(int socket)
-      : socket_(socket), blocks_(std::make_unique_for_overwrite<char[]>(kBatch * rival::kBlock)) {
+  explicit Echo(int socket) : socket_(socket), blocks_(rival::make_block(kBatch * rival::kBlock)) {
     for (unsigned i = 0; i < kBatch; ++i) {
       vectors_[i] = {.iov_base = blocks_.get() + i * rival::kBlock, .iov_len = rival::kBlock};
       messages_[i].msg_hdr.msg_iov = &vectors_[i];
@@ -67,7 +65,7 @@ class Echo {
   }
 
   const int socket_;
-  const std::unique_ptr<char[]> blocks_;
+  const rival::Block blocks_;
   std::array<mmsghdr, kBatch> messages_{};
   std::array<iovec, kBatch> vectors_{};
   std::array<sockaddr_in, kBatch> names_{};

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "weir/base/aligned_bytes.h"
 #include "weir/net/buffer/output_queue.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/tcp/connection_ref.h"
@@ -82,8 +83,7 @@ struct LoopIo {
   TcpConnection* corked = nullptr;
   std::size_t gathered = 0;      // bytes of `corked` in `gather`
   std::size_t gather_limit = 0;  // up to which a send() need not look at anything else
-  const std::unique_ptr<std::byte[]> gather =
-      std::make_unique_for_overwrite<std::byte[]>(kGatherBlock);
+  const AlignedBytes gather = make_aligned_bytes(kGatherBlock);
 
   // The connection whose handler is running, corked or not.
   TcpConnection* running = nullptr;

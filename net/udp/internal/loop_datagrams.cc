@@ -71,8 +71,7 @@ std::shared_ptr<LoopDatagrams> LoopDatagrams::of(EventLoop& loop) {
 
 // The block is large, but of its pages only those are ever backed by memory that datagrams touch.
 LoopDatagrams::LoopDatagrams()
-    : block_(std::make_unique_for_overwrite<std::byte[]>(kBatch * kSlot)),
-      gather_(std::make_unique_for_overwrite<std::byte[]>(kGather)) {
+    : block_(make_aligned_bytes(kBatch * kSlot, kPage)), gather_(make_aligned_bytes(kGather)) {
   for (std::size_t i = 0; i < kBatch; ++i) {
     in_vectors_[i] = {.iov_base = block_.get() + i * kSlot, .iov_len = UdpSocket::kMaxDatagram};
     msghdr& header = in_headers_[i].msg_hdr;

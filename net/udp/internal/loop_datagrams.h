@@ -12,6 +12,7 @@
 #include <memory>
 #include <span>
 
+#include "weir/base/aligned_bytes.h"
 #include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/udp/datagram.h"
@@ -23,10 +24,10 @@ namespace weir::internal {
 class UdpSocketImpl;
 
 // Any socket address, and any control data that we ask for or send, on cache lines of its own.
-struct alignas(64) AddressRoom {
+struct alignas(kCacheLine) AddressRoom {
   std::array<std::byte, sizeof(sockaddr_storage)> bytes;
 };
-struct alignas(64) ControlRoom {
+struct alignas(kCacheLine) ControlRoom {
   std::array<std::byte, 128> bytes;
 };
 
@@ -107,7 +108,8 @@ class LoopDatagrams {
 
  private:
   // A little more than 64 KiB, so that the first bytes of all slots do not meet in one cache set.
-  static constexpr std::size_t kSlot = UdpSocket::kMaxDatagram + 1 + 5 * 64;
+  static constexpr std::size_t kSlot = UdpSocket::kMaxDatagram + 1 + 5 * kCacheLine;
+  static_assert(kSlot % kCacheLine == 0);  // so that each slot begins at one
 
   std::span<const std::byte> written(std::size_t index) const;
   template <typename Rooms>
@@ -116,7 +118,7 @@ class LoopDatagrams {
   void set_control(msghdr& header, ControlRoom& room, const Outgoing& out, std::size_t segment,
                    bool ipv6);
 
-  const std::unique_ptr<std::byte[]> block_;
+  const AlignedBytes block_;
   std::array<mmsghdr, kBatch> in_headers_{};
   std::array<iovec, kBatch> in_vectors_{};
   std::array<AddressRoom, kBatch> in_names_;
@@ -130,7 +132,7 @@ class LoopDatagrams {
   std::array<std::uint8_t, kOutgoing> runs_{};
   std::array<AddressRoom, kOutgoing> out_names_;
   std::array<ControlRoom, kOutgoing> out_control_;
-  const std::unique_ptr<std::byte[]> gather_;
+  const AlignedBytes gather_;
   std::size_t count_ = 0;
   std::size_t gathered_ = 0;
 };

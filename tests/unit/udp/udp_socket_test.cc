@@ -12,10 +12,12 @@
 #include <string>
 #include <vector>
 
+#include "support/alignment.h"
 #include "support/allocations.h"
 #include "support/net_namespace.h"
 #include "support/spin_oracle.h"
 #include "support/udp_harness.h"
+#include "weir/base/aligned_bytes.h"
 
 namespace weir::test {
 namespace {
@@ -62,6 +64,19 @@ TEST(UdpSocket, ABatchIsOneReceiveOneHandlerCallAndOneSend) {
   for (int i = 0; i < 40; ++i) EXPECT_EQ(peer.receive(), std::to_string(i));
   EXPECT_EQ(udp.socket->stats().received, 40u);
   EXPECT_EQ(udp.socket->stats().sent, 40u);
+}
+
+// What the kernel copies into begins at a cache line (base/aligned_bytes.h), datagram by datagram.
+TEST(UdpSocket, DatagramsAreReceivedAtCacheLines) {
+  UdpHarness udp;
+  udp.on.datagrams = [](UdpSocket&, std::span<const Datagram> batch) {
+    for (const Datagram& one : batch) {
+      EXPECT_EQ(beyond_multiple_of(internal::kCacheLine, one.payload.data()), 0u);
+    }
+  };
+  const UdpPeer peer;
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(peer.send(udp.address, "some bytes"));
+  EXPECT_TRUE(udp.until_received(10));
 }
 
 TEST(UdpSocket, AFloodLeavesTimeForOthers) {
