@@ -37,9 +37,10 @@ CLI::Option* choice_option(CLI::App& app, const std::string& name,
 // --threads N, for TcpServer::Options.
 CLI::Option* threads_option(CLI::App& app, std::size_t& threads);
 
-// Reads the command line and runs the program; returns what main() returns. --help prints the
-// options and gives 0, a mistake gives a sentence and 2, a refusal by the kernel (SystemError) a
-// sentence and 1. The program may have all the descriptors that this process is allowed.
+// Reads the command line (program/command_line.h) and runs the program; returns what main()
+// returns. A refusal by the kernel (SystemError) gives a sentence and 1, and so does output that
+// was lost. The program may have all the descriptors that this process is allowed, and none of them
+// is 0 to 2.
 int run(CLI::App& app, int argc, char** argv, const std::function<int()>& program);
 
 }  // namespace sample

@@ -10,10 +10,12 @@
 #include "load/options.h"
 #include "load/run.h"
 #include "load/settings.h"
+#include "program/standard_streams.h"
 #include "weir/base/fd.h"
 #include "weir/base/result.h"
 
 int main(int argc, char** argv) {
+  weir::program::keep_standard_descriptors();
   const auto wanted = weir::load::read_command_line(argc, argv);
   if (const int* status = std::get_if<int>(&wanted)) return *status;
   const auto& settings = std::get<weir::load::Settings>(wanted);
@@ -26,7 +28,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   try {
-    return weir::load::run(settings);
+    return weir::program::finish_output(weir::load::run(settings));
   } catch (const weir::SystemError& refused) {  // by the kernel: a loop, a thread
     return weir::fail(refused.error());
   }

@@ -2,23 +2,23 @@
 
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
-#include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "load/broadcast_client.h"
 #include "load/udp_client.h"
+#include "program/command_line.h"
 #include "weir/base/result.h"
 
 namespace weir::load {
 
 namespace {
+
+using program::number_option;
+using program::seconds_option;
+using program::text_option;
 
 constexpr std::size_t kMostInFlight = std::size_t{1} << 20;
 constexpr std::uint64_t kMostMessages = std::uint64_t{1} << 62;
@@ -50,55 +50,36 @@ struct Words {
   std::string target;
   std::string source;
   std::string closes = "client";
-  double seconds = 10;
-  double warmup = 0;
-  double timeout = 1;
 };
-
-// A validator of CLI11, whose Range lets pass what is neither too small nor too large.
-std::string refuse_nan(const std::string& text) {
-  return std::isnan(std::strtod(text.c_str(), nullptr)) ? text + " is not a number" : "";
-}
-
-template <typename T>
-CLI::Option* number(CLI::App& app, const std::string& name, T& value, T least, T most,
-                    const std::string& type, const std::string& what) {
-  return app.add_option(name, value, what)
-      ->check(CLI::Range(least, most).description(""))
-      ->check(CLI::Validator(refuse_nan, ""))
-      ->capture_default_str()
-      ->type_name(type);
-}
 
 void describe_load(CLI::App& app, Words& words, Settings& s) {
   const bool idle = s.mode == Mode::idle;
-  number<std::size_t>(app, "--connections", s.connections, 1, 1'000'000, "N",
-                      s.mode == Mode::churn ? "connections at a time"
-                      : s.one_to_many()     ? "receivers"
-                      : s.mode == Mode::udp ? "sockets"
-                                            : "connections");
+  number_option(app, "--connections", s.connections, 1, 1'000'000, "N",
+                s.mode == Mode::churn ? "connections at a time"
+                : s.one_to_many()     ? "receivers"
+                : s.mode == Mode::udp ? "sockets"
+                                      : "connections");
   const std::size_t shortest = s.one_to_many() ? kShortestBroadcast : 1;
   const std::size_t longest = s.mode == Mode::chat ? kLongestChatLine : 64 * 1024 * 1024;
   if (s.mode == Mode::udp) {
-    number<std::size_t>(app, "--size", s.size, kShortestDatagram, kLongestDatagram, "BYTES",
-                        "bytes a datagram");
-    number<double>(app, "--timeout", words.timeout, 0.001, 1e6, "SECONDS",
+    number_option(app, "--size", s.size, kShortestDatagram, kLongestDatagram, "BYTES",
+                  "bytes a datagram");
+    seconds_option(app, "--timeout", s.timeout, 0.001, 1e6,
                    "after which a datagram that did not come back is lost");
     app.add_flag("--segments", s.segments,
                  "send and receive several as one large packet (UDP_SEGMENT, UDP_GRO)");
   } else {
-    number<std::size_t>(app, "--size", s.size, shortest, longest, "BYTES", "bytes a message");
+    number_option(app, "--size", s.size, shortest, longest, "BYTES", "bytes a message");
   }
-  number<double>(app, "--duration", words.seconds, 0.01, 1e6, "SECONDS",
+  seconds_option(app, "--duration", s.duration, 0.01, 1e6,
                  idle ? "how long the connections are held" : "how long to measure");
   if (idle) return;
-  number<std::uint64_t>(app, "--messages", s.messages, 1, kMostMessages, "N",
-                        "measure so many messages, however long it takes")
+  number_option(app, "--messages", s.messages, 1, kMostMessages, "N",
+                "measure so many messages, however long it takes")
       ->default_str("")
       ->excludes("--duration");
-  number<double>(app, "--warmup", words.warmup, 0, 1e6, "SECONDS",
-                 "load before that, which is not measured");
-  CLI::Option* rate = number<double>(
+  seconds_option(app, "--warmup", s.warmup, 0, 1e6, "load before that, which is not measured");
+  CLI::Option* rate = number_option(
       app, "--rate", s.rate, 0.001, 1e9, "N",
       "open loop: so many messages a second of all connections together leave on schedule, and "
       "latency counts from the scheduled time");
@@ -112,26 +93,24 @@ void describe_load(CLI::App& app, Words& words, Settings& s) {
         ->type_name("WHO");
     return;
   }
-  number<std::size_t>(app, "--depth", s.depth, 1, kMostInFlight, "N",
-                      s.one_to_many() ? "closed loop: messages that not all receivers have yet"
-                                      : "closed loop: messages in flight on each connection")
+  number_option(app, "--depth", s.depth, 1, kMostInFlight, "N",
+                s.one_to_many() ? "closed loop: messages that not all receivers have yet"
+                                : "closed loop: messages in flight on each connection")
       ->excludes(rate);
 }
 
 void describe_rest(CLI::App& app, Words& words, Settings& s) {
-  number<std::size_t>(app, "--threads", s.threads, 1, 256, "N", "threads of weir-load itself");
+  number_option(app, "--threads", s.threads, 1, 256, "N", "threads of weir-load itself");
   app.add_flag("--verify", s.verify, "check every byte that comes back");
-  app.add_option("--source", words.source,
-                 "connect from this address, or from the addresses of this network in turn")
-      ->type_name("A.B.C.D[/BITS]");
-  number<pid_t>(app, "--pid", s.pid, 1, 1 << 30, "PID",
+  text_option(app, "--source", words.source, "A.B.C.D[/BITS]",
+              "connect from this address, or from the addresses of this network in turn");
+  number_option(app, "--pid", s.pid, 1, 1 << 30, "PID",
                 "the server's process on this machine: report its CPU time and memory")
       ->default_str("");
   app.add_flag("--histogram", s.histogram, "draw the latencies");
-  app.add_option("--json", s.json_path, "also write the report to this file")->type_name("FILE");
-  app.add_option("--hdr", s.hdr_path,
-                 "also write the latencies (ms) to this file, as HdrHistogram writes them")
-      ->type_name("FILE");
+  text_option(app, "--json", s.json_path, "FILE", "also write the report to this file");
+  text_option(app, "--hdr", s.hdr_path, "FILE",
+              "also write the latencies (ms) to this file, as HdrHistogram writes them");
 }
 
 int told(const Error& error) {
@@ -151,12 +130,6 @@ std::variant<Settings, int> check(const Words& words, Settings settings) {
     }
     settings.source = *source;
   }
-  const auto seconds = [](double n) {
-    return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(n));
-  };
-  settings.duration = seconds(words.seconds);
-  settings.warmup = seconds(words.warmup);
-  settings.timeout = seconds(words.timeout);
   settings.closes = std::map<std::string, Closing>{
       {"client", Closing::client},
       {"half", Closing::half},
@@ -192,13 +165,7 @@ std::variant<Settings, int> read_command_line(int argc, char** argv) {
     describe_load(mode, words, s);
     describe_rest(mode, words, s);
   }
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help
-    std::fprintf(stderr, "error: %s; see weir-load --help\n", error.what());
-    return 2;
-  }
+  if (const auto status = program::read_command_line(app, argc, argv)) return *status;
   for (std::size_t i = 0; i < std::size(kModes); ++i) {
     if (app.got_subcommand(kModes[i].name)) return check(words, settings[i]);
   }

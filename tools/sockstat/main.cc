@@ -7,11 +7,13 @@
 
 #include <variant>
 
+#include "program/standard_streams.h"
 #include "sockstat/options.h"
 #include "sockstat/watch.h"
 #include "weir/base/result.h"
 
 int main(int argc, char** argv) {
+  weir::program::keep_standard_descriptors();
   const auto wanted = weir::sockstat::read_command_line(argc, argv);
   if (const int* status = std::get_if<int>(&wanted)) return *status;
   try {
