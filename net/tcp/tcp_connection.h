@@ -84,6 +84,9 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   // What on_data leaves is offered again in the next turn without waiting for more, or, if reading
   // rests, as soon as it goes on. Nothing more is read from the socket before.
   void offer_again();
+  // From on_data, for a handler that discards a message in parts: the bytes that this call consumes
+  // belong to a message that has not ended. message_timeout then runs on from its beginning.
+  void same_message_goes_on() { same_message_ = true; }
 
   ConnectionRef ref() const;
   EventLoop& loop() const { return channel_.loop(); }
@@ -294,7 +297,8 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
     bool any() const { return std::bit_cast<std::uint16_t>(*this) != 0; }
   };
   Flags is_;
-  bool watched_ = false;  // somebody in LoopIo::watchers wants to know of it
+  bool same_message_ = false;  // of same_message_goes_on(), in this call of on_data
+  bool watched_ = false;       // somebody in LoopIo::watchers wants to know of it
 };
 
 }  // namespace weir

@@ -132,6 +132,7 @@ void TcpConnection::keep_leftover(Buffer& in) {
 
 void TcpConnection::deliver_leftover() {
   const std::size_t offered = input_->size();
+  same_message_ = false;
   call_handler("on_data", [&] { handler_->on_data(*this, *input_); });
   if (input_->empty()) {
     input_.reset();
@@ -139,7 +140,7 @@ void TcpConnection::deliver_leftover() {
   } else {
     account();
     heed_budget();
-    if (input_->size() < offered) message_since_ = now();
+    if (input_->size() < offered && !same_message_) message_since_ = now();
     check_input_bound();
   }
 }

@@ -61,8 +61,9 @@ struct Recorder : FramedHandler<C> {
 // A server with such a handler on this thread's loop.
 template <FrameCodec C>
 struct Framed {
-  explicit Framed(C codec, TcpServer::Options options = {})
-      : told(std::make_shared<Recorder<C>>(std::move(codec))) {
+  explicit Framed(C codec, TcpServer::Options options = {},
+                  int frames_per_look = Recorder<C>::kFramesPerLook)
+      : told(std::make_shared<Recorder<C>>(std::move(codec), frames_per_look)) {
     server.emplace(loop, options);
     server->use_handler(told);
     auto bound = server->listen("127.0.0.1:0");
@@ -471,6 +472,35 @@ TEST(FramedHandler, TinyFramesAreToldInBoundedPortions) {
   });
 }
 
+// Their number alone is no bound: 4096 frames of 13 ms would be 53 s.
+TEST(FramedHandler, F13_FramesThatTakeLongDoNotHoldTheLoop) {
+  both_triggers([](Trigger trigger) {
+    for (const int frames_per_look : {1, FramedHandler<LineCodec>::kFramesPerLook}) {
+      SCOPED_TRACE(frames_per_look);
+      constexpr std::size_t kFrames = 100;
+      Framed framed(LineCodec(), {.trigger = trigger}, frames_per_look);
+      framed.told->frame = [](TcpConnection&, std::string_view) {
+        const TimePoint end = Clock::now() + FramedHandler<LineCodec>::kMaxTimePerCall;
+        while (Clock::now() < end) {
+        }
+      };
+      TestClient client = framed.connect();
+      ASSERT_TRUE(client.send_all(std::string(kFrames, '\n')));
+      std::size_t most = 0;
+      for (int turn = 0; turn < 1000 && framed.told->frames.size() < kFrames; ++turn) {
+        const std::size_t before = framed.told->frames.size();
+        run_turn(framed.loop);
+        most = std::max(most, framed.told->frames.size() - before);
+      }
+      client.close();
+      ASSERT_TRUE(framed.until_closed());
+      EXPECT_EQ(framed.told->frames.size(), kFrames);
+      // The first look starts the clock.
+      EXPECT_LE(most, static_cast<std::size_t>(2 * frames_per_look - 1));
+    }
+  });
+}
+
 // A head as a line, a body of fixed size, and again: one handler each, in one segment.
 TEST(FramedHandler, HandlersMayHandOverAtEveryFrame) {
   both_triggers([](Trigger trigger) {
@@ -548,6 +578,39 @@ TEST(FramedHandler, F33_ATrickledFrameEndsAtTheMessageDeadline) {
     ASSERT_TRUE(framed.until_closed());
     EXPECT_EQ(framed.told->reason->kind, Kind::message_timeout);
     EXPECT_EQ(framed.told->frames.size(), 50u);
+  });
+}
+
+// Bytes of it are consumed as they come, but that is no progress.
+TEST(FramedHandler, F33_AnOverlongLineThatIsSkippedEndsAtTheMessageDeadline) {
+  both_triggers([](Trigger trigger) {
+    Framed framed(LineCodec({.max_frame = 5, .skip_overlong = true}),
+                  {.trigger = trigger, .message_timeout = 20s});
+    framed.told->error = [](TcpConnection&, const Error&) {};
+    TestClient client = framed.connect();
+    const auto send_and_pass = [&](std::string_view bytes) {
+      ASSERT_TRUE(client.send_all(bytes));
+      framed.faults.advance_clock(1s);
+      run_turn(framed.loop);
+      run_turn(framed.loop);
+    };
+    // Each line ends, and another begins, in time.
+    for (int i = 0; i < 10; ++i) {
+      send_and_pass("too long");
+      for (int second = 0; second < 10; ++second) send_and_pass("still the same");
+      send_and_pass("\nok\n");
+      for (int second = 0; second < 5; ++second) send_and_pass("\nok\ntoo long");
+      send_and_pass("\n");
+    }
+    EXPECT_EQ(framed.told->frames.size(), 70u);  // 10 empty ones
+    EXPECT_EQ(framed.told->errors.size(), 60u);
+    EXPECT_EQ(framed.connection().state(), TcpConnection::State::open);
+    for (int second = 0; second < 25; ++second) send_and_pass("a line without end");
+    EXPECT_NE(framed.connection().state(), TcpConnection::State::open);
+    client.close();
+    ASSERT_TRUE(framed.until_closed());
+    EXPECT_EQ(framed.told->reason->kind, Kind::message_timeout);
+    EXPECT_EQ(framed.told->errors.size(), 61u);
   });
 }
 
