@@ -15,8 +15,9 @@ Channel::Channel(EventLoop& loop, int fd, IoHandler& handler, Trigger trigger)
 }
 
 void Channel::set(std::uint8_t bit, bool on) {
-  loop_->check_thread("Channel::set_reading or set_writing");
-  WEIR_CHECK(!removed(), "Channel::set_reading or set_writing on a removed channel (fd {})", fd_);
+  loop_->check_thread("Channel::set_reading, set_writing or watch_errors");
+  WEIR_CHECK(!removed(),
+             "Channel::set_reading, set_writing or watch_errors on a removed channel (fd {})", fd_);
   const std::uint8_t wanted = static_cast<std::uint8_t>(on ? wanted_ | bit : wanted_ & ~bit);
   if (wanted == wanted_) return;
   wanted_ = wanted;
@@ -40,7 +41,9 @@ std::uint32_t Channel::epoll_mask() const {
   std::uint32_t mask = 0;
   if (wanted_ & kRead) mask |= EPOLLIN;
   if (wanted_ & kWrite) mask |= EPOLLOUT;
-  if (mask == 0) return 0;
+  if (mask == 0) {  // level-triggered, a hang-up that nobody uses would be reported for ever
+    return wanted_ & kErrors ? EPOLLERR | EPOLLHUP | EPOLLET : 0;
+  }
   if (wanted_ & kExclusive) return mask | EPOLLEXCLUSIVE;
   if (mask & EPOLLIN) mask |= EPOLLRDHUP;
   if (wanted_ & kEdge) mask |= EPOLLET;

@@ -5,7 +5,7 @@
 // Interest is a cache: the setters note what is wanted, and the loop commits the difference with
 // one epoll_ctl(2) before it next waits, so on-and-off inside a turn costs nothing. No interest at
 // all means that the descriptor is taken out of epoll, because EPOLLERR and EPOLLHUP cannot be
-// masked.
+// masked; watch_errors() keeps it there for these two.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +32,9 @@ class Channel {
   void set_writing(bool on) { set(kWrite, on); }
   bool reading() const { return (wanted_ & kRead) != 0; }
   bool writing() const { return (wanted_ & kWrite) != 0; }
+  // From now on EPOLLERR and EPOLLHUP are reported also while neither reading nor writing is
+  // wanted, each once when it happens, so that a handler which cannot use one may ignore it.
+  void watch_errors() { set(kErrors, true); }
   // EPOLLEXCLUSIVE: of several loops that watch one descriptor, the kernel wakes few. Before the
   // first set_reading(); cannot be combined with writing.
   void set_exclusive();
@@ -53,6 +56,7 @@ class Channel {
   static constexpr std::uint8_t kWrite = 2;
   static constexpr std::uint8_t kEdge = 4;
   static constexpr std::uint8_t kExclusive = 8;
+  static constexpr std::uint8_t kErrors = 16;
 
   void set(std::uint8_t bit, bool on);
   std::uint32_t epoll_mask() const;  // of what is wanted; 0 = not registered

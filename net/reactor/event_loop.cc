@@ -265,7 +265,8 @@ void EventLoop::commit_interest() {
     Channel& channel = **found;
     channel.commit_queued_ = false;
     if (auto committed = poller_.commit(channel); !committed) {
-      channel.wanted_ &= static_cast<std::uint8_t>(~(Channel::kRead | Channel::kWrite));
+      channel.wanted_ &=
+          static_cast<std::uint8_t>(~(Channel::kRead | Channel::kWrite | Channel::kErrors));
       channel.handler_->on_interest_refused(committed.error());
     }
   }

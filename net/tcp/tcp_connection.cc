@@ -69,6 +69,8 @@ void TcpConnection::open() {
   if (edge()) {  // registered once and for all
     channel_.set_reading(true);
     channel_.set_writing(true);
+  } else {
+    channel_.watch_errors();
   }
   arm_deadline();
   call_handler("on_open", [this] { handler_->on_open(*this); });
@@ -88,9 +90,10 @@ void TcpConnection::serve(std::uint32_t events) {
   } else {
     if ((events & kWritable) != 0 && is_.want_write) flush_output();
     if ((events & kReadable) != 0) read_ready();
-    if ((events & EPOLLERR) != 0 && is_.want_write && !may_read()) {
-      // Neither reading nor writing will find it, and level-triggered epoll would report it for
-      // ever. SO_ERROR is asked last, because asking takes the error away from recv(2).
+    if ((events & EPOLLERR) != 0 && !may_read() && (is_.want_write || !is_.relayed)) {
+      // Neither reading nor writing will find it, and with EPOLLOUT level-triggered epoll would
+      // report it for ever. SO_ERROR is asked last, because asking takes the error away from
+      // recv(2), which a relay's side that rests will call: it passes on what came before.
       if (const Errno error = internal::socket_error_of(fd_.get())) output_failed(error);
     }
   }
@@ -397,7 +400,7 @@ void TcpConnection::heed_budget() {
   is_.starved = starved;
   if (!starved) {
     if (state_ != State::closed) look_again();
-  } else if (is_.draining) {
+  } else if (is_.draining || is_.write_failed) {
     start_close({Kind::server_stopped, {}});
   } else {
     group_->budget_spent();

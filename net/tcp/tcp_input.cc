@@ -206,11 +206,16 @@ void TcpConnection::input_failed(Errno error) {
   }
 }
 
-void TcpConnection::want_read_again() { loop().requeue(channel_.id(), EPOLLIN); }
+// An edge that told of an error may be spent before reading gets there, and reading may rest by
+// then: it is asked for again.
+void TcpConnection::want_read_again() {
+  loop().requeue(channel_.id(), edge() ? EPOLLIN | EPOLLERR : EPOLLIN);
+}
 
 void TcpConnection::pause_reading() {
   loop().check_thread("TcpConnection::pause_reading");
   ++pauses_;
+  if (is_.write_failed && !is_.relayed) finish(reason_);  // or its end would not be found
   update_interest();
 }
 

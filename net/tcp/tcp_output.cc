@@ -369,11 +369,12 @@ void TcpConnection::output_refused() {
 }
 
 // The peer is gone. What it sent before is still to be delivered, so EPIPE and ECONNRESET only end
-// the output here; reading finds the end, and reason_ keeps the first errno.
+// the output here; reading finds the end, and reason_ keeps the first errno. Where nothing is read
+// it would not be found, and the connection ends now.
 void TcpConnection::output_failed(Errno error) {
   const bool reset_by_peer = error == EPIPE || error == ECONNRESET;
   const CloseReason reason{reset_by_peer ? Kind::reset : Kind::io_error, error};
-  if (!reset_by_peer || state_ != State::open || is_.read_eof || pauses_ > 0) {
+  if (!reset_by_peer || state_ != State::open || is_.read_eof || pauses_ > 0 || is_.starved) {
     finish(reason);
     return;
   }

@@ -119,20 +119,12 @@ void ConnectionGroup::budget_spent() {
 void ConnectionGroup::look_at_budget() {
   budget_timer_ = {};
   bool waiting = false;
-  int asked = 0;
   const bool room = budget.has_room(1);
   budget_retry_ = room ? kBudgetRetry : std::min(2 * budget_retry_, kMaxBudgetRetry);
   if (room) budget_spent_since_ = loop.now();
   if (!room && loop.now() - budget_spent_since_ >= kBudgetPatience) give_one_up();
   for (TcpConnection& connection : connections_) {  // those that have ended are never starved
     if (!connection.is_.starved) continue;
-    if (!room && asked < kMaxAskedForReset) {
-      ++asked;
-      if (const Errno error = socket_error_of(connection.fd())) {
-        connection.finish({CloseReason::Kind::reset, error});
-        continue;
-      }
-    }
     connection.heed_budget();
     connection.update_interest();
     if (connection.is_.offer_input) connection.want_read_again();  // what is there may go, always

@@ -118,8 +118,6 @@ class ConnectionGroup {
   // asked for by the clock: soon, and then half as often each time, down to six times a second.
   static constexpr Duration kBudgetRetry = std::chrono::milliseconds(20);
   static constexpr Duration kMaxBudgetRetry = 8 * kBudgetRetry;
-  // Connections asked each time whether their peer has reset them: what is not read is not told.
-  static constexpr int kMaxAskedForReset = 256;
   // If there was no room for so long, half-read messages hold it: one after the other is given up.
   static constexpr Duration kBudgetPatience = std::chrono::seconds(5);
 

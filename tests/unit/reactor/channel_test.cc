@@ -83,6 +83,29 @@ TEST_F(ChannelTest, F10_WritingIsOneCallOnAndOneOff) {
   EXPECT_TRUE(rests(loop_, faults_, 200ms));
 }
 
+// Watched for errors it stays: a hang-up is reported once, and not again for who ignores it.
+TEST_F(ChannelTest, F07_WithoutInterestErrorsAreReportedOnceIfWatchedFor) {
+  Watched watched(loop_);
+  run_turn(loop_);
+  watched.channel.watch_errors();
+  watched.channel.set_reading(false);
+  const auto before = faults_.count(Call::epoll_ctl);
+  run_turn(loop_);
+  EXPECT_EQ(faults_.count(Call::epoll_ctl), before + 1);
+  put(watched.pair.theirs);
+  run_turn(loop_);
+  EXPECT_EQ(watched.handler.calls, 0);
+  watched.pair.theirs.reset();
+  run_turn(loop_);
+  EXPECT_EQ(watched.handler.calls, 1);
+  EXPECT_NE(watched.handler.last_events & EPOLLHUP, 0u);
+  EXPECT_TRUE(rests(loop_, faults_, 200ms));
+  EXPECT_EQ(watched.handler.calls, 1);
+  watched.channel.set_reading(true);
+  run_turn(loop_);
+  EXPECT_EQ(watched.handler.calls, 2);
+}
+
 TEST_F(ChannelTest, NoInterestAtAllLeavesEpoll) {
   std::optional<int> last_operation;
   Watched watched(loop_);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "support/expect_log.h"
@@ -66,6 +67,35 @@ TEST(BudgetEnds, PeersThatResetWhileTheyAreStarvedAndSentTo) {
     }
     EXPECT_TRUE(tcp.until_closed(3));
     EXPECT_EQ(tcp.server->stats().buffered, 0u);
+  }
+}
+
+// What is not read is still watched for the end of its peer.
+TEST(BudgetEnds, F27_TwentyDeadPeersAreGoneAtOnce) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    const AllowLog spent("the budget of buffered bytes is spent");
+    TcpHarness tcp({.trigger = trigger, .max_buffered_per_loop = 1'000'000});
+    tcp.on.data = [](TcpConnection&, Buffer&) {};
+    std::vector<TestClient> clients;
+    for (int i = 0; i < 20; ++i) clients.push_back(tcp.connect());
+    const std::string half(kHalfMessage, 'x');
+    std::vector<std::size_t> sent(clients.size());
+    EXPECT_TRUE(tcp.until([&] {
+      for (std::size_t i = 0; i < clients.size(); ++i) {
+        const std::string_view rest = std::string_view(half).substr(sent[i]);
+        sent[i] += clients[i].send_some(rest, Duration::zero());
+      }
+      return tcp.server->stats().starved >= 5;
+    }));
+    for (std::size_t i = 1; i < clients.size(); ++i) clients[i].reset();
+    for (const std::size_t i : {3u, 7u, 19u}) {  // some are found by a send
+      if (TcpConnection* connection = tcp.refs[i].get()) connection->send("news");
+    }
+    tcp.turns(2);
+    EXPECT_EQ(tcp.server->connection_count(), 1u);
+    EXPECT_EQ(tcp.calls.close, 19);
+    EXPECT_EQ(tcp.reason->kind, Kind::reset);
   }
 }
 

@@ -149,7 +149,7 @@ TEST(TcpDeadline, IdleTimeoutHoldsForAPausedConnectionWhosePeerIsGone) {
   TcpHarness tcp({.idle_timeout = 60s});
   TestClient client = tcp.connect();
   tcp.connection()->pause_reading();
-  client.reset();
+  client.close();
   pass(tcp, 70s);
   EXPECT_TRUE(tcp.until_closed());
   EXPECT_EQ(tcp.reason->kind, Kind::idle_timeout);
