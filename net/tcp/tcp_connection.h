@@ -16,7 +16,7 @@
 #include "weir/base/check.h"
 #include "weir/base/fd.h"
 #include "weir/base/intrusive_list.h"
-#include "weir/base/type_id.h"
+#include "weir/base/typed_context.h"
 #include "weir/net/buffer/buffer.h"
 #include "weir/net/buffer/output_queue.h"
 #include "weir/net/buffer/shared_bytes.h"
@@ -123,16 +123,12 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   // One value of the user's, destroyed with the connection after on_close.
   template <typename T, typename... Args>
   T& set_context(Args&&... args) {
-    auto holder = std::make_unique<Context<T>>(std::forward<Args>(args)...);
-    T& value = holder->value;
-    context_ = std::move(holder);
-    return value;
+    return context_.set<T>(std::forward<Args>(args)...);
   }
   // nullptr when none, or one of another type, was set.
   template <typename T>
   T* context() const {
-    if (!context_ || context_->type != internal::TypeId::of<T>()) return nullptr;
-    return &static_cast<Context<T>*>(context_.get())->value;
+    return context_.get<T>();
   }
 
  private:
@@ -140,19 +136,6 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   friend class internal::ConnectionGroup;
   friend class internal::RelayPair;
   friend class internal::BroadcastPart;
-
-  struct ContextBase {
-    explicit ContextBase(internal::TypeId of) : type(of) {}
-    virtual ~ContextBase() = default;
-    const internal::TypeId type;
-  };
-  template <typename T>
-  struct Context final : ContextBase {
-    template <typename... Args>
-    explicit Context(Args&&... args)
-        : ContextBase(internal::TypeId::of<T>()), value(std::forward<Args>(args)...) {}
-    T value;
-  };
 
   TcpConnection(internal::ConnectionGroup& group, Fd fd);
   ~TcpConnection() = default;
@@ -262,7 +245,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   internal::Transport* transport_;
   std::unique_ptr<Buffer> input_;        // only while the handler leaves bytes
   std::unique_ptr<OutputQueue> output_;  // while the kernel refuses, or until the flush phase
-  std::unique_ptr<ContextBase> context_;
+  internal::TypedContext context_;
   std::uint64_t charged_ = 0;  // to the group's budget, for input_ and output_
   std::uint64_t bytes_in_ = 0;
   std::uint64_t bytes_out_ = 0;

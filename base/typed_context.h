@@ -1,0 +1,46 @@
+// TypedContext: one value of a type that the one who keeps it does not know, and that whoever asks
+// for it must. [one thread]
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "weir/base/type_id.h"
+
+namespace weir::internal {
+
+class TypedContext {
+ public:
+  // In place of the value before, if there was one.
+  template <typename T, typename... Args>
+  T& set(Args&&... args) {
+    auto holder = std::make_unique<Holder<T>>(std::forward<Args>(args)...);
+    T& value = holder->value;
+    holder_ = std::move(holder);
+    return value;
+  }
+  // nullptr when none, or one of another type, was set.
+  template <typename T>
+  T* get() const {
+    if (!holder_ || holder_->type != TypeId::of<T>()) return nullptr;
+    return &static_cast<Holder<T>*>(holder_.get())->value;
+  }
+  void reset() { holder_.reset(); }
+
+ private:
+  struct Base {
+    explicit Base(TypeId of) : type(of) {}
+    virtual ~Base() = default;
+    const TypeId type;
+  };
+  template <typename T>
+  struct Holder final : Base {
+    template <typename... Args>
+    explicit Holder(Args&&... args) : Base(TypeId::of<T>()), value(std::forward<Args>(args)...) {}
+    T value;
+  };
+
+  std::unique_ptr<Base> holder_;
+};
+
+}  // namespace weir::internal
