@@ -140,6 +140,15 @@ class Reports(unittest.TestCase):
             self.assertIn("Ended early", page)
             self.assertIn("not run", page)
 
+    def test_weirs_bad_figures_are_coloured_as_those_of_others(self):
+        page = report_html.page(made_up_report(slower=("echo_100", "weir", 2.0)))
+        overview = page[page.index("At a glance"):page.index("What weir aims at")]
+        [ours] = re.findall(r'<tr class="us">.*?</tr>', overview)
+        self.assertIn('<td class="far">', ours)
+        for shade in ("better", "worse", "far"):
+            self.assertIsNotNone(background_of("td", {shade}, None))
+            self.assertEqual(background_of("td", {shade}, "us"), background_of("td", {shade}, None))
+
     def test_names_are_escaped(self):
         data = made_up_report()
         data["runs"][0] |= {"failure": "<b>&"}
@@ -164,6 +173,24 @@ class Reports(unittest.TestCase):
         self.assertEqual(charts.round_steps(97), [0, 25, 50, 75, 100])
         self.assertEqual(charts.round_steps(0), [0, 1])
         self.assertEqual(charts.log_ticks(12, 480), [10, 20, 50, 100, 200, 500])
+
+
+def background_of(element, classes, row_class):
+    """What a browser makes of the style sheet for a cell of a row: of the rules that set the
+    background the most specific one, and of those the last."""
+    best, value = (-1, -1), None
+    sheet = re.sub(r"/\*.*?\*/", "", report_html.STYLE, flags=re.S)
+    for selectors, body in re.findall(r"([^{}]+)\{([^{}]*)\}", sheet):
+        background = re.search(r"background: ([^;]+)", body)
+        for selector in selectors.split(","):
+            *above, last = selector.split()
+            name, *wanted = last.split(".")
+            fits = name == element and set(wanted) <= classes
+            fits = fits and above in ([], ["tr"], [f"tr.{row_class}"])
+            specific = (selector.count("."), len(above) + 1)
+            if background and fits and specific >= best:
+                best, value = specific, background.group(1)
+    return value
 
 
 class Comparing(unittest.TestCase):

@@ -28,7 +28,8 @@ th { font-weight: 600; background: #f4f5f7; vertical-align: bottom; }
 th:first-child, td:first-child, .words td { text-align: left; }
 .words td { white-space: normal; }
 .words td:first-child { font-weight: 600; white-space: nowrap; vertical-align: top; }
-tr.us td { font-weight: 700; background: #eaf3fd; }
+tr.us { background: #eaf3fd; }  /* of the row: the shade of a cell, good or bad, is over it */
+tr.us td { font-weight: 700; }
 td.better { background: #dff3e4; } td.worse { background: #fdeecb; }
 td.far { background: #f9d5cf; } td.none { color: #6b7078; font-style: italic; text-align: left; }
 details { margin-top: 10px; } summary { cursor: pointer; color: #0a4f96; }
