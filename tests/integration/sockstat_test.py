@@ -207,7 +207,7 @@ class States(SockstatTest):
         text = self.sockstat("--port", port, "--connections")
         self.assertRegex(text, r"\Alistener +accept queue  limit  half-open  dropped\n"
                                rf"127\.0\.0\.1:{port} +1 +64 +1 +0\n"
-                               r"all listeners of this host: \d+ accept queue overflows, ")
+                               r"whole machine, not this server alone: \d+ accept queue overflows, ")
         self.assertRegex(text, rf"(?m)^127\.0\.0\.1:{port}  127\.0\.0\.1:\d+ +TIME_WAIT +0 +0 .* "
                                r"gone in \d\d\.\d s$")
         self.assertRegex(text, rf"(?m)^127\.0\.0\.1:{port} .* FIN_WAIT_1 .* sends again in ")
@@ -294,6 +294,17 @@ class AcceptQueue(SockstatTest):
                          (f"unix:{path}", 2, 1, True))
         self.assertRegex(self.sockstat("--pid", os.getpid()),
                          rf"(?m)^unix:{path} +2 +1 +- +-  FULL$")
+
+    def test_a_unix_path_without_room_for_its_nul(self):
+        # 108 bytes, all that sun_path has; Python would not bind it.
+        path = (self.path("") + "x" * 108)[:108]
+        listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listener.close)
+        name = struct.pack("=H108s", socket.AF_UNIX, path.encode())
+        self.assertEqual(ctypes.CDLL(None).bind(listener.fileno(), name, len(name)), 0)
+        listener.listen(1)
+        [seen] = self.look("--pid", os.getpid())["listeners"]
+        self.assertEqual(seen["address"], f"unix:{path}")
 
     def test_a_limit_that_is_somaxconn(self):
         most = int(Path("/proc/sys/net/core/somaxconn").read_text())

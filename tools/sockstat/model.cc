@@ -1,10 +1,12 @@
 #include "sockstat/model.h"
 
 #include <netinet/in.h>
+#include <sys/un.h>
 
 #include <algorithm>
 #include <cstring>
 
+#include "weir/base/log.h"
 #include "weir/net/socket/socket_address.h"
 
 namespace weir::sockstat {
@@ -62,7 +64,9 @@ std::string UnixSocket::text() const {
   if (name.empty()) return "unix:";
   const auto address = name[0] == '\0' ? SocketAddress::from_unix_abstract(name.substr(1))
                                        : SocketAddress::from_unix_path(name);
-  return address ? address->to_string() : "unix:";
+  if (address) return address->to_string();
+  // A path may fill sun_path without a NUL behind it, which no SocketAddress has.
+  return "unix:" + (name.size() == sizeof(sockaddr_un::sun_path) ? weir::escaped(name) : "");
 }
 
 }  // namespace weir::sockstat

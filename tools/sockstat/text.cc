@@ -168,9 +168,10 @@ std::string text_of(const Look& now, const Look* before, const Selection& select
   } else {
     text += listeners_of(now, before, bold);
   }
-  text += fmt::format("all listeners of this host: {}{} accept queue overflows, {}{} SYNs dropped",
-                      now.host.listen_overflows, plus(more_overflows(now, before), bold),
-                      now.host.listen_drops, plus(more_drops(now, before), bold));
+  text += fmt::format(
+      "whole machine, not this server alone: {}{} accept queue overflows, {}{} SYNs dropped",
+      now.host.listen_overflows, plus(more_overflows(now, before), bold), now.host.listen_drops,
+      plus(more_drops(now, before), bold));
   if (now.somaxconn) text += fmt::format("; net.core.somaxconn {}", *now.somaxconn);
   text += "\n\n" + states_of(now, before, bold);
   if (now.unix_connected.value_or(0) > 0) {

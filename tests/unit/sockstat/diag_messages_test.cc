@@ -197,6 +197,9 @@ TEST(DiagMessages, NamesOfUnixSocketsCannotDriveATerminal) {
   append(path, unix_name(std::string_view("/a\nb\0", 5)));
   EXPECT_EQ(read_unix(path)->text(), "unix:/a\\x0ab");
   EXPECT_EQ(read_unix(payload)->text(), "unix:");
+  Bytes full = payload;  // a path that leaves no room for its NUL
+  append(full, unix_name("/run/" + std::string(102, 'x') + "\n"));
+  EXPECT_EQ(read_unix(full)->text(), "unix:/run/" + std::string(102, 'x') + "\\n");
   Bytes much = payload;
   append(much, unix_name(std::string(4000, 'x')));
   EXPECT_EQ(read_unix(much)->text(), "unix:");

@@ -38,7 +38,7 @@ TEST(SockstatText, OneLook) {
   EXPECT_EQ(text,
             "listener        accept queue  limit  half-open  dropped\n"
             "127.0.0.1:7000             0      2          0        3\n"
-            "all listeners of this host: 4 accept queue overflows, 6 SYNs dropped; "
+            "whole machine, not this server alone: 4 accept queue overflows, 6 SYNs dropped; "
             "net.core.somaxconn 4096\n"
             "\n"
             "LISTEN           1   ESTABLISHED      0   CLOSE_WAIT       0   CLOSING          0\n"
