@@ -71,3 +71,16 @@ function(weir_program name)
   target_link_libraries(${name} PRIVATE ${arg_LIBS})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${weir_BINARY_DIR}/bin")
 endfunction()
+
+# weir_install_tool(name): a program that `cmake --install` lays down beside the libraries, and that
+# finds them there if they are shared; `--component tools` installs the tools alone.
+function(weir_install_tool name)
+  if(NOT WEIR_INSTALL)
+    return()
+  endif()
+  file(
+    RELATIVE_PATH to_libraries "/prefix/${CMAKE_INSTALL_BINDIR}" "/prefix/${CMAKE_INSTALL_LIBDIR}"
+  )
+  set_target_properties(${name} PROPERTIES INSTALL_RPATH "$ORIGIN/${to_libraries}")
+  install(TARGETS ${name} RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}" COMPONENT tools)
+endfunction()

@@ -38,6 +38,11 @@ def install(args):
     assert not hidden, f"internal headers were installed: {hidden}"
     links = [path for path in (args.prefix / "include").rglob("*") if path.is_symlink()]
     assert not links, f"links were installed: {links}"
+    tools = args.tools.split(",") if args.tools else []
+    for tool in tools:
+        run([args.prefix / "bin" / tool, "--version"], timeout=30)
+    programs = {path.name for path in (args.prefix / "bin").glob("*")}
+    assert programs == set(tools), programs
 
 
 def find_package(args):
@@ -123,6 +128,7 @@ def main():
     parser.add_argument("--weir-build", type=Path, required=True, help="its build tree")
     parser.add_argument("--prefix", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="where programs are built")
+    parser.add_argument("--tools", default="", help="programs that are installed, with commas")
     parser.add_argument("step", choices=[step.__name__ for step in STEPS])
     args = parser.parse_args()
     try:
