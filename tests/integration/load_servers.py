@@ -131,6 +131,19 @@ class Script(Server):
         self.drop(client)
 
 
+class FallingSilent(Server):
+    """Answers the first message of each connection, and no other."""
+
+    def __init__(self):
+        super().__init__()
+        self.answered = set()
+
+    def received(self, client, data):
+        if client not in self.answered:
+            self.answered.add(client)
+            client.sendall(data)
+
+
 class Reversing(Server):
     """Of two messages it sends back the second one first."""
 

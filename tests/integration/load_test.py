@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """weir-load: what it measures, what it notices, how it ends."""
 
+import json
+import os
 import re
 import signal
 import socket
 import unittest
 
-from harness import BIN, Program, raise_descriptor_limit, wait_until
-from load_servers import Broadcasting, Echoing, LoadTest, Reversing, Script
+from harness import BIN, Program, raise_descriptor_limit, receive_exactly, wait_until
+from load_servers import Broadcasting, Echoing, FallingSilent, LoadTest, Reversing, Script
 
 
 class Echo(LoadTest):
@@ -142,6 +144,15 @@ class Echo(LoadTest):
             self.assertEqual(load.wait(), 0)
             self.assertIn("Usage: weir-load", load.rest_of_output())
 
+    def test_each_mode_explains_itself(self):
+        for mode in ("echo", "bulk", "churn", "idle", "broadcast", "chat", "udp"):
+            load = self.program([BIN / "weir-load", mode, "--help"])
+            self.assertEqual(load.wait(), 0)
+            first, *rest = load.rest_of_output().splitlines()
+            self.assertRegex(first, "server")
+            self.assertNotIn("the same", first)
+            self.assertNotIn("weir-load echo --help", rest)
+
     def test_bad_words(self):
         for arguments in ([], ["echo"], ["echo", "nonsense"],
                           ["echo", "127.0.0.1:80", "--size", "0"],
@@ -153,11 +164,144 @@ class Echo(LoadTest):
                           ["echo", "127.0.0.1:80", "--pid", "999999999"],
                           ["churn", "127.0.0.1:80", "--closes", "nobody"],
                           ["broadcast", "127.0.0.1:80", "--size", "20"],
+                          ["echo", "127.0.0.1:80", "--json", ""],
+                          ["echo", "127.0.0.1:80", "--hdr", ""],
+                          ["echo", "127.0.0.1:80", "--source", ""],
+                          ["echo", "127.0.0.1:80", "--connections", ""],
+                          ["echo", "127.0.0.1:80", "--conections", "5"],
                           ["knock", "127.0.0.1:80"]):
             with self.subTest(arguments=arguments):
                 load = self.program([BIN / "weir-load", *arguments])
                 self.assertEqual(load.wait(), 2)
                 self.assertRegex(load.errors(), "^error: .*\n$")
+
+
+class Connecting(LoadTest):
+    def unix_listener(self, backlog):
+        listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listener.close)
+        listener.bind(self.path("sock"))
+        listener.listen(backlog)
+        return listener, f"unix:{self.path('sock')}"
+
+    def test_connections_that_were_never_made_are_errors(self):
+        # Two wait in its queue, and are connected; the others get EAGAIN until the time is over.
+        _, address = self.unix_listener(backlog=1)
+        output, _, report = self.load("echo", address, "--connections", "10", "--duration", "0.2",
+                                      status=1)
+        self.assertEqual((report["connected"], report["messages"]), (2, 0))
+        self.assertEqual(report["errors_by_kind"],
+                         {"connect: the server's queue stayed full (EAGAIN)": 8})
+        self.assertIn("  latency    no message came back\n", output)
+
+    def test_connections_that_wait_for_others_are_errors(self):
+        # TCP: no more than 256 are under way at a time, and this listener's queue takes two.
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(1)
+            _, _, report = self.load("echo", "127.0.0.1:%d" % listener.getsockname()[1],
+                                     "--connections", "600", "--duration", "0.2", status=1)
+        self.assertEqual(report["errors"], 600 - report["connected"])
+
+    def test_connect_latency_has_the_time_in_a_full_queue(self):
+        listener, address = self.unix_listener(backlog=0)
+        report = self.path("report.json")
+        load = self.program([BIN / "weir-load", "echo", address, "--connections", "4",
+                             "--messages", "4", "--json", report])
+        self.assertTrue(wait_until(lambda: "connecting: 1 of 4" in load.errors()))
+        accepted = [listener.accept()[0] for _ in range(4)]
+        for client in accepted:
+            self.addCleanup(client.close)
+            client.sendall(receive_exactly(client, 64))
+        self.assertEqual(load.wait(), 0, load.errors())
+        with open(report) as file:
+            connect = json.load(file)["connect_us"]
+        # The line was there after a second.
+        self.assertGreater(connect["max"], 0.9e6)
+        self.assertLess(connect["min"], connect["max"] / 2)
+
+    def test_nobody_there_is_a_sentence(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            address = "127.0.0.1:%d" % listener.getsockname()[1]
+        for mode in ("echo", "churn", "idle", "broadcast"):
+            output, _, report = self.load(mode, address, "--connections", "1", "--duration", "0.1",
+                                          status=1)
+            lines = output.splitlines()
+            self.assertEqual(lines[0], f"{mode} {address}: not one connection was made")
+            self.assertRegex(lines[1], r"^  errors     [\d,]+$")
+            self.assertRegex(lines[2], r"^ +[\d,]+  connect: Connection refused \(ECONNREFUSED\)$")
+            self.assertEqual(len(lines), 3)
+
+
+class Ends(LoadTest):
+    def test_a_server_that_falls_silent_is_an_error(self):
+        """With --messages; in a closed loop, and by a slow schedule, which is silent by itself."""
+        with FallingSilent() as server:
+            loads = {}
+            for name, rate in (("closed", []), ("open", ["--rate", "0.9"])):
+                report = self.path(f"{name}.json")
+                loads[report] = self.program([BIN / "weir-load", "echo", server.address,
+                                              "--connections", "1", "--messages", "50",
+                                              "--json", report, *rate])
+            for report, load in loads.items():
+                self.assertEqual(load.wait(60), 1, load.errors())
+                with open(report) as file:
+                    kinds = json.load(file)["errors_by_kind"]
+                self.assertGreater(kinds.pop("no answer in time"), 0)
+                self.assertRegex(list(kinds)[0], r"^ended early: nothing came back for 1\d s$")
+
+    def test_a_standard_error_that_cannot_be_written_costs_no_report(self):
+        server = self.echo()
+        for redirection in ("2>&-", "2> /dev/full", "2> >(exec 0<&-)"):
+            with self.subTest(redirection=redirection):
+                report = self.path("report.json")
+                load = self.program(["bash", "-c", f'exec "$@" {redirection}', "bash",
+                                     BIN / "weir-load", "echo", server.address, "--duration", "1.3",
+                                     "--json", report])
+                self.assertEqual(load.wait(), 0)
+                self.assertRegex(load.rest_of_output(), r"(?m)^  errors     0$")
+                with open(report) as file:
+                    self.assertGreater(json.load(file)["messages"], 0)
+                os.unlink(report)
+
+    def test_a_standard_output_that_cannot_be_written_is_told(self):
+        server = self.echo()
+        for redirection in ("> /dev/full", ">&-"):
+            with self.subTest(redirection=redirection):
+                report = self.path("report.json")
+                load = self.program(["bash", "-c", f'exec "$@" {redirection}', "bash",
+                                     BIN / "weir-load", "echo", server.address, "--duration", "0.1",
+                                     "--histogram", "--json", report])
+                self.assertEqual(load.wait(), 1)
+                self.assertRegex(load.errors(), r"(?m)^error: standard output: .*$")
+                with open(report) as file:
+                    self.assertEqual(json.load(file)["errors"], 0)
+                os.unlink(report)
+
+
+class HiddenProc(LoadTest):
+    def setUp(self):
+        super().setUp()
+        # A /proc of nothing, as hidepid=2 makes it for the processes of others.
+        self.hide = ["unshare", "--map-root-user", "--mount", "sh", "-c",
+                     'mount -t tmpfs none /proc && exec "$@"', "sh"]
+        if self.program([*self.hide, "true"]).wait() != 0:
+            self.skipTest("no mount namespaces here")
+
+    def test_a_server_that_proc_does_not_show(self):
+        server, report = self.echo(), self.path("report.json")
+        load = self.program([*self.hide, BIN / "weir-load", "echo", server.address, "--duration",
+                             "0.3", "--pid", server.pid, "--json", report])
+        self.assertEqual(load.wait(), 0, load.errors())
+        output = load.rest_of_output()
+        self.assertRegex(output, rf"(?m)^  server     CPU [\d.]+ %; its memory is not known: /proc "
+                                 rf"does not show process {server.pid}$")
+        self.assertIn("waited for a core for a time that is not known", output)
+        with open(report) as file:
+            seen = json.load(file)
+        self.assertGreater(seen["server"]["cpu_s"], 0)
+        self.assertNotIn("rss_peak", seen["server"])
+        self.assertIsNone(seen["generator"]["most_queued_thread"])
 
 
 class Churn(LoadTest):
@@ -240,6 +384,16 @@ class OneToMany(LoadTest):
                                          "--verify", "--size", "200", *arguments)
                 self.assertGreater(report["sent"], 0)
                 self.assertEqual(report["messages"], 7 * report["sent"])
+
+    def test_a_schedule_with_a_warm_up_is_the_same_on_many_threads(self):
+        with Broadcasting() as server:
+            _, _, report = self.load("broadcast", server.address, "--connections", "4",
+                                     "--threads", "2", "--rate", "50", "--warmup", "2",
+                                     "--messages", "50")
+        self.assertEqual((report["sent"], report["messages"]), (50, 200))
+        # 49 gaps of 20 ms, not the warm-up too.
+        self.assertGreater(report["duration_s"], 0.95)
+        self.assertLess(report["duration_s"], 2.5)
 
     def test_a_server_that_leaves_one_out(self):
         with Broadcasting(spoil=lambda number, text: b"" if number == 30 else text) as server:

@@ -253,13 +253,24 @@ class Load(Loading):
             self.assertEqual(report["lost"], 0)
             self.assertEqual(report["again"], 0)
 
+    def test_source(self):
+        seen = set()
+
+        def note(number, data, sender):
+            seen.add(sender[0])
+            return [data]
+        done, report = self.load(self.answer(note), "--messages", "20", "--connections", "5",
+                                 "--source", "127.0.9.0/24", "--timeout", "5")
+        self.assertEqual((done.returncode, report["messages"]), (0, 20), done.stderr)
+        self.assertEqual(seen, {f"127.0.9.{n}" for n in range(1, 6)})
+
     def test_so_many_messages(self):
         server = self.start("weir-udp-echo")
         done, report = self.load(server.address, "--messages", "1000", "--timeout", "5")
         self.assertEqual((done.returncode, report["messages"]), (0, 1000))
 
     def answer(self, how):
-        """A server of our own that calls how(number, datagram) for a list of answers."""
+        """A server of our own that calls how(number, datagram, sender) for a list of answers."""
         server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.addCleanup(server.close)
         server.bind(("127.0.0.1", 0))
@@ -271,7 +282,7 @@ class Load(Loading):
                 if not select.select([server], [], [], 0.05)[0]:
                     continue
                 data, sender = server.recvfrom(65536)
-                for one in how(number, data):
+                for one in how(number, data, sender):
                     server.sendto(one, sender)
                 number += 1
         thread = threading.Thread(target=serve)
@@ -281,7 +292,7 @@ class Load(Loading):
         return "127.0.0.1:%d" % server.getsockname()[1]
 
     def test_losses_are_counted_and_hold_up_nothing(self):
-        address = self.answer(lambda number, data: [] if number % 10 == 3 else [data])
+        address = self.answer(lambda number, data, _: [] if number % 10 == 3 else [data])
         done, report = self.load(address, "--messages", "100", "--connections", "1", "--depth",
                                  "100", "--timeout", "1")
         self.assertEqual(done.returncode, 0, done.stdout)
@@ -290,7 +301,7 @@ class Load(Loading):
     def test_what_comes_twice_or_in_another_order_is_counted(self):
         kept = []
 
-        def swap(number, data):
+        def swap(number, data, _):
             kept.append(data)
             if number % 2 == 0:
                 return []
@@ -299,18 +310,18 @@ class Load(Loading):
         done, report = self.load(self.answer(swap), "--messages", "100", "--connections", "1",
                                  "--depth", "2", "--timeout", "5")
         self.assertEqual((done.returncode, report["lost"], report["reordered"]), (0, 0, 50))
-        done, report = self.load(self.answer(lambda number, data: [data] * 2), "--messages", "100",
+        done, report = self.load(self.answer(lambda n, data, _: [data] * 2), "--messages", "100",
                                  "--connections", "1")
         self.assertEqual(done.returncode, 0)
         self.assertGreater(report["again"], 90)
 
     def test_other_bytes_are_errors(self):
-        def spoil(number, data):
+        def spoil(number, data, _):
             return [data[:-1] + bytes([data[-1] ^ 1])] if number == 5 else [data]
         done, report = self.load(self.answer(spoil), "--messages", "50", "--verify")
         self.assertEqual(done.returncode, 1)
         self.assertEqual(report["errors_by_kind"], {"other bytes came back than were sent": 1})
-        done, report = self.load(self.answer(lambda n, data: [b"never sent"]), "--messages", "10",
+        done, report = self.load(self.answer(lambda *_: [b"never sent"]), "--messages", "10",
                                  "--timeout", "0.2")
         self.assertEqual(done.returncode, 1)
         self.assertEqual(report["lost"], 10)

@@ -21,24 +21,26 @@ bool is_loopback(const SocketAddress& target) {
 
 }  // namespace
 
-SysResult<void> Client::bind_to_source() {
+std::optional<SocketAddress> Client::source() const {
   const Settings& settings = worker_.settings();
-  SocketAddress source;
-  if (settings.source) {
-    source = settings.source->address(index_ + attempts_ * settings.sockets());
-  } else if (index_ >= kClientsPerSource && is_loopback(settings.target)) {
-    source = worker_.spare_sources().address(index_ / kClientsPerSource);
-  } else {
-    return {};
+  if (settings.source) return settings.source->address(index_ + attempts_ * settings.sockets());
+  if (index_ >= kClientsPerSource && is_loopback(settings.target)) {
+    return worker_.spare_sources().address(index_ / kClientsPerSource);
   }
+  return std::nullopt;
+}
+
+SysResult<void> Client::bind_to_source() {
+  const auto from = source();
+  if (!from) return {};
   static_cast<void>(socket_.set_bind_address_no_port(true));
-  return socket_.bind(source);
+  return socket_.bind(*from);
 }
 
 // The descriptor joins epoll after connect(2): before, epoll reports it as hung up.
 Errno Client::connect() {
   const SocketAddress& target = worker_.settings().target;
-  connect_began_ = Clock::now();
+  if (!std::exchange(queue_was_full_, false)) connect_began_ = Clock::now();
   auto socket = Socket::stream(target.family());
   if (!socket) {
     fail(fmt::format("socket: {}", socket.error()));
@@ -53,6 +55,7 @@ Errno Client::connect() {
   const auto done = socket_.connect(target);
   if (!done && done.error() == EAGAIN) {
     socket_.close();
+    queue_was_full_ = true;
     return done.error();
   }
   ++attempts_;

@@ -29,11 +29,13 @@ class Client : public IoHandler {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  // Begins to connect. EAGAIN: a Unix listener's queue is full; nothing has happened. All else is
-  // told by connected() or failed(), also what fails at once.
+  // Begins to connect. EAGAIN: a Unix listener's queue is full; to be called again, and the time
+  // until then counts. All else is told by connected() or failed(), also what fails at once.
   virtual Errno connect();
   bool is_connected() const { return state_ == State::connected; }
   bool is_connecting() const { return state_ == State::connecting; }
+  // connect() was not called yet, or the last call of it gave EAGAIN.
+  bool is_idle() const { return state_ == State::idle; }
   std::size_t index() const { return index_; }
   // Ends the connection; says nothing.
   virtual void close();
@@ -63,6 +65,8 @@ class Client : public IoHandler {
   void connected_at_once(TimePoint began);
   // Nothing is to be expected of this client any more. Told once.
   void done();
+  // What its socket is to be bound to; nothing: the kernel chooses.
+  std::optional<SocketAddress> source() const;
   // Sends what the kernel takes of it. False: the connection has failed.
   bool send(std::span<const std::byte> bytes, std::size_t& taken);
 
@@ -83,6 +87,7 @@ class Client : public IoHandler {
   State state_ = State::idle;
   bool done_ = false;
   std::uint64_t attempts_ = 0;
+  bool queue_was_full_ = false;
   TimePoint connect_began_;
 };
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "load/report.h"
+#include "program/standard_streams.h"
 
 namespace weir::load {
 
@@ -60,7 +61,7 @@ void print_histogram(const Histogram& histogram) {
   if (rows.size() > kMostRows) rows = rows_of(histogram, 1);
   std::uint64_t most = 1;
   for (const Row& row : rows) most = std::max(most, row.count);
-  fmt::print("\n  {:>9}  {:>12}  {:>8}\n", "below", "messages", "% so far");
+  program::print("\n  {:>9}  {:>12}  {:>8}\n", "below", "messages", "% so far");
   std::uint64_t seen = 0;
   for (const Row& row : rows) {
     if (seen == 0 && row.count == 0) continue;
@@ -69,8 +70,8 @@ void print_histogram(const Histogram& histogram) {
                                                  static_cast<double>(most));
     if (row.count > 0) width = std::max<std::size_t>(width, 1);
     const double part = 100 * static_cast<double>(seen) / static_cast<double>(histogram.count());
-    fmt::print("  {:>9}  {:>12}  {:>8.3f}  {}\n", short_time(row.below), grouped(row.count), part,
-               std::string(width, '#'));
+    program::print("  {:>9}  {:>12}  {:>8.3f}  {}\n", short_time(row.below), grouped(row.count),
+                   part, std::string(width, '#'));
   }
 }
 

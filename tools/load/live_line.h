@@ -1,7 +1,7 @@
 // LiveLine: a line on stderr that is rewritten in place; plain lines when that is not a terminal.
+// What cannot be written is left out: the report does not depend on it.
 #pragma once
 
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -12,14 +12,16 @@ namespace weir::load {
 class LiveLine {
  public:
   void show(const std::string& line) {
-    fmt::print(stderr, "{}{}{}", terminal_ ? "\r\x1b[K" : "", line, terminal_ ? "" : "\n");
+    put(terminal_ ? "\r\x1b[K" + line : line + "\n");
     std::fflush(stderr);
   }
   void clear() {
-    if (terminal_) fmt::print(stderr, "\r\x1b[K");
+    if (terminal_) put("\r\x1b[K");
   }
 
  private:
+  static void put(const std::string& text) { std::fputs(text.c_str(), stderr); }
+
   const bool terminal_ = isatty(STDERR_FILENO) == 1;
 };
 

@@ -4,6 +4,7 @@
 //            └─ Worker, one a thread: its clients, their schedule, its Numbers
 //                └─ Client, one a connection: EchoClient, ChurnClient, ...
 
+#include <csignal>
 #include <cstdio>
 #include <variant>
 
@@ -16,6 +17,8 @@
 
 int main(int argc, char** argv) {
   weir::program::keep_standard_descriptors();
+  // Whoever reads the live line, or the report, may be gone; --json is still written.
+  std::signal(SIGPIPE, SIG_IGN);
   const auto wanted = weir::load::read_command_line(argc, argv);
   if (const int* status = std::get_if<int>(&wanted)) return *status;
   const auto& settings = std::get<weir::load::Settings>(wanted);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,8 @@ namespace weir::load {
 struct ThreadUsage {
   Duration elapsed{0};
   Duration cpu{0};
-  Duration queued{0};  // ready to run, but no core was free
-  Duration busy{0};    // its loop did not wait
+  std::optional<Duration> queued{0};  // ready to run, but no core was free; nothing: not known
+  Duration busy{0};                   // its loop did not wait
 };
 
 struct Numbers {

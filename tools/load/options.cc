@@ -33,16 +33,24 @@ struct ModeInfo {
 };
 
 constexpr ModeInfo kModes[] = {
-    {Mode::echo, "echo", "messages to a server that sends back what it receives", 100, 64, 1},
-    {Mode::bulk, "bulk", "the same with large messages", 10, 65536, 4},
-    {Mode::churn, "churn", "connects, sends a message, takes the echo, closes; again", 100, 64, 1},
-    {Mode::idle, "idle", "holds connections; one message each at the begin, then silence", 1000, 64,
-     1},
+    {Mode::echo, "echo", "sends messages to a server that sends back what it receives", 100, 64, 1},
+    {Mode::bulk, "bulk", "sends large messages to a server that sends back what it receives", 10,
+     65536, 4},
+    {Mode::churn, "churn",
+     "connects to a server that sends back what it receives, exchanges one message, closes; again "
+     "and again",
+     100, 64, 1},
+    {Mode::idle, "idle",
+     "holds connections to a server that sends back what it receives: one message on each at the "
+     "start, then silence",
+     1000, 64, 1},
     {Mode::broadcast, "broadcast",
-     "one sender, to a server that sends each line to all; connections are receivers", 100, 1024,
-     1},
-    {Mode::chat, "chat", "the same with weir-chat-server's lines and nicknames", 100, 128, 1},
-    {Mode::udp, "udp", "datagrams to a server that sends back what it receives", 10, 64, 16},
+     "one sender and many receivers, for a server that sends each line to all its clients", 100,
+     1024, 1},
+    {Mode::chat, "chat",
+     "one sender and many receivers in a room of weir-chat-server, with its nicknames and lines",
+     100, 128, 1},
+    {Mode::udp, "udp", "sends datagrams to a server that sends back what it receives", 10, 64, 16},
 };
 
 // What the command line said before it was checked.
@@ -75,13 +83,14 @@ void describe_load(CLI::App& app, Words& words, Settings& s) {
                  idle ? "how long the connections are held" : "how long to measure");
   if (idle) return;
   number_option(app, "--messages", s.messages, 1, kMostMessages, "N",
-                "measure so many messages, however long it takes")
+                "measure this many messages, however long it takes; when nothing comes back for "
+                "10 s, that is an error and the end")
       ->default_str("")
       ->excludes("--duration");
   seconds_option(app, "--warmup", s.warmup, 0, 1e6, "load before that, which is not measured");
   CLI::Option* rate = number_option(
       app, "--rate", s.rate, 0.001, 1e9, "N",
-      "open loop: so many messages a second of all connections together leave on schedule, and "
+      "open loop: N messages per second, of all connections together, leave on schedule, and "
       "latency counts from the scheduled time");
   rate->default_str("");
   if (s.mode == Mode::churn) {
@@ -146,7 +155,6 @@ std::variant<Settings, int> check(const Words& words, Settings settings) {
 std::variant<Settings, int> read_command_line(int argc, char** argv) {
   CLI::App app("Drives a server with load and measures what comes back.", "weir-load");
   app.require_subcommand(1);
-  app.footer("Each mode has its options: weir-load echo --help");
   Words words;
   std::vector<Settings> settings(std::size(kModes));  // as many: each mode has its own defaults
   for (std::size_t i = 0; i < std::size(kModes); ++i) {
@@ -165,6 +173,7 @@ std::variant<Settings, int> read_command_line(int argc, char** argv) {
     describe_load(mode, words, s);
     describe_rest(mode, words, s);
   }
+  app.footer("Each mode has its options: weir-load echo --help");  // not of the modes
   if (const auto status = program::read_command_line(app, argc, argv)) return *status;
   for (std::size_t i = 0; i < std::size(kModes); ++i) {
     if (app.got_subcommand(kModes[i].name)) return check(words, settings[i]);

@@ -4,13 +4,15 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 
 #include "load/distribution.h"
+#include "program/standard_streams.h"
 
 namespace weir::load {
 
 namespace {
+
+using program::print;
 
 // A thread that is busier has no time left to show what the server could do.
 constexpr double kSaturated = 0.95;
@@ -23,7 +25,8 @@ double share(Duration part, Duration whole) {
   return whole > Duration::zero() ? in_seconds(part) / in_seconds(whole) : 0;
 }
 
-std::string percentiles(const Histogram& h) {
+std::string percentiles(const Histogram& h, const char* none) {
+  if (h.count() == 0) return none;
   const auto at = [&](double p) { return short_time(h.percentile(p)); };
   return fmt::format("p50 {}, p90 {}, p99 {}, p99.9 {}, max {}", at(50), at(90), at(99), at(99.9),
                      short_time(h.max()));
@@ -31,35 +34,34 @@ std::string percentiles(const Histogram& h) {
 
 void print_head(const Report& report) {
   const Settings& s = report.settings;
-  fmt::print("{} {}: {} {}, {} bytes a message, ", s.mode_name, s.target.to_string(),
-             grouped(s.connections),
-             s.one_to_many()       ? "receivers"
-             : s.mode == Mode::udp ? "sockets"
-                                   : "connections",
-             grouped(s.size));
+  print("{} {}: {} {}, {} bytes a message, ", s.mode_name, s.target.to_string(),
+        grouped(s.connections),
+        s.one_to_many()       ? "receivers"
+        : s.mode == Mode::udp ? "sockets"
+                              : "connections",
+        grouped(s.size));
   if (s.open_loop()) {
-    fmt::print("{:g} a second by schedule", s.rate);
+    print("{:g} a second by schedule", s.rate);
   } else if (s.mode == Mode::churn) {
-    fmt::print("one for each connection");
+    print("one for each connection");
   } else if (s.mode == Mode::idle) {
-    fmt::print("one exchange each");
+    print("one exchange each");
   } else {
-    fmt::print("{} in flight{}", grouped(s.depth), s.one_to_many() ? "" : " each");
+    print("{} in flight{}", grouped(s.depth), s.one_to_many() ? "" : " each");
   }
-  fmt::print(", {:.2f} s{}\n",
-             in_seconds(report.held > Duration::zero() ? report.held : report.elapsed),
-             report.interrupted ? ", interrupted" : "");
+  print(", {:.2f} s{}\n", in_seconds(report.held > Duration::zero() ? report.held : report.elapsed),
+        report.interrupted ? ", interrupted" : "");
 }
 
 void print_loop(const Report& report) {
   if (report.settings.open_loop()) {
-    fmt::print(
+    print(
         "  loop       open: latency counts from the scheduled time; sends behind it: "
         "p99 {}, max {}\n",
         short_time(report.numbers.lateness.percentile(99)),
         short_time(report.numbers.lateness.max()));
   } else {
-    fmt::print(
+    print(
         "  loop       closed: blind to coordinated omission (nothing is sent while the server "
         "stalls; see --rate)\n");
   }
@@ -71,20 +73,52 @@ void print_losses(const Numbers& numbers) {
     return numbers.sent > 0 ? 100 * static_cast<double>(part) / static_cast<double>(numbers.sent)
                             : 0.0;
   };
-  fmt::print("  datagrams  {} sent, {} lost ({:.3f} %), {} out of order ({:.3f} %), {} again\n",
-             grouped(numbers.sent), grouped(numbers.lost), percent(numbers.lost),
-             grouped(numbers.reordered), percent(numbers.reordered), grouped(numbers.again));
+  print("  datagrams  {} sent, {} lost ({:.3f} %), {} out of order ({:.3f} %), {} again\n",
+        grouped(numbers.sent), grouped(numbers.lost), percent(numbers.lost),
+        grouped(numbers.reordered), percent(numbers.reordered), grouped(numbers.again));
+}
+
+void print_generator(const Report& report) {
+  if (const std::string why = report.bottleneck(); !why.empty()) {
+    print("  generator  was itself the bottleneck: {}\n", why);
+    return;
+  }
+  const auto queued = report.most_queued();
+  print("  generator  {} busy for {:.0f} % of the time, {}\n",
+        report.numbers.threads.size() > 1 ? "its busiest thread was" : "was",
+        100 * report.busiest(),
+        queued ? fmt::format("waiting for a core included ({:.0f} %)", 100 * *queued)
+               : "and waited for a core for a time that is not known (no schedstat in /proc)");
 }
 
 void print_server(const Report& report) {
   const ServerUsage& server = *report.server;
-  fmt::print(
+  const double percent = 100 * share(server.cpu, server.elapsed);
+  if (!server.shown) {
+    print("  server     CPU {:.1f} %; its memory is not known: /proc does not show process {}\n",
+          percent, server.pid);
+    return;
+  }
+  print(
       "  server     CPU {:.1f} % (user {:.2f} s, system {:.2f} s), RSS {} before, {} at the "
       "end, {} at most\n",
-      100 * share(server.cpu, server.elapsed), in_seconds(server.user), in_seconds(server.system),
-      short_size(server.rss_before), short_size(server.rss_end), short_size(server.rss_peak));
+      percent, in_seconds(server.user), in_seconds(server.system), short_size(server.rss_before),
+      short_size(server.rss_end), short_size(server.rss_peak));
   if (report.settings.mode == Mode::idle) {
-    fmt::print("             {:.0f} bytes of RSS a connection\n", report.memory_per_connection());
+    print("             {:.0f} bytes of RSS a connection\n", report.memory_per_connection());
+  }
+}
+
+void print_errors(const Numbers& numbers) {
+  print("  errors     {}\n", grouped(numbers.error_count()));
+  for (const auto& [kind, count] : numbers.errors) {
+    print("    {:>8}  {}\n", grouped(count), kind);
+  }
+  if (!numbers.first_difference.empty()) {
+    print("    first difference: {}\n", numbers.first_difference);
+  }
+  if (numbers.errors.contains("connect: Cannot assign requested address (EADDRNOTAVAIL)")) {
+    print("    there was no port left to connect from; --source 127.0.0.0/8 has more\n");
   }
 }
 
@@ -95,10 +129,11 @@ double Report::rate() const {
                                     : 0;
 }
 
-double Report::most_queued() const {
+std::optional<double> Report::most_queued() const {
   double most = 0;
   for (const ThreadUsage& thread : numbers.threads) {
-    most = std::max(most, share(thread.queued, thread.elapsed));
+    if (!thread.queued) return std::nullopt;
+    most = std::max(most, share(*thread.queued, thread.elapsed));
   }
   return std::min(most, 1.0);
 }
@@ -110,7 +145,8 @@ double Report::megabytes_per_second() const {
 double Report::busiest() const {
   double most = 0;
   for (const ThreadUsage& thread : numbers.threads) {
-    most = std::max({most, share(thread.cpu + thread.queued, thread.elapsed),
+    most = std::max({most,
+                     share(thread.cpu + thread.queued.value_or(Duration::zero()), thread.elapsed),
                      share(thread.busy, thread.elapsed)});
   }
   return std::min(most, 1.0);
@@ -159,41 +195,29 @@ std::string short_size(std::size_t bytes) {
 void print_report(const Report& report) {
   const Settings& settings = report.settings;
   const Numbers& numbers = report.numbers;
+  if (numbers.connected == 0 && numbers.error_count() > 0) {  // zeros would say nothing
+    print("{} {}: not one connection was made\n", settings.mode_name, settings.target.to_string());
+    print_errors(numbers);
+    return;
+  }
   print_head(report);
-  fmt::print("  {}  {}\n", settings.one_to_many() ? "delivered" : "messages ",
-             grouped(numbers.messages));
-  fmt::print("  rate       {}/s", grouped(static_cast<std::uint64_t>(report.rate())));
+  print("  {}  {}\n", settings.one_to_many() ? "delivered" : "messages ",
+        grouped(numbers.messages));
+  print("  rate       {}/s", grouped(static_cast<std::uint64_t>(report.rate())));
   if (settings.one_to_many()) {
-    fmt::print(" ({} messages sent), {:.1f} MB/s\n", grouped(numbers.sent),
-               report.megabytes_per_second());
+    print(" ({} messages sent), {:.1f} MB/s\n", grouped(numbers.sent),
+          report.megabytes_per_second());
   } else {
-    fmt::print(", {:.1f} MB/s each way\n", report.megabytes_per_second());
+    print(", {:.1f} MB/s each way\n", report.megabytes_per_second());
   }
   if (settings.mode == Mode::udp) print_losses(numbers);
-  fmt::print("  latency    {}\n", percentiles(numbers.latency));
+  print("  latency    {}\n", percentiles(numbers.latency, "no message came back"));
   if (settings.mode != Mode::idle) print_loop(report);
-  fmt::print("  connect    {}\n", percentiles(numbers.connect_latency));
-  if (const std::string why = report.bottleneck(); !why.empty()) {
-    fmt::print("  generator  IT WAS ITSELF THE BOTTLENECK: {}\n", why);
-  } else if (settings.mode != Mode::idle) {
-    fmt::print(
-        "  generator  {} busy for {:.0f} % of the time, waiting for a core included ({:.0f} %)\n",
-        numbers.threads.size() > 1 ? "its busiest thread was" : "was", 100 * report.busiest(),
-        100 * report.most_queued());
-  }
+  print("  connect    {}\n", percentiles(numbers.connect_latency, "no connection was made"));
+  if (settings.mode != Mode::idle) print_generator(report);
   if (report.server) print_server(report);
-  fmt::print("  errors     {}\n", grouped(numbers.error_count()));
-  for (const auto& [kind, count] : numbers.errors) {
-    fmt::print("    {:>8}  {}\n", grouped(count), kind);
-  }
-  if (!numbers.first_difference.empty()) {
-    fmt::print("    first difference: {}\n", numbers.first_difference);
-  }
-  if (numbers.errors.contains("connect: Cannot assign requested address (EADDRNOTAVAIL)")) {
-    fmt::print("    there was no port left to connect from; --source 127.0.0.0/8 has more\n");
-  }
+  print_errors(numbers);
   if (settings.histogram) print_histogram(numbers.latency);
-  std::fflush(stdout);
 }
 
 }  // namespace weir::load

@@ -22,9 +22,10 @@ struct Report {
 
   double rate() const;                  // messages a second
   double megabytes_per_second() const;  // 10^6 bytes, one way
-  // Of the thread of weir-load that had most to do, 0 to 1; waiting for a core counts.
+  // Of the thread of weir-load that had most to do, 0 to 1; waiting for a core counts, where it is
+  // known.
   double busiest() const;
-  double most_queued() const;
+  std::optional<double> most_queued() const;
   // Why weir-load, and not the server, may be what was measured; empty: it was not.
   std::string bottleneck() const;
   // idle: what a connection costs the server, in bytes.

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <limits>
 #include <string>
 #include <string_view>
 
@@ -10,6 +11,8 @@
 namespace weir::load {
 
 namespace {
+
+constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();  // null
 
 // An object under construction.
 class Json {
@@ -72,7 +75,7 @@ Json generator(const Report& report) {
   json.add("threads", std::uint64_t{report.settings.threads});
   json.add_seconds("cpu_s", cpu);
   json.add("busiest_thread", report.busiest(), 3);
-  json.add("most_queued_thread", report.most_queued(), 3);
+  json.add("most_queued_thread", report.most_queued().value_or(kUnknown), 3);
   json.add("bottleneck", !why.empty());
   json.add("why", why);
   if (report.settings.open_loop()) json.add("late_us", percentiles(report.numbers.lateness));
@@ -86,11 +89,14 @@ Json server(const Report& report) {
   json.add("pid", static_cast<std::uint64_t>(usage.pid));
   json.add_seconds("elapsed_s", usage.elapsed);
   json.add_seconds("cpu_s", usage.cpu);
-  json.add_seconds("user_s", usage.user);
-  json.add_seconds("system_s", usage.system);
+  if (usage.shown) {
+    json.add_seconds("user_s", usage.user);
+    json.add_seconds("system_s", usage.system);
+  }
   json.add("cpu_percent",
            usage.elapsed > Duration::zero() ? 100 * seconds(usage.cpu) / seconds(usage.elapsed) : 0,
            2);
+  if (!usage.shown) return json;
   json.add("rss_before", std::uint64_t{usage.rss_before});
   json.add("rss_begin", std::uint64_t{usage.rss_begin});
   json.add("rss_end", std::uint64_t{usage.rss_end});

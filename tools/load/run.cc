@@ -29,10 +29,10 @@ namespace weir::load {
 
 namespace {
 
-// For the answers that are still on their way when the time is over; and with --messages, for the
-// next answer.
+// For the answers that are still on their way when the time is over.
 constexpr Duration kGrace = std::chrono::seconds(5);
-constexpr int kMostSilentSeconds = 10;
+// With --messages: for the next answer, beside the time between two messages of a schedule.
+constexpr double kMostSilentSeconds = 10;
 // For connecting: this, and a second more for each so many connections.
 constexpr Duration kConnectTime = std::chrono::seconds(10);
 constexpr std::size_t kConnectsASecond = 1000;
@@ -240,9 +240,12 @@ void Run::ask_for_numbers() {
 void Run::look_for_progress(const Numbers& interval) {
   const bool waiting = phase_ == Phase::running &&
                        (settings_.messages > 0 || settings_.mode == Mode::idle) &&
-                       interval.messages == 0 && !(settings_.open_loop() && settings_.rate < 1);
+                       interval.messages == 0;
   silent_seconds_ = waiting ? silent_seconds_ + 1 : 0;
-  if (silent_seconds_ == kMostSilentSeconds) time_is_over();
+  const double most = kMostSilentSeconds + (settings_.open_loop() ? 1 / settings_.rate : 0);
+  if (silent_seconds_ < most || phase_ != Phase::running) return;
+  total_.errors[fmt::format("ended early: nothing came back for {} s", silent_seconds_)] = 1;
+  time_is_over();
 }
 
 void Run::show_interval(const Numbers& interval) {

@@ -1,9 +1,11 @@
 #include "load/server_watch.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -34,13 +36,25 @@ Result<ServerWatch> ServerWatch::open(pid_t pid) {
   return ServerWatch(pid, clock);
 }
 
+bool ServerWatch::runs() const {
+  return ::kill(usage_.pid, 0) == 0 || errno != ESRCH;  // EPERM: it is another user's
+}
+
 // /proc/PID/statm: size and resident, in pages.
 std::size_t ServerWatch::resident() {
   std::ifstream file(fmt::format("/proc/{}/statm", usage_.pid));
   std::size_t size = 0;
   std::size_t pages = 0;
   file >> size >> pages;
-  if (!file || size == 0) {  // a zombie has no memory
+  if (!file) {
+    if (runs()) {
+      usage_.shown = false;
+    } else {
+      usage_.gone = true;
+    }
+    return usage_.rss_end;
+  }
+  if (size == 0) {  // a zombie has no memory
     usage_.gone = true;
     return usage_.rss_end;
   }

@@ -14,6 +14,9 @@ namespace weir::load {
 // Resident memory in bytes. What the kernel keeps for sockets is not part of it.
 struct ServerUsage {
   pid_t pid = 0;
+  // /proc shows the process, which it need not (hidepid, a container): else only `elapsed` and
+  // `cpu` are known.
+  bool shown = true;
   Duration elapsed{0};  // begin() to end(), as are the next three
   Duration cpu{0};      // of all threads, also of those that have ended
   Duration user{0};     // in clock ticks, mostly of 10 ms
@@ -44,6 +47,7 @@ class ServerWatch {
     Duration system{0};
   };
   explicit ServerWatch(pid_t pid, clockid_t clock);
+  bool runs() const;
   Times times();
   std::size_t resident();
 

@@ -14,8 +14,6 @@ namespace weir::load {
 
 namespace {
 
-// Open loop: what a server that does not answer can make us keep in mind.
-constexpr std::uint64_t kMostInFlight = std::uint64_t{1} << 20;
 // Of our own sockets, so that a burst of answers is not lost on our side.
 constexpr int kReceiveBuffer = 4 * 1024 * 1024;
 
@@ -44,6 +42,12 @@ Errno UdpClient::connect() {
     worker_.count_error(fmt::format("send: {}", failure.error));
   });
   udp_->on_error([this](UdpSocket&, Errno error) { fail(fmt::format("receive: {}", error)); });
+  if (const auto from = source()) {
+    if (auto done = udp_->bind(*from); !done) {
+      fail(done.error().message());
+      return {};
+    }
+  }
   if (auto done = udp_->connect(settings.target); !done) {
     fail(done.error().message());
     return {};
@@ -54,7 +58,7 @@ Errno UdpClient::connect() {
 
 void UdpClient::close() {
   worker_.loop().cancel(timer_);
-  while (first_ != next_) forget_first();
+  while (!sent_.empty()) give_up_first();
   udp_.reset();  // here, because it belongs to this thread
   Client::close();
 }
@@ -84,7 +88,7 @@ void UdpClient::request(TimePoint scheduled) {
   if (quota_ == 0 || !sending_) return;
   if (!is_connected()) {
     worker_.count_error("not sent: the socket is gone");
-  } else if (in_flight_ == kMostInFlight) {
+  } else if (sent_.in_flight() == kMostAwaited) {
     worker_.count_error("not sent: a million datagrams wait for their answer");
   } else if (send_one(scheduled)) {
     return;
@@ -99,13 +103,16 @@ void UdpClient::finish() {
 }
 
 void UdpClient::check_done() {
-  if (in_flight_ == 0 && (!sending_ || quota_ == 0)) done();
+  if (sent_.in_flight() == 0 && (!sending_ || quota_ == 0)) done();
 }
 
 void UdpClient::fill_up() {
-  if (!is_connected() || !sending_ || quota_ == 0 || in_flight_ >= worker_.settings().depth) return;
+  if (!is_connected() || !sending_ || quota_ == 0 ||
+      sent_.in_flight() >= worker_.settings().depth) {
+    return;
+  }
   const TimePoint now = Clock::now();
-  while (quota_ > 0 && in_flight_ < worker_.settings().depth && send_one(now)) {
+  while (quota_ > 0 && sent_.in_flight() < worker_.settings().depth && send_one(now)) {
   }
 }
 
@@ -115,22 +122,17 @@ bool UdpClient::send_one(TimePoint when) {
   const auto bytes = worker_.send_room().first(settings.size);
   const std::uint64_t owner = cookie();
   std::memcpy(bytes.data(), &owner, sizeof(owner));
-  std::memcpy(&bytes[sizeof(owner)], &next_, sizeof(next_));
+  const std::uint64_t number = sent_.next();
+  std::memcpy(&bytes[sizeof(owner)], &number, sizeof(number));
   if (settings.verify) {
-    fill_pattern(index_, next_ * settings.size, bytes.subspan(kShortestDatagram));
+    fill_pattern(index_, number * settings.size, bytes.subspan(kShortestDatagram));
   }
   if (udp_->send(bytes) != DatagramResult::queued) {
     worker_.count_error("not sent: the socket takes nothing");
     return false;
   }
-  if (next_ - first_ == ring_.size()) {
-    std::vector<Sent> larger(2 * ring_.size());
-    for (std::uint64_t i = first_; i != next_; ++i) larger[i % larger.size()] = sent(i);
-    ring_ = std::move(larger);
-  }
-  sent(next_) = {.when = when, .waiting = true};
-  ++next_;
-  ++in_flight_;
+  if (sent_.full()) give_up_first();
+  sent_.push(when);
   if (quota_ != kNoQuota) --quota_;
   worker_.message_sent(when);
   return true;
@@ -140,7 +142,6 @@ bool UdpClient::send_one(TimePoint when) {
 void UdpClient::come_back(std::span<const Datagram> batch) {
   const TimePoint now = Clock::now();
   for (const Datagram& in : batch) take(in, now);
-  while (first_ != next_ && !sent(first_).waiting) ++first_;
   if (!worker_.settings().open_loop()) fill_up();
   check_done();
 }
@@ -152,23 +153,21 @@ void UdpClient::take(const Datagram& in, TimePoint now) {
     return;
   }
   const std::uint64_t number = read_number(in.payload, sizeof(std::uint64_t));
-  if (number >= next_) {
+  if (number >= sent_.next()) {
     worker_.count_error("a datagram came back that was not sent");
     return;
   }
-  if (number < first_ || !sent(number).waiting) {
+  const auto begun = sent_.take(number);
+  if (!begun) {
     worker_.datagram_again();  // given up, or back already
     return;
   }
-  Sent& one = sent(number);
-  one.waiting = false;
-  --in_flight_;
-  if (number < highest_) worker_.datagram_reordered(one.when);
+  if (number < highest_) worker_.datagram_reordered(*begun);
   highest_ = std::max(highest_, number + 1);
   if (worker_.settings().verify && !is_ours(in.payload, number)) {
     worker_.count_error("other bytes came back than were sent");
   } else {
-    worker_.message_done(one.when, now);
+    worker_.message_done(*begun, now);
   }
 }
 
@@ -180,16 +179,14 @@ bool UdpClient::is_ours(std::span<const std::byte> bytes, std::uint64_t number) 
   return false;
 }
 
-void UdpClient::forget_first() {
-  Sent& one = sent(first_++);
-  if (!std::exchange(one.waiting, false)) return;
-  --in_flight_;
-  worker_.datagram_lost(one.when);
+void UdpClient::give_up_first() {
+  worker_.datagram_lost(sent_.oldest().value());
+  sent_.give_up_first();
 }
 
 void UdpClient::look_for_lost() {
   const TimePoint limit = Clock::now() - worker_.settings().timeout;
-  while (first_ != next_ && (!sent(first_).waiting || sent(first_).when <= limit)) forget_first();
+  while (!sent_.empty() && sent_.oldest().value() <= limit) give_up_first();
   if (!worker_.settings().open_loop()) fill_up();
   check_done();
 }

@@ -8,9 +8,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <vector>
 
 #include "load/client.h"
+#include "load/sent_ring.h"
 #include "weir/net/udp/udp_socket.h"
 
 namespace weir::load {
@@ -18,6 +18,9 @@ namespace weir::load {
 // What every datagram begins with: whose it is, and its number.
 inline constexpr std::size_t kShortestDatagram = 16;
 inline constexpr std::size_t kLongestDatagram = 65507;
+// Of one socket. What a server that does not answer can make us keep in mind in an open loop; and a
+// datagram is lost at the latest when this many were sent after it.
+inline constexpr std::uint64_t kMostAwaited = std::uint64_t{1} << 20;
 
 class UdpClient final : public Client {
  public:
@@ -33,11 +36,6 @@ class UdpClient final : public Client {
   std::uint64_t unanswered() const override { return 0; }
 
  private:
-  struct Sent {
-    TimePoint when;
-    bool waiting = false;
-  };
-
   void connected() override;
   void failed(const std::string& kind, bool was_connected) override;
   void received(std::span<const std::byte>) override {}
@@ -49,19 +47,14 @@ class UdpClient final : public Client {
   bool send_one(TimePoint when);
   void fill_up();
   void look_for_lost();
-  void forget_first();
+  void give_up_first();
   void check_done();
-  Sent& sent(std::uint64_t number) { return ring_[number % ring_.size()]; }
   std::uint64_t cookie() const;
 
   std::optional<UdpSocket> udp_;
   bool sending_ = false;
   std::uint64_t quota_ = 0;  // messages still to be started
-  // Numbers first_ to next_ - 1 are in the ring; those that wait are in flight.
-  std::vector<Sent> ring_ = std::vector<Sent>(64);
-  std::uint64_t first_ = 0;
-  std::uint64_t next_ = 0;
-  std::uint64_t in_flight_ = 0;
+  SentRing sent_{kMostAwaited};
   std::uint64_t highest_ = 0;  // number that came back, plus one
   TimerId timer_;
 };

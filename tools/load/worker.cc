@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <fstream>
+#include <optional>
 #include <utility>
 
 #include "load/pattern.h"
@@ -28,12 +29,13 @@ Duration thread_cpu() {
 }
 
 // /proc/PID/schedstat: on a core, ready without one (both ns), and turns.
-Duration thread_queued() {
+std::optional<Duration> thread_queued() {
   std::ifstream file("/proc/thread-self/schedstat");
   Duration::rep running = 0;
   Duration::rep queued = 0;
   file >> running >> queued;
-  return Duration(file ? queued : 0);
+  if (!file) return std::nullopt;
+  return Duration(queued);
 }
 
 std::uint64_t nanoseconds(Duration d) {
@@ -116,7 +118,7 @@ void Worker::begin(TimePoint when, bool measured) {
     note_usage_begin(Clock::now());
   }
   for (const auto& client : clients_) client->begin(measured ? quota_of(*client) : kNoQuota);
-  if (settings_.open_loop() && (!settings_.one_to_many() || first_ == 0)) send_due();
+  if (has_schedule()) send_due();
   check_done();
 }
 
@@ -124,7 +126,7 @@ void Worker::begin(TimePoint when, bool measured) {
 void Worker::measure() {
   if (finishing_ || done_told_) return;
   const TimePoint now = Clock::now();
-  measure_from_ = settings_.open_loop() ? std::min(now, next_due()) : now;
+  measure_from_ = has_schedule() ? std::min(now, next_due()) : now;
   note_usage_begin(now);
   for (const auto& client : clients_) client->set_quota(quota_of(*client));
 }
@@ -172,11 +174,16 @@ void Worker::abandon() {
   for (const auto& client : clients_) {
     if (client->is_connecting() && !begun_) {
       count_error("connect: no answer in time");
+    } else if (client->is_idle() && !begun_ && !finishing_) {
+      count_error(retry_set_ ? "connect: the server's queue stayed full (EAGAIN)"
+                             : "connect: others took all the time");
     } else if (const std::uint64_t lost = client->unanswered(); lost > 0) {
       count_error(client->unanswered_kind(), lost);
     }
     client->close();
   }
+  next_ = clients_.size();  // nor does a retry connect any more
+  ready_told_ = true;
   not_done_ = 0;
   check_done();
 }
@@ -195,6 +202,10 @@ void Worker::close() {
 Numbers Worker::take_numbers() { return std::exchange(numbers_, Numbers()); }
 
 // --- the schedule --------------------------------------------------------------------------------
+
+bool Worker::has_schedule() const {
+  return settings_.open_loop() && (!settings_.one_to_many() || first_ == 0);
+}
 
 TimePoint Worker::next_due() const {
   const std::uint64_t number =
@@ -239,9 +250,11 @@ void Worker::note_usage_begin(TimePoint when) {
 
 void Worker::note_usage_end() {
   if (!std::exchange(usage_open_, false)) return;
+  auto queued = thread_queued();
+  if (queued && queued_from_) *queued -= *queued_from_;
   numbers_.threads.push_back({.elapsed = Clock::now() - usage_from_,
                               .cpu = thread_cpu() - cpu_from_,
-                              .queued = thread_queued() - queued_from_,
+                              .queued = queued,
                               .busy = loop_.stats().busy - busy_from_});
 }
 

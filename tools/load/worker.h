@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -83,7 +84,8 @@ class Worker {
   void note_usage_end();
 
   // Open loop: message n of the whole run, at begin + n / rate, is client n modulo their number's;
-  // of a broadcast, its sender's.
+  // of a broadcast, its sender's, so that the other workers have no schedule.
+  bool has_schedule() const;
   TimePoint next_due() const;
   void send_due();
 
@@ -115,7 +117,7 @@ class Worker {
   bool usage_open_ = false;
   TimePoint usage_from_;
   Duration cpu_from_{0};
-  Duration queued_from_{0};
+  std::optional<Duration> queued_from_;  // not known without /proc
   Duration busy_from_{0};
 };
 
