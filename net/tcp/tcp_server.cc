@@ -27,6 +27,10 @@ namespace {
 // Descriptors left for everything but connections.
 constexpr std::size_t kDescriptorReserve = 64;
 
+// A loop may have so many connections more than another, or this part of its own (5 %).
+constexpr std::size_t kUnevenAtLeast = 8;
+constexpr std::size_t kUnevenPart = 20;
+
 std::size_t connection_limit(std::size_t wanted) {
   rlimit files{};
   std::size_t limit = std::numeric_limits<std::size_t>::max();
@@ -37,6 +41,27 @@ std::size_t connection_limit(std::size_t wanted) {
 }
 
 }  // namespace
+
+internal::Arrival::Arrival(Shard& to, Fd fd, PeerPlace place, std::shared_ptr<OpenCount> open_count)
+    : to_(to.shared_from_this()),
+      fd_(std::move(fd)),
+      place_(std::move(place)),
+      open_count_(std::move(open_count)) {
+  to_->coming.fetch_add(1, std::memory_order_relaxed);
+}
+
+internal::Arrival::~Arrival() {
+  if (!open_count_) return;
+  to_->coming.fetch_sub(1, std::memory_order_relaxed);
+  open_count_->open.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void internal::Arrival::adopt() {
+  if (!to_->group) return;  // destroyed meanwhile
+  open_count_.reset();
+  to_->group->adopt(std::move(fd_), std::move(place_));
+  to_->coming.fetch_sub(1, std::memory_order_relaxed);
+}
 
 TcpServer::Impl::Impl(EventLoop& loop, Options options)
     : loop_(loop),
@@ -58,10 +83,10 @@ Result<void> TcpServer::Impl::start() {
     if (!pool) return std::unexpected(std::move(pool.error()));
     pool_ = std::move(*pool);
     for (std::size_t i = 0; i < pool_->size(); ++i) {
-      shards_.push_back(std::make_unique<Shard>(pool_->loop(i)));
+      shards_.push_back(std::make_shared<Shard>(pool_->loop(i)));
     }
   } else {
-    shards_.push_back(std::make_unique<Shard>(loop_));
+    shards_.push_back(std::make_shared<Shard>(loop_));
   }
   if (!handler_) handler_ = callbacks_;
   try {
@@ -113,13 +138,13 @@ Result<SocketAddress> TcpServer::Impl::listen(const SocketAddress& address) {
   }
   if (auto started = start(); !started) return std::unexpected(std::move(started.error()));
   // Several sockets cannot be bound to one Unix address; the loops share one instead.
-  const bool many =
-      pool_ != nullptr && options_.accept == AcceptMode::reuse_port && address.is_ip();
+  const bool many = options_.accept == AcceptMode::reuse_port && address.is_ip();
   auto first = open_socket(address, many);
   if (!first) return std::unexpected(std::move(first.error()));
   const SocketAddress bound = (*first)->address();
   if (pool_ == nullptr) {
-    add_listener(loop_, std::move(*first), false, shards_.front().get());
+    const bool exclusive = options_.accept == AcceptMode::exclusive;
+    add_listener(loop_, std::move(*first), exclusive, shards_.front().get());
   } else if (options_.accept == AcceptMode::single) {
     add_listener(loop_, std::move(*first), false, nullptr);
   } else {
@@ -146,14 +171,27 @@ void TcpServer::Impl::add_listener(EventLoop& loop, std::shared_ptr<ListeningSoc
         loop, std::move(socket),
         Acceptor::Options{
             .trigger = options_.trigger, .exclusive = exclusive, .rate = accept_rate_.get()},
-        [this, shard](Fd fd) { accepted(shard, std::move(fd)); });
+        [this, shard, exclusive](Fd fd) { accepted(shard, exclusive, std::move(fd)); });
   });
   const std::lock_guard lock(listeners_mutex_);
   listeners_.push_back({loop, handshakes, std::move(acceptor), std::move(kept)});
 }
 
-// On the acceptor's loop. `shard`: where the connection is to live; null: the next one in turn.
-void TcpServer::Impl::accepted(Shard* shard, Fd fd) {
+// The emptiest loop, if `wanted` has many more connections. Neither turns nor who is idle keeps
+// loops even: connections end on some of them, and the kernel wakes the same idle loop each time.
+// [any]
+Shard& TcpServer::Impl::even_out(Shard& wanted) {
+  if (shards_.size() == 1) return wanted;
+  const auto& emptiest = *std::ranges::min_element(
+      shards_, {}, [](const std::shared_ptr<Shard>& shard) { return shard->load(); });
+  const std::size_t load = wanted.load();
+  const std::size_t allowed = std::max(kUnevenAtLeast, load / kUnevenPart);
+  return load > emptiest->load() + allowed ? *emptiest : wanted;
+}
+
+// On the acceptor's loop. `shard`: that loop's, where the connection is to live, unless it
+// `may_move`; null: the next one in turn.
+void TcpServer::Impl::accepted(Shard* shard, bool may_move, Fd fd) {
   std::optional<internal::PeerPlace> place(std::in_place);
   if (peers_) place = peers_->enter(internal::peer_address_of(fd.get()));
   if (!place) {
@@ -169,17 +207,16 @@ void TcpServer::Impl::accepted(Shard* shard, Fd fd) {
                      connection_limit_);
     return;
   }
-  if (shard != nullptr) {
+  Shard& wanted = shard != nullptr ? *shard : *shards_[next_shard_++ % shards_.size()];
+  Shard& target = shard == nullptr || may_move ? even_out(wanted) : wanted;
+  if (&target == shard) {
     shard->group->adopt(std::move(fd), std::move(*place));
     return;
   }
-  Shard& target = *shards_[next_shard_++ % shards_.size()];
   try {
-    target.loop.post([&target, fd = std::move(fd), place = std::move(*place)]() mutable {
-      target.group->adopt(std::move(fd), std::move(place));
-    });
+    target.loop.post([arrival = internal::Arrival(target, std::move(fd), std::move(*place),
+                                                  open_count_)]() mutable { arrival.adopt(); });
   } catch (const std::bad_alloc&) {
-    open_count_->open.fetch_sub(1, std::memory_order_relaxed);
     WEIR_LOG_LIMITED(error, 1, "no memory to hand a connection over: it is closed");
   }
 }

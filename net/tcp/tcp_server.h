@@ -26,9 +26,15 @@ namespace weir {
 
 // How connections come to the loops of a server with threads.
 enum class AcceptMode : std::uint8_t {
-  single,      // the server's loop accepts and hands them out in turn: even, one hop more
-  reuse_port,  // a listening socket a loop (SO_REUSEPORT): the kernel spreads by hash; no hop
-  exclusive,   // one listening socket watched by all loops (EPOLLEXCLUSIVE): who is idle takes it
+  // The server's loop accepts and hands them out in turn, or to the loop that has the fewest if the
+  // numbers are uneven: one hop more.
+  single,
+  // A listening socket for each loop (SO_REUSEPORT): the kernel spreads by hash; no hop. With
+  // threads = 0 other processes and other servers of this user can listen on the address too.
+  reuse_port,
+  // One listening socket watched by all loops (EPOLLEXCLUSIVE): an idle loop accepts, and keeps the
+  // connection unless it has many more than another loop (8, or 5 %, whichever is more).
+  exclusive,
 };
 
 class TcpServer {

@@ -39,7 +39,8 @@ Result<std::vector<SocketAddress>> TcpServer::Impl::adopt(std::vector<ListeningS
 
 void TcpServer::Impl::adopt_one(std::shared_ptr<ListeningSocket> socket, bool by_all_loops) {
   if (pool_ == nullptr) {
-    add_listener(loop_, std::move(socket), false, shards_.front().get());
+    const bool exclusive = options_.accept == AcceptMode::exclusive;
+    add_listener(loop_, std::move(socket), exclusive, shards_.front().get());
   } else if (options_.accept == AcceptMode::single) {
     add_listener(loop_, std::move(socket), false, nullptr);
   } else if (by_all_loops) {

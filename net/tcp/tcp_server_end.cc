@@ -68,11 +68,11 @@ void TcpServer::Impl::begin_shutdown() {
       loop_.run_after(wait ? kLastHandshakes : Duration::zero(), [this] { stop_accepting(); });
 }
 
-// First every acceptor hands over what is queued, then the groups close what they have: what a pool
-// loop is sent by this one arrives in that order.
+// First every acceptor, on every loop, hands over what is queued; when all have done so, the groups
+// are told to close what they have: so what one loop has sent to another arrives before.
 void TcpServer::Impl::stop_accepting() {
   loop_.cancel(step_timer_);
-  phase_ = Phase::grace;
+  phase_ = Phase::last_accepts;
   const auto let_go = [leave = leave_listeners_](Acceptor& acceptor) {
     leave ? acceptor.leave() : acceptor.stop();
   };
@@ -82,17 +82,38 @@ void TcpServer::Impl::stop_accepting() {
     let_go(*acceptor);
     if (phase_ == Phase::destroyed) return;  // in on_open of a connection that was queued
   }
-  shards_running_ = shards_.size();
-  if (shards_.empty()) post_home(&Impl::shard_stopped);
   for (const auto& shard : shards_) {
     std::vector<std::shared_ptr<Acceptor>> acceptors;
     for (const Listener& listener : listeners_) {
-      if (&listener.loop == &shard->loop) acceptors.push_back(listener.acceptor);
+      const bool done_above = listener.loop.in_loop_thread();
+      if (&listener.loop == &shard->loop && !done_above) acceptors.push_back(listener.acceptor);
     }
-    shard->loop.dispatch([&shard = *shard, acceptors = std::move(acceptors), &home = loop_, let_go,
-                          self = weak_from_this()]() mutable {
+    if (acceptors.empty()) continue;
+    ++loops_accepting_;
+    shard->loop.post([acceptors = std::move(acceptors), &home = loop_, let_go,
+                      self = weak_from_this()]() mutable {
       for (const auto& acceptor : acceptors) let_go(*acceptor);
-      shard.group->when_empty([&home, self = std::move(self)]() mutable {
+      home.post([self = std::move(self)] {
+        if (auto server = self.lock()) server->acceptors_stopped();
+      });
+    });
+  }
+  if (loops_accepting_ == 0) begin_grace();
+}
+
+void TcpServer::Impl::acceptors_stopped() {
+  if (--loops_accepting_ == 0 && phase_ == Phase::last_accepts) begin_grace();
+}
+
+// What the groups are told is posted to all of them, this loop's too: it comes behind what was
+// handed over.
+void TcpServer::Impl::begin_grace() {
+  phase_ = Phase::grace;
+  shards_running_ = shards_.size();
+  if (shards_.empty()) post_home(&Impl::shard_stopped);
+  for (const auto& shard : shards_) {
+    shard->loop.post([group = shard->group, &home = loop_, self = weak_from_this()]() mutable {
+      group->when_empty([&home, self = std::move(self)]() mutable {
         home.post([self = std::move(self)] {
           if (auto server = self.lock()) server->shard_stopped();
         });
@@ -105,13 +126,14 @@ void TcpServer::Impl::stop_accepting() {
     loop_.cancel(step_timer_);  // set by a shutdown() in on_open
     step_timer_ = loop_.run_at(close_at_, [this] { close_connections(); });
   }
+  if (deadline_ <= loop_.now()) abort_connections();  // those that were handed over after it
 }
 
 void TcpServer::Impl::close_connections() {
   loop_.cancel(step_timer_);
   phase_ = Phase::stopping;
   for (const auto& shard : shards_) {
-    shard->loop.dispatch([group = shard->group] { group->stop_gracefully(); });
+    shard->loop.post([group = shard->group] { group->stop_gracefully(); });
   }
 }
 
@@ -137,7 +159,7 @@ void TcpServer::Impl::abort_connections() {
   if (phase_ == Phase::last_handshakes) stop_accepting();
   if (phase_ == Phase::destroyed) return;
   for (const auto& shard : shards_) {
-    shard->loop.dispatch([group = shard->group] { group->abort_all(); });
+    shard->loop.post([group = shard->group] { group->abort_all(); });
   }
 }
 

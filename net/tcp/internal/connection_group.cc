@@ -34,6 +34,7 @@ void ConnectionGroup::adopt(Fd fd, PeerPlace place) {
   try {
     connection = new TcpConnection(*this, std::move(fd));  // frees itself in on_reap()
     connections_.push_back(*connection);
+    ++open_now;
     if (place.counted()) places_.emplace(connection, std::move(place));
     ++opened;
     if (watcher_ != nullptr) watcher_->on_adopted(*connection);
@@ -81,6 +82,7 @@ void ConnectionGroup::when_empty(std::move_only_function<void()> callback) {
 void ConnectionGroup::remove(TcpConnection& connection) {
   connection.ListHook<GroupTag>::unlink();
   if (!places_.empty()) places_.erase(&connection);
+  open_now.set(open_now.value() - 1);
   open_count_->open.fetch_sub(1, std::memory_order_relaxed);
   if (watcher_ != nullptr) watcher_->on_ended(connection, connection.reason_);
   if (!connections_.empty()) return;

@@ -105,6 +105,7 @@ class ConnectionGroup {
   void budget_spent();
 
   // Written on the loop. [any]
+  Counter open_now;  // connections
   Counter opened;
   Counter bytes_in;
   Counter bytes_out;

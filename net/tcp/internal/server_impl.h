@@ -24,12 +24,36 @@ namespace weir {
 namespace internal {
 
 // One loop's part of the server.
-struct Shard {
+struct Shard : std::enable_shared_from_this<Shard> {
   explicit Shard(EventLoop& on) : loop(on) {}
+  // Connections that it has or that are on their way to it. [any]
+  std::size_t load() const {
+    return group->open_now.value() + coming.load(std::memory_order_relaxed);
+  }
 
   EventLoop& loop;
-  // Made and used on the loop's thread; its counters are read from any.
+  // Made and used on the loop's thread; its counters are read from any. Null: the server is
+  // destroyed.
   std::shared_ptr<ConnectionGroup> group;
+  std::atomic<std::size_t> coming{0};
+};
+
+// A connection on its way to the loop of `to`. If it does not arrive (no memory for the task, the
+// loop has ended, or the server was destroyed), it is closed and its places are given back.
+class Arrival {
+ public:
+  Arrival(Shard& to, Fd fd, PeerPlace place, std::shared_ptr<OpenCount> open_count);
+  Arrival(Arrival&& other) noexcept = default;
+  Arrival& operator=(Arrival&&) = delete;
+  ~Arrival();
+  // On the loop of `to`.
+  void adopt();
+
+ private:
+  const std::shared_ptr<Shard> to_;
+  Fd fd_;
+  PeerPlace place_;
+  std::shared_ptr<OpenCount> open_count_;  // null: arrived, or moved from
 };
 
 // An acceptor and the loop it is on.
@@ -69,7 +93,7 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
   std::shared_ptr<ConnectionHandler> handler_;
   std::function<std::shared_ptr<ConnectionHandler>(EventLoop&)> factory_;
   const std::shared_ptr<internal::OpenCount> open_count_ = std::make_shared<internal::OpenCount>();
-  std::vector<std::unique_ptr<internal::Shard>> shards_;  // constant after the first listen()
+  std::vector<std::shared_ptr<internal::Shard>> shards_;  // constant after the first listen()
 
  private:
   Result<void> start();
@@ -79,9 +103,12 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
   void add_listener(EventLoop& loop, std::shared_ptr<ListeningSocket> socket, bool exclusive,
                     internal::Shard* shard);
   void adopt_one(std::shared_ptr<ListeningSocket> socket, bool by_all_loops);
-  void accepted(internal::Shard* shard, Fd fd);
+  void accepted(internal::Shard* shard, bool may_move, Fd fd);
+  internal::Shard& even_out(internal::Shard& wanted);
   void begin_shutdown();
   void stop_accepting();
+  void acceptors_stopped();
+  void begin_grace();
   void close_connections();
   void shard_stopped();
   void tell_done();
@@ -104,8 +131,17 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
   std::atomic<std::uint64_t> refused_per_peer_{0};
 
   // Of a shutdown.
-  enum class Phase { serving, last_handshakes, grace, stopping, stopped, destroyed };
+  enum class Phase {
+    serving,
+    last_handshakes,
+    last_accepts,  // the acceptors of other loops take what is queued
+    grace,
+    stopping,
+    stopped,
+    destroyed
+  };
   Phase phase_ = Phase::serving;
+  std::size_t loops_accepting_ = 0;  // in last_accepts
   std::size_t shards_running_ = 0;
   TimePoint deadline_ = TimePoint::max();
   TimePoint close_at_ = TimePoint::max();  // end of the grace, at most deadline_
