@@ -1,5 +1,6 @@
 #include "weir/net/tcp/connection_ref.h"
 
+#include <exception>
 #include <string>
 #include <utility>
 
@@ -27,6 +28,19 @@ TcpConnection* ConnectionRef::get() const {
   return static_cast<TcpConnection*>(static_cast<internal::LoopClient*>(handler));
 }
 
+// There is a connection to blame for what is thrown, so it costs no other.
+template <typename Fn>
+bool ConnectionRef::run_posted(TcpConnection& connection, Fn& fn) {
+  try {
+    return fn(connection);
+  } catch (const std::exception& thrown) {
+    connection.handler_threw("a posted function", thrown.what());
+  } catch (...) {
+    connection.handler_threw("a posted function", "not a std::exception");
+  }
+  return false;
+}
+
 template <typename Fn>
 bool ConnectionRef::reach(Fn&& fn) const {
   if (!mailbox_) return false;
@@ -35,7 +49,7 @@ bool ConnectionRef::reach(Fn&& fn) const {
     return connection != nullptr && fn(*connection);
   }
   return mailbox_->post([ref = *this, fn = std::forward<Fn>(fn)]() mutable {
-    if (TcpConnection* connection = ref.get()) fn(*connection);
+    if (TcpConnection* connection = ref.get()) run_posted(*connection, fn);
   });
 }
 
@@ -71,8 +85,11 @@ bool ConnectionRef::abort() const {
 }
 
 bool ConnectionRef::post(std::move_only_function<void(TcpConnection&)> fn) const {
-  return reach(
-      [fn = std::move(fn)](TcpConnection& connection) mutable { return fn(connection), true; });
+  auto call = [fn = std::move(fn)](TcpConnection& connection) mutable {
+    return fn(connection), true;
+  };
+  if (TcpConnection* connection = get()) return run_posted(*connection, call);
+  return reach(std::move(call));
 }
 
 std::uint64_t ConnectionRef::id() const {

@@ -33,7 +33,8 @@ class ConnectionRef {
   bool shutdown() const;
   bool close() const;
   bool abort() const;
-  // Calls fn with the connection on its thread, if it is still there then.
+  // Calls fn with the connection on its thread, if it is still there then. An exception that leaves
+  // fn ends the connection with handler_threw.
   bool post(std::move_only_function<void(TcpConnection&)> fn) const;
 
   // As TcpConnection::id(); 0 when made without a connection.
@@ -50,6 +51,8 @@ class ConnectionRef {
   // Runs fn(TcpConnection&) -> bool now if on its thread, else posts it.
   template <typename Fn>
   bool reach(Fn&& fn) const;
+  template <typename Fn>
+  static bool run_posted(TcpConnection& connection, Fn& fn);
 
   std::shared_ptr<internal::Mailbox> mailbox_;
   SlotId slot_;

@@ -5,11 +5,14 @@
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
+#include <mutex>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
 
+#include "support/expect_log.h"
 #include "support/tcp_harness.h"
 
 namespace weir::test {
@@ -101,6 +104,54 @@ TEST(ConnectionRef, F34_ConcurrentSendsRacingCloseAndDestruction) {
     EXPECT_EQ(got.size() % kMessage * (end == End::close ? 1 : 0), 0u);
     EXPECT_LE(tcp.calls.close, 1);
   }
+}
+
+// On a loop of the server's own nobody else could catch it.
+TEST(ConnectionRef, F61_AnExceptionOfAPostedFunctionCostsItsConnectionAlone) {
+  AllowLog said("an exception left a posted function of connection");
+  EventLoop loop;
+  TcpServer server(loop, {.threads = 1});
+  std::mutex mutex;
+  std::vector<ConnectionRef> refs;   // mutex
+  std::vector<CloseReason> reasons;  // mutex
+  server.on_open([&](TcpConnection& connection) {
+    const std::lock_guard lock(mutex);
+    refs.push_back(connection.ref());
+  });
+  server.on_data([](TcpConnection& connection, Buffer& in) { connection.send(in); });
+  server.on_close([&](TcpConnection&, CloseReason reason) {
+    const std::lock_guard lock(mutex);
+    reasons.push_back(reason);
+  });
+  const SocketAddress address = server.listen("127.0.0.1:0").value();
+  std::vector<TestClient> clients;
+  for (std::size_t i = 1; i <= 3; ++i) {
+    clients.emplace_back(address);
+    ASSERT_TRUE(run_until(loop, [&] {
+      const std::lock_guard lock(mutex);
+      return refs.size() == i;
+    }));
+  }
+  EXPECT_TRUE(refs[0].post([](TcpConnection&) { throw std::runtime_error("a bug"); }));
+  EXPECT_TRUE(refs[1].post([](TcpConnection&) { throw 5; }));
+  EXPECT_NE(clients[0].wait_for_end(), TestClient::End::open);
+  EXPECT_NE(clients[1].wait_for_end(), TestClient::End::open);
+  ASSERT_TRUE(run_until(loop, [&] { return server.connection_count() == 1; }));
+  ASSERT_EQ(reasons.size(), 2u);
+  for (const CloseReason reason : reasons) {
+    EXPECT_EQ(reason.kind, CloseReason::Kind::handler_threw);
+  }
+  EXPECT_TRUE(clients[2].send_all("ping"));
+  EXPECT_EQ(clients[2].receive_exactly(4), "ping");
+}
+
+TEST(ConnectionRef, F61_AnExceptionOfAPostedFunctionIsTheSameOnTheLoopsThread) {
+  AllowLog said("an exception left a posted function of connection");
+  TcpHarness tcp;
+  TestClient client = tcp.connect();
+  EXPECT_FALSE(tcp.ref().post([](TcpConnection&) { throw std::runtime_error("a bug"); }));
+  ASSERT_TRUE(tcp.until_closed());
+  EXPECT_EQ(tcp.reason->kind, CloseReason::Kind::handler_threw);
 }
 
 }  // namespace
