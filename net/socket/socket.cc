@@ -1,10 +1,15 @@
 #include "weir/net/socket/socket.h"
 
+#include <fmt/format.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <limits>
+#include <string_view>
+#include <utility>
 
 #include "weir/net/socket/sys.h"
 
@@ -64,6 +69,26 @@ int whole(Time time) {
 SysResult<Socket> Socket::stream(SocketAddress::Family family) { return make(family, SOCK_STREAM); }
 SysResult<Socket> Socket::datagram(SocketAddress::Family family) {
   return make(family, SOCK_DGRAM);
+}
+
+Result<Socket> Socket::adopt(Fd fd) {
+  const auto refused = [number = fd.get()](std::string_view why, Errno code) {
+    return std::unexpected(Error(fmt::format("take over descriptor {}: {}", number, why), code));
+  };
+  const auto type = get(fd.get(), SOL_SOCKET, SO_TYPE);
+  if (!type) return refused("SO_TYPE", type.error());
+  if (*type != SOCK_STREAM) return refused("it is no stream socket", Errno(ESOCKTNOSUPPORT));
+  sockaddr_storage peer{};
+  if (const auto connected = sys::getpeername(fd.get(), peer); !connected) {
+    return refused("getpeername", connected.error());
+  }
+  if (fd.get() <= STDERR_FILENO) {  // those numbers are not for us
+    auto above = sys::duplicate(fd.get());
+    if (!above) return refused("duplicate", above.error());
+    fd = std::move(*above);
+  }
+  if (auto done = sys::make_our_own(fd.get()); !done) return refused("fcntl", done.error());
+  return Socket(std::move(fd));
 }
 
 SysResult<void> Socket::bind(const SocketAddress& address) {

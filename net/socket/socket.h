@@ -42,6 +42,10 @@ class Socket {
   explicit Socket(Fd fd) : fd_(std::move(fd)) {}
   static SysResult<Socket> stream(SocketAddress::Family family);
   static SysResult<Socket> datagram(SocketAddress::Family family);
+  // Takes over a connected stream socket that comes from elsewhere (socketpair(2), inetd, another
+  // process). Sets CLOEXEC and NONBLOCK, which every duplicate shares. A descriptor below 3 is
+  // duplicated above, and closed. The error says what is wrong with it.
+  static Result<Socket> adopt(Fd fd);
 
   int fd() const { return fd_.get(); }
   bool valid() const { return fd_.valid(); }

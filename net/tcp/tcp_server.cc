@@ -189,41 +189,56 @@ Shard& TcpServer::Impl::even_out(Shard& wanted) {
   return load > emptiest->load() + allowed ? *emptiest : wanted;
 }
 
-// On the acceptor's loop. `shard`: that loop's, where the connection is to live, unless it
-// `may_move`; null: the next one in turn.
-void TcpServer::Impl::accepted(Shard* shard, bool may_move, Fd fd) {
+// Takes a connection's places among those of the server and of its peer; none: there are no more.
+std::optional<internal::PeerPlace> TcpServer::Impl::admit(int fd) {
   std::optional<internal::PeerPlace> place(std::in_place);
-  if (peers_) place = peers_->enter(internal::peer_address_of(fd.get()));
+  if (peers_) place = peers_->enter(internal::peer_address_of(fd));
   if (!place) {
     refused_per_peer_.fetch_add(1, std::memory_order_relaxed);
     WEIR_LOG_LIMITED(warn, 1, "{} has {} connections, the most allowed: refusing more",
-                     internal::peer_address_of(fd.get()).ip(), options_.max_connections_per_peer);
-    return;
+                     internal::peer_address_of(fd).ip(), options_.max_connections_per_peer);
+    return std::nullopt;
   }
   if (open_count_->open.fetch_add(1, std::memory_order_relaxed) >= connection_limit_) {
     open_count_->open.fetch_sub(1, std::memory_order_relaxed);
     refused_.fetch_add(1, std::memory_order_relaxed);
     WEIR_LOG_LIMITED(warn, 1, "{} connections are open, the most allowed: refusing more",
                      connection_limit_);
-    return;
+    return std::nullopt;
   }
+  return place;
+}
+
+// On the acceptor's loop. `shard`: that loop's, where the connection is to live, unless it
+// `may_move`; null: the next one in turn.
+void TcpServer::Impl::accepted(Shard* shard, bool may_move, Fd fd) {
+  auto place = admit(fd.get());
+  if (!place) return;
   Shard& wanted = shard != nullptr ? *shard : *shards_[next_shard_++ % shards_.size()];
   Shard& target = shard == nullptr || may_move ? even_out(wanted) : wanted;
   if (&target == shard) {
     shard->group->adopt(std::move(fd), std::move(*place));
     return;
   }
+  hand_over(target, std::move(fd), std::move(*place));
+}
+
+// Of a connection that was admitted.
+bool TcpServer::Impl::hand_over(Shard& target, Fd fd, internal::PeerPlace place) {
   try {
-    target.loop.post([arrival = internal::Arrival(target, std::move(fd), std::move(*place),
-                                                  open_count_)]() mutable { arrival.adopt(); });
+    return target.loop.post(
+        [arrival = internal::Arrival(target, std::move(fd), std::move(place),
+                                     open_count_)]() mutable { arrival.adopt(); });
   } catch (const std::bad_alloc&) {
     WEIR_LOG_LIMITED(error, 1, "no memory to hand a connection over: it is closed");
+    return false;
   }
 }
 
 TcpServer::Stats TcpServer::Impl::stats() const {
   Stats sum;
   sum.connections = open_count_->open.load(std::memory_order_relaxed);
+  sum.accepted = adopted_.load(std::memory_order_relaxed);
   sum.refused = refused_.load(std::memory_order_relaxed);
   sum.refused_per_peer = refused_per_peer_.load(std::memory_order_relaxed);
   const std::lock_guard lock(listeners_mutex_);
@@ -321,6 +336,8 @@ Result<SocketAddress> TcpServer::listen(ListeningSocket socket) {
   if (!adopted) return std::unexpected(std::move(adopted.error()));
   return adopted->front();
 }
+
+Result<void> TcpServer::adopt(Fd connection) { return impl_->adopt(std::move(connection)); }
 
 Result<std::vector<ListenerShare>> TcpServer::duplicate_listeners() const {
   return impl_->duplicate_listeners();

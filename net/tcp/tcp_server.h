@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "weir/base/clock.h"
+#include "weir/base/fd.h"
 #include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/socket/listening_socket.h"
@@ -102,7 +103,7 @@ class TcpServer {
 
   struct Stats {
     std::uint64_t connections = 0;       // open now
-    std::uint64_t accepted = 0;          // those refused with them
+    std::uint64_t accepted = 0;          // or adopted; those refused with them
     std::uint64_t refused = 0;           // over max_connections
     std::uint64_t refused_per_peer = 0;  // over max_connections_per_peer
     std::uint64_t shed = 0;              // closed unseen for want of descriptors
@@ -169,6 +170,12 @@ class TcpServer {
   // as with exclusive.
   [[nodiscard]] Result<std::vector<SocketAddress>> listen(std::vector<ListeningSocket> sockets);
   [[nodiscard]] Result<SocketAddress> listen(ListeningSocket socket);
+  // Serves a connected stream socket that comes from elsewhere, as if it had been accepted: a pair
+  // of socketpair(2), the descriptor 0 that inetd gives, one that another process sent. Counted and
+  // bounded like accepted ones; an error when it is none, or one too many. on_open is called later,
+  // on the loop that gets it. Needs no listen(). [loop]
+  [[nodiscard]] Result<void> adopt(Fd connection);
+
   // One more descriptor of every listening socket, for a successor. [loop]
   [[nodiscard]] Result<std::vector<ListenerShare>> duplicate_listeners() const;
 

@@ -1,6 +1,9 @@
-// Listening sockets that come from another process, and those that go to one.
+// Sockets that come from elsewhere, listening ones and connections, and those that go to another
+// process.
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <string>
 #include <utility>
 
 #include "weir/net/tcp/internal/server_impl.h"
@@ -49,6 +52,31 @@ void TcpServer::Impl::adopt_one(std::shared_ptr<ListeningSocket> socket, bool by
     internal::Shard& shard = *shards_[next_shard_++ % shards_.size()];
     add_listener(shard.loop, std::move(socket), false, &shard);
   }
+}
+
+Result<void> TcpServer::Impl::adopt(Fd connection) {
+  loop_.check_thread("TcpServer::adopt");
+  const auto refused = [](std::string why) {
+    return std::unexpected(Error("adopt a connection: " + std::move(why)));
+  };
+  if (phase_ != Phase::serving) return refused("the server was shut down");
+  auto socket = Socket::adopt(std::move(connection));
+  if (!socket) return std::unexpected(socket.error().within("adopt a connection"));
+  if (auto started = start(); !started) return std::unexpected(std::move(started.error()));
+  if (socket->local_address().is_ip()) {  // a socket that refuses them is served without
+    static_cast<void>(socket->set_nodelay(options_.nodelay));
+    if (options_.keep_alive) static_cast<void>(socket->set_keep_alive(KeepAlive{}));
+    if (options_.user_timeout > Duration::zero()) {
+      static_cast<void>(socket->set_user_timeout(
+          std::chrono::ceil<std::chrono::milliseconds>(options_.user_timeout)));
+    }
+  }
+  adopted_.fetch_add(1, std::memory_order_relaxed);
+  auto place = admit(socket->fd());
+  if (!place) return refused("there are as many as may be");
+  internal::Shard& target = even_out(*shards_[next_shard_++ % shards_.size()]);
+  if (!hand_over(target, socket->take_fd(), std::move(*place))) return refused("no memory");
+  return {};
 }
 
 Result<std::vector<ListenerShare>> TcpServer::Impl::duplicate_listeners() const {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "weir/base/check.h"
@@ -78,6 +79,7 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
 
   Result<SocketAddress> listen(const SocketAddress& address);
   Result<std::vector<SocketAddress>> adopt(std::vector<ListeningSocket> sockets);
+  Result<void> adopt(Fd connection);
   Result<std::vector<ListenerShare>> duplicate_listeners() const;
   void shutdown(const Ending& how, std::move_only_function<void()> done);
   void destroy();
@@ -104,6 +106,8 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
                     internal::Shard* shard);
   void adopt_one(std::shared_ptr<ListeningSocket> socket, bool by_all_loops);
   void accepted(internal::Shard* shard, bool may_move, Fd fd);
+  std::optional<internal::PeerPlace> admit(int fd);
+  bool hand_over(internal::Shard& target, Fd fd, internal::PeerPlace place);
   internal::Shard& even_out(internal::Shard& wanted);
   void begin_shutdown();
   void stop_accepting();
@@ -127,6 +131,7 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
   mutable std::mutex listeners_mutex_;         // for stats(), while listen() adds one more
   std::vector<internal::Listener> listeners_;  // written on the server's loop only
   std::size_t next_shard_ = 0;
+  std::atomic<std::uint64_t> adopted_{0};
   std::atomic<std::uint64_t> refused_{0};
   std::atomic<std::uint64_t> refused_per_peer_{0};
 
