@@ -50,6 +50,18 @@ std::optional<Acceptor::Queue> Acceptor::queue() const {
       .address = socket_->address(), .waiting = info->tcpi_unacked, .limit = info->tcpi_sacked};
 }
 
+void Acceptor::hold() {
+  held_ = true;
+  if (socket_) channel_.set_reading(false);
+}
+
+// What epoll has reported while it was held is asked for: edge-triggered it would not come again.
+void Acceptor::go_on() {
+  if (!std::exchange(held_, false) || !socket_ || resume_timer_) return;
+  channel_.set_reading(true);
+  channel_.loop().requeue(channel_.id(), EPOLLIN);
+}
+
 void Acceptor::refuse_new() {
   if (socket_ && socket_->address().is_ip() && !socket_->lent()) socket_->refuse_new();
 }
@@ -83,7 +95,7 @@ void Acceptor::take_queued() {
 }
 
 void Acceptor::on_ready(std::uint32_t) {
-  if (resume_timer_) return;  // backing off since an earlier event of this turn
+  if (resume_timer_ || held_) return;  // since an earlier event of this turn
   take_some();
 }
 
@@ -100,6 +112,7 @@ void Acceptor::take_some() {
     switch (outcome) {
       case Outcome::taken:
         ++taken;
+        if (held_) return;  // from inside the sink
         break;
       case Outcome::failed_one:
         break;
@@ -205,8 +218,9 @@ void Acceptor::pause(Duration duration) {
 // with an epoll that is out of memory a new connection would be lost.)
 void Acceptor::resume() {
   resume_timer_ = {};
+  if (held_) return;
   if (!std::exchange(epoll_refused_, false)) take_some();
-  if (!socket_ || resume_timer_) return;
+  if (!socket_ || resume_timer_ || held_) return;
   channel_.set_reading(true);  // registering anew reports what is queued, edge-triggered too
 }
 

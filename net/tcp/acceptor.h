@@ -50,6 +50,10 @@ class Acceptor final : private IoHandler {
   Acceptor(EventLoop& loop, std::shared_ptr<ListeningSocket> socket, Options options, Sink sink);
   ~Acceptor();
 
+  // Leaves the queue alone, and goes on; what comes meanwhile waits in it. stop() takes it in any
+  // case.
+  void hold();
+  void go_on();
   // Lets no new handshake begin; those under way end up in the queue as before.
   void refuse_new();
   // Accepts what is queued already, then lets go of the socket; the last to do so closes it. A lent
@@ -97,6 +101,7 @@ class Acceptor final : private IoHandler {
   int budget_ = 1;
   std::uint64_t spent_in_turn_ = ~std::uint64_t{0};  // the turn that used the budget up last
   bool epoll_refused_ = false;                       // that is why it backs off
+  bool held_ = false;
   Errno last_error_;
   TimerId resume_timer_;
   Counters counters_;

@@ -164,6 +164,7 @@ Result<SocketAddress> TcpServer::Impl::listen(const SocketAddress& address) {
 void TcpServer::Impl::add_listener(EventLoop& loop, std::shared_ptr<ListeningSocket> socket,
                                    bool exclusive, Shard* shard) {
   const bool handshakes = socket->address().is_ip() && !socket->lent();
+  const SocketAddress address = socket->address();
   std::weak_ptr<ListeningSocket> kept = socket;
   std::shared_ptr<Acceptor> acceptor;
   run_on(loop, [&] {
@@ -172,9 +173,10 @@ void TcpServer::Impl::add_listener(EventLoop& loop, std::shared_ptr<ListeningSoc
         Acceptor::Options{
             .trigger = options_.trigger, .exclusive = exclusive, .rate = accept_rate_.get()},
         [this, shard, exclusive](Fd fd) { accepted(shard, exclusive, std::move(fd)); });
+    if (!accepting_) acceptor->hold();
   });
   const std::lock_guard lock(listeners_mutex_);
-  listeners_.push_back({loop, handshakes, std::move(acceptor), std::move(kept)});
+  listeners_.push_back({loop, handshakes, std::move(acceptor), std::move(kept), address});
 }
 
 // The emptiest loop, if `wanted` has many more connections. Neither turns nor who is idle keeps
@@ -236,12 +238,12 @@ bool TcpServer::Impl::hand_over(Shard& target, Fd fd, internal::PeerPlace place)
 }
 
 TcpServer::Stats TcpServer::Impl::stats() const {
-  Stats sum;
+  const std::lock_guard lock(listeners_mutex_);
+  Stats sum = closed_listeners_;
   sum.connections = open_count_->open.load(std::memory_order_relaxed);
-  sum.accepted = adopted_.load(std::memory_order_relaxed);
+  sum.accepted += adopted_.load(std::memory_order_relaxed);
   sum.refused = refused_.load(std::memory_order_relaxed);
   sum.refused_per_peer = refused_per_peer_.load(std::memory_order_relaxed);
-  const std::lock_guard lock(listeners_mutex_);
   const Listener* told = nullptr;
   for (const Listener& listener : listeners_) {
     if (told == nullptr || !listener.same_socket(*told)) {
@@ -250,12 +252,7 @@ TcpServer::Stats TcpServer::Impl::stats() const {
         sum.accept_queues.push_back({queue->address, queue->waiting, queue->limit});
       }
     }
-    const Acceptor::Counters& counters = listener.acceptor->counters();
-    sum.accepted += counters.accepted.value();
-    sum.shed += counters.shed.value();
-    sum.accept_errors += counters.errors.value();
-    sum.accept_back_offs += counters.back_offs.value();
-    sum.accept_rate_pauses += counters.rate_pauses.value();
+    listener.add_counters(sum);
   }
   for (const auto& shard : shards_) {
     sum.bytes_in += shard->group->bytes_in.value();
@@ -338,6 +335,14 @@ Result<SocketAddress> TcpServer::listen(ListeningSocket socket) {
 }
 
 Result<void> TcpServer::adopt(Fd connection) { return impl_->adopt(std::move(connection)); }
+
+void TcpServer::pause_accepting() { impl_->set_accepting(false); }
+void TcpServer::resume_accepting() { impl_->set_accepting(true); }
+
+Result<void> TcpServer::close_listener(const SocketAddress& address,
+                                       std::move_only_function<void()> done) {
+  return impl_->close_listener(address, std::move(done));
+}
 
 Result<std::vector<ListenerShare>> TcpServer::duplicate_listeners() const {
   return impl_->duplicate_listeners();

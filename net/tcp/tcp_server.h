@@ -176,6 +176,17 @@ class TcpServer {
   // on the loop that gets it. Needs no listen(). [loop]
   [[nodiscard]] Result<void> adopt(Fd connection);
 
+  // Leaves those who connect in the backlog, and takes them again. Not counted: one resume ends any
+  // number of pauses. For addresses that are listened on meanwhile too. With threads it takes until
+  // each loop has come around; a shutdown() accepts what waits. [loop]
+  void pause_accepting();
+  void resume_accepting();
+  // Ends listening on one address, as bound, as a shutdown does: lets handshakes under way come to
+  // an end (50 ms), accepts what is queued, closes, then calls `done` on this loop. By then the
+  // address is free. Connections go on. An error when the server does not listen there. [loop]
+  [[nodiscard]] Result<void> close_listener(const SocketAddress& address,
+                                            std::move_only_function<void()> done = {});
+
   // One more descriptor of every listening socket, for a successor. [loop]
   [[nodiscard]] Result<std::vector<ListenerShare>> duplicate_listeners() const;
 

@@ -54,6 +54,15 @@ void TcpServer::Impl::adopt_one(std::shared_ptr<ListeningSocket> socket, bool by
   }
 }
 
+void TcpServer::Impl::set_accepting(bool on) {
+  loop_.check_thread(on ? "TcpServer::resume_accepting" : "TcpServer::pause_accepting");
+  accepting_ = on;
+  for (const internal::Listener& listener : listeners_) {
+    listener.loop.dispatch(
+        [acceptor = listener.acceptor, on] { on ? acceptor->go_on() : acceptor->hold(); });
+  }
+}
+
 Result<void> TcpServer::Impl::adopt(Fd connection) {
   loop_.check_thread("TcpServer::adopt");
   const auto refused = [](std::string why) {
@@ -88,7 +97,7 @@ Result<std::vector<ListenerShare>> TcpServer::Impl::duplicate_listeners() const 
   std::vector<std::shared_ptr<ListeningSocket>> sockets;
   for (const internal::Listener& listener : listeners_) {
     auto socket = listener.socket.lock();  // null: it broke, and its acceptor closed it
-    if (socket && std::ranges::find(sockets, socket) == sockets.end()) {
+    if (socket && !listener.closing && std::ranges::find(sockets, socket) == sockets.end()) {
       sockets.push_back(std::move(socket));
     }
   }

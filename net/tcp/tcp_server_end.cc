@@ -19,6 +19,75 @@ constexpr Duration kLastHandshakes = std::chrono::milliseconds(50);
 
 }  // namespace
 
+// --- one address ---------------------------------------------------------------------------------
+
+struct TcpServer::Impl::ClosingListener {
+  std::vector<std::shared_ptr<Acceptor>> acceptors;
+  std::size_t open = 0;  // of those
+  std::move_only_function<void()> done;
+};
+
+Result<void> TcpServer::Impl::close_listener(const SocketAddress& address,
+                                             std::move_only_function<void()> done) {
+  loop_.check_thread("TcpServer::close_listener");
+  auto closing = std::make_shared<ClosingListener>();
+  closing->done = std::move(done);
+  bool handshakes = false;
+  for (Listener& listener : listeners_) {
+    if (listener.closing || listener.address != address) continue;
+    listener.closing = true;
+    handshakes = handshakes || listener.handshakes;
+    closing->acceptors.push_back(listener.acceptor);
+    listener.loop.dispatch([acceptor = listener.acceptor] { acceptor->refuse_new(); });
+  }
+  if (closing->acceptors.empty()) {
+    return std::unexpected(
+        Error("stop listening on " + address.to_string() + ": the server does not listen there"));
+  }
+  loop_.run_after(handshakes ? kLastHandshakes : Duration::zero(),
+                  [self = weak_from_this(), closing = std::move(closing)]() mutable {
+                    if (auto server = self.lock()) server->stop_listener(std::move(closing));
+                  });
+  return {};
+}
+
+void TcpServer::Impl::stop_listener(std::shared_ptr<ClosingListener> closing) {
+  closing->open = closing->acceptors.size();
+  for (const Listener& listener : listeners_) {
+    if (std::ranges::find(closing->acceptors, listener.acceptor) == closing->acceptors.end()) {
+      continue;
+    }
+    listener.loop.post(
+        [acceptor = listener.acceptor, closing, &home = loop_, self = weak_from_this()]() mutable {
+          acceptor->stop();
+          acceptor.reset();
+          home.post([closing = std::move(closing), self = std::move(self)] {
+            if (auto server = self.lock()) server->listener_stopped(closing);
+          });
+        });
+  }
+}
+
+void TcpServer::Impl::listener_stopped(const std::shared_ptr<ClosingListener>& closing) {
+  if (--closing->open > 0 || phase_ == Phase::destroyed) return;
+  {
+    const std::lock_guard lock(listeners_mutex_);
+    std::vector<Listener> others;
+    for (Listener& listener : listeners_) {
+      const auto& ended = closing->acceptors;
+      if (std::ranges::find(ended, listener.acceptor) == ended.end()) {
+        others.push_back(std::move(listener));
+      } else {
+        listener.add_counters(closed_listeners_);
+      }
+    }
+    listeners_.swap(others);
+  }
+  if (closing->done) closing->done();
+}
+
+// --- the whole server ----------------------------------------------------------------------------
+
 void TcpServer::Impl::shutdown(const Ending& how, std::move_only_function<void()> done) {
   if (phase_ == Phase::destroyed) return;
   if (done) done_.push_back(std::move(done));

@@ -63,10 +63,20 @@ struct Listener {
   bool handshakes;  // a connection takes a round trip to come into the queue, which ends with us
   std::shared_ptr<Acceptor> acceptor;
   std::weak_ptr<ListeningSocket> socket;  // the acceptor's, until it lets go
+  SocketAddress address;                  // as bound
+  bool closing = false;                   // by close_listener()
 
   // Several loops may watch one socket; their listeners follow one another.
   bool same_socket(const Listener& other) const {
     return !socket.owner_before(other.socket) && !other.socket.owner_before(socket);
+  }
+  void add_counters(TcpServer::Stats& sum) const {
+    const Acceptor::Counters& counters = acceptor->counters();
+    sum.accepted += counters.accepted.value();
+    sum.shed += counters.shed.value();
+    sum.accept_errors += counters.errors.value();
+    sum.accept_back_offs += counters.back_offs.value();
+    sum.accept_rate_pauses += counters.rate_pauses.value();
   }
 };
 
@@ -80,6 +90,8 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
   Result<SocketAddress> listen(const SocketAddress& address);
   Result<std::vector<SocketAddress>> adopt(std::vector<ListeningSocket> sockets);
   Result<void> adopt(Fd connection);
+  void set_accepting(bool on);
+  Result<void> close_listener(const SocketAddress& address, std::move_only_function<void()> done);
   Result<std::vector<ListenerShare>> duplicate_listeners() const;
   void shutdown(const Ending& how, std::move_only_function<void()> done);
   void destroy();
@@ -109,6 +121,9 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
   std::optional<internal::PeerPlace> admit(int fd);
   bool hand_over(internal::Shard& target, Fd fd, internal::PeerPlace place);
   internal::Shard& even_out(internal::Shard& wanted);
+  struct ClosingListener;
+  void stop_listener(std::shared_ptr<ClosingListener> closing);
+  void listener_stopped(const std::shared_ptr<ClosingListener>& closing);
   void begin_shutdown();
   void stop_accepting();
   void acceptors_stopped();
@@ -130,6 +145,8 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
   std::unique_ptr<LoopPool> pool_;
   mutable std::mutex listeners_mutex_;         // for stats(), while listen() adds one more
   std::vector<internal::Listener> listeners_;  // written on the server's loop only
+  Stats closed_listeners_;                     // what they counted; with the mutex
+  bool accepting_ = true;
   std::size_t next_shard_ = 0;
   std::atomic<std::uint64_t> adopted_{0};
   std::atomic<std::uint64_t> refused_{0};
