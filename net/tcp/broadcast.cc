@@ -3,13 +3,16 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <exception>
 #include <mutex>
 #include <new>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "weir/base/check.h"
 #include "weir/base/counter.h"
+#include "weir/base/log.h"
 #include "weir/net/tcp/internal/connection_inline.h"
 #include "weir/net/tcp/tcp_connection.h"
 
@@ -21,24 +24,28 @@ namespace internal {
 // so many bytes fit the first block of an OutputQueue.
 constexpr std::uint64_t kWriteAtOnce = 3 * 1024;
 
+using DeliveryReport = std::function<void(const Broadcast::Delivery&)>;
+
 // The members on one loop. Held by the Broadcast, by tasks under way, and by LoopIo as long as it
 // has a member. [loop] unless marked.
 class BroadcastPart final : public ConnectionWatcher {
  public:
-  BroadcastPart(EventLoop& loop, SlowPolicy slow) : mailbox(loop.mailbox()), slow_(slow) {}
+  BroadcastPart(EventLoop& loop, SlowPolicy slow, std::shared_ptr<const DeliveryReport> report)
+      : mailbox(loop.mailbox()), slow_(slow), report_(std::move(report)) {}
 
   // The messages up to number `sent` are not for it.
   void join(TcpConnection& connection, std::uint64_t sent,
             const std::shared_ptr<BroadcastPart>& self);
   void leave(TcpConnection& connection);
   void hand_out(const SharedBytes& message, std::uint64_t number, const ConnectionRef& except);
+  void report(const Broadcast::Delivery& delivery) const;
   void disband();
 
   const std::shared_ptr<Mailbox> mailbox;
   // The number of the last message that was, or is about to be, posted to it. [any]
   std::atomic<std::uint64_t> newest{0};
   // [any] to read.
-  Counter members, delivered, skipped, closed;
+  Counter members, delivered, skipped, dropped, closed;
 
  private:
   struct Member {
@@ -55,8 +62,12 @@ class BroadcastPart final : public ConnectionWatcher {
   static bool is_slow(TcpConnection& connection);
   void hand_to(Member& member, const SharedBytes& message, bool more_to_come);
   void hand_to_slow(Member& member, const SharedBytes& message);
+  void leave_out(const Member& member);
 
   const SlowPolicy slow_;
+  const std::shared_ptr<const DeliveryReport> report_;  // null: nobody asks
+  std::vector<ConnectionRef> left_out_;                 // of the message that is handed out
+  bool reporting_ = false;
   std::vector<Member> list_;
   std::unordered_map<const TcpConnection*, std::size_t> places_;  // in list_
 };
@@ -115,12 +126,37 @@ void BroadcastPart::disband() {
 // is meanwhile.
 void BroadcastPart::hand_out(const SharedBytes& message, std::uint64_t number,
                              const ConnectionRef& except) {
-  const TcpConnection* left_out = except.get();
+  const TcpConnection* excepted = except.get();
   const bool more_to_come = newest.load(std::memory_order_relaxed) != number;
+  const std::uint64_t delivered_before = delivered.value();
+  const std::uint64_t closed_before = closed.value();
+  reporting_ = report_ != nullptr;
   for (Member& member : list_) {
-    if (member.connection == left_out || number <= member.sent_before) continue;
+    if (member.connection == excepted || number <= member.sent_before) continue;
     hand_to(member, message, more_to_come);
   }
+  if (!std::exchange(reporting_, false)) return;
+  const std::vector<ConnectionRef> left_out = std::exchange(left_out_, {});
+  report({.message = number,
+          .queued = delivered.value() - delivered_before,
+          .closed = closed.value() - closed_before,
+          .left_out = left_out});
+}
+
+// In a task, where an exception would end the program or leave run().
+void BroadcastPart::report(const Broadcast::Delivery& delivery) const {
+  try {
+    (*report_)(delivery);
+  } catch (const std::exception& thrown) {
+    WEIR_LOG_LIMITED(error, 10, "an exception left on_delivery of a Broadcast: {}", thrown.what());
+  } catch (...) {
+    WEIR_LOG_LIMITED(error, 10, "an exception left on_delivery of a Broadcast");
+  }
+}
+
+void BroadcastPart::leave_out(const Member& member) {
+  ++skipped;
+  if (reporting_) left_out_.push_back(member.connection->ref());
 }
 
 void BroadcastPart::write_now(TcpConnection& connection) {
@@ -145,7 +181,7 @@ void BroadcastPart::hand_to(Member& member, const SharedBytes& message, bool mor
       return;
     }
     if (!member.latest.empty()) {  // it drained just now, and on_drained() is still to come
-      ++skipped;
+      leave_out(member);
       member.latest = {};
     }
     const auto written = more_to_come ? std::nullopt : connection.send_past_queue(message);
@@ -154,7 +190,8 @@ void BroadcastPart::hand_to(Member& member, const SharedBytes& message, bool mor
       ++delivered;
       if (connection.pending_output() >= kWriteAtOnce) write_now(connection);
     } else if (result == SendResult::dropped) {
-      ++skipped;
+      ++dropped;
+      leave_out(member);
     }
   } catch (const std::bad_alloc&) {  // costs this member, and not those behind it
     connection.reset({CloseReason::Kind::io_error, Errno(ENOMEM)});
@@ -164,10 +201,10 @@ void BroadcastPart::hand_to(Member& member, const SharedBytes& message, bool mor
 void BroadcastPart::hand_to_slow(Member& member, const SharedBytes& message) {
   switch (slow_) {
     case SlowPolicy::skip:
-      ++skipped;
+      leave_out(member);
       break;
     case SlowPolicy::latest_only:
-      if (!member.latest.empty()) ++skipped;
+      if (!member.latest.empty()) leave_out(member);
       member.latest = message;
       break;
     case SlowPolicy::close:
@@ -205,6 +242,7 @@ struct Broadcast::Shared {
       if (part->members.value() > 0) return false;
       forgotten.delivered += part->delivered.value();
       forgotten.skipped += part->skipped.value();
+      forgotten.dropped += part->dropped.value();
       forgotten.closed += part->closed.value();
       return true;
     });
@@ -212,6 +250,7 @@ struct Broadcast::Shared {
 
   const SlowPolicy slow;
   std::mutex mutex;
+  std::shared_ptr<const internal::DeliveryReport> report;
   std::uint64_t sent = 0;                             // messages, ever
   Stats forgotten;                                    // counted by parts that are gone
   std::vector<std::shared_ptr<BroadcastPart>> parts;  // one a loop
@@ -230,6 +269,12 @@ Broadcast::~Broadcast() {
   }
 }
 
+void Broadcast::on_delivery(std::function<void(const Delivery&)> fn) {
+  const std::lock_guard lock(shared_->mutex);
+  WEIR_CHECK(shared_->parts.empty(), "Broadcast::on_delivery must be set before the first join()");
+  shared_->report = std::make_shared<const internal::DeliveryReport>(std::move(fn));
+}
+
 void Broadcast::join(TcpConnection& connection) {
   connection.loop().check_thread("Broadcast::join");
   const auto& mailbox = connection.loop().mailbox();
@@ -237,7 +282,7 @@ void Broadcast::join(TcpConnection& connection) {
   std::shared_ptr<BroadcastPart> part = shared_->part_of(mailbox.get());
   if (!part) {
     shared_->forget_empty_parts();
-    part = std::make_shared<BroadcastPart>(connection.loop(), shared_->slow);
+    part = std::make_shared<BroadcastPart>(connection.loop(), shared_->slow, shared_->report);
     shared_->parts.push_back(part);
   }
   part->join(connection, shared_->sent, part);
@@ -252,8 +297,8 @@ void Broadcast::leave(TcpConnection& connection) {
 
 // Posted under the mutex, so that all loops get the messages of all threads in one order. A mailbox
 // is locked for a moment only, and runs nothing.
-void Broadcast::send(const SharedBytes& message, const ConnectionRef& except) {
-  if (message.empty()) return;
+std::uint64_t Broadcast::send(const SharedBytes& message, const ConnectionRef& except) {
+  if (message.empty()) return 0;
   const std::lock_guard lock(shared_->mutex);
   const std::uint64_t number = ++shared_->sent;
   for (const auto& part : shared_->parts) {
@@ -262,6 +307,15 @@ void Broadcast::send(const SharedBytes& message, const ConnectionRef& except) {
     part->mailbox->post(
         [part, message, number, except] { part->hand_out(message, number, except); });
   }
+  return number;
+}
+
+Broadcast::Stats operator-(Broadcast::Stats later, const Broadcast::Stats& earlier) {
+  later.delivered -= earlier.delivered;
+  later.skipped -= earlier.skipped;
+  later.dropped -= earlier.dropped;
+  later.closed -= earlier.closed;
+  return later;
 }
 
 Broadcast::Stats Broadcast::stats() const {
@@ -271,6 +325,7 @@ Broadcast::Stats Broadcast::stats() const {
     sum.members += part->members.value();
     sum.delivered += part->delivered.value();
     sum.skipped += part->skipped.value();
+    sum.dropped += part->dropped.value();
     sum.closed += part->closed.value();
   }
   return sum;

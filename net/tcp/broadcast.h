@@ -10,7 +10,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 
 #include "weir/net/buffer/shared_bytes.h"
 #include "weir/net/tcp/connection_ref.h"
@@ -34,7 +36,21 @@ class Broadcast {
     std::uint64_t members = 0;    // now
     std::uint64_t delivered = 0;  // messages queued
     std::uint64_t skipped = 0;    // messages left out, those that a newer one replaced with them
+    std::uint64_t dropped = 0;    // of those: because max_output or the budget refused them
     std::uint64_t closed = 0;     // members that SlowPolicy::close reset
+
+    // What was counted between two looks; `members` are those of the later one.
+    friend Stats operator-(Stats later, const Stats& earlier);
+  };
+
+  // What became of one message for the members of one loop.
+  struct Delivery {
+    std::uint64_t message = 0;  // as send() returned it
+    std::uint64_t queued = 0;   // members
+    std::uint64_t closed = 0;
+    // Those whose connection lost a message: this one or, with SlowPolicy::latest_only, an older
+    // one that this one replaced. Valid for the call.
+    std::span<const ConnectionRef> left_out;
   };
 
   explicit Broadcast(SlowPolicy slow = SlowPolicy::skip);
@@ -43,6 +59,12 @@ class Broadcast {
   ~Broadcast();
   Broadcast(const Broadcast&) = delete;
   Broadcast& operator=(const Broadcast&) = delete;
+
+  // Has `fn` called for each message, on each loop that has members, after it was handed out there;
+  // with several loops, from all of them at once. It may join, leave, send and close. An exception
+  // that leaves it is logged. It may still be called for messages that were sent before
+  // ~Broadcast. Before the first join().
+  void on_delivery(std::function<void(const Delivery&)> fn);
 
   // The connection gets what is sent from now on, until it ends or leaves, and nothing that was
   // sent before: who keeps the last message under a lock, joins and sends under the same lock can
@@ -54,8 +76,8 @@ class Broadcast {
   // Hands the message to all members but `except`. Never acts inside the call, so it may come from
   // any handler. All members get messages in the same order, which for one thread's is the order
   // of its calls. A member whose max_output or budget refuses the message does not get it, as
-  // Overflow says. [any]
-  void send(const SharedBytes& message, const ConnectionRef& except = {});
+  // Overflow says. Returns the number of the message, from 1; 0 when it is empty. [any]
+  std::uint64_t send(const SharedBytes& message, const ConnectionRef& except = {});
 
   Stats stats() const;  // [any]
 
