@@ -194,6 +194,23 @@ EventLoop::Stats EventLoop::stats() const {
   return stats;
 }
 
+EventLoop::Stats operator-(EventLoop::Stats later, const EventLoop::Stats& earlier) {
+  later.turns -= earlier.turns;
+  later.events -= earlier.events;
+  later.wakeups -= earlier.wakeups;
+  later.interest_commits -= earlier.interest_commits;
+  later.tasks -= earlier.tasks;
+  later.timers -= earlier.timers;
+  later.spurious_events -= earlier.spurious_events;
+  later.unknown_events -= earlier.unknown_events;
+  later.busy -= earlier.busy;
+  later.stalls -= earlier.stalls;
+  for (std::size_t i = 0; i < later.turn_times.size(); ++i) {
+    later.turn_times[i] -= earlier.turn_times[i];
+  }
+  return later;
+}
+
 Duration EventLoop::Stats::turn_time(double percent) const {
   std::uint64_t total = 0;
   for (const std::uint64_t bucket : turn_times) total += bucket;

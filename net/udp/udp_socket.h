@@ -70,6 +70,9 @@ class UdpSocket {
     std::uint64_t errors = 0;         // told by on_error
     std::uint64_t receive_calls = 0;  // recvmmsg(2), sendmmsg(2)
     std::uint64_t send_calls = 0;
+
+    // What was counted between two looks.
+    friend Stats operator-(Stats later, const Stats& earlier);
   };
 
   explicit UdpSocket(EventLoop& loop) : UdpSocket(loop, Options{}) {}

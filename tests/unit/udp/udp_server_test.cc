@@ -4,11 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <set>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -287,6 +290,24 @@ TEST(UdpServer, ADeadlineEndsWhatCannotBeSent) {
   ASSERT_TRUE(world.until([&] { return done; }));
   EXPECT_GE(Clock::now() - begin, 45ms);
   EXPECT_EQ(server.stats().dropped, 1u);
+}
+
+// All fields are counters; one that is added and forgotten is found.
+TEST(UdpStats, TheDifferenceSubtractsEveryCounter) {
+  UdpSocket::Stats earlier;
+  UdpSocket::Stats later;
+  const auto words = [](UdpSocket::Stats& stats) {
+    return std::span(reinterpret_cast<std::uint64_t*>(&stats),
+                     sizeof(UdpSocket::Stats) / sizeof(std::uint64_t));
+  };
+  for (std::size_t i = 0; i < words(later).size(); ++i) {
+    words(earlier)[i] = 2 * (i + 1);
+    words(later)[i] = 5 * (i + 1);
+  }
+  UdpSocket::Stats difference = later - earlier;
+  for (std::size_t i = 0; i < words(difference).size(); ++i) {
+    EXPECT_EQ(words(difference)[i], 3 * (i + 1)) << "field " << i;
+  }
 }
 
 }  // namespace

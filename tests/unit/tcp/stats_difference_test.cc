@@ -1,0 +1,92 @@
+// The difference of two Stats, as programs print it each second.
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <vector>
+
+#include "support/echo_server.h"
+#include "support/loops.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/tcp/broadcast.h"
+#include "weir/net/tcp/tcp_client.h"
+#include "weir/net/tcp/tcp_server.h"
+
+namespace weir::test {
+namespace {
+
+using Words = std::span<std::uint64_t>;
+
+// The fields of a Stats, all of 64 bits, that lie in its first `size` bytes.
+template <typename Stats>
+Words words(Stats& stats, std::size_t size = sizeof(Stats)) {
+  return {reinterpret_cast<std::uint64_t*>(&stats), size / sizeof(std::uint64_t)};
+}
+
+// Field i is 5 i in the later one and 2 i in the earlier one; the difference must be 3 i. So a
+// field that is added and forgotten is found.
+template <typename Stats>
+void expect_difference(std::size_t gauges_at_front, std::size_t size = sizeof(Stats)) {
+  Stats earlier;
+  Stats later;
+  for (std::size_t i = 0; i < words(later, size).size(); ++i) {
+    words(earlier, size)[i] = 2 * (i + 1);
+    words(later, size)[i] = 5 * (i + 1);
+  }
+  Stats difference = later - earlier;
+  for (std::size_t i = gauges_at_front; i < words(difference, size).size(); ++i) {
+    EXPECT_EQ(words(difference, size)[i], 3 * (i + 1)) << "field " << i;
+  }
+  for (std::size_t i = 0; i < gauges_at_front; ++i) {
+    EXPECT_EQ(words(difference, size)[i], 5 * (i + 1)) << "field " << i;
+  }
+}
+
+TEST(StatsDifference, EveryCounterIsSubtractedAndWhatIsNowIsKept) {
+  expect_difference<EventLoop::Stats>(0);
+  expect_difference<TcpClient::Stats>(0);
+  expect_difference<Broadcast::Stats>(1);  // members
+}
+
+// `buffered` stands in the middle; the queues at the end are no counters.
+TEST(StatsDifference, OfAServer) {
+  constexpr std::size_t kCounters = offsetof(TcpServer::Stats, accept_queues);
+  constexpr std::size_t kBuffered = offsetof(TcpServer::Stats, buffered) / sizeof(std::uint64_t);
+  TcpServer::Stats earlier;
+  TcpServer::Stats later;
+  for (std::size_t i = 0; i < words(later, kCounters).size(); ++i) {
+    words(earlier, kCounters)[i] = 2 * (i + 1);
+    words(later, kCounters)[i] = 5 * (i + 1);
+  }
+  later.accept_queues.resize(1);
+  TcpServer::Stats difference = later - earlier;
+  for (std::size_t i = 0; i < words(difference, kCounters).size(); ++i) {
+    const bool now = i == 0 || i == kBuffered;
+    EXPECT_EQ(words(difference, kCounters)[i], (now ? 5 : 3) * (i + 1)) << "field " << i;
+  }
+  EXPECT_EQ(difference.accept_queues.size(), 1u);
+}
+
+TEST(StatsDifference, OfASecondOfAnEcho) {
+  EventLoop loop;
+  EchoServer echo(loop);
+  const SocketAddress address = echo.listen();
+  TestClient client(address);
+  serve_while(loop, [&] { EXPECT_TRUE(echoes(client, "before")); });
+  const TcpServer::Stats before = echo.server.stats();
+  const EventLoop::Stats loop_before = loop.stats();
+  serve_while(loop, [&] { EXPECT_TRUE(echoes(client, "ping")); });
+  const TcpServer::Stats second = echo.server.stats() - before;
+  EXPECT_EQ(second.connections, 1u);
+  EXPECT_EQ(second.accepted, 0u);
+  EXPECT_EQ(second.bytes_in, 4u);
+  EXPECT_EQ(second.bytes_out, 4u);
+  const EventLoop::Stats loop_second = loop.stats() - loop_before;
+  EXPECT_GT(loop_second.events, 0u);
+  EXPECT_LT(loop_second.turns, loop.stats().turns);
+}
+
+}  // namespace
+}  // namespace weir::test
