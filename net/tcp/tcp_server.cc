@@ -72,16 +72,24 @@ TcpServer::Impl::Impl(EventLoop& loop, Options options)
                  : nullptr),
       accept_rate_(options.max_accept_rate > 0
                        ? std::make_unique<internal::AcceptRate>(options.max_accept_rate)
-                       : nullptr) {}
+                       : nullptr) {
+  WEIR_CHECK(options.pool == nullptr || options.threads == 0,
+             "TcpServer with both a pool and threads of its own");
+}
 
 // --- starting ------------------------------------------------------------------------------------
 
 Result<void> TcpServer::Impl::start() {
   if (!shards_.empty()) return {};
-  if (options_.threads > 0) {
+  if (options_.pool != nullptr && options_.pool->size() > 0) {
+    pool_ = options_.pool;
+  } else if (options_.threads > 0) {
     auto pool = LoopPool::create(options_.threads, options_.loop);
     if (!pool) return std::unexpected(std::move(pool.error()));
-    pool_ = std::move(*pool);
+    own_pool_ = std::move(*pool);
+    pool_ = own_pool_.get();
+  }
+  if (pool_ != nullptr) {
     for (std::size_t i = 0; i < pool_->size(); ++i) {
       shards_.push_back(std::make_shared<Shard>(pool_->loop(i)));
     }
@@ -98,7 +106,8 @@ Result<void> TcpServer::Impl::start() {
       run_on(shard->loop, [&] { shard->group.reset(); });
     }
     shards_.clear();
-    pool_.reset();
+    pool_ = nullptr;
+    own_pool_.reset();
     throw;
   }
   return {};
@@ -234,6 +243,30 @@ bool TcpServer::Impl::hand_over(Shard& target, Fd fd, internal::PeerPlace place)
   } catch (const std::bad_alloc&) {
     WEIR_LOG_LIMITED(error, 1, "no memory to hand a connection over: it is closed");
     return false;
+  }
+}
+
+void TcpServer::Impl::for_each_connection(std::function<void(TcpConnection&)> fn,
+                                          std::move_only_function<void()> done) {
+  struct Walk {
+    std::function<void(TcpConnection&)> fn;
+    std::move_only_function<void()> done;
+    std::atomic<std::size_t> loops;
+  };
+  auto walk = std::make_shared<Walk>(std::move(fn), std::move(done), shards_.size());
+  const auto end = [&home = loop_, self = weak_from_this()](const std::shared_ptr<Walk>& over) {
+    if (!over->done) return;
+    home.post([self, over] {
+      const auto server = self.lock();
+      if (server && server->phase_ != Phase::destroyed) over->done();
+    });
+  };
+  if (shards_.empty()) end(walk);
+  for (const auto& shard : shards_) {
+    shard->loop.post([walk, end, group = shard->group] {
+      group->for_each(walk->fn);
+      if (walk->loops.fetch_sub(1) == 1) end(walk);
+    });
   }
 }
 
@@ -378,6 +411,11 @@ void TcpServer::shutdown(const Ending& how, std::move_only_function<void()> done
   impl_->loop_.post([self = std::weak_ptr(impl_), how, done = std::move(done)]() mutable {
     if (auto impl = self.lock()) impl->shutdown(how, std::move(done));
   });
+}
+
+void TcpServer::for_each_connection(std::function<void(TcpConnection&)> fn,
+                                    std::move_only_function<void()> done) {
+  impl_->for_each_connection(std::move(fn), std::move(done));
 }
 
 std::size_t TcpServer::connection_count() const {

@@ -25,6 +25,8 @@
 
 namespace weir {
 
+class LoopPool;
+
 // How connections come to the loops of a server with threads.
 enum class AcceptMode : std::uint8_t {
   // The server's loop accepts and hands them out in turn, or to the loop that has the fewest if the
@@ -43,6 +45,8 @@ class TcpServer {
   struct Options {
     // Loops of the server's own; 0: all on the loop it was made with.
     std::size_t threads = 0;
+    // Instead: the loops of this pool, which other servers may use too and which outlives this one.
+    LoopPool* pool = nullptr;
     AcceptMode accept = AcceptMode::single;
     Trigger trigger = Trigger::level;
     // Connections that may wait for accept. The kernel cuts it to net.core.somaxconn, of which the
@@ -200,6 +204,13 @@ class TcpServer {
   // [any]
   void shutdown(Duration deadline, std::move_only_function<void()> done);
   void shutdown(const Ending& how, std::move_only_function<void()> done);
+
+  // Calls `fn` with every connection that has not ended, in a task of each loop, with threads from
+  // all of them at once; then `done` on the server's loop. Connections that are made meanwhile may
+  // be left out. An exception that leaves `fn` ends the connection that it was called with. [any],
+  // after the first listen()
+  void for_each_connection(std::function<void(TcpConnection&)> fn,
+                           std::move_only_function<void()> done = {});
 
   std::size_t connection_count() const;  // [any]
   Stats stats() const;                   // [any], after the first listen()

@@ -257,7 +257,7 @@ void TcpServer::Impl::destroy() {
       shard->loop.keep_until_reaped(std::move(shard->group));
     });
   }
-  pool_.reset();
+  own_pool_.reset();
 }
 
 }  // namespace weir

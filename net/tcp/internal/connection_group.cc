@@ -8,6 +8,7 @@
 #include "weir/base/check.h"
 #include "weir/base/log.h"
 #include "weir/net/tcp/buffer_budget.h"
+#include "weir/net/tcp/connection_ref.h"
 #include "weir/net/tcp/internal/connection_inline.h"
 #include "weir/net/tcp/internal/relay_pair.h"
 
@@ -58,6 +59,13 @@ void ConnectionGroup::abort_all() {
     connection.reset({CloseReason::Kind::server_stopped, {}});
   }
   for (RelayPair* relay : relays) relay->cancel();
+}
+
+// Connections leave the list in the reap phase only, and join it behind the one at hand.
+void ConnectionGroup::for_each(const std::function<void(TcpConnection&)>& fn) {
+  for (TcpConnection& connection : connections_) {
+    static_cast<void>(connection.ref().post([&fn](TcpConnection& open) { fn(open); }));
+  }
 }
 
 void ConnectionGroup::orphan_all() {

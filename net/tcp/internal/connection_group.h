@@ -74,6 +74,8 @@ class ConnectionGroup {
   void stop_gracefully();
   // Resets all.
   void abort_all();
+  // Those that have not ended. What `fn` throws ends the connection that it was called with.
+  void for_each(const std::function<void(TcpConnection&)>& fn);
   // The owner is going: resets all, without any further call of its handler.
   void orphan_all();
 

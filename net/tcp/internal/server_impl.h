@@ -92,6 +92,8 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
   Result<void> adopt(Fd connection);
   void set_accepting(bool on);
   Result<void> close_listener(const SocketAddress& address, std::move_only_function<void()> done);
+  void for_each_connection(std::function<void(TcpConnection&)> fn,
+                           std::move_only_function<void()> done);
   Result<std::vector<ListenerShare>> duplicate_listeners() const;
   void shutdown(const Ending& how, std::move_only_function<void()> done);
   void destroy();
@@ -142,8 +144,9 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
   const std::unique_ptr<internal::AcceptRate> accept_rate_;  // null: no bound
   const std::shared_ptr<internal::CallbackHandler> callbacks_ =
       std::make_shared<internal::CallbackHandler>();
-  std::unique_ptr<LoopPool> pool_;
-  mutable std::mutex listeners_mutex_;         // for stats(), while listen() adds one more
+  std::unique_ptr<LoopPool> own_pool_;
+  LoopPool* pool_ = nullptr;            // that one, or one of the program's; null: all is on loop_
+  mutable std::mutex listeners_mutex_;  // for stats(), while listen() adds one more
   std::vector<internal::Listener> listeners_;  // written on the server's loop only
   Stats closed_listeners_;                     // what they counted; with the mutex
   bool accepting_ = true;
