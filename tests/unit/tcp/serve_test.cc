@@ -1,29 +1,20 @@
 // serve(): what it prints, how it ends, and with which code.
 #include "weir/net/tcp/serve.h"
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <poll.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <functional>
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "support/fault_table.h"
-#include "support/loops.h"
+#include "support/serving_child.h"
 #include "support/test_client.h"
-#include "weir/base/fd.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/tcp/connection_ref.h"
 #include "weir/net/tcp/tcp_server.h"
@@ -32,71 +23,6 @@ namespace weir::test {
 namespace {
 
 using namespace std::chrono_literals;
-
-// serve() in a process of its own, whose signals are nobody else's. Made while the test has no
-// other threads.
-class Child {
- public:
-  // The child ends with what `body` returns.
-  explicit Child(const std::function<int()>& body) {
-    std::array<int, 2> ends{-1, -1};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) ADD_FAILURE() << "pipe2";
-    output_.reset(ends[0]);
-    Fd theirs(ends[1]);
-    std::fflush(nullptr);
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      ::alarm(50);
-      ::dup2(theirs.get(), STDOUT_FILENO);
-      const int code = body();
-      std::fflush(nullptr);
-      ::_exit(::testing::Test::HasFailure() ? 99 : code);
-    }
-    EXPECT_GT(pid_, 0) << "fork";
-  }
-  ~Child() {
-    if (status_) return;
-    signal(SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-  }
-  Child(const Child&) = delete;
-  Child& operator=(const Child&) = delete;
-
-  void signal(int number) const { ::kill(pid_, number); }
-
-  // The next line of its standard output; nothing at its end or after the deadline.
-  std::string line() {
-    std::string text;
-    for (char c = 0; c != '\n';) {
-      pollfd item{.fd = output_.get(), .events = POLLIN, .revents = 0};
-      if (::poll(&item, 1, 5000) != 1 || ::read(output_.get(), &c, 1) != 1) return text;
-      if (c != '\n') text += c;
-    }
-    return text;
-  }
-  // The address of its next line.
-  SocketAddress address() {
-    const std::string text = line();
-    const std::string begin = "listening on ";
-    EXPECT_TRUE(text.starts_with(begin)) << text;
-    const auto parsed = SocketAddress::parse(text.substr(std::min(begin.size(), text.size())));
-    EXPECT_TRUE(parsed);
-    return parsed.value_or(SocketAddress());
-  }
-
-  // Its exit code, or -n when signal n ended it; nothing when it runs on.
-  std::optional<int> wait(Duration deadline = 10s) {
-    int status = 0;
-    if (!wait_until([&] { return ::waitpid(pid_, &status, WNOHANG) == pid_; }, deadline)) return {};
-    status_ = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-    return status_;
-  }
-
- private:
-  pid_t pid_ = -1;
-  Fd output_;
-  std::optional<int> status_;
-};
 
 int echo(const std::vector<std::string>& addresses, ServeOptions options = {}) {
   EventLoop loop;
@@ -115,7 +41,7 @@ TestClient served(const SocketAddress& address) {
 
 TEST(Serve, SaysWhereItListensAndEndsOnASignal) {
   for (const int number : {SIGINT, SIGTERM}) {
-    Child child([] { return echo({"127.0.0.1:0", "[::1]:0"}); });
+    ServingChild child([] { return echo({"127.0.0.1:0", "[::1]:0"}); });
     const SocketAddress first = child.address();
     const SocketAddress second = child.address();
     EXPECT_TRUE(first.to_string().starts_with("127.0.0.1:"));
@@ -158,7 +84,7 @@ TEST(Serve, AnAddressInUseIsSaidAndNothingElse) {
 }
 
 TEST(Serve, ServesWhatListensAlready) {
-  Child child([] {
+  ServingChild child([] {
     EventLoop loop;
     TcpServer server(loop);
     server.on_data([](TcpConnection& c, Buffer& in) { c.send(in); });
@@ -171,7 +97,7 @@ TEST(Serve, ServesWhatListensAlready) {
 
 // on_stop says a word to a client, which therefore comes before its end.
 TEST(Serve, OnStopComesBeforeTheConnectionsClose) {
-  Child child([] {
+  ServingChild child([] {
     EventLoop loop;
     TcpServer server(loop);
     ConnectionRef client;
@@ -190,7 +116,7 @@ TEST(Serve, OnStopComesBeforeTheConnectionsClose) {
 }
 
 TEST(Serve, WhoDoesNotLeaveIsResetAtTheDeadline) {
-  Child child([] { return echo({"127.0.0.1:0"}, {.deadline = 100ms}); });
+  ServingChild child([] { return echo({"127.0.0.1:0"}, {.deadline = 100ms}); });
   TestClient client = served(child.address());
   child.signal(SIGTERM);
   EXPECT_EQ(child.wait(4s), 0);  // linger_timeout is 5 s
@@ -202,7 +128,7 @@ TEST(Serve, ASecondSignalEndsItAtOnce) {
   for (const auto& [first, second] : {std::pair(SIGINT, SIGINT), std::pair(SIGINT, SIGTERM),
                                       std::pair(SIGTERM, SIGINT), std::pair(SIGTERM, SIGTERM)}) {
     int calls = 0;
-    Child child([&calls] {
+    ServingChild child([&calls] {
       return echo({"127.0.0.1:0"}, {.deadline = 30s, .on_stop = [&calls] {
                                       EXPECT_EQ(++calls, 1);
                                       std::puts("heard");
