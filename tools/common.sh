@@ -3,6 +3,7 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
+program=tools/$(basename "$0")
 started=$SECONDS
 jobs=$(nproc)
 test_jobs=$((jobs + 1))  # tests wait more than they compute
@@ -11,7 +12,22 @@ test_jobs=$((jobs + 1))  # tests wait more than they compute
 step() { printf '\n== [%4d s] %s\n' "$((SECONDS - started))" "$*"; }
 
 # A failing script says at which of its commands, once.
-trap 'code=$?; echo "$(basename "$0"): failed (exit $code) at: $BASH_COMMAND" >&2; exit $code' ERR
+trap 'code=$?; echo "$program: failed (exit $code) at: $BASH_COMMAND" >&2; exit $code' ERR
+
+# Two of these scripts at a time would build into the same folders. What runs longer than a build is
+# started with 9>&-: the lock goes when the script does.
+lock_tree() {
+  mkdir -p build
+  exec 9>> build/.lock
+  if ! flock --nonblock 9; then
+    local holder
+    holder=$(< build/.lock)
+    echo "error: ${holder:-another of these scripts} is at work in $root; wait until it has" \
+      "ended, or use a second clone" >&2
+    exit 1
+  fi
+  echo "$program (process $$)" > build/.lock
+}
 
 # Compiling again what was compiled before costs nothing, where ccache is there.
 use_ccache() {

@@ -207,7 +207,8 @@ class States(SockstatTest):
         text = self.sockstat("--port", port, "--connections")
         self.assertRegex(text, r"\Alistener +accept queue  limit  half-open  dropped\n"
                                rf"127\.0\.0\.1:{port} +1 +64 +1 +0\n"
-                               r"whole machine, not this server alone: \d+ accept queue ")
+                               r"whole machine, not this server alone: \d+ accept queue "
+                               r"overflows, ")
         self.assertRegex(text, rf"(?m)^127\.0\.0\.1:{port}  127\.0\.0\.1:\d+ +TIME_WAIT +0 +0 .* "
                                r"gone in \d\d\.\d s$")
         self.assertRegex(text, rf"(?m)^127\.0\.0\.1:{port} .* FIN_WAIT_1 .* sends again in ")
