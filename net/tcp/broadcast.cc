@@ -1,6 +1,5 @@
 #include "weir/net/tcp/broadcast.h"
 
-#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <exception>
@@ -57,7 +56,6 @@ class BroadcastPart final : public ConnectionWatcher {
   void on_drained(TcpConnection& connection) override;
   void on_ended(TcpConnection& connection) override { remove(connection); }
   bool remove(TcpConnection& connection);
-  static void end_watch(TcpConnection& connection, const ConnectionWatcher* watcher);
   static void write_now(TcpConnection& connection);
   static bool is_slow(TcpConnection& connection);
   void hand_to(Member& member, const SharedBytes& message, bool more_to_come);
@@ -78,18 +76,17 @@ void BroadcastPart::join(TcpConnection& connection, std::uint64_t sent,
   if (list_.size() == list_.capacity()) list_.reserve(2 * list_.capacity() + 8);
   const auto place = places_.emplace(&connection, list_.size()).first;
   try {
-    connection.group_->io->watchers.emplace(&connection, self);
+    ConnectionGroup::watch(connection, self);
   } catch (...) {
     places_.erase(place);
     throw;
   }
-  connection.watched_ = true;
   list_.push_back({.connection = &connection, .sent_before = sent, .latest = {}});
   members.set(list_.size());
 }
 
 void BroadcastPart::leave(TcpConnection& connection) {
-  if (remove(connection)) end_watch(connection, this);
+  if (remove(connection)) ConnectionGroup::end_watch(connection, this);
 }
 
 bool BroadcastPart::remove(TcpConnection& connection) {
@@ -106,18 +103,10 @@ bool BroadcastPart::remove(TcpConnection& connection) {
   return true;
 }
 
-void BroadcastPart::end_watch(TcpConnection& connection, const ConnectionWatcher* watcher) {
-  LoopIo::Watchers& watchers = connection.group_->io->watchers;
-  const auto [begin, end] = watchers.equal_range(&connection);
-  const auto watch =
-      std::find_if(begin, end, [&](const auto& entry) { return entry.second.get() == watcher; });
-  if (watch == end) return;
-  connection.watched_ = std::next(begin) != end;
-  watchers.erase(watch);
-}
-
 void BroadcastPart::disband() {
-  for (const Member& member : std::exchange(list_, {})) end_watch(*member.connection, this);
+  for (const Member& member : std::exchange(list_, {})) {
+    ConnectionGroup::end_watch(*member.connection, this);
+  }
   places_.clear();
   members.set(0);
 }

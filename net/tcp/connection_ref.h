@@ -21,7 +21,8 @@ class TcpConnection;
 
 namespace internal {
 class Mailbox;
-}
+class ProducerSide;
+}  // namespace internal
 
 class ConnectionRef {
  public:
@@ -46,6 +47,7 @@ class ConnectionRef {
 
  private:
   friend class TcpConnection;
+  friend class internal::ProducerSide;
   ConnectionRef(std::shared_ptr<internal::Mailbox> mailbox, SlotId slot)
       : mailbox_(std::move(mailbox)), slot_(slot) {}
   // Runs fn(TcpConnection&) -> bool now if on its thread, else posts it.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <new>
 #include <utility>
 
@@ -77,6 +78,21 @@ void ConnectionGroup::orphan_all() {
     connection.forget_handler();
     connection.reset({CloseReason::Kind::server_stopped, {}});
   }
+}
+
+void ConnectionGroup::watch(TcpConnection& connection, std::shared_ptr<ConnectionWatcher> watcher) {
+  connection.group_->io->watchers.emplace(&connection, std::move(watcher));
+  connection.watched_ = true;
+}
+
+void ConnectionGroup::end_watch(TcpConnection& connection, const ConnectionWatcher* watcher) {
+  LoopIo::Watchers& watchers = connection.group_->io->watchers;
+  const auto [begin, end] = watchers.equal_range(&connection);
+  const auto watch =
+      std::find_if(begin, end, [&](const auto& entry) { return entry.second.get() == watcher; });
+  if (watch == end) return;
+  connection.watched_ = std::distance(begin, end) > 1;
+  watchers.erase(watch);
 }
 
 void ConnectionGroup::when_empty(std::move_only_function<void()> callback) {

@@ -79,6 +79,10 @@ class ConnectionGroup {
   // The owner is going: resets all, without any further call of its handler.
   void orphan_all();
 
+  // Has `watcher` told of one connection until that ends or the watch does.
+  static void watch(TcpConnection& connection, std::shared_ptr<ConnectionWatcher> watcher);
+  static void end_watch(TcpConnection& connection, const ConnectionWatcher* watcher);
+
   // Null: nobody, as in the beginning.
   void set_watcher(GroupWatcher* watcher) { watcher_ = watcher; }
 
