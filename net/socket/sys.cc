@@ -65,6 +65,9 @@ int SysTable::ioctl(int fd, unsigned long request, int* value) {
   return ::ioctl(fd, request, value);
 }
 int SysTable::pipe2(int* ends, int flags) { return ::pipe2(ends, flags); }
+int SysTable::socketpair(int domain, int type, int protocol, int* ends) {
+  return ::socketpair(domain, type, protocol, ends);
+}
 int SysTable::fcntl(int fd, int command, int argument) { return ::fcntl(fd, command, argument); }
 ssize_t SysTable::splice(int in, int out, std::size_t size, unsigned flags) {
   return ::splice(in, nullptr, out, nullptr, size, flags);
@@ -325,6 +328,13 @@ SysResult<std::size_t> sendfile(int out, int in, std::uint64_t offset, std::uint
   });
   if (sent < 0 ? errno == EPIPE : static_cast<std::size_t>(sent) < size) guard.swallow();
   return count(sent);
+}
+
+SysResult<SocketPair> socket_pair() {
+  std::array<int, 2> ends{-1, -1};
+  const int type = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
+  if (table().socketpair(AF_UNIX, type, 0, ends.data()) != 0) return std::unexpected(Errno(errno));
+  return SocketPair{.first = Fd(ends[0]), .second = Fd(ends[1])};
 }
 
 SysResult<Pipe> pipe() {

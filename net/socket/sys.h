@@ -57,6 +57,7 @@ class SysTable {
   virtual ssize_t sendfile(int out, int in, off_t* offset, std::size_t count);
   virtual int ioctl(int fd, unsigned long request, int* value);
   virtual int pipe2(int* ends, int flags);
+  virtual int socketpair(int domain, int type, int protocol, int* ends);
   virtual int fcntl(int fd, int command, int argument);
   virtual ssize_t splice(int in, int out, std::size_t size, unsigned flags);
   virtual ssize_t read(int fd, void* data, std::size_t size);
@@ -134,6 +135,13 @@ SysResult<std::size_t> send_batch(int fd, std::span<mmsghdr> messages);
 SysResult<void> drop_queued_error(int fd);
 // Raises no SIGPIPE either. 0 bytes for a length above 0: the file ends at or before `offset`.
 SysResult<std::size_t> sendfile(int out, int in, std::uint64_t offset, std::uint64_t length);
+
+// Two connected Unix stream sockets.
+struct SocketPair {
+  Fd first;
+  Fd second;
+};
+SysResult<SocketPair> socket_pair();
 
 // Both ends are CLOEXEC and NONBLOCK.
 struct Pipe {

@@ -51,6 +51,7 @@ def find_package(args):
     configure(args, HERE / "program", build, f"-DCMAKE_PREFIX_PATH={args.prefix}")
     run([args.cmake, "--build", build])
     run([build / "stranger"], timeout=30)
+    run([build / "stranger_test"], timeout=30)
 
 
 def pkg_config(args):
