@@ -4,20 +4,27 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "support/echo_server.h"
 #include "support/in_child.h"
 #include "support/loops.h"
+#include "support/serving_child.h"
 #include "support/test_client.h"
 #include "weir/net/reactor/loop_pool.h"
 #include "weir/net/reactor/signal_set.h"
+#include "weir/net/socket/listening_socket.h"
+#include "weir/net/tcp/serve.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace weir::test {
@@ -149,6 +156,51 @@ TEST(Fork, F17_AChildThatRunsTheLoopIsStopped) {
         }
       },
       "EventLoop::run in a child of fork");
+}
+
+// --- daemon(3): listen, tell the shell how it went, go into the background, serve
+// -------------------
+
+TEST(Fork, F17_ADaemonListensBeforeAndServesAfterwards) {
+  const std::string path = ::testing::TempDir() + "weir_daemon_" + std::to_string(::getpid());
+  for (const std::size_t threads : {0u, 2u}) {
+    ServingChild child([&path, threads] {
+      std::vector<ListeningSocket> sockets;
+      for (const std::string& text : {std::string("127.0.0.1:0"), "unix:" + path}) {
+        auto socket = ListeningSocket::open(SocketAddress::parse(text).value(), {});
+        if (!socket) return fail(socket.error());
+        sockets.push_back(std::move(*socket));
+      }
+      if (::daemon(1, 1) != 0) return 1;
+      ::alarm(50);  // the child's does not come along
+      sockets[1].own_file(sockets[1].file(), std::make_shared<std::atomic<bool>>(true));
+      EventLoop loop;
+      EchoServer echo(loop, {.threads = threads});
+      const auto bound = echo.server.listen(std::move(sockets));
+      std::printf("%d\n", ::getpid());
+      return serve_bound(loop, echo.server, bound.value());
+    });
+    const pid_t daemon = std::stoi(child.line());
+    const SocketAddress address = child.address();
+    const SocketAddress unix_address = child.address();
+    EXPECT_EQ(child.wait(), 0) << "the process that the shell waits for";
+    for (const SocketAddress& where : {address, unix_address}) {
+      TestClient client(where);
+      EXPECT_TRUE(echoes(client)) << where.to_string();
+    }
+    ASSERT_EQ(::kill(daemon, SIGTERM), 0);
+    EXPECT_EQ(child.line(), "") << "it is nobody's child, but holds the pipe open until it ends";
+    EXPECT_FALSE(std::filesystem::exists(path)) << "the file of the Unix address was left behind";
+  }
+}
+
+// The epoll set of a loop is shared by both, and the threads stay with the parent.
+TEST(Fork, F17_ALoopMadeBeforeDaemonDoesNotRunAfterwards) {
+  EventLoop loop;
+  EXPECT_TRUE(in_child([&] {
+    EXPECT_TRUE(loop.forked());
+    EXPECT_DEATH(loop.run(), "EventLoop::run in a child of fork");
+  }));
 }
 
 }  // namespace
