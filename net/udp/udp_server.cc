@@ -41,7 +41,10 @@ struct Shard {
 
 class UdpServer::Impl : public std::enable_shared_from_this<UdpServer::Impl> {
  public:
-  Impl(EventLoop& loop, Options options) : loop_(loop), options_(options) {}
+  Impl(EventLoop& loop, Options options) : loop_(loop), options_(options) {
+    WEIR_CHECK(options.pool == nullptr || options.threads == 0,
+               "UdpServer with both a pool and threads of its own");
+  }
 
   Result<SocketAddress> listen(const SocketAddress& address);
   void shutdown(Duration deadline, std::move_only_function<void()> done);
@@ -71,7 +74,8 @@ class UdpServer::Impl : public std::enable_shared_from_this<UdpServer::Impl> {
   void tell_done();
 
   const Options options_;
-  std::unique_ptr<LoopPool> pool_;
+  std::unique_ptr<LoopPool> own_pool_;
+  LoopPool* pool_ = nullptr;          // that one, or one of the program's; null: all is on loop_
   mutable std::mutex sockets_mutex_;  // the lists of sockets, for stats()
   Phase phase_ = Phase::serving;
   std::size_t shards_running_ = 0;
@@ -83,10 +87,15 @@ class UdpServer::Impl : public std::enable_shared_from_this<UdpServer::Impl> {
 
 Result<void> UdpServer::Impl::start() {
   if (!shards_.empty()) return {};
-  if (options_.threads > 0) {
+  if (options_.pool != nullptr && options_.pool->size() > 0) {
+    pool_ = options_.pool;
+  } else if (options_.threads > 0) {
     auto pool = LoopPool::create(options_.threads, options_.loop);
     if (!pool) return std::unexpected(std::move(pool.error()));
-    pool_ = std::move(*pool);
+    own_pool_ = std::move(*pool);
+    pool_ = own_pool_.get();
+  }
+  if (pool_ != nullptr) {
     for (std::size_t i = 0; i < pool_->size(); ++i) {
       shards_.push_back(std::make_unique<Shard>(pool_->loop(i)));
     }
@@ -106,7 +115,8 @@ Result<void> UdpServer::Impl::start() {
       run_on(shard->loop, [&] { shard->handler.reset(); });
     }
     shards_.clear();
-    pool_.reset();
+    pool_ = nullptr;
+    own_pool_.reset();
     throw;
   }
   return {};
@@ -132,7 +142,9 @@ Result<SocketAddress> UdpServer::Impl::listen(const SocketAddress& address) {
   if (phase_ != Phase::serving) {
     return std::unexpected(Error("bind to " + address.to_string() + ": the server was shut down"));
   }
-  if (options_.threads == 0 || !address.is_ip()) {
+  const bool several =
+      options_.threads > 0 || (options_.pool != nullptr && options_.pool->size() > 0);
+  if (!several || !address.is_ip()) {
     if (auto started = start(); !started) return std::unexpected(std::move(started.error()));
     return open(*shards_.front(), address);
   }
@@ -264,7 +276,7 @@ void UdpServer::Impl::destroy() {
       shard->loop.keep_until_reaped(std::move(shard->handler));
     });
   }
-  pool_.reset();
+  own_pool_.reset();
 }
 
 UdpSocket::Stats UdpServer::Impl::stats() const {

@@ -20,11 +20,15 @@
 
 namespace weir {
 
+class LoopPool;
+
 class UdpServer {
  public:
   struct Options {
     // Loops of the server's own; 0: all on the loop it was made with.
     std::size_t threads = 0;
+    // Instead: the loops of this pool, which other servers may use too and which outlives this one.
+    LoopPool* pool = nullptr;
     // Of each socket. reuse_port is the server's to set.
     UdpSocket::Options socket{};
     EventLoop::Options loop{};  // of the server's own loops

@@ -18,7 +18,10 @@
 #include <vector>
 
 #include "support/net_namespace.h"
+#include "support/test_client.h"
 #include "support/udp_harness.h"
+#include "weir/net/reactor/loop_pool.h"
+#include "weir/net/tcp/tcp_server.h"
 
 namespace weir::test {
 namespace {
@@ -290,6 +293,44 @@ TEST(UdpServer, ADeadlineEndsWhatCannotBeSent) {
   ASSERT_TRUE(world.until([&] { return done; }));
   EXPECT_GE(Clock::now() - begin, 45ms);
   EXPECT_EQ(server.stats().dropped, 1u);
+}
+
+// Both servers of one protocol, on the same loops.
+TEST(UdpServer, ATcpServerAndAUdpServerShareAPool) {
+  EventLoop loop;
+  LoopPool pool(2);
+  std::optional<UdpServer> udp(std::in_place, loop, UdpServer::Options{.pool = &pool});
+  TcpServer tcp(loop, {.pool = &pool});
+  std::mutex mutex;
+  std::set<EventLoop*> used;  // mutex
+  udp->on_datagrams([&](UdpSocket& socket, std::span<const Datagram> batch) {
+    for (const Datagram& in : batch) socket.reply(in, in.payload);
+    const std::lock_guard lock(mutex);
+    used.insert(&socket.loop());
+  });
+  const SocketAddress address = udp->listen("127.0.0.1:0").value();
+  const SocketAddress stream = tcp.listen("127.0.0.1:0").value();
+  ASSERT_EQ(udp->loop_count(), 2u);
+  EXPECT_EQ(&udp->loop(0), &tcp.loop(0));
+  EXPECT_EQ(&udp->loop(1), &pool.loop(1));
+  std::vector<UdpPeer> peers(16);
+  for (UdpPeer& peer : peers) {
+    ASSERT_TRUE(peer.send(address, "hello"));
+    EXPECT_EQ(peer.receive(), "hello");
+  }
+  {
+    const std::lock_guard lock(mutex);
+    EXPECT_EQ(used.size(), 2u);
+  }
+  udp.reset();
+  TestClient client(stream);
+  EXPECT_TRUE(run_until(loop, [&] { return tcp.connection_count() == 1; }));
+}
+
+TEST(UdpServer, F60_APoolAndThreadsEndTheProgramWithASentence) {
+  EventLoop loop;
+  LoopPool pool(1);
+  EXPECT_DEATH(UdpServer(loop, {.threads = 1, .pool = &pool}), "both a pool and threads");
 }
 
 // All fields are counters; one that is added and forgotten is found.
