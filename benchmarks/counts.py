@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Counts what each server does for a message: system calls (strace), instructions in user space
+"""Counts what each server does per message: system calls (strace), instructions in user space
 (callgrind), requests to the heap (a preloaded library that counts). Each is the difference between
 two runs with different numbers of messages, so that starting, accepting and ending drop out.
 

@@ -13,12 +13,12 @@ import threading
 import time
 from pathlib import Path
 
-# (what it shows, connections, bytes a message, messages in flight a connection)
+# (what it shows, connections, bytes per message, messages in flight per connection)
 RUNS = [
     ("one client, one message at a time", 1, 64, 1),
     ("a hundred clients", 100, 64, 1),
     ("a hundred clients that pipeline", 100, 64, 32),
-    ("bulk, 64 KiB a message", 16, 65536, 1),
+    ("bulk, 64 KiB per message", 16, 65536, 1),
     ("a thousand clients", 1000, 64, 1),
     ("ten thousand clients", 10000, 64, 1),
 ]
@@ -166,7 +166,7 @@ def main():
         "ten thousand connections, and prints what was carried.")
     parser.add_argument("--bin", type=Path, default=Path("build/demo/bin"),
                         help="where weir-echo and weir-load are (build/demo/bin)")
-    parser.add_argument("--duration", type=int, default=3, help="seconds a run")
+    parser.add_argument("--duration", type=int, default=3, help="seconds per run")
     parser.add_argument("--threads", type=int, help="threads of the server")
     args = parser.parse_args()
 

@@ -106,7 +106,7 @@ int main(int argc, char** argv) {
   number("--connections", settings.connections, "clients");
   number("--rounds", settings.rounds, "batches on each");
   number("--batch", settings.batch, "messages sent at once on each");
-  number("--size", settings.size, "bytes a message");
+  number("--size", settings.size, "bytes per message");
   try {
     app.parse(argc, argv);
     const std::size_t colon = address.rfind(':');

@@ -186,7 +186,7 @@ class Comparison {
 
   void print_posts() const {
     std::printf(
-        "\nPosts from 1 and 2 other threads to a running loop: time a post, from the first "
+        "\nPosts from 1 and 2 other threads to a running loop: time per post, from the first "
         "one to the\nend of the last one, while at most 4,096 wait. Posters and loop want "
         "a core each.\n\n");
     Table bursts({"library", "1 thread, ns", "min - max", "to weir", "2 threads, ns", "min - max",

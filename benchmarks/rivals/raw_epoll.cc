@@ -1,7 +1,7 @@
 // bench-raw_epoll, bench-raw_epoll_coalesce, bench-raw_epoll_512k: epoll(7) by hand,
 // level-triggered, and nothing around it. What a program on a framework is measured against.
 //
-// RIVAL_BLOCK: bytes a read. RIVAL_COALESCE: one write for all answers to a read.
+// RIVAL_BLOCK: bytes per read. RIVAL_COALESCE: one write for all answers to a read.
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 

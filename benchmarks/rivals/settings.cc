@@ -73,7 +73,8 @@ int run(int argc, char** argv, const std::string& name,
          "its own; broadcast: send each message to all")
       ->check(CLI::IsMember(kWorks).description(""))
       ->type_name("WORK");
-  app.add_option("--size", settings.size, "bytes a message; unless given 64, for a broadcast 1024")
+  app.add_option("--size", settings.size,
+                 "bytes per message; unless given 64, for a broadcast 1024")
       ->check(CLI::Range(std::size_t{1}, kBlock).description(""))
       ->type_name("BYTES");
   if (more) more(app);

@@ -352,7 +352,7 @@ class Idle(LoadTest):
         self.assertEqual((report["messages"], report["connected"]), (500, 500))
         self.assert_about(report["held_s"], 0.5)
         self.assertGreaterEqual(report["server"]["rss_end"], report["server"]["rss_before"])
-        self.assertRegex(output, r"bytes of RSS a connection")
+        self.assertRegex(output, r"bytes of RSS per connection")
 
     def test_a_server_that_dies(self):
         server = Program(["python3", "-c", ECHO_ONCE_AND_DIE])

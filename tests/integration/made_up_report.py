@@ -4,7 +4,7 @@ import random
 
 from bench_suite.workloads import RIVALS, WORKLOADS, servers_of
 
-# What a server costs in units of the baseline, and the baseline in ns a message.
+# What a server costs in units of the baseline, and the baseline in ns per message.
 COSTS = {"raw_epoll": 1.0, "raw_epoll_coalesce": 0.9, "raw_epoll_512k": 0.97, "weir": 0.94,
          "libev": 1.1, "libuv_try_write": 1.15, "libuv_write": 1.9, "asio": 1.3,
          "libevent_events": 1.2, "libevent_bufferevent": 6.3}

@@ -356,7 +356,7 @@ class Calls(Datagrams):
                                                                 re.M)}
             datagrams = self.PEERS * self.EACH * self.ROUNDS
             self.assertLessEqual(calls["total"] / datagrams, 0.1, calls)
-            print(f"{options}: {calls['total'] / datagrams:.3f} calls a datagram")
+            print(f"{options}: {calls['total'] / datagrams:.3f} calls per datagram")
 
     def pile_up(self, server, peers, data):
         """The load of a busy machine: when the server gets a processor, many wait for it."""

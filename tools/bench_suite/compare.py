@@ -9,7 +9,7 @@ from bench_suite.stats import summarize
 @dataclass
 class Change:
     what: str
-    unit: str  # of the two summaries: "x" for ratios, "B", "ns", "" for counts a message
+    unit: str  # of the two summaries: "x" for ratios, "B", "ns", "" for counts per message
     old: stats.Summary
     new: stats.Summary
     verdict: str

@@ -27,7 +27,8 @@ PROGRAMS = (
     Program("weir-poll-compare", "select, poll, epoll: few active among many"),
     Program("weir-parts-compare", "Timers and posts beside other libraries", ("--quick",), True),
 )
-MICRO_HEADS = ("benchmark", "time an item", "min \u2013 max", "allocations an item", "repetitions")
+MICRO_HEADS = ("benchmark", "time per item", "min \u2013 max", "allocations per item",
+               "repetitions")
 
 METHOD = (
     "Server and generator (weir-load) are processes of their own, pinned to different cores. Each "
@@ -35,7 +36,7 @@ METHOD = (
     "it. In a round every server runs every workload once, one right after the other, forwards in "
     "one round and backwards in the next, so that a machine that grows faster or slower meanwhile "
     "does so for all.",
-    "The main figure is the processor time of the server a message (the scheduler's own count, "
+    "The main figure is the processor time of the server per message (the scheduler's own count, "
     "user and kernel), because it does not depend on how fast the generator is. A ratio compares "
     "two servers within one round; medians and ranges are over the rounds. Whiskers and \"min "
     "\u2013 max\" are the whole range, nothing is left out.",
@@ -138,7 +139,7 @@ FACTORS = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}
 
 
 def micro_times(part):
-    """{name: ([ns an item, ...], allocations an item or None)}, in the order of the report."""
+    """{name: ([ns per item, ...], allocations per item or None)}, in the order of the report."""
     found = {}
     for one in ((part or {}).get("report") or {}).get("benchmarks", []):
         if one.get("run_type") == "aggregate" or one.get("error_occurred"):

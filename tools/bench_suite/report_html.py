@@ -92,9 +92,9 @@ def overview(data):
     heads, rows = content.overview(data)
     if not heads:
         return ""
-    lines = ['<section><h2>At a glance</h2><p>Server CPU a message, in units of what '
+    lines = ['<section><h2>At a glance</h2><p>Server CPU per message, in units of what '
              f'<b>{content.base_title()}</b> took in the same round (median of the rounds): less '
-             'is better. The last column is memory an idle connection.</p>'
+             'is better. The last column is memory per idle connection.</p>'
              '<div class="scroll"><table class="narrow"><tr><th>server</th>'
              + "".join(f"<th>{escape(head)}</th>" for head in heads) + "</tr>"]
     for server, cells in rows:
@@ -113,7 +113,7 @@ def aims(data):
     if not rows:
         return ""
     heads = ["workload", "against", "aim: at most", "measured (min \u2013 max)", "reached"]
-    return ("<section><h2>What weir aims at</h2><p>Server CPU a message of a default-constructed "
+    return ("<section><h2>What weir aims at</h2><p>Server CPU per message of a default-constructed "
             "server against the best hand-written loop for the workload, in the same round.</p>"
             + table(heads, rows) + "</section>")
 

@@ -30,8 +30,8 @@ def overview(data):
     heads, rows = content.overview(data)
     if not heads:
         return ""
-    return ("## At a glance\n\nServer CPU a message, in units of what "
-            f"{content.base_title()} took in the same round (medians); idle: memory a "
+    return ("## At a glance\n\nServer CPU per message, in units of what "
+            f"{content.base_title()} took in the same round (medians); idle: memory per "
             "connection.\n\n"
             + table(["server", *heads], [[server.title] + [words for words, _ in cells]
                                          for server, cells in rows]))

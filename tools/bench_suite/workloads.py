@@ -58,7 +58,7 @@ METRICS = {
     "p50_us": Metric("latency p50", "us"),
     "p99_us": Metric("latency p99", "us"),
     "p999_us": Metric("latency p99.9", "us"),
-    "memory": Metric("memory a connection", "B"),
+    "memory": Metric("memory per connection", "B"),
 }
 
 

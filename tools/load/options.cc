@@ -71,13 +71,13 @@ void describe_load(CLI::App& app, Words& words, Settings& s) {
   const std::size_t longest = s.mode == Mode::chat ? kLongestChatLine : 64 * 1024 * 1024;
   if (s.mode == Mode::udp) {
     number_option(app, "--size", s.size, kShortestDatagram, kLongestDatagram, "BYTES",
-                  "bytes a datagram");
+                  "bytes per datagram");
     seconds_option(app, "--timeout", s.timeout, 0.001, 1e6,
                    "after which a datagram that did not come back is lost");
     app.add_flag("--segments", s.segments,
                  "send and receive several as one large packet (UDP_SEGMENT, UDP_GRO)");
   } else {
-    number_option(app, "--size", s.size, shortest, longest, "BYTES", "bytes a message");
+    number_option(app, "--size", s.size, shortest, longest, "BYTES", "bytes per message");
   }
   seconds_option(app, "--duration", s.duration, 0.01, 1e6,
                  idle ? "how long the connections are held" : "how long to measure");

@@ -34,7 +34,7 @@ std::string percentiles(const Histogram& h, const char* none) {
 
 void print_head(const Report& report) {
   const Settings& s = report.settings;
-  print("{} {}: {} {}, {} bytes a message, ", s.mode_name, s.target.to_string(),
+  print("{} {}: {} {}, {} bytes per message, ", s.mode_name, s.target.to_string(),
         grouped(s.connections),
         s.one_to_many()       ? "receivers"
         : s.mode == Mode::udp ? "sockets"
@@ -105,7 +105,7 @@ void print_server(const Report& report) {
       percent, in_seconds(server.user), in_seconds(server.system), short_size(server.rss_before),
       short_size(server.rss_end), short_size(server.rss_peak));
   if (report.settings.mode == Mode::idle) {
-    print("             {:.0f} bytes of RSS a connection\n", report.memory_per_connection());
+    print("             {:.0f} bytes of RSS per connection\n", report.memory_per_connection());
   }
 }
 

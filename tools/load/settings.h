@@ -30,7 +30,7 @@ struct Settings {
   std::string_view mode_name;
   SocketAddress target;
   std::size_t connections = 100;  // of broadcast and chat: receivers
-  std::size_t size = 64;          // bytes a message
+  std::size_t size = 64;          // bytes per message
   std::size_t depth = 1;          // messages in flight on each connection; closed loop only
   double rate = 0;                // messages a second of all connections together; 0: closed loop
   Duration duration = std::chrono::seconds(10);
