@@ -1,6 +1,8 @@
 #include "common/command_line.h"
 
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "program/command_line.h"
 #include "program/standard_streams.h"
@@ -10,6 +12,8 @@
 
 namespace sample {
 namespace {
+
+constexpr std::size_t kMostConnections = 10'000'000;
 
 // A validator of CLI11: an empty string, or what is wrong.
 std::string check_address(const std::string& text) {
@@ -46,6 +50,41 @@ CLI::Option* threads_option(CLI::App& app, std::size_t& threads) {
   return weir::program::number_option(app, "--threads", threads, 0, 1024, "N",
                                       "loops, one thread each; 0: one loop, no more threads");
 }
+
+CLI::Option* connections_option(CLI::App& app, std::size_t& connections) {
+  return weir::program::number_option(app, "--max-connections", connections, 0, kMostConnections,
+                                      "N", "clients at a time; 0: as many as RLIMIT_NOFILE allows");
+}
+
+CLI::Option* per_client_option(CLI::App& app, std::size_t& connections) {
+  return weir::program::number_option(
+      app, "--max-per-client", connections, 0, kMostConnections, "N",
+      "connections of one IPv4 address or IPv6 /64 at a time; 0: no bound");
+}
+
+CLI::Option* stats_option(CLI::App& app, weir::Duration& every) {
+  return weir::program::seconds_option(app, "--stats", every, 0.01, 1e9,
+                                       "print a line of numbers every so often")
+      ->default_str("");
+}
+
+void words_option(CLI::App& app, const std::string& name, std::vector<std::string>& words,
+                  const std::string& what) {
+  app.add_option(name, what)->expected(0, 1)->type_name("WORD ...");  // for --help; takes none
+  app.prefix_command();
+  app.final_callback([&app, &words] {
+    std::vector<std::string> left = app.remaining();
+    if (left.empty()) return;
+    if (left.front() == "--") {
+      left.erase(left.begin());
+    } else if (left.front().starts_with('-')) {
+      throw CLI::ExtrasError(app.get_name(), {left.front()});
+    }
+    if (!left.empty()) words = std::move(left);
+  });
+}
+
+std::string joined(const std::vector<std::string>& words) { return CLI::detail::join(words, " "); }
 
 int run(CLI::App& app, int argc, char** argv, const std::function<int()>& program) {
   weir::program::keep_standard_descriptors();

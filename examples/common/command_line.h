@@ -37,6 +37,23 @@ CLI::Option* choice_option(CLI::App& app, const std::string& name,
 // --threads N, for TcpServer::Options.
 CLI::Option* threads_option(CLI::App& app, std::size_t& threads);
 
+// --max-connections N, for TcpServer::Options.
+CLI::Option* connections_option(CLI::App& app, std::size_t& connections);
+
+// --max-per-client N, for TcpServer::Options.
+CLI::Option* per_client_option(CLI::App& app, std::size_t& connections);
+
+// --stats SECONDS: how often to print a line of numbers. Zero, the default: never.
+CLI::Option* stats_option(CLI::App& app, weir::Duration& every);
+
+// The words from the first one on that is neither an option nor the value of one, or all after --.
+// They are taken as they are, and options come before them; in a list of CLI11's own "[a,b]" would
+// be two words. Without any, `words` stays as it is.
+void words_option(CLI::App& app, const std::string& name, std::vector<std::string>& words,
+                  const std::string& what);
+// With a space between two.
+std::string joined(const std::vector<std::string>& words);
+
 // Reads the command line (program/command_line.h) and runs the program; returns what main()
 // returns. A refusal by the kernel (SystemError) gives a sentence and 1, and so does output that
 // was lost. The program may have all the descriptors that this process is allowed, and none of them

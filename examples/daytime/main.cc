@@ -31,7 +31,7 @@ int main(int argc, char** argv) {
   CLI::App app("Tells the date and the time in a line of text (RFC 867).", "weir-daytime");
   sample::listen_option(app, listen);
   sample::seconds_option(app, "--linger", options.linger_timeout,
-                         "to wait for a client's end after our own");
+                         "to wait for a client's end after our own; 0: for ever");
   return sample::run(app, argc, argv, [&] {
     weir::EventLoop loop;
     weir::TcpServer server(loop, options);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "common/command_line.h"
+#include "program/command_line.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/tcp/serve.h"
 #include "weir/net/tcp/tcp_server.h"
@@ -32,9 +33,8 @@ void describe(CLI::App& app, Settings& settings) {
   weir::TcpServer::Options& server = settings.server;
 
   sample::listen_option(app, settings.listen);
-  app.add_option("--hand-over", settings.hand_over,
-                 "take over from the weir-echo that serves this path, then serve it")
-      ->type_name("PATH");
+  weir::program::text_option(app, "--hand-over", settings.hand_over, "PATH",
+                             "take over from the weir-echo that serves this path, then serve it");
   sample::threads_option(app, server.threads);
   sample::choice_option(app, "--accept", kModes, server.accept,
                         "single (the default), reuse_port or exclusive")
@@ -45,22 +45,12 @@ void describe(CLI::App& app, Settings& settings) {
   server.idle_timeout = std::chrono::seconds(300);
   sample::seconds_option(app, "--idle-timeout", server.idle_timeout,
                          "after which a silent client is let go; 0: never");
-  app.add_option("--max-connections", server.max_connections,
-                 "clients at a time; 0: as many as RLIMIT_NOFILE allows")
-      ->capture_default_str()
-      ->type_name("N");
-  app.add_option("--backlog", server.backlog, "clients that may wait to be accepted")
-      ->check(CLI::Range(0, 1 << 30).description(""))
-      ->capture_default_str()
-      ->type_name("N");
-  app.add_option("--max-output", server.max_output, "bytes that may wait for a slow client")
-      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40).description(""))
-      ->capture_default_str()
-      ->type_name("BYTES");
-  sample::seconds_option(app, "--stats", settings.stats_every,
-                         "print a line of numbers every so often")
-      ->check(CLI::Range(0.01, 1e9).description(""))
-      ->default_str("");
+  sample::connections_option(app, server.max_connections);
+  weir::program::number_option(app, "--backlog", server.backlog, 0, 1 << 30, "N",
+                               "clients that may wait to be accepted");
+  weir::program::number_option(app, "--max-output", server.max_output, 1, std::uint64_t{1} << 40,
+                               "BYTES", "bytes that may wait for a slow client");
+  sample::stats_option(app, settings.stats_every);
 }
 
 // What has happened since the call before, as one line on stderr.

@@ -63,10 +63,11 @@ int main(int argc, char** argv) {
                                    .drain_timeout = std::chrono::seconds(5)};
   CLI::App app("An echo that kicks idle clients, after a warning.", "weir-idle-kick");
   sample::listen_option(app, listen);
-  sample::seconds_option(app, "--idle-timeout", options.idle_timeout,
-                         "of silence before the warning, and as long again before the end");
+  sample::seconds_option(
+      app, "--idle-timeout", options.idle_timeout,
+      "of silence before the warning, and as long again before the end; 0: never");
   sample::seconds_option(app, "--first-byte-timeout", options.first_byte_timeout,
-                         "for a new client to say anything at all");
+                         "for a new client to say anything at all; 0: for ever");
   return sample::run(app, argc, argv, [&] {
     weir::EventLoop loop;
     weir::TcpServer server(loop, options);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "common/command_line.h"
+#include "program/command_line.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/tcp/serve.h"
 #include "weir/net/tcp/tcp_server.h"
@@ -62,11 +63,9 @@ int main(int argc, char** argv) {
                                    .linger_timeout = std::chrono::seconds(1)};
   CLI::App app("An echo with a number of places.", "weir-max-connections");
   sample::listen_option(app, listen);
-  const auto number = [&app](const char* name, std::size_t& value, const char* what, int least) {
-    app.add_option(name, value, what)
-        ->check(CLI::Range(least, 1'000'000).description(""))
-        ->capture_default_str()
-        ->type_name("N");
+  const auto number = [&app](const char* name, std::size_t& value, const char* what,
+                             std::size_t least) {
+    weir::program::number_option(app, name, value, least, 1'000'000, "N", what);
   };
   number("--places", places, "clients at a time; those beyond are told and closed", 1);
   number("--per-peer", options.max_connections_per_peer,

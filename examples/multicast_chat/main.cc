@@ -17,6 +17,7 @@
 
 #include "chat/client_io.h"
 #include "common/command_line.h"
+#include "program/command_line.h"
 #include "weir/base/log.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/reactor/run_until_signal.h"
@@ -43,7 +44,12 @@ class Chat {
         socket_(loop, settings.socket),
         input_(loop, STDIN_FILENO, [this](std::string_view block) { typed(block); }),
         output_(loop, STDOUT_FILENO,
-                {.room = [this] { socket_.resume_receiving(); }, .broken = [this] { end(); }}) {
+                {.room = [this] { socket_.resume_receiving(); },
+                 .broken =
+                     [this] {
+                       output_lost_ = true;
+                       end();
+                     }}) {
     socket_.on_datagrams([this](weir::UdpSocket&, std::span<const weir::Datagram> batch) {
       for (const weir::Datagram& in : batch) heard(in);
     });
@@ -66,6 +72,7 @@ class Chat {
   }
 
   void end() { loop_.stop(); }
+  bool output_lost() const { return output_lost_; }
 
  private:
   void heard(const weir::Datagram& in) {
@@ -103,6 +110,7 @@ class Chat {
   std::string line_;  // what has been typed of it; what is too long is left out
   chat::Input input_;
   chat::Output output_;
+  bool output_lost_ = false;
 };
 
 std::string check_nickname(const std::string& text) {
@@ -117,7 +125,7 @@ std::string check_group(const std::string& text) {
 }
 
 int take_part(Settings settings) {
-  const auto group = weir::SocketAddress::parse(settings.group);
+  auto group = weir::SocketAddress::parse(settings.group);
   if (!group) return weir::fail(group.error());
   if (!settings.interface.empty()) {
     const auto index = weir::interface_index(settings.interface);
@@ -126,13 +134,18 @@ int take_part(Settings settings) {
       return 2;
     }
     settings.socket.multicast_interface = *index;
+    // A group of one link (ff02::) is another one on each link.
+    if (group->family() == weir::SocketAddress::Family::ipv6 && group->scope_id() == 0) {
+      group = weir::SocketAddress::from_ip(group->ip() + "%" + settings.interface, group->port());
+      if (!group) return weir::fail(group.error());
+    }
   }
   weir::EventLoop loop;
   Chat talk(loop, settings);
   const auto bound = talk.join(*group, settings.socket.multicast_interface);
   if (!bound) return weir::fail(bound.error());
   weir::run_until_signal(loop, {*bound}, [&talk] { talk.end(); });
-  return 0;
+  return talk.output_lost() ? weir::fail(weir::Error("standard output can't be written")) : 0;
 }
 
 }  // namespace
@@ -147,12 +160,9 @@ int main(int argc, char** argv) {
       ->check(CLI::Validator(check_group, ""))
       ->capture_default_str()
       ->type_name("ADDR");
-  app.add_option("--interface", settings.interface, "such as eth0 or lo; else as the routes say")
-      ->type_name("NAME");
-  app.add_option("--ttl", settings.socket.multicast_ttl,
-                 "networks it may pass: 0 stays on this machine, 1 on this network")
-      ->check(CLI::Range(0, 255).description(""))
-      ->capture_default_str()
-      ->type_name("N");
+  weir::program::text_option(app, "--interface", settings.interface, "NAME",
+                             "such as eth0 or lo; else as the routes say");
+  weir::program::number_option(app, "--ttl", settings.socket.multicast_ttl, 0, 255, "N",
+                               "networks it may pass: 0 stays on this machine, 1 on this network");
   return sample::run(app, argc, argv, [&] { return take_part(settings); });
 }

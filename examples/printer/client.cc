@@ -28,8 +28,10 @@ using weir::Error;
 using weir::Result;
 using weir::Socket;
 
-// Waits until one of `events` is there; ETIMEDOUT if that takes longer than `timeout`.
+// Waits until one of `events` is there; ETIMEDOUT if that takes longer than `timeout`. Zero: for
+// ever.
 weir::SysResult<void> wait(const Socket& socket, short events, weir::Duration timeout) {
+  if (timeout == weir::Duration::zero()) timeout = weir::Duration::max();
   const auto deadline = weir::saturating_add(weir::Clock::now(), timeout);
   for (;;) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - weir::Clock::now());
@@ -124,8 +126,9 @@ int main(int argc, char** argv) {
   std::vector<std::string> words;
   CLI::App app("Sends a line to a weir-printer-server.", "weir-printer-client");
   sample::address_option(app, "--connect", text, "the server");
-  sample::seconds_option(app, "--timeout", timeout, "to wait for the server at each step");
-  app.add_option("words", words, "the line to send; without it, standard input is sent");
+  sample::seconds_option(app, "--timeout", timeout,
+                         "to wait for the server at each step; 0: for ever");
+  sample::words_option(app, "words", words, "the line to send; without it, standard input is sent");
   return sample::run(app, argc, argv, [&] {
     const auto address = weir::SocketAddress::parse(text).value();
     auto socket = connect(address, timeout);
@@ -134,7 +137,7 @@ int main(int argc, char** argv) {
     if (words.empty()) {
       sent = send_input(*socket, timeout);
     } else {
-      sent = send_all(*socket, CLI::detail::join(words, " ") + "\n", timeout);
+      sent = send_all(*socket, sample::joined(words) + "\n", timeout);
     }
     if (sent) sent = finish(*socket, timeout);
     if (!sent) return weir::fail(sent.error().within(address.to_string()));

@@ -57,7 +57,7 @@ class Printer final : public weir::ConnectionHandler {
       }
     }
     in.clear();
-    if (std::ferror(stdout) != 0) conn.loop().stop();  // a full disk, say; main() tells
+    if (std::ferror(stdout) != 0) conn.loop().stop();  // a full disk, say; run() reports it
   }
 
   void on_close(weir::TcpConnection& conn, weir::CloseReason reason) override {
@@ -100,11 +100,6 @@ int main(int argc, char** argv) {
     weir::EventLoop loop;
     weir::TcpServer server(loop, options);
     server.use_handler(std::make_shared<Printer>());
-    if (const int code = weir::serve(loop, server, listen); code != 0) return code;
-
-    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-      return weir::fail(weir::Error("standard output could not be written"));
-    }
-    return 0;
+    return weir::serve(loop, server, listen);
   });
 }

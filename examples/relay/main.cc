@@ -117,23 +117,14 @@ void describe(CLI::App& app, Settings& settings) {
   sample::choice_option(app, "--path", kPaths, settings.relay.path,
                         "how bytes go: automatic (the default), copy or splice (in the kernel)")
       ->type_name("PATH");
-  app.add_option("--max-connections", settings.server.max_connections,
-                 "clients at a time, of two descriptors each; 0: as many as RLIMIT_NOFILE allows")
-      ->capture_default_str()
-      ->type_name("N");
-  app.add_option("--max-per-client", settings.server.max_connections_per_peer,
-                 "connections of one IPv4 address or IPv6 /64 at a time; 0: no bound")
-      ->capture_default_str()
-      ->type_name("N");
+  sample::connections_option(app, settings.server.max_connections);
+  sample::per_client_option(app, settings.server.max_connections_per_peer);
   sample::seconds_option(app, "--connect-timeout", settings.target.connect_timeout,
                          "for the target to answer; 0: as long as the kernel tries");
   settings.server.idle_timeout = std::chrono::minutes(10);
   sample::seconds_option(app, "--idle-timeout", settings.server.idle_timeout,
                          "after which a pair that says nothing is let go; 0: never");
-  sample::seconds_option(app, "--stats", settings.stats_every,
-                         "print a line of numbers every so often")
-      ->check(CLI::Range(0.01, 1e9).description(""))
-      ->default_str("");
+  sample::stats_option(app, settings.stats_every);
 }
 
 }  // namespace

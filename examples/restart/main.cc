@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "common/command_line.h"
+#include "program/command_line.h"
 #include "weir/base/log.h"
 #include "weir/net/codec/framed_handler.h"
 #include "weir/net/codec/line_codec.h"
@@ -55,13 +56,13 @@ int main(int argc, char** argv) {
   weir::ServeOptions serving{.inherit = true};
   CLI::App app("Answers with its name, and hands over to the next process.", "weir-restart");
   sample::listen_option(app, listen);
-  app.add_option("--point", serving.hand_over,
-                 "the Unix path where one process takes over from the other")
-      ->type_name("PATH");
-  app.add_option("--name", name, "what it calls itself")->capture_default_str()->type_name("TEXT");
+  weir::program::text_option(app, "--point", serving.hand_over, "PATH",
+                             "the Unix path where one process takes over from the other");
+  weir::program::text_option(app, "--name", name, "TEXT", "what it calls itself")
+      ->default_str(name);
   sample::threads_option(app, options.threads);
   sample::seconds_option(app, "--grace", serving.grace,
-                         "that clients have to leave after a hand-over");
+                         "that clients have to leave after a hand-over; 0: none");
   sample::seconds_option(app, "--idle-timeout", options.idle_timeout,
                          "after which a silent client is let go; 0: never");
   return sample::run(app, argc, argv, [&] {

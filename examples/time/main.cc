@@ -41,7 +41,7 @@ int main(int argc, char** argv) {
   CLI::App app("Tells the time in seconds since 1900, as 32 bits (RFC 868).", "weir-time");
   sample::listen_option(app, listen);
   sample::seconds_option(app, "--linger", options.linger_timeout,
-                         "to wait for a client's end after our own");
+                         "to wait for a client's end after our own; 0: for ever");
   return sample::run(app, argc, argv, [&] {
     weir::EventLoop loop;
     weir::TcpServer server(loop, options);

@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "common/command_line.h"
+#include "program/command_line.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/reactor/signal_set.h"
 
@@ -80,8 +81,8 @@ void numbers(const weir::EventLoop& loop) {
 int main(int argc, char** argv) {
   weir::Duration length = std::chrono::seconds(2);
   CLI::App app("Shows what an event loop does besides sockets.", "weir-tour");
-  sample::seconds_option(app, "--seconds", length, "it takes; SIGINT or SIGTERM end it before")
-      ->check(CLI::Range(0.1, 3600.0).description(""));
+  weir::program::seconds_option(app, "--seconds", length, 0.1, 3600,
+                                "it takes; SIGINT or SIGTERM end it before");
   return sample::run(app, argc, argv, [&] {
     std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
     weir::EventLoop loop;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/command_line.h"
+#include "program/command_line.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/udp/udp_serve.h"
 #include "weir/net/udp/udp_server.h"
@@ -63,13 +64,11 @@ int main(int argc, char** argv) {
   CLI::App app("Sends every datagram back to where it came from.", "weir-udp-echo");
   sample::listen_option(app, listen);
   sample::threads_option(app, options.threads);
-  app.add_option("--receive-buffer", options.socket.receive_buffer,
-                 "what the kernel keeps until we come (SO_RCVBUF); 0: the system's")
-      ->check(CLI::Range(0, 1 << 30).description(""))
-      ->capture_default_str()
-      ->type_name("BYTES");
+  weir::program::number_option(app, "--receive-buffer", options.socket.receive_buffer, 0, 1 << 30,
+                               "BYTES",
+                               "what the kernel keeps until we come (SO_RCVBUF); 0: the system's");
   app.add_flag("--plain", plain, "without UDP_SEGMENT and UDP_GRO");
-  sample::seconds_option(app, "--stats", stats_every, "print a line of numbers every so often");
+  sample::stats_option(app, stats_every);
   return sample::run(app, argc, argv, [&] {
     options.socket.segment = options.socket.coalesce = !plain;
     options.socket.packet_info = true;  // the answer comes from the address that was asked

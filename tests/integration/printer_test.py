@@ -42,6 +42,18 @@ class Printer(SystemTest):
             self.send(server, "hello,", "printer")
             self.assertEqual(self.printed(server), ["hello, printer"])
 
+    def test_words_in_brackets_are_words(self):
+        server = self.printer()
+        self.send(server, "[hello,world]", "[]", "--timeout")
+        self.assertEqual(self.printed(server), ["[hello,world] [] --timeout"])
+        self.send(server, "--", "-x")
+        self.assertEqual(self.printed(server), ["-x"])
+
+    def test_no_timeout(self):
+        server = self.printer()
+        self.send(server, "--timeout", "0", "hello")
+        self.assertEqual(self.printed(server), ["hello"])
+
     def test_the_standard_input_of_its_client(self):
         server = self.printer()
         self.send(server, data=b"one\ntwo\r\n\nlast without an end")

@@ -148,6 +148,7 @@ class Programs(SystemTest):
         self.assertIsNotNone(row, f"{name} has no row in ROWS")
         self.assertTrue((BIN / name).is_file(), f"{name} is not built")
         self.check_help(folder, name)
+        self.check_values(name, row)
         self.refused(name, 2, "--no-such-option", *row.arguments)
         if row.bad_address is not None:
             self.refused(name, 2, *row.bad_address)
@@ -163,8 +164,31 @@ class Programs(SystemTest):
         self.assertEqual(program.errors(), "")
         page = (EXAMPLES / folder / "README.md").read_text()
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text):
-            if option != "--help":
+            if option not in ("--help", "--version"):
                 self.assertRegex(page, re.escape(option) + r"(?![\w-])")
+
+    def check_values(self, name, row):
+        """No option takes an empty value, which is mostly a shell variable that was not set; nor a
+        number that is none, or is out of a range that makes sense. What 0 seconds are is told."""
+        text = self.start(name, ["--help"]).rest_of_output()
+        for option, kind, what in re.findall(r"^  (--[a-z-]+) ([A-Z]+)\b(.*(?:\n {10}.*)*)", text,
+                                             re.M):
+            values = [""]
+            if kind in ("N", "BYTES", "SECONDS"):
+                values += ["-1", "9" * 25, "1e400", "x"]
+            for value in values:
+                self.refused(name, 2, f"{option}={value}", *self.without(option, row.arguments))
+            if kind == "SECONDS" and re.search("timeout|limit|linger|grace", option):
+                self.assertRegex(" ".join(what.split()), r"; 0: (never|none|for ever|any|no |as )",
+                                 option)
+
+    @staticmethod
+    def without(option, arguments):
+        """It may be given once."""
+        if option not in arguments:
+            return arguments
+        at = arguments.index(option)
+        return arguments[:at] + arguments[at + 2:]
 
     def check_ending(self, name, row):
         program = self.start(name, row.arguments)
@@ -179,6 +203,53 @@ class Programs(SystemTest):
         self.assertEqual(program.wait(15), row.ends, program.errors())
         self.assertLess(time.monotonic() - begin, 5)
         self.assertEqual(program.errors(), "")
+
+
+class ClosedInput(SystemTest):
+    """Started with descriptor 0 closed, a program does not take what it opens for its input."""
+
+    def started(self, *command):
+        return self.program(["bash", "-c", 'exec "$@" 0<&-', "bash", *command])
+
+    def test_chat(self):
+        server = self.serve([BIN / "weir-chat-server", *LISTEN])
+        client = self.started(BIN / "weir-chat", server.address, "alice")
+        self.assertEqual(client.wait(), 0, client.errors())  # as at the end of a file
+
+    def test_multicast_chat(self):
+        client = self.started(BIN / "weir-multicast-chat", "--group", "239.255.77.77:0",
+                              "--interface", "lo")
+        self.assertEqual(client.wait(), 0, client.errors())
+
+    def test_printer_client(self):
+        server = self.serve([BIN / "weir-printer-server", *LISTEN])
+        client = self.started(BIN / "weir-printer-client", "--connect", server.address)
+        self.assertEqual(client.wait(), 0, client.errors())
+
+
+class LostOutput(SystemTest):
+    """Standard output that takes nothing is a failure of those that are run for it."""
+
+    def check(self, *command):
+        for output in ("> /dev/full", ">&-"):
+            with self.subTest(command=command[0].name, output=output):
+                program = self.program(["bash", "-c", f'exec "$@" {output}', "bash", *command])
+                self.assertEqual(program.wait(), 1, program.errors())
+                self.assertRegex(program.errors(), r"\Aerror: .*standard output.*\n\Z")
+
+    def test_rpc(self):
+        server = self.serve([BIN / "weir-rpc-server", *LISTEN])
+        self.check(BIN / "weir-rpc", server.address, "add", "1", "2")
+
+    def test_tour(self):
+        self.check(BIN / "weir-tour", "--seconds", "0.1")
+
+    def test_foreign_fd(self):
+        self.check(BIN / "weir-foreign-fd", "echo", "hello")
+
+    def test_chat(self):
+        server = self.serve([BIN / "weir-chat-server", *LISTEN])
+        self.check(BIN / "weir-chat", server.address, "alice")
 
 
 def add_tests():

@@ -194,6 +194,12 @@ class MulticastChat(SystemTest):
         alice.process.stdin = open(os.devnull, "wb")
         self.end(bob)
 
+    def test_a_group_of_one_link(self):
+        """It is bound and joined on the interface of --interface."""
+        chat = self.serve([BIN / "weir-multicast-chat", "alice", "--group", "[ff02::77]:0",
+                           "--interface", "lo"])
+        self.assertRegex(chat.address, r"^\[ff02::77%\w+\]:\d+$")
+
     def test_socat_hears_and_is_heard(self):
         chat = self.join("alice")
         subprocess.run(["socat", "-u", "-", f"UDP4-DATAGRAM:{self.GROUP}:{self.port},"

@@ -62,8 +62,11 @@ std::string suggestion(const CLI::App& app, std::string_view wrong) {
 // which is often only a consequence.
 std::string unknown_option(const CLI::App& app) {
   std::vector<std::string> left = app.remaining(true);
-  const auto wrong = std::ranges::find_if(
-      left, [](const std::string& word) { return word.size() > 1 && word.starts_with('-'); });
+  // Behind the first one stand the words of a command, with options of its own.
+  if (app.get_prefix_command() && !left.empty()) left.resize(1);
+  const auto wrong = std::ranges::find_if(left, [](const std::string& word) {
+    return word.size() > 1 && word.starts_with('-') && word != "--";
+  });
   if (wrong == left.end()) return {};
   const std::string name = wrong->substr(0, wrong->find('='));
   return "unknown option " + name + suggestion(app, name);
