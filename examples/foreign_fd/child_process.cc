@@ -99,11 +99,11 @@ ChildProcess::~ChildProcess() {
 
 void ChildProcess::signal(int number) const { ::kill(-pid_, number); }
 
-std::optional<int> ChildProcess::status() const {
+std::optional<ChildProcess::Ended> ChildProcess::ended() const {
   siginfo_t info{};
   const auto id = static_cast<id_t>(pidfd_.get());
   if (::waitid(P_PIDFD, id, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid != pid_) {
     return std::nullopt;
   }
-  return info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
+  return Ended{.by_signal = info.si_code != CLD_EXITED, .number = info.si_status};
 }

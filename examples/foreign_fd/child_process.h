@@ -26,8 +26,14 @@ class ChildProcess {
   int pid() const { return pid_; }
   // To it and to what it has started in its group.
   void signal(int number) const;
-  // How it ended, if it has: as a shell's $? (128 + n: of signal n). Does not wait.
-  std::optional<int> status() const;
+  struct Ended {
+    bool by_signal = false;
+    int number = 0;  // of the signal; else what it returned
+    // As a shell's $?, in which 128 + n can also be what a program returned.
+    int shell_status() const { return by_signal ? 128 + number : number; }
+  };
+  // How it ended, if it has. Does not wait.
+  std::optional<Ended> ended() const;
 
  private:
   ChildProcess() = default;

@@ -19,6 +19,7 @@
 #include "common/command_line.h"
 #include "foreign_fd/child_process.h"
 #include "foreign_fd/watched.h"
+#include "program/command_line.h"
 #include "weir/base/log.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/reactor/signal_set.h"
@@ -66,7 +67,7 @@ class Session {
   // What main() returns.
   int exit_code() const {
     if (output_.failure()) return weir::fail({"write standard output", output_.failure()});
-    return stopping_ ? 0 : status_.value_or(1);
+    return stopping_ ? 0 : end_ ? end_->shell_status() : 1;
   }
 
  private:
@@ -92,10 +93,9 @@ class Session {
   }
 
   void child_ended() {
-    status_ = child_.status();
-    const int status = status_.value_or(0);
-    output_.print(status > 128 ? "* ended by signal " + std::to_string(status - 128)
-                               : "* exited with " + std::to_string(status));
+    end_ = child_.ended();
+    const auto [by_signal, number] = end_.value_or(ChildProcess::Ended());
+    output_.print((by_signal ? "* ended by signal " : "* exited with ") + std::to_string(number));
     loop_.run_every(kLastWords, [this] {
       if (output_.full()) return;  // it is not the pipes that have nothing to say
       lines_.end_if_quiet();
@@ -105,7 +105,7 @@ class Session {
   }
 
   void end_if_over() {
-    if (!status_ || !lines_.ended() || !errors_.ended()) return;
+    if (!end_ || !lines_.ended() || !errors_.ended()) return;
     ticker_.reset();
     if (output_.empty()) loop_.stop();
   }
@@ -117,7 +117,7 @@ class Session {
   LineReader errors_;
   Readable ended_;
   std::optional<Ticker> ticker_;
-  std::optional<int> status_;
+  std::optional<ChildProcess::Ended> end_;
   std::uint64_t ticks_ = 0;
   bool stopping_ = false;
 };
@@ -131,7 +131,7 @@ int run(const std::vector<std::string>& words, weir::Duration tick) {
   });
   auto child = ChildProcess::start(words);
   if (!child) return weir::fail(child.error());
-  session.emplace(loop, std::move(*child), CLI::detail::join(words, " "), tick);
+  session.emplace(loop, std::move(*child), sample::joined(words), tick);
   loop.run();
   return session->exit_code();
 }
@@ -143,10 +143,9 @@ int main(int argc, char** argv) {
       "sh", "-c", "for i in 1 2 3; do echo line $i; sleep 1; done; echo that was all >&2"};
   weir::Duration tick = 1s;
   CLI::App app("Runs a command and shows what it says, line by line.", "weir-foreign-fd");
-  sample::seconds_option(app, "--tick", tick, "between two lines that say that time goes by")
-      ->check(CLI::Range(0.001, 1e9).description(""));
-  app.add_option("command", words, "the command and its arguments, best after --")
-      ->type_name("WORD")
-      ->default_str("a loop of some seconds");
+  weir::program::seconds_option(app, "--tick", tick, 0.001, 1e9,
+                                "between two lines that say that time goes by");
+  sample::words_option(app, "command", words,
+                       "the command and its arguments; without it, a loop of some seconds");
   return sample::run(app, argc, argv, [&] { return run(words, tick); });
 }

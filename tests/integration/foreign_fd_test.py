@@ -70,6 +70,18 @@ class Saying(ForeignFdTest):
         program = self.shell("kill -9 $$")
         self.assertIn("* ended by signal 9", self.all_of(program, 128 + 9))
 
+    def test_a_large_status_is_no_signal(self):
+        self.assertIn("* exited with 200", self.all_of(self.shell("exit 200"), 200))
+        self.assertIn("* exited with 137", self.all_of(self.shell("exit 137"), 137))
+
+    def test_the_words_of_the_command_are_taken_as_they_are(self):
+        words = ["[a,b]", "[]", "[ 1 = 1 ]", "-x", "--tick", "--", "--help", "", "a b", "[", "]"]
+        program = self.start("sh", "-c", 'for word; do echo "<$word>"; done', "sh", *words)
+        self.assertEqual([line for line in self.all_of(program) if line.startswith("out: ")],
+                         [f"out: <{word}>" for word in words])
+        program = self.program([BIN / "weir-foreign-fd", "sh", "-c", "[ 1 = 1 ]"])
+        self.assertEqual(program.wait(), 0, program.errors())
+
     def test_ticks(self):
         program = self.shell("sleep 60", tick="0.05")
         self.assertEqual([program.read_line() for _ in range(3)],
@@ -191,7 +203,8 @@ class Ending(ForeignFdTest):
 
     def test_refusals(self):
         for status, words in ((1, ["--", self.path("none")]), (1, ["--", self.directory.name]),
-                              (2, ["--tick", "0"]), (2, ["--tick", "x"])):
+                              (2, ["--tick", "0"]), (2, ["--tick", "x"]), (2, ["-x", "true"]),
+                              (2, ["--tick", "x", "sh", "-c", "true"])):
             program = self.program([BIN / "weir-foreign-fd", *words])
             self.assertEqual(program.wait(), status, words)
             self.assertRegex(program.errors(), r"\Aerror: .+\n\Z")
