@@ -9,8 +9,9 @@
 // What it takes care of: requests may come in any number of pieces and many at once, and are
 // answered in order; files go from the page cache to the socket without passing through the
 // program (sendfile); a reader that is slow, or stops, keeps nobody else waiting and costs a
-// bounded amount of memory and descriptors; no path leads out of the folder; and a FIFO or a file
-// that becomes shorter meanwhile does no harm.
+// bounded amount of memory and descriptors; nor does a client that asks for many listings at once;
+// no path leads out of the folder; and a FIFO or a file that becomes shorter meanwhile does no
+// harm.
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
@@ -24,6 +25,7 @@
 #include "common/command_line.h"
 #include "file_server/request.h"
 #include "file_server/shared_folder.h"
+#include "program/command_line.h"
 #include "weir/base/log.h"
 #include "weir/base/result.h"
 #include "weir/net/codec/framed_handler.h"
@@ -36,13 +38,18 @@ namespace {
 
 // A path has at most 4096 bytes (PATH_MAX), each of which may be written as three.
 constexpr std::size_t kMaxLine = 3 * 4096 + 64;
+// To list a large folder takes milliseconds, so the time is looked at before each request: the next
+// one of the same client then waits for the next turn of the loop.
+constexpr int kRequestsPerLook = 1;
+constexpr std::size_t kMaxPerClient = 100;
 
 // Holds nothing per connection, so all loops share one. When what waits to be sent reaches the high
 // mark, in bytes or in open files, FramedHandler lets the requests behind it wait.
 class FileServer final : public weir::FramedHandler<weir::LineCodec> {
  public:
   explicit FileServer(SharedFolder folder)
-      : FramedHandler(weir::LineCodec({.max_frame = kMaxLine})), folder_(std::move(folder)) {}
+      : FramedHandler(weir::LineCodec({.max_frame = kMaxLine}), kRequestsPerLook),
+        folder_(std::move(folder)) {}
 
   void on_frame(weir::TcpConnection& conn, std::string_view line) override {
     const auto request = parse_request(line);
@@ -79,7 +86,7 @@ class FileServer final : public weir::FramedHandler<weir::LineCodec> {
       text += (entry.folder ? "-" : std::to_string(entry.size)) + " ";
       text += percent_encoded(entry.name) + (entry.folder ? "/\n" : "\n");
     }
-    conn.send(text);
+    answer(conn, text);
   }
 
   void get(weir::TcpConnection& conn, const Request& request) {
@@ -87,12 +94,17 @@ class FileServer final : public weir::FramedHandler<weir::LineCodec> {
     if (!file) return refuse(conn, file.error());
     const auto part = request.range.of(file->size);
     if (!part) return refuse(conn, part.error());
-    conn.send("OK " + std::to_string(part->length) + "\n");
+    answer(conn, "OK " + std::to_string(part->length) + "\n");
     conn.send_file(std::move(file->fd), part->offset, part->length);
   }
 
   static void refuse(weir::TcpConnection& conn, const weir::Error& error) {
-    conn.send("ERROR " + error.message() + "\n");
+    answer(conn, "ERROR " + error.message() + "\n");
+  }
+
+  // The requests that were sent ahead by a client that hears no more are not worth the disk.
+  static void answer(weir::TcpConnection& conn, std::string_view text) {
+    if (conn.send(text) == weir::SendResult::closed) conn.abort();
   }
 
   const SharedFolder folder_;
@@ -114,6 +126,7 @@ int main(int argc, char** argv) {
   std::vector<std::string> listen;
   std::string root;
   weir::TcpServer::Options options{.max_connections = 1000,
+                                   .max_connections_per_peer = kMaxPerClient,
                                    .idle_timeout = std::chrono::minutes(5),
                                    .message_timeout = std::chrono::seconds(30),
                                    .write_stall_timeout = std::chrono::minutes(1),
@@ -121,12 +134,11 @@ int main(int argc, char** argv) {
                                    .high_water = 256 * 1024};
   CLI::App app("Serves the files of a folder by a protocol of lines.", "weir-file-server");
   sample::listen_option(app, listen);
-  app.add_option("--root", root, "the folder with the files")->required()->type_name("FOLDER");
+  weir::program::text_option(app, "--root", root, "FOLDER", "the folder with the files")
+      ->required();
   sample::threads_option(app, options.threads);
-  app.add_option("--max-connections", options.max_connections,
-                 "clients at a time; 0: as many as RLIMIT_NOFILE allows")
-      ->capture_default_str()
-      ->type_name("N");
+  sample::connections_option(app, options.max_connections);
+  sample::per_client_option(app, options.max_connections_per_peer);
   sample::seconds_option(app, "--idle-timeout", options.idle_timeout,
                          "after which a silent client is let go; 0: never");
   return sample::run(app, argc, argv, [&] { return serve(root, listen, options); });

@@ -38,6 +38,24 @@ std::optional<struct stat> status_of(int fd) {
   return status;
 }
 
+// Counted before anything else is asked about them: a folder with too many costs little.
+Result<std::vector<std::string>> names_in(DIR& folder) {
+  std::vector<std::string> names;
+  for (;;) {
+    errno = 0;
+    const dirent* const next = ::readdir(&folder);
+    if (next == nullptr && errno != 0) return std::unexpected(Error("readdir", Errno::last()));
+    if (next == nullptr) return names;
+    std::string name = next->d_name;
+    if (name == "." || name == "..") continue;
+    if (names.size() == SharedFolder::kMaxEntries) {
+      return std::unexpected(Error("the folder has more than " +
+                                   std::to_string(SharedFolder::kMaxEntries) + " entries"));
+    }
+    names.push_back(std::move(name));
+  }
+}
+
 }  // namespace
 
 Result<SharedFolder> SharedFolder::open(const std::string& path) {
@@ -80,6 +98,24 @@ Result<SharedFolder::File> SharedFolder::open_file(const std::string& path) cons
   return File{.fd = std::move(*fd), .size = static_cast<std::uint64_t>(status->st_size)};
 }
 
+// Nothing, if it is neither a file nor a folder, or has gone meanwhile.
+std::optional<SharedFolder::Entry> SharedFolder::entry_of(int folder, const std::string& path,
+                                                          const std::string& name) const {
+  struct stat status {};
+  if (::fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return std::nullopt;
+  if (S_ISLNK(status.st_mode)) {
+    std::string link = path.empty() ? "." : path;
+    link.append("/").append(name);
+    const auto target = open_below(link, O_PATH);
+    const auto followed = target ? status_of(target->get()) : std::nullopt;
+    if (!followed) return std::nullopt;  // leads out, or nowhere
+    status = *followed;
+  }
+  if (S_ISDIR(status.st_mode)) return Entry{.name = name, .folder = true};
+  if (!S_ISREG(status.st_mode)) return std::nullopt;
+  return Entry{.name = name, .size = static_cast<std::uint64_t>(status.st_size)};
+}
+
 Result<std::vector<SharedFolder::Entry>> SharedFolder::list(const std::string& path) const {
   auto fd = open_below(path.empty() ? "." : path, O_RDONLY | O_DIRECTORY);
   if (!fd) return std::unexpected(fd.error());
@@ -87,35 +123,11 @@ Result<std::vector<SharedFolder::Entry>> SharedFolder::list(const std::string& p
   if (!folder) return std::unexpected(Error("fdopendir", Errno::last()));
   const int number = fd->release();  // the DIR's now
 
+  const auto names = names_in(*folder);
+  if (!names) return std::unexpected(names.error());
   std::vector<Entry> entries;
-  std::size_t seen = 0;
-  for (;;) {
-    errno = 0;
-    const dirent* const next = ::readdir(folder.get());
-    if (next == nullptr && errno != 0) return std::unexpected(Error("readdir", Errno::last()));
-    if (next == nullptr) break;
-    std::string name = next->d_name;
-    if (name == "." || name == "..") continue;
-    if (++seen > kMaxEntries) {
-      return std::unexpected(
-          Error("the folder has more than " + std::to_string(kMaxEntries) + " entries"));
-    }
-    struct stat status {};
-    if (::fstatat(number, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) continue;  // gone again
-    if (S_ISLNK(status.st_mode)) {
-      std::string link = path.empty() ? "." : path;
-      link.append("/").append(name);
-      const auto target = open_below(link, O_PATH);
-      const auto followed = target ? status_of(target->get()) : std::nullopt;
-      if (!followed) continue;  // leads out, or nowhere
-      status = *followed;
-    }
-    if (S_ISDIR(status.st_mode)) {
-      entries.push_back({.name = std::move(name), .folder = true});
-    } else if (S_ISREG(status.st_mode)) {
-      entries.push_back(
-          {.name = std::move(name), .size = static_cast<std::uint64_t>(status.st_size)});
-    }
+  for (const std::string& name : *names) {
+    if (auto entry = entry_of(number, path, name)) entries.push_back(std::move(*entry));
   }
   std::ranges::sort(entries, {}, &Entry::name);
   return entries;

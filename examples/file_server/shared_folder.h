@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -38,6 +39,7 @@ class SharedFolder {
  private:
   explicit SharedFolder(weir::Fd root) : root_(std::move(root)) {}
   weir::Result<weir::Fd> open_below(const std::string& path, int flags) const;
+  std::optional<Entry> entry_of(int folder, const std::string& path, const std::string& name) const;
 
   weir::Fd root_;
 };

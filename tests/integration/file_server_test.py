@@ -3,6 +3,7 @@
 
 import hashlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -161,6 +162,24 @@ class Files(FileServerTest):
         os.unlink(first)
         self.assertEqual(len(client.list()), 4096)
 
+    @unittest.skipIf(SANITIZER, "its leak check does not run under strace")
+    def test_entries_are_counted_before_they_are_looked_at(self):
+        self.write("0", b"")
+        for i in range(1, 5000):
+            os.link(os.path.join(self.root, "0"), os.path.join(self.root, str(i)))
+        server = self.server()
+        client = self.connect(server)
+        strace = self.program(["strace", "-f", "-c", "-U", "name,calls", "-p", server.pid,
+                               "-o", self.path("table")])
+        self.assertTrue(wait_until(lambda: "attached" in strace.errors()), strace.errors())
+        self.assertRaisesRegex(Refused, "more than 4096", client.list)
+        strace.signal(signal.SIGINT)
+        strace.wait()
+        with open(self.path("table")) as table:
+            calls = dict(re.findall(r"^(\w+) +(\d+)$", table.read(), re.M))
+        self.assertIn("getdents64", calls)
+        self.assertLessEqual(int(calls.get("newfstatat", 0)), 1, calls)  # of the folder itself
+
     def test_nc(self):
         self.write("notes.txt", b"one\ntwo\n")
         host, port = self.server().address.split(":")
@@ -318,6 +337,40 @@ class Readers(FileServerTest):
         for client in clients:
             self.assertTrue(client.content() == data)
             self.assertEqual(client.number(), 1)
+
+
+class Fairness(FileServerTest):
+    def test_a_client_that_lists_a_large_folder_keeps_nobody_waiting(self):
+        """The answer is short, so no high mark stops it; each costs the loop milliseconds."""
+        self.write("small/file", b"x")
+        os.mkdir(os.path.join(self.root, "many"))
+        os.mkdir(os.path.join(self.root, "links"))
+        first = self.write("many/0", b"")
+        for i in range(1, 5000):
+            os.link(first, os.path.join(self.root, "many", str(i)))
+        for i in range(4000):  # none of them is listed
+            os.symlink("/etc/passwd", os.path.join(self.root, "links", str(i)))
+        for folder, answer in (("many", b"ERROR"), ("links", b"OK 0")):
+            with self.subTest(folder=folder):
+                server = self.server("--threads", "1")
+                greedy, other = self.connect(server), self.connect(server)
+                requests = 2000
+                greedy.socket.sendall(b"LIST %s\n" % folder.encode() * requests)
+                self.assertTrue(greedy.line().startswith(answer.decode()))
+                self.assertEqual(other.list("small"), {"file": 1})
+                self.assertLess(greedy.socket.recv(MIB).count(b"\n"), requests // 2)
+                reset(greedy.socket)
+                self.assertEqual(other.list("small"), {"file": 1})
+                other.socket.close()
+                self.end(server)
+
+    def test_connections_of_one_client_are_bounded(self):
+        server = self.server("--max-per-client", "2")
+        clients = [self.connect(server) for _ in range(2)]
+        for client in clients:
+            self.assertEqual(client.list(), {})
+        with self.assertRaises((EOFError, ConnectionError)):
+            self.connect(server).list()
 
 
 class Hostile(FileServerTest):
