@@ -79,14 +79,13 @@ int main(int argc, char** argv) {
   weir::Duration timeout = std::chrono::seconds(10);
   CLI::App app("Calls methods of a weir-rpc-server, several with a comma between them.",
                "weir-rpc");
-  sample::seconds_option(app, "--timeout", timeout, "that each call may take");
+  sample::seconds_option(app, "--timeout", timeout, "that each call may take; 0: any time");
   sample::address_option(app, "address", text, "the server");
-  app.add_option("call", words, "METHOD ARGS... [, METHOD ARGS...]")->required()->type_name("WORD");
-  app.positionals_at_end();
+  sample::words_option(app, "call", words, "METHOD ARGS... [, METHOD ARGS...]");
   return sample::run(app, argc, argv, [&] {
     const std::vector<Call> calls = calls_of(words);
     if (calls.empty()) {
-      weir::fail(weir::Error("there are only commas, no calls; see weir-rpc --help"));
+      weir::fail(weir::Error("there is no call; see weir-rpc --help"));
       return 2;
     }
     return run(weir::SocketAddress::parse(text).value(), calls, timeout);

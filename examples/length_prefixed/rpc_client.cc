@@ -51,20 +51,33 @@ void RpcClient::call(const std::string& method, const Json& params, weir::Durati
                      Answered answered) {
   const std::uint64_t id = ++last_id_;
   Call call{.message = rpc::to_text({{"id", id}, {"method", method}, {"params", params}}),
-            .deadline = loop_.run_after(
-                deadline, [this, id] { settle(id, std::unexpected(Error("no answer in time"))); }),
             .answered = std::move(answered)};
-  if (weir::TcpConnection* conn = client_.connection().get()) {
-    static_cast<void>(handler_->send_frame(*conn, call.message));
+  const auto end_after = [this, id](weir::Duration delay, const Error& error) {
+    return loop_.run_after(delay, [this, id, error] { settle(id, std::unexpected(error)); });
+  };
+  if (const std::size_t size = call.message.size(); size > rpc::kMaxMessage) {
+    call.message.clear();
+    call.deadline = end_after(weir::Duration::zero(),
+                              Error("the call has " + std::to_string(size) + " bytes, more than " +
+                                    std::to_string(rpc::kMaxMessage)));
+  } else {
+    if (deadline > weir::Duration::zero()) {
+      call.deadline = end_after(deadline, Error("no answer in time"));
+    }
+    if (weir::TcpConnection* conn = client_.connection().get()) send(*conn, call);
   }
   in_flight_.emplace(id, std::move(call));
+}
+
+// Of a connection that takes no more all calls are told when it ends.
+void RpcClient::send(weir::TcpConnection& conn, const Call& call) {
+  if (!call.message.empty()) static_cast<void>(handler_->send_frame(conn, call.message));
 }
 
 void RpcClient::opened(weir::TcpConnection& conn) {
   for (std::uint64_t id = 1; id <= last_id_; ++id) {  // in the order of the calls
     const auto call = in_flight_.find(id);
-    if (call != in_flight_.end())
-      static_cast<void>(handler_->send_frame(conn, call->second.message));
+    if (call != in_flight_.end()) send(conn, call->second);
   }
 }
 

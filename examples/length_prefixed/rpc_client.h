@@ -20,8 +20,8 @@
 
 class RpcClient {
  public:
-  // What the server answered, or why there is no answer: it refused, it took too long, the
-  // connection ended.
+  // What the server answered, or why there is no answer: it refused, it took too long, the call is
+  // too large for a message, the connection ended.
   using Answered = std::move_only_function<void(weir::Result<rpc::Json>)>;
 
   RpcClient(weir::EventLoop& loop, weir::Duration connect_timeout);
@@ -32,7 +32,7 @@ class RpcClient {
   weir::Result<void> connect(const weir::SocketAddress& address);
 
   // `answered` is called once, never from inside this call, and not after the destructor. Calls
-  // that are made before there is a connection wait for it; the deadline runs already.
+  // that are made before there is a connection wait for it; the deadline runs already. Zero: none.
   void call(const std::string& method, const rpc::Json& params, weir::Duration deadline,
             Answered answered);
 
@@ -43,11 +43,12 @@ class RpcClient {
  private:
   class Handler;
   struct Call {
-    std::string message;
-    weir::TimerId deadline;
+    std::string message;  // empty: it is too large
+    weir::TimerId deadline{};
     Answered answered;
   };
 
+  void send(weir::TcpConnection& conn, const Call& call);
   void opened(weir::TcpConnection& conn);
   void received(std::string_view text);
   void settle(std::uint64_t id, weir::Result<rpc::Json> result);

@@ -9,12 +9,14 @@
 // it breaks the framing itself; size and depth of a message are bounded before anything is made of
 // it; a call that takes long holds up nobody, so answers may overtake each other; who has too many
 // calls in flight is not read until one is answered; what was asked is answered before a
-// half-closed connection, or the server, ends.
+// half-closed connection, or the server, ends; the calls of a client that has gone cost nothing any
+// more.
 
 #include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <string>
@@ -35,16 +37,18 @@ namespace {
 using rpc::Json;
 
 // Of one client: further ones wait on its side.
-constexpr int kMaxInFlight = 64;
+constexpr std::size_t kMaxInFlight = 64;
+// To read the JSON of a large message takes a millisecond.
+constexpr int kCallsPerLook = 1;
 constexpr std::int64_t kLongestSleep = 60'000;
 
 struct Client {
-  int in_flight = 0;
+  std::list<weir::TimerId> sleeping;  // one for each call in flight
 };
 
 class Server final : public weir::FramedHandler<weir::LengthPrefixedCodec> {
  public:
-  Server() : FramedHandler(rpc::codec()) {}
+  Server() : FramedHandler(rpc::codec(), kCallsPerLook) {}
 
   void on_open(weir::TcpConnection& conn) override { conn.set_context<Client>(); }
 
@@ -68,6 +72,10 @@ class Server final : public weir::FramedHandler<weir::LengthPrefixedCodec> {
       return;
     }
     found->second(conn, id, params);
+  }
+
+  void on_close(weir::TcpConnection& conn, weir::CloseReason) override {
+    for (const weir::TimerId timer : conn.context<Client>()->sleeping) conn.loop().cancel(timer);
   }
 
   // The length is too large: nothing behind it can be understood.
@@ -107,6 +115,10 @@ class Server final : public weir::FramedHandler<weir::LengthPrefixedCodec> {
       }
       sum += one.get<double>();
     }
+    if (!std::isfinite(sum)) {
+      refuse(conn, id, "the sum is larger than a number can be");  // and JSON has no infinity
+      return;
+    }
     const bool whole = std::trunc(sum) == sum && std::abs(sum) < 1e15;
     answer(conn, id, whole ? Json(static_cast<std::int64_t>(sum)) : Json(sum));
   }
@@ -118,24 +130,20 @@ class Server final : public weir::FramedHandler<weir::LengthPrefixedCodec> {
       refuse(conn, id, "sleep takes milliseconds, at most 60000");
       return;
     }
-    begin(conn);
+    conn.hold_open();
+    auto& sleeping = conn.context<Client>()->sleeping;
+    const auto mine = sleeping.emplace(sleeping.end());
     const auto time = std::chrono::milliseconds(params[0].get<std::int64_t>());
-    conn.loop().run_after(time, [this, ref = conn.ref(), id, params] {
+    *mine = conn.loop().run_after(time, [this, ref = conn.ref(), mine, id, params] {
       weir::TcpConnection* const back = ref.get();
       if (back == nullptr) return;  // it has gone
       answer(*back, id, params[0]);
-      end(*back);
+      auto& left = back->context<Client>()->sleeping;
+      if (left.size() == kMaxInFlight) back->resume_reading();
+      left.erase(mine);
+      back->release();
     });
-  }
-
-  // Around a call that is answered later.
-  static void begin(weir::TcpConnection& conn) {
-    conn.hold_open();
-    if (++conn.context<Client>()->in_flight == kMaxInFlight) conn.pause_reading();
-  }
-  static void end(weir::TcpConnection& conn) {
-    if (conn.context<Client>()->in_flight-- == kMaxInFlight) conn.resume_reading();
-    conn.release();
+    if (sleeping.size() == kMaxInFlight) conn.pause_reading();
   }
 
   const std::map<std::string, Method> methods_ = {
@@ -154,12 +162,14 @@ class Server final : public weir::FramedHandler<weir::LengthPrefixedCodec> {
 
 int main(int argc, char** argv) {
   std::vector<std::string> listen = {"127.0.0.1:7010"};
-  weir::TcpServer::Options options{.idle_timeout = std::chrono::minutes(5),
+  weir::TcpServer::Options options{.max_connections_per_peer = 100,
+                                   .idle_timeout = std::chrono::minutes(5),
                                    .message_timeout = std::chrono::seconds(30),
                                    .high_water = 256 * 1024};
   CLI::App app("Answers calls that come as length-prefixed JSON.", "weir-rpc-server");
   sample::listen_option(app, listen);
   sample::threads_option(app, options.threads);
+  sample::per_client_option(app, options.max_connections_per_peer);
   sample::seconds_option(app, "--idle-timeout", options.idle_timeout,
                          "after which a silent client is let go; 0: never");
   return sample::run(app, argc, argv, [&] {

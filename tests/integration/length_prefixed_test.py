@@ -12,7 +12,7 @@ import time
 import unittest
 
 from harness import (BIN, DEADLINE, MIB, SANITIZER, SystemTest, connect, receive_exactly, reset,
-                     without_late)
+                     wait_until, without_late)
 
 MAX_MESSAGE = 64 * 1024
 
@@ -57,6 +57,8 @@ class BothEnds(Rpc):
             self.assertEqual(self.rpc(address, "add", "1", "2"), (["3"], ""))
             self.assertEqual(self.rpc(address, "echo", "hi", " [1, {}]", "\u00e9"),
                              (['["hi",[1,{}],"\\u00e9"]'], ""))
+            self.assertEqual(self.rpc(address, "echo", "[1,2]", "[]", "[x]", "--", "-x"),
+                             (['[[1,2],[],"[x]","--","-x"]'], ""))
             self.assertEqual(self.rpc(address, "methods"),
                              (['["add","echo","methods","sleep"]'], ""))
 
@@ -73,6 +75,26 @@ class BothEnds(Rpc):
                                code=1)
         self.assertEqual(out, ["add 1: 1"])
         self.assertEqual(errors, "error: sleep 30000: no answer in time\n")
+
+    def test_a_call_that_is_too_large_is_told_at_once(self):
+        address = self.server().address
+        begin = time.monotonic()
+        out, errors = self.rpc("--timeout", "25", address, "echo", "x" * 70_000, ",", "add", "1",
+                               code=1)
+        self.assertEqual(out, ["add 1: 1"])
+        self.assertRegex(errors, r"\Aerror: echo x+.*: the call has 700\d\d bytes, "
+                                 r"more than 65536\n\Z")
+        self.assertLess(time.monotonic() - begin, 20)
+
+    def test_a_timeout_of_0_is_none(self):
+        out, _ = self.rpc("--timeout", "0", self.server().address, "sleep", "300")
+        self.assertEqual(out, ["300"])
+
+    def test_a_sum_that_is_no_number_is_refused(self):
+        out, errors = self.rpc(self.server().address, "add", "1e308", "1e308", code=1)
+        self.assertEqual(out, [])
+        self.assertEqual(errors,
+                         'error: refused: "the sum is larger than a number can be"\n')
 
     def test_nothing_drives_the_terminal(self):
         out, _ = self.rpc(self.server().address, "echo", "\x1b[2J\u202e", ",", "echo")
@@ -165,6 +187,39 @@ class Server(Rpc):
         if not SANITIZER:
             self.assertLess(server.resident_bytes(), 64 * MIB)
         good.close()
+
+    @unittest.skipIf(SANITIZER, "it keeps freed memory for a while")
+    def test_clients_that_reset_leave_nothing_behind(self):
+        """Their calls would have been answered after a minute."""
+        server = self.server("--max-per-client", "0")
+        good = self.client(server.address)
+        self.assertEqual(self.ask(good, call(1, "echo", 1)), {"id": 1, "result": [1]})
+        descriptors = server.descriptors()
+        calls = b"".join(call(i, "sleep", 60_000) for i in range(63)) + call(63, "echo")
+
+        def come_and_go(clients):
+            for _ in range(clients):
+                bad = self.client(server.address)
+                self.assertEqual(self.ask(bad, calls), {"id": 63, "result": []})
+                reset(bad)
+
+        come_and_go(100)
+        memory = server.resident_bytes()
+        come_and_go(1500)  # 94,500 timers, 20 MiB
+        self.assertTrue(wait_until(lambda: server.descriptors() == descriptors))
+        self.assertLess(server.resident_bytes() - memory, 4 * MIB)
+        self.assertEqual(self.ask(good, call(2, "echo", 1)), {"id": 2, "result": [1]})
+        good.close()
+
+    def test_connections_of_one_client_are_bounded(self):
+        server = self.server("--max-per-client", "2")
+        for _ in range(2):
+            self.assertEqual(self.ask(self.client(server.address), call(1, "add", 1)),
+                             {"id": 1, "result": 1})
+        try:
+            self.assertIsNone(self.ask(self.client(server.address), call(1, "add", 1)))
+        except ConnectionError:
+            pass
 
     def test_a_silent_client_is_let_go(self):
         peer = self.client(self.server("--idle-timeout", "1").address)
