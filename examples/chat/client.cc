@@ -37,7 +37,7 @@ using std::chrono::seconds;
 struct Settings {
   std::string address;
   std::string nickname;
-  weir::Duration timeout = seconds(10);  // to connect, for the welcome, for the last words
+  weir::Duration timeout = seconds(10);  // to connect, for the welcome, for the end; 0: none
   bool terminal = false;
 };
 
@@ -91,7 +91,8 @@ class Chat final : public weir::FramedHandler<weir::LineCodec>, public chat::Fro
     current_ = conn.ref();
     paused_ = false;
     conn.send(nickname_ + "\n");
-    set_timer(settings_.timeout, [this] { no_welcome(); });
+    set_timer({}, nullptr);
+    if (has_timeout()) set_timer(settings_.timeout, [this] { no_welcome(); });
   }
 
   void on_frame(weir::TcpConnection& conn, std::string_view line) override {
@@ -151,6 +152,7 @@ class Chat final : public weir::FramedHandler<weir::LineCodec>, public chat::Fro
     state_ = State::leaving;
     sending_rest_ = true;
     current_.shutdown();
+    if (!has_timeout()) return;
     set_timer(settings_.timeout + lines_ * kLineTakes, [this] {
       fail(weir::Error(settings_.address + ": the server did not close the connection in time"));
     });
@@ -249,8 +251,11 @@ class Chat final : public weir::FramedHandler<weir::LineCodec>, public chat::Fro
     exit_code_ = code;
     if (std::exchange(state_, State::leaving) != State::joined) return loop_.stop();
     current_.send("/quit\n");
-    set_timer(std::min<weir::Duration>(settings_.timeout, seconds(2)), [this] { loop_.stop(); });
+    const weir::Duration most = seconds(2);
+    set_timer(has_timeout() ? std::min(settings_.timeout, most) : most, [this] { loop_.stop(); });
   }
+
+  bool has_timeout() const { return settings_.timeout > weir::Duration::zero(); }
 
   static std::string why(weir::CloseReason reason) {
     if (reason.kind == weir::CloseReason::Kind::peer_eof) return "the server closed the connection";
@@ -329,7 +334,7 @@ int main(int argc, char** argv) {
           ""))
       ->type_name("NICK");
   sample::seconds_option(app, "--timeout", settings.timeout,
-                         "to connect, for the welcome, and at the end");
+                         "to connect, for the welcome, and at the end; 0: for ever");
   return sample::run(app, argc, argv, [&] {
     settings.terminal = isatty(STDIN_FILENO) != 0 && isatty(STDOUT_FILENO) != 0;
     // A line of the log would land in the one that is being typed.

@@ -27,10 +27,19 @@ void Input::pause() {
 
 void Input::on_ready(std::uint32_t) { read_one_block(); }
 
-void Input::on_interest_refused(weir::Errno) {
+// EPERM: a regular file (epoll_ctl(2)). With any other error nothing can be read.
+void Input::on_interest_refused(weir::Errno error) {
+  if (error != EPERM) return end();
   channel_.remove();
   is_file_ = true;
   read_later();
+}
+
+void Input::end() {
+  pause();
+  channel_.remove();
+  is_file_ = false;
+  told_({});
 }
 
 void Input::read_later() {
@@ -45,13 +54,9 @@ void Input::read_later() {
 void Input::read_one_block() {
   std::array<char, 16 * 1024> block;
   const ssize_t size = read(channel_.fd(), block.data(), block.size());
-  if (size < 0 && (errno == EINTR || errno == EAGAIN)) return;
-  if (size <= 0) {  // EIO: the terminal hung up
-    pause();
-    channel_.remove();
-    is_file_ = false;
-    return told_({});
-  }
+  // A file never has to be waited for: EAGAIN of one would be asked again for ever.
+  if (size < 0 && (errno == EINTR || (errno == EAGAIN && !is_file_))) return;
+  if (size <= 0) return end();  // EIO: the terminal hung up
   told_(std::string_view(block.data(), static_cast<std::size_t>(size)));
 }
 
@@ -69,9 +74,16 @@ void Output::write(std::string_view bytes) {
 
 void Output::on_ready(std::uint32_t) { write_piece(); }
 
-void Output::on_interest_refused(weir::Errno) {
+void Output::on_interest_refused(weir::Errno error) {
+  if (error != EPERM) return fail();
   is_file_ = true;
   write({});
+}
+
+void Output::fail() {
+  broken_ = true;
+  waiting_.clear();
+  events_.broken();
 }
 
 void Output::finish(weir::Duration timeout) {
@@ -90,11 +102,7 @@ void Output::finish(weir::Duration timeout) {
 bool Output::write_piece() {
   const std::string_view piece = waiting_.view().substr(0, kPiece);
   const ssize_t size = ::write(channel_.fd(), piece.data(), piece.size());
-  if (size < 0 && errno != EINTR && errno != EAGAIN) {
-    broken_ = true;
-    waiting_.clear();
-    events_.broken();
-  }
+  if (size < 0 && errno != EINTR && (errno != EAGAIN || is_file_)) fail();
   if (size > 0) waiting_.consume(static_cast<std::size_t>(size));
   if (!waiting_.empty()) return true;
   if (!is_file_) channel_.set_writing(false);

@@ -31,6 +31,7 @@ class Input final : private weir::IoHandler {
   void on_ready(std::uint32_t events) override;
   void on_interest_refused(weir::Errno error) override;
   void read_one_block();
+  void end();
   void read_later();
 
   weir::EventLoop& loop_;
@@ -65,6 +66,7 @@ class Output final : private weir::IoHandler {
   void on_ready(std::uint32_t events) override;
   void on_interest_refused(weir::Errno error) override;
   bool write_piece();
+  void fail();
 
   weir::Buffer waiting_;
   Events events_;

@@ -67,14 +67,24 @@ std::string Room::whisper(std::string_view nickname, std::string_view to, std::s
 void Room::who(std::string_view nickname, std::string_view beginning) {
   const std::lock_guard lock(mutex_);
   std::string names;
-  std::size_t count = 0;
+  std::size_t named = 0;
+  bool more = false;
   for (auto member = members_.lower_bound(beginning); member != members_.end(); ++member) {
     const std::string_view name = member->first;
     if (IgnoreCase()(beginning, name.substr(0, beginning.size()))) break;
-    if (++count > kMaxNames) continue;
-    names += (count == 1 ? ": " : ", ") + std::string(name);
+    more = named == kMaxNames;
+    if (more) break;
+    names += (++named == 1 ? ": " : ", ") + std::string(name);
   }
-  if (count > kMaxNames) names += fmt::format(" and {} more", count - kMaxNames);
+  // All are counted already. To count those of a beginning would be a walk through the whole room.
+  std::string count = std::to_string(named);
+  if (more && beginning.empty()) {
+    count = std::to_string(members_.size());
+    names += fmt::format(" and {} more", members_.size() - named);
+  } else if (more) {
+    count = fmt::format("more than {}", named);
+    names += " and more";
+  }
   post(members_.find(nickname)->second, fmt::format("* {} here{}\n", count, names));
 }
 

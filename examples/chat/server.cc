@@ -1,10 +1,10 @@
 // weir-chat-server: a room for people to talk in, by a protocol of lines that nc speaks.
 //
-// This page is the protocol: what each line does. room.cc is who is here and who hears what. What
-// they take care of: a line reaches all others in one order and is encoded once for all of them;
-// nobody's text can forge a notice or drive a terminal; who reads slowly, talks too fast, sends a
-// line without end, or never says a name costs a bounded amount of memory and time, and harms no
-// one else.
+// This page is the protocol: what each line does. room.cc is who is here and who hears what,
+// talk_rate.cc how fast a client is read. What they take care of: a line reaches all others in one
+// order and is encoded once for all of them; nobody's text can forge a notice or drive a terminal;
+// who reads slowly, talks too fast, sends a line without end, or never says a name costs a bounded
+// amount of memory and time, and harms no one else.
 
 #include <fmt/format.h>
 
@@ -20,8 +20,11 @@
 #include <vector>
 
 #include "chat/room.h"
+#include "chat/talk_rate.h"
 #include "chat/text.h"
+#include "common/client_key.h"
 #include "common/command_line.h"
+#include "program/command_line.h"
 #include "weir/base/log.h"
 #include "weir/base/utf8.h"
 #include "weir/net/codec/framed_handler.h"
@@ -35,9 +38,8 @@ namespace {
 using weir::TcpConnection;
 
 constexpr std::size_t kMaxLine = 4096;
-// Lines that somebody may send at once, a pasted page, before their rate begins to count. A long
-// one counts for several, so what of one client is on its way to the others is bounded in bytes.
-constexpr int kBurst = 50;
+// A longer line counts for several, so what of one client is on its way to the others is bounded in
+// bytes.
 constexpr std::size_t kShortLine = 256;
 
 struct Settings {
@@ -51,9 +53,9 @@ struct Settings {
 
 // What is kept of each connection, on its loop.
 struct Guest {
-  std::string nickname;        // empty: not in the room
-  weir::TimerId deadline;      // for the nickname
-  weir::TimePoint paid_until;  // a short line costs 1 / rate of a second
+  std::string nickname;    // empty: not in the room
+  weir::TimerId deadline;  // for the nickname
+  chat::TalkRate::Accounts::pointer account = nullptr;
 };
 
 // One for all connections of all loops: what they share is in the Room.
@@ -62,13 +64,14 @@ class Chat final : public weir::FramedHandler<weir::LineCodec> {
   explicit Chat(const Settings& settings)
       : FramedHandler(weir::LineCodec({.max_frame = kMaxLine, .skip_overlong = true})),
         nickname_timeout_(settings.nickname_timeout),
-        line_cost_(settings.rate > 0 ? weir::Duration(std::chrono::seconds(1)) / settings.rate
-                                     : weir::Duration::zero()),
+        rate_(settings.rate),
         room_(settings.slow, settings.history) {}
 
   void on_open(TcpConnection& conn) override {
     auto& guest = conn.set_context<Guest>();
+    guest.account = rate_.enter(sample::client_key(conn), conn.loop().now());
     room_.arrive(conn);
+    slow_down(conn, guest, 0);  // it may have come anew to talk on
     conn.send("* hello; your first line is your nickname\n");
     if (nickname_timeout_ == weir::Duration::zero()) return;
     guest.deadline = conn.loop().run_after(nickname_timeout_, [ref = conn.ref()] {
@@ -79,7 +82,7 @@ class Chat final : public weir::FramedHandler<weir::LineCodec> {
 
   void on_frame(TcpConnection& conn, std::string_view line) override {
     auto& guest = *conn.context<Guest>();
-    slow_down(conn, guest, line.size());
+    slow_down(conn, guest, lines_of(line.size()));
     if (!weir::is_utf8(line)) {
       refuse(conn, "that line is not valid UTF-8");
     } else if (guest.nickname.empty()) {
@@ -95,7 +98,7 @@ class Chat final : public weir::FramedHandler<weir::LineCodec> {
 
   // A line that is too long, or the last one without an end.
   void on_frame_error(TcpConnection& conn, const weir::Error& error) override {
-    slow_down(conn, *conn.context<Guest>(), kMaxLine);
+    slow_down(conn, *conn.context<Guest>(), lines_of(kMaxLine));
     refuse(conn, "left out: " + error.message());
   }
 
@@ -109,7 +112,10 @@ class Chat final : public weir::FramedHandler<weir::LineCodec> {
     conn.send("* nothing was heard for too long; goodbye\n");
     return false;
   }
-  void on_close(TcpConnection& conn, weir::CloseReason) override { leave(conn); }
+  void on_close(TcpConnection& conn, weir::CloseReason) override {
+    leave(conn);
+    rate_.leave(conn.context<Guest>()->account);
+  }
 
   void say_goodbye() { room_.end("* the server is going down; goodbye"); }
 
@@ -121,12 +127,12 @@ class Chat final : public weir::FramedHandler<weir::LineCodec> {
   };
   static const std::array<Command, 6> kCommands;
 
-  // Who sends lines too fast is read more slowly; none is lost.
-  void slow_down(TcpConnection& conn, Guest& guest, std::size_t bytes) const {
+  static int lines_of(std::size_t bytes) { return static_cast<int>(1 + bytes / kShortLine); }
+
+  // A client that sends lines too fast is read more slowly; none is lost.
+  void slow_down(TcpConnection& conn, Guest& guest, int lines) {
     const weir::TimePoint now = conn.loop().now();
-    const auto lines = static_cast<int>(1 + bytes / kShortLine);
-    guest.paid_until = std::max(guest.paid_until, now) + lines * line_cost_;
-    const weir::TimePoint next = guest.paid_until - kBurst * line_cost_;
+    const weir::TimePoint next = rate_.charge(guest.account, lines, now);
     if (next <= now) return;
     conn.pause_reading();
     conn.loop().run_at(next, [ref = conn.ref()] {
@@ -206,7 +212,7 @@ class Chat final : public weir::FramedHandler<weir::LineCodec> {
   }
 
   const weir::Duration nickname_timeout_;
-  const weir::Duration line_cost_;
+  chat::TalkRate rate_;
   chat::Room room_;
 };
 
@@ -230,19 +236,13 @@ void describe(CLI::App& app, Settings& settings) {
       app, "--slow", kPolicies, settings.slow,
       "who does not read: skip leaves lines out for them (the default), close ends them")
       ->type_name("POLICY");
-  app.add_option("--max-output", server.max_output,
-                 "bytes that may wait for one client; from half of it on the client is slow")
-      ->check(CLI::Range(std::uint64_t{128} << 10, std::uint64_t{1} << 32).description(""))
-      ->capture_default_str()
-      ->type_name("BYTES");
-  app.add_option("--history", settings.history, "lines shown to who joins, of 64 KiB at most")
-      ->check(CLI::Range(0, 10'000).description(""))
-      ->capture_default_str()
-      ->type_name("N");
-  app.add_option("--rate", settings.rate, "lines a second of one client in the long run; 0: any")
-      ->check(CLI::Range(0U, 1'000'000U).description(""))
-      ->capture_default_str()
-      ->type_name("N");
+  weir::program::number_option(
+      app, "--max-output", server.max_output, std::uint64_t{128} << 10, std::uint64_t{1} << 32,
+      "BYTES", "bytes that may wait for one client; from half of it on the client is slow");
+  weir::program::number_option(app, "--history", settings.history, 0, 10'000, "N",
+                               "lines shown to who joins, of 64 KiB at most");
+  weir::program::number_option(app, "--rate", settings.rate, 0, 1'000'000, "N",
+                               "lines a second of one address in the long run; 0: any");
   sample::seconds_option(app, "--idle-timeout", server.idle_timeout,
                          "of silence both ways, after which a client is let go; 0: never");
   sample::seconds_option(app, "--nickname-timeout", settings.nickname_timeout,

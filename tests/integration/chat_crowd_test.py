@@ -28,7 +28,8 @@ FULL = bool(os.environ.get("WEIR_FULL"))
 class Harm:
     """A process that does the same again and again until it is told to stop, and counts it."""
 
-    def __init__(self, address, what, most_a_second):
+    def __init__(self, address, network, what, most_a_second):
+        self.network = network
         self.address, self.what, self.most_a_second = address, what, most_a_second
         self.random = random.Random(what.__name__)
         self.shared_count = multiprocessing.Value("L", 0)
@@ -44,7 +45,9 @@ class Harm:
         begin = time.monotonic()
         while not self.stopping.is_set():
             try:
-                with connect(self.address, timeout=1) as client:
+                # From many addresses: --rate is for one of them.
+                source = f"127.{self.network}.{self.count // 200 % 200}.{1 + self.count % 200}"
+                with connect(self.address, timeout=1, source=source) as client:
                     self.what(client, self)
             except OSError:
                 pass  # let go, as it should be
@@ -129,9 +132,9 @@ class Hostile(ChatTest):
     def check(self, *options):
         server = self.server("--rate", "50", *options)
         alice, bob = self.people(server, "alice", "bob")
-        harms = [Harm(server.address, what, most_a_second) for what, most_a_second in (
+        harms = [Harm(server.address, 1 + i, *how) for i, how in enumerate((
             (random_bytes, 50), (almost_text, 50), (endless_line, 20), (fragments, 100),
-            (half_close, 100), (reset_inside_a_line, 500), (join_and_leave, 500))]
+            (half_close, 100), (reset_inside_a_line, 500), (join_and_leave, 500)))]
         try:
             self.assertTrue(wait_until(lambda: all(harm.count > 1 for harm in harms)))
             begin = time.monotonic()

@@ -233,6 +233,26 @@ class Talking(ChatTest):
         heard.remove("alice: between")
         self.assertEqual(heard, [f"bob: line {i}" for i in range(150)])
 
+    def test_who_comes_anew_is_not_read_faster(self):
+        """The rate is of an address, whatever the number of its connections."""
+        server = self.server("--rate", "10")
+        alice = self.guest(server, "alice", source="127.0.0.2")
+        begin = time.monotonic()
+        for i in range(10):
+            with connect(server.address) as fast:
+                fast.sendall(b"fast%d\n" % i + b"".join(b"line %d\n" % n for n in range(30)))
+                fast.shutdown(socket.SHUT_WR)
+                fast.settimeout(0.2)
+                try:
+                    receive_until_end(fast)
+                except TimeoutError:
+                    pass
+        alice.say("/who alice")
+        lines = sum(line.startswith("fast") for line in alice.until("* 1 here: alice"))
+        self.assertGreater(lines, 30)
+        # Those of two that came anew are what had been read when they were paused.
+        self.assertLess(lines, 50 + 10 * (time.monotonic() - begin) + 20)
+
     def test_who_does_not_say_a_name_or_nothing_at_all_is_let_go(self):
         server = self.server("--nickname-timeout", "0.3", "--idle-timeout", "1")
         guest = self.guest(server)
@@ -246,10 +266,12 @@ class Talking(ChatTest):
         for number in range(60):
             self.guest(server, f"u{number:02}")
         last = self.guest(server, "last")
-        last.say("/who", "/who u0")
+        last.say("/who", "/who u0", "/who U")
         names = ", ".join(["last", *(f"u{number:02}" for number in range(49))])
         self.assertEqual(last.line(), f"* 61 here: {names} and 11 more")
         self.assertEqual(last.line(), "* 10 here: " + ", ".join(f"u{n:02}" for n in range(10)))
+        names = ", ".join(f"u{n:02}" for n in range(50))
+        self.assertEqual(last.line(), f"* more than 50 here: {names} and more")
 
     def test_a_goodbye_to_everyone(self):
         unix = f"unix:{self.path('sock')}"
