@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "common/command_line.h"
+#include "program/command_line.h"
 #include "pubsub/topics.h"
 #include "weir/base/utf8.h"
 #include "weir/net/codec/framed_handler.h"
@@ -182,14 +183,10 @@ int main(int argc, char** argv) {
       "for a subscriber that does not read: skip messages, keep the latest, or close")
       ->default_str("skip")
       ->type_name("POLICY");
-  app.add_option("--max-topics", most_topics, "topics at a time")
-      ->check(CLI::Range(1, 10'000'000).description(""))
-      ->capture_default_str()
-      ->type_name("N");
-  app.add_option("--max-topics-per-client", most_topics_each, "that one client may subscribe to")
-      ->check(CLI::Range(1, 1'000'000).description(""))
-      ->capture_default_str()
-      ->type_name("N");
+  weir::program::number_option(app, "--max-topics", most_topics, 1, 10'000'000, "N",
+                               "topics at a time");
+  weir::program::number_option(app, "--max-topics-per-client", most_topics_each, 1, 1'000'000, "N",
+                               "that one connection may subscribe to");
   sample::seconds_option(app, "--idle-timeout", options.idle_timeout,
                          "after which a silent client is let go; 0: never");
   return sample::run(app, argc, argv, [&] {

@@ -7,10 +7,10 @@
 
 #include <cstddef>
 #include <list>
+#include <map>
 #include <mutex>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 
 #include "weir/net/buffer/shared_bytes.h"
 #include "weir/net/tcp/broadcast.h"
@@ -31,7 +31,8 @@ class Topics {
 
  private:
   struct Topic;
-  using Table = std::unordered_map<std::string, Topic>;
+  // In order, not by hash: clients choose the names, and could choose many with one hash.
+  using Table = std::map<std::string, Topic>;
   struct Topic {
     explicit Topic(weir::SlowPolicy slow) : subscribers(slow) {}
     weir::Broadcast subscribers;
