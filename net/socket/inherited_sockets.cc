@@ -11,6 +11,8 @@
 #include <string_view>
 #include <utility>
 
+#include "weir/net/socket/sys.h"
+
 namespace weir {
 
 namespace {
@@ -50,9 +52,17 @@ Result<std::vector<InheritedSocket>> take_inherited_sockets() {
     return std::vector<InheritedSocket>();
   }
   const auto fds = number(count);
-  if (!fds || *fds < 0 || *fds > static_cast<long>(kMaxInheritedSockets)) {
+  const auto refused = [&count](std::string_view why) {
     return std::unexpected(
-        Error(fmt::format("inherited sockets: LISTEN_FDS is {}", count), Errno(EINVAL)));
+        Error(fmt::format("inherited sockets: LISTEN_FDS is {}{}", count, why), Errno(EINVAL)));
+  };
+  if (!fds || *fds < 0 || *fds > static_cast<long>(kMaxInheritedSockets)) return refused("");
+  // What came through execve(2) is not closed by it, and all that weir opens is. A count that is
+  // too large would take, and close, what is not of the service manager.
+  for (int fd = kFirst; fd < kFirst + *fds; ++fd) {
+    const auto ours = internal::sys::closes_on_exec(fd);
+    if (!ours) return refused(fmt::format(", but descriptor {} is not open", fd));
+    if (*ours) return refused(fmt::format(", but descriptor {} was opened by this process", fd));
   }
   // All are owned before the first can fail.
   std::vector<Fd> owned;

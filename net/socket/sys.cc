@@ -465,5 +465,11 @@ SysResult<void> make_our_own(int fd) {
   return add(F_GETFL, F_SETFL, O_NONBLOCK);
 }
 
+SysResult<bool> closes_on_exec(int fd) {
+  const int flags = table().fcntl(fd, F_GETFD, 0);
+  if (flags < 0) return std::unexpected(Errno::last());
+  return (flags & FD_CLOEXEC) != 0;
+}
+
 }  // namespace sys
 }  // namespace weir::internal

@@ -182,6 +182,8 @@ SysResult<void> chmod(const char* path, mode_t mode);
 SysResult<void> fchmod(int fd, mode_t mode);
 SysResult<Fd> duplicate(int fd);       // CLOEXEC
 SysResult<void> make_our_own(int fd);  // sets CLOEXEC and NONBLOCK on what was inherited
+// FD_CLOEXEC is set. EBADF: it is not open.
+SysResult<bool> closes_on_exec(int fd);
 
 // Another number in a child of fork(2) than in its parent. What belongs to another process than
 // this one (the files of listening sockets, epoll sets, connections) is not acted upon here.

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -112,6 +113,29 @@ TEST(InheritedSockets, F72_OneThatDoesNotFitClosesAll) {
               "inherited socket syslog: take over descriptor 4: it is no stream socket: Socket "
               "type not supported");
     for (const int fd : {3, 4, 5}) EXPECT_FALSE(open_fds().contains(fd)) << fd;
+  });
+}
+
+// A count that is too large covers what this process has opened itself, such as a loop's epoll
+// descriptor: none of it was inherited.
+TEST(InheritedSockets, F72_ACountThatIsTooLargeClosesNothingOfOurs) {
+  with_descriptors({blocking_listener()}, [] {
+    const Fd epoll(::epoll_create1(EPOLL_CLOEXEC));
+    ASSERT_EQ(epoll.get(), 4);
+    set_variables(std::to_string(::getpid()), "4", nullptr);
+    const auto taken = take_inherited_sockets();
+    ASSERT_FALSE(taken);
+    EXPECT_EQ(taken.error().message(),
+              "inherited sockets: LISTEN_FDS is 4, but descriptor 4 was opened by this process: "
+              "Invalid argument");
+    for (const int fd : {3, 4}) EXPECT_TRUE(open_fds().contains(fd)) << fd;
+  });
+  with_descriptors({blocking_listener()}, [] {
+    set_variables(std::to_string(::getpid()), "2", nullptr);
+    const auto taken = take_inherited_sockets();
+    ASSERT_FALSE(taken);
+    EXPECT_EQ(taken.error().message(),
+              "inherited sockets: LISTEN_FDS is 2, but descriptor 4 is not open: Invalid argument");
   });
 }
 
