@@ -6,12 +6,14 @@
 //
 // What it takes care of: the loop computes nothing, so it goes on serving while all workers are
 // busy. A connection is not read while its question is with the workers: its answers come in the
-// order of its questions, one client cannot occupy all workers, and what it sends meanwhile waits
-// on its own side. Questions beyond --queue are refused with a sentence, and one that takes longer
-// than --time-limit, its wait included, is given up. Of a client that leaves meanwhile the answer
-// has nobody to go to; one that only says that it has no more questions still gets it, and so does
-// everybody when the server ends, as long as it comes in time.
+// order of its questions, and what it sends meanwhile waits on its own side. One client, however
+// many connections it opens, has neither all workers nor the whole queue. Questions beyond --queue
+// are refused with a sentence, and one that takes longer than --time-limit, its wait included, is
+// given up. So is the question of a client that has gone; one that only says that it has no more
+// questions still gets its answer, and so does everybody when the server ends, as long as it comes
+// in time.
 
+#include <atomic>
 #include <charconv>
 #include <chrono>
 #include <memory>
@@ -21,7 +23,9 @@
 #include <utility>
 #include <vector>
 
+#include "common/client_key.h"
 #include "common/command_line.h"
+#include "program/command_line.h"
 #include "weir/net/codec/framed_handler.h"
 #include "weir/net/codec/line_codec.h"
 #include "weir/net/reactor/event_loop.h"
@@ -58,6 +62,11 @@ std::optional<Question> parse(std::string_view line) {
   return question;
 }
 
+struct Asker {
+  std::string key;  // whose turn its questions take
+  std::shared_ptr<std::atomic<bool>> gone = std::make_shared<std::atomic<bool>>(false);
+};
+
 // On a worker.
 std::string answer(const Question& question, const GiveUp& give_up) {
   if (question.kind == Question::Kind::primes) {
@@ -78,6 +87,14 @@ class Answerer final : public weir::FramedHandler<weir::LineCodec> {
         pool_(pool),
         time_limit_(time_limit) {}
 
+  void on_open(weir::TcpConnection& conn) override {
+    conn.set_context<Asker>().key = sample::client_key(conn);
+  }
+
+  void on_close(weir::TcpConnection& conn, weir::CloseReason) override {
+    conn.context<Asker>()->gone->store(true, std::memory_order_relaxed);
+  }
+
   void on_frame(weir::TcpConnection& conn, std::string_view line) override {
     const auto question = parse(line);
     if (line == "ping") {
@@ -96,10 +113,17 @@ class Answerer final : public weir::FramedHandler<weir::LineCodec> {
  private:
   // What the worker is given is the question and a ConnectionRef: nothing of the loop's.
   bool ask(weir::TcpConnection& conn, const Question& question) {
-    const auto deadline = weir::saturating_add(weir::Clock::now(), time_limit_);
-    const bool taken = pool_.submit([question, deadline,
-                                     client = conn.ref()](const std::stop_token& stop) {
-      const auto give_up = [&] { return stop.stop_requested() || weir::Clock::now() >= deadline; };
+    const auto deadline = time_limit_ > weir::Duration::zero()
+                              ? weir::saturating_add(weir::Clock::now(), time_limit_)
+                              : weir::TimePoint::max();
+    const Asker& asker = *conn.context<Asker>();
+    const bool taken = pool_.submit(asker.key, [question, deadline, gone = asker.gone,
+                                                client = conn.ref()](const std::stop_token& stop) {
+      const auto give_up = [&] {
+        return stop.stop_requested() || gone->load(std::memory_order_relaxed) ||
+               weir::Clock::now() >= deadline;
+      };
+      if (gone->load(std::memory_order_relaxed)) return;
       client.post([text = answer(question, give_up) + "\n"](weir::TcpConnection& back) {
         // Who hears no more gets none of the questions answered that were sent ahead.
         if (back.send(text) == weir::SendResult::closed) back.abort();
@@ -131,15 +155,11 @@ int main(int argc, char** argv) {
   CLI::App app("Answers questions that take a processor a while.", "weir-worker-pool");
   sample::listen_option(app, listen);
   sample::threads_option(app, options.threads);
-  app.add_option("--workers", workers, "threads that compute")
-      ->check(CLI::Range(1, 1024).description(""))
-      ->capture_default_str()
-      ->type_name("N");
-  app.add_option("--queue", queue, "questions that may wait for a worker")
-      ->check(CLI::Range(1, 1'000'000).description(""))
-      ->capture_default_str()
-      ->type_name("N");
-  sample::seconds_option(app, "--time-limit", time_limit, "for a question, its wait included");
+  weir::program::number_option(app, "--workers", workers, 1, 1024, "N", "threads that compute");
+  weir::program::number_option(app, "--queue", queue, 1, 1'000'000, "N",
+                               "questions that may wait for a worker");
+  sample::seconds_option(app, "--time-limit", time_limit,
+                         "for a question, its wait included; 0: none");
   sample::seconds_option(app, "--idle-timeout", options.idle_timeout,
                          "after which a silent client is let go; 0: never");
   return sample::run(app, argc, argv, [&] {

@@ -20,8 +20,8 @@ WORKERS = 2
 class Client:
     """Has asked, and reads lines."""
 
-    def __init__(self, address, data):
-        self.socket, self.unread = connect(address), b""
+    def __init__(self, address, data, source=None):
+        self.socket, self.unread = connect(address, source=source), b""
         self.socket.sendall(data)
 
     def read_line(self):
@@ -41,12 +41,16 @@ class Client:
 
 
 class WorkerPool(SystemTest):
+    sources = 0
+
     def pool(self, *options, listen="127.0.0.1:0"):
         return self.serve([BIN / "weir-worker-pool", "--listen", listen,
                            "--workers", str(WORKERS), *options])
 
-    def asks(self, server, data):
-        client = Client(server.address, data)
+    def asks(self, server, data, source=None):
+        """From an address of its own, unless one is given: those of one address share a bound."""
+        self.sources = (self.sources + 1) % 200
+        client = Client(server.address, data, source or f"127.0.1.{1 + self.sources}")
         self.addCleanup(client.close)
         return client
 
@@ -128,6 +132,34 @@ class Busy(WorkerPool):
         self.assertEqual(computing[0].read_line(), "error: that takes too long")
         self.assertEqual(waiting.read_line(), "4")
         self.assertEqual(self.answers(server, b"primes 10\n"), ["4"])
+
+    def test_one_address_has_neither_all_workers_nor_the_whole_queue(self):
+        server = self.pool("--time-limit", "100", "--queue", "8")
+        greedy = [self.asks(server, ENDLESS, source="127.0.0.7")]
+        self.busy(server)
+        greedy += [self.asks(server, ENDLESS, source="127.0.0.7") for _ in range(11)]
+        # One computes, four wait, and seven were refused.
+        self.assertTrue(wait_until(lambda: sum(c.answered() for c in greedy) == 7))
+        for client in greedy:
+            if client.answered():
+                self.assertEqual(client.read_line(),
+                                 "error: too many questions wait; ask again later")
+        for i in range(5):
+            self.assertEqual(self.asks(server, b"factor %d\n" % (7 + i)).read_line()[:2].strip(),
+                             str(7 + i))
+        server.signal(signal.SIGKILL)
+        server.wait()
+        server.stop()
+
+    def test_questions_of_clients_that_have_reset_are_given_up(self):
+        server = self.pool("--time-limit", "100", "--queue", "6")
+        clients = [self.asks(server, ENDLESS) for _ in range(6 + WORKERS)]
+        self.busy(server, WORKERS)
+        self.assertEqual(self.asks(server, b"ping\n").read_line(), "pong")
+        for client in clients:
+            reset(client.socket)
+        self.assertTrue(wait_until(lambda: self.answers(server, b"primes 10\n") == ["4"], 10))
+        self.assertTrue(wait_until(server.is_asleep))
 
     def refused(self, server):
         client = self.asks(server, b"factor 10\nping\n")
