@@ -192,11 +192,13 @@ class NoTarget(RelayTest):
         self.assertTrue(wait_until(lambda: relay.descriptors() >= base + 2))
         reset(quick)
         make_room()
-        targets = [self.accept(listener) for _ in range(2)]
-        self.assertCountEqual([receive_until_end(target) for target in targets],
-                              [b"", b"short"])  # a Unix socket has no reset
-        for target in targets:
+        # The one that left is passed on as nothing, unless the relay knew of it in time.
+        passed_on = []
+        while b"short" not in passed_on:
+            target = self.accept(listener)
+            passed_on.append(receive_until_end(target))
             target.close()
+        self.assertIn(passed_on, ([b"short"], [b"", b"short"]))
         self.assertEqual(receive_until_end(patient), b"")
         patient.close()
         self.assertTrue(wait_until(lambda: relay.descriptors() <= base + 1))
