@@ -50,12 +50,21 @@ std::span<const std::byte> behind_link(const Cache::Free* block, std::size_t ind
       .subspan(sizeof(Cache::Free));
 }
 
+// A segment without bytes of its own is not copied from, and there is one for each shared line of
+// each connection: it need not begin at a cache line.
+void* take_memory(std::size_t size) {
+  return size == kSegmentSize ? ::operator new(size) : internal::allocate_aligned(size);
+}
+void give_memory_back(void* memory, std::size_t size) {
+  size == kSegmentSize ? ::operator delete(memory) : internal::free_aligned(memory);
+}
+
 void empty_cache() {
   for (std::size_t i = 0; i < kCachedSizes.size(); ++i) {
     while (Cache::Free* block = cache.free[i]) {
       cache.free[i] = block->next;
       internal::unpoison(behind_link(block, i));
-      internal::free_aligned(block);
+      give_memory_back(block, kCachedSizes[i]);
     }
     cache.count[i] = 0;
   }
@@ -87,7 +96,7 @@ void* allocate(std::size_t size) {
     internal::unpoison(behind_link(block, index));
     return block;
   }
-  return internal::allocate_aligned(size);
+  return take_memory(size);
 }
 
 void deallocate(void* memory, std::size_t size) {
@@ -99,7 +108,7 @@ void deallocate(void* memory, std::size_t size) {
     ++cache.count[index];
     return;
   }
-  internal::free_aligned(memory);
+  give_memory_back(memory, size);
 }
 
 }  // namespace

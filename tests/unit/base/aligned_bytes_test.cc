@@ -36,6 +36,17 @@ TEST(AlignedBytes, BeginAtAPage) {
   }
 }
 
+// Memory that comes and goes must not be new memory each time, or a server grows.
+TEST(AlignedBytes, SmallBlocksAreTheOnesThatWereGivenBack) {
+  if (!test::AllocationCount::available()) GTEST_SKIP() << "sanitizers keep freed memory";
+  int reused = 0;
+  for (std::size_t size = 1; size <= 900; ++size) {
+    const std::byte* const before = make_aligned_bytes(size).get();
+    if (make_aligned_bytes(size).get() == before) ++reused;
+  }
+  EXPECT_GE(reused, 850);
+}
+
 TEST(AlignedBytes, AreCountedAsAllocations) {
   if (!test::AllocationCount::available()) GTEST_SKIP() << "the sanitizer's operator new is in use";
   const test::AllocationCount count;
