@@ -253,7 +253,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   internal::Tick write_progress_;  // output began to wait, or the kernel took some of it
   internal::Tick since_;           // when state_ became what it is
   internal::Tick message_since_;   // when the handler last consumed, or left, of input_
-  std::uint16_t pauses_ = 0, holds_ = 0;
+  std::uint32_t pauses_ = 0, holds_ = 0;
   std::uint8_t back_offs_ = 0;  // ENOBUFS and kin in a row
   State state_ = State::open;
   CloseReason reason_;  // of the close in progress; then the one that on_close is told

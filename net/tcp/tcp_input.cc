@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdint>
+#include <limits>
 #include <utility>
 
 #include "weir/base/check.h"
@@ -25,6 +27,8 @@ namespace {
 // level-triggered one can with one call, or as many calls as keep a turn short.
 constexpr std::size_t kReadBudget = 512 * 1024;
 constexpr int kMaxReadsPerTurn = 16;
+// Calls of hold_open() and pause_reading() that may wait for their counterpart.
+constexpr auto kMostCounted = std::numeric_limits<std::uint32_t>::max();
 
 bool transient(Errno error) { return error == ENOBUFS || error == ENOMEM; }
 
@@ -178,6 +182,7 @@ void TcpConnection::follow_peer() {
 
 void TcpConnection::hold_open() {
   loop().check_thread("TcpConnection::hold_open");
+  WEIR_CHECK(holds_ < kMostCounted, "TcpConnection::hold_open {} times without a release", holds_);
   ++holds_;
 }
 
@@ -214,6 +219,8 @@ void TcpConnection::want_read_again() {
 
 void TcpConnection::pause_reading() {
   loop().check_thread("TcpConnection::pause_reading");
+  WEIR_CHECK(pauses_ < kMostCounted, "TcpConnection::pause_reading {} times without a resume",
+             pauses_);
   ++pauses_;
   if (is_.write_failed && !is_.relayed) finish(reason_);  // or its end would not be found
   update_interest();
