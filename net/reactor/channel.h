@@ -69,6 +69,7 @@ class Channel {
   bool commit_queued_ = false;   // in the loop's list of interest changes
   bool registered_ = false;      // known to epoll
   std::uint32_t committed_ = 0;  // the mask epoll has
+  std::uint32_t requeued_ = 0;   // events that the loop's requeue list has for it; 0: not in it
 };
 
 }  // namespace weir

@@ -351,23 +351,36 @@ void EventLoop::dispatch_ready() {
   while (!ready_.empty()) {
     const epoll_event& event = ready_.front();
     ready_ = ready_.subspan(1);
-    dispatch_one(SlotId::from_u64(event.data.u64), event.events, true);
+    dispatch_event(SlotId::from_u64(event.data.u64), event.events);
   }
   while (requeued_next_ < requeued_now_.size()) {
-    const Requeued again = requeued_now_[requeued_next_++];
-    dispatch_one(again.id, again.events, false);
+    if (Channel** channel = channels_.find(requeued_now_[requeued_next_++])) {
+      dispatch(**channel, std::exchange((*channel)->requeued_, 0));
+    } else {
+      ++counters_.spurious;  // removed since it was asked for
+    }
   }
 }
 
-void EventLoop::dispatch_one(SlotId id, std::uint32_t events, bool from_epoll) {
+void EventLoop::requeue(Channel& channel, std::uint32_t events) {
+  if (channel.removed()) return;
+  if (channel.requeued_ == 0) requeued_.push_back(channel.id_);
+  channel.requeued_ |= events;
+}
+
+inline void EventLoop::dispatch(Channel& channel, std::uint32_t events) {
+  ++counters_.events;
+  watch_.enter(internal::Activity::channel, static_cast<std::uint64_t>(channel.fd_));
+  channel.handler_->on_ready(events);
+  watch_.leave();
+}
+
+void EventLoop::dispatch_event(SlotId id, std::uint32_t events) {
   if (Channel** channel = channels_.find(id)) [[likely]] {
-    ++counters_.events;
-    watch_.enter(internal::Activity::channel, static_cast<std::uint64_t>((*channel)->fd_));
-    (*channel)->handler_->on_ready(events);
-    watch_.leave();
+    dispatch(**channel, events);
     return;
   }
-  if (!from_epoll || detached_ != detached_at_wait_) {
+  if (detached_ != detached_at_wait_) {
     ++counters_.spurious;  // removed by one that was dispatched before it
     return;
   }

@@ -125,8 +125,9 @@ class EventLoop {
   internal::Tick tick() const { return tick_; }
   // The handler of a channel as it was attached; nullptr when the channel is gone.
   IoHandler* find_handler(SlotId id);
-  // Has `id` dispatched in the next turn as if epoll had reported `events`.
-  void requeue(SlotId id, std::uint32_t events) { requeued_.push_back({id, events}); }
+  // Has the channel dispatched in the next turn as if epoll had reported `events`: once, however
+  // often it is asked for.
+  void requeue(Channel& channel, std::uint32_t events);
   void flush_later(internal::LoopClient& client) { to_flush_.push_back(&client); }
   void reap_later(internal::LoopClient& client) { to_reap_.push_back(&client); }
   // Keeps `object` until the end of the turn's reap phase.
@@ -140,10 +141,6 @@ class EventLoop {
 
  private:
   friend class Channel;
-  struct Requeued {
-    SlotId id;
-    std::uint32_t events;
-  };
   class WakeupHandler;
   struct Counters {
     Counter turns, events, wakeups, commits, tasks, timers, spurious, unknown, busy_ns;
@@ -171,7 +168,8 @@ class EventLoop {
   Duration time_to_wait();
   void note_turn(Duration took);
   bool has_work() const;
-  void dispatch_one(SlotId id, std::uint32_t events, bool from_epoll);
+  void dispatch_event(SlotId id, std::uint32_t events);
+  void dispatch(Channel& channel, std::uint32_t events);
   void rebuild_epoll();
 
   // Constant after construction.
@@ -183,8 +181,8 @@ class EventLoop {
   SlotMap<Channel*> channels_;
   std::vector<SlotId> to_commit_;
   std::span<const epoll_event> ready_;  // what is left of the batch
-  std::vector<Requeued> requeued_;      // for the next turn
-  std::vector<Requeued> requeued_now_;  // of this turn, from requeued_next_ on
+  std::vector<SlotId> requeued_;      // for the next turn; a channel is in these lists once at most
+  std::vector<SlotId> requeued_now_;  // of this turn, from requeued_next_ on
   std::size_t requeued_next_ = 0;
   TimerQueue timers_;
   internal::IdleWheel idle_wheel_;

@@ -59,7 +59,7 @@ void Acceptor::hold() {
 void Acceptor::go_on() {
   if (!std::exchange(held_, false) || !socket_ || resume_timer_) return;
   channel_.set_reading(true);
-  channel_.loop().requeue(channel_.id(), EPOLLIN);
+  channel_.loop().requeue(channel_, EPOLLIN);
 }
 
 void Acceptor::refuse_new() {
@@ -142,7 +142,7 @@ void Acceptor::take_some() {
     }
   }
   spent_in_turn_ = turn;
-  if (options_.trigger == Trigger::edge) channel_.loop().requeue(channel_.id(), EPOLLIN);
+  if (options_.trigger == Trigger::edge) channel_.loop().requeue(channel_, EPOLLIN);
 }
 
 // Those who come too fast wait in the backlog, which the kernel bounds.

@@ -214,7 +214,7 @@ void TcpConnection::input_failed(Errno error) {
 // An edge that told of an error may be spent before reading gets there, and reading may rest by
 // then: it is asked for again.
 void TcpConnection::want_read_again() {
-  loop().requeue(channel_.id(), edge() ? EPOLLIN | EPOLLERR : EPOLLIN);
+  loop().requeue(channel_, edge() ? EPOLLIN | EPOLLERR : EPOLLIN);
 }
 
 void TcpConnection::pause_reading() {

@@ -303,7 +303,7 @@ void TcpConnection::flush_output() {
   if (state_ == State::closed || is_.write_failed || is_.backing_off) return;
   for (int writes = 0; output_waits(); ++writes) {
     if (writes == kMaxWritesPerFlush) {
-      if (edge()) loop().requeue(channel_.id(), EPOLLOUT);
+      if (edge()) loop().requeue(channel_, EPOLLOUT);
       output_refused();
       return;
     }

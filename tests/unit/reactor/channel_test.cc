@@ -193,5 +193,24 @@ TEST(LoopDeathTest, ALoopOutlivesItsChannels) {
       "EventLoop destroyed while 1 channels are still on it");
 }
 
+TEST_F(ChannelTest, IsRequeuedOnceHoweverOftenItIsAskedFor) {
+  Watched watched(loop_);
+  run_turn(loop_);
+  watched.handler.ready = [&](std::uint32_t) {
+    for (int i = 0; i < 100; ++i) loop_.requeue(watched.channel, i == 99 ? EPOLLOUT : EPOLLIN);
+  };
+  loop_.requeue(watched.channel, EPOLLIN);
+  for (int turn = 1; turn <= 5; ++turn) {
+    run_turn(loop_);
+    EXPECT_EQ(watched.handler.calls, turn);
+    EXPECT_EQ(watched.handler.last_events,
+              static_cast<std::uint32_t>(turn == 1 ? EPOLLIN : EPOLLIN | EPOLLOUT));
+  }
+  watched.channel.remove();
+  loop_.requeue(watched.channel, EPOLLIN);
+  run_turn(loop_);
+  EXPECT_EQ(watched.handler.calls, 5) << "nobody is there any more";
+}
+
 }  // namespace
 }  // namespace weir::test

@@ -58,5 +58,59 @@ TEST(TcpReadGate, PausesAreCountedBeyond16Bits) {
   }
 }
 
+// --- once in a turn ------------------------------------------------------------------------------
+
+// The answer to each message is cached: what was paused for it goes on at once.
+TEST(TcpReadGate, F13_AHandlerThatPausesAndResumesForEachMessageLeavesTheTurnToOthers) {
+  constexpr std::size_t kFrame = 16;
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger});
+    tcp.on.data = [&](TcpConnection& c, Buffer& in) {
+      while (in.size() >= kFrame) {
+        c.pause_reading();
+        if (c.pending_output() < 4096) c.send(in.view().substr(0, 1));
+        in.consume(kFrame);
+        c.resume_reading();
+      }
+    };
+    TestClient other = tcp.connect();
+    TestClient fast = tcp.connect();
+    const std::string frames = pattern(64 * 1024 + 1);  // always a part of a frame is left
+    for (int i = 0; i < 50; ++i) {
+      fast.send_some(frames, Duration::zero());
+      ASSERT_TRUE(other.send_all(pattern(kFrame)));
+      int turns = 0;
+      for (std::string echo; echo.empty() && turns < 10; ++turns) {
+        const std::uint64_t before = tcp.loop.stats().events;
+        run_turn(tcp.loop);
+        EXPECT_LE(tcp.loop.stats().events - before, 6u)
+            << "each connection from epoll once, from the requeue list once, and the wake-up";
+        fast.receive_for(Duration::zero());
+        echo = other.receive_exactly(1, Duration::zero());
+      }
+      ASSERT_LT(turns, 10);
+    }
+  }
+}
+
+TEST(TcpReadGate, OnePauseMoreThanResumesIsNoReasonToLookAgain) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger});
+    tcp.on.data = [](TcpConnection& c, Buffer& in) {
+      c.pause_reading();
+      c.pause_reading();
+      in.consume(1);
+      c.resume_reading();
+    };
+    TestClient client = tcp.connect();
+    ASSERT_TRUE(client.send_all("abc"));
+    ASSERT_TRUE(tcp.until([&] { return tcp.calls.data == 1; }));
+    EXPECT_TRUE(rests(tcp.loop, tcp.faults, 50ms));
+    EXPECT_EQ(tcp.calls.data, 1);
+  }
+}
+
 }  // namespace
 }  // namespace weir::test
