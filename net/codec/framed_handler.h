@@ -15,6 +15,7 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -110,6 +111,16 @@ class FramedHandler : public ConnectionHandler {
     return connection.send(frame.bytes());
   }
 
+  // The payload of a frame that says nothing but that this side is there, sent whenever nothing was
+  // sent for heartbeat_interval (TcpServer::Options, TcpClient::Options). What is not heard in turn
+  // ends by read_idle_timeout. Before the first connection; empty: none.
+  void set_heartbeat(std::string payload) { heartbeat_ = std::move(payload); }
+
+  // Overriding it, call this one too.
+  void on_heartbeat(TcpConnection& connection) override {
+    if (!heartbeat_.empty()) static_cast<void>(send_frame(connection, heartbeat_));
+  }
+
   const Codec& codec() const { return codec_; }
 
   void on_data(TcpConnection& connection, Buffer& in) final {
@@ -163,6 +174,7 @@ class FramedHandler : public ConnectionHandler {
  private:
   Codec codec_;
   const int frames_per_look_;
+  std::string heartbeat_;
 };
 
 }  // namespace weir

@@ -37,6 +37,7 @@ struct CloseReason {
     local_close,         // close()
     aborted,             // abort()
     idle_timeout,        // no byte either way for idle_timeout
+    read_idle_timeout,   // no byte came for read_idle_timeout
     first_byte_timeout,  // no byte ever came
     message_timeout,     // the handler left bytes, and what they wait for did not come in time
     write_stall,         // the peer accepted nothing for write_stall_timeout
@@ -47,7 +48,7 @@ struct CloseReason {
     server_stopped,      // TcpServer::shutdown
     io_error,            // the kernel refused to go on; see `error`
   };
-  static constexpr std::size_t kKinds = 14;
+  static constexpr std::size_t kKinds = 15;
 
   Kind kind = Kind::local_close;
   Errno error;
@@ -82,10 +83,12 @@ class ConnectionHandler {
   // At most half of high_water is waiting again. Follows on_blocked, and every send() that said
   // above_high_mark.
   virtual void on_drained(TcpConnection&) {}
-  // idle_timeout, first_byte_timeout or message_timeout has passed. False: the connection closes in
-  // order, after what this call sends, such as a last word. True: it goes on, and that deadline
-  // starts anew.
+  // idle_timeout, read_idle_timeout, first_byte_timeout or message_timeout has passed. False: the
+  // connection closes in order, after what this call sends, such as a last word. True: it goes on,
+  // and that deadline starts anew.
   virtual bool on_timeout(TcpConnection&, CloseReason::Kind) { return false; }
+  // Nothing was sent for heartbeat_interval.
+  virtual void on_heartbeat(TcpConnection&) {}
   // Last, once. Nothing can be sent any more; addresses and counters can still be asked for.
   virtual void on_close(TcpConnection&, CloseReason) {}
 };

@@ -266,6 +266,9 @@ void TcpClient::on_drained(std::move_only_function<void(TcpConnection&)> fn) {
 void TcpClient::on_timeout(std::move_only_function<bool(TcpConnection&, CloseReason::Kind)> fn) {
   impl_->callbacks().timeout = std::move(fn);
 }
+void TcpClient::on_heartbeat(std::move_only_function<void(TcpConnection&)> fn) {
+  impl_->callbacks().heartbeat = std::move(fn);
+}
 void TcpClient::on_close(std::move_only_function<void(TcpConnection&, CloseReason)> fn) {
   impl_->callbacks().close = std::move(fn);
 }

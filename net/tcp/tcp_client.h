@@ -56,9 +56,11 @@ class TcpClient {
 
     // As TcpServer::Options.
     Duration idle_timeout{0};
+    Duration read_idle_timeout{0};
     Duration first_byte_timeout{0};
     Duration message_timeout{0};
     Duration write_stall_timeout = std::chrono::seconds(300);
+    Duration heartbeat_interval{0};
     std::uint64_t max_input = 1024 * 1024;
     std::uint64_t high_water = 1024 * 1024;
     std::uint64_t max_output = 4 * 1024 * 1024;
@@ -108,6 +110,7 @@ class TcpClient {
   void on_blocked(std::move_only_function<void(TcpConnection&)> fn);
   void on_drained(std::move_only_function<void(TcpConnection&)> fn);
   void on_timeout(std::move_only_function<bool(TcpConnection&, CloseReason::Kind)> fn);
+  void on_heartbeat(std::move_only_function<void(TcpConnection&)> fn);
   void on_close(std::move_only_function<void(TcpConnection&, CloseReason)> fn);
   // Instead of the functions above.
   void use_handler(std::shared_ptr<ConnectionHandler> handler);

@@ -1,4 +1,5 @@
-// The life of a connection. Input is in tcp_input.cc, output in tcp_output.cc.
+// The life of a connection. Input is in tcp_input.cc, output in tcp_output.cc, deadlines in
+// tcp_deadlines.cc.
 //
 //            close(), idle_timeout,                  all output sent,
 //            peer's FIN, server stop                 our FIN sent
@@ -21,6 +22,7 @@
 
 #include <cerrno>
 #include <new>
+#include <utility>
 
 #include "weir/base/log.h"
 #include "weir/net/socket/sys.h"
@@ -31,7 +33,6 @@
 namespace weir {
 
 using internal::Tick;
-using internal::tick_reached;
 using Kind = CloseReason::Kind;
 
 namespace {
@@ -53,6 +54,7 @@ TcpConnection::TcpConnection(internal::ConnectionGroup& group, Fd fd)
       slot_(channel_.id()),
       handler_(group.handler.get()),
       transport_(&internal::raw_transport()),
+      last_read_(now()),
       last_activity_(now()),
       write_progress_(now()),
       since_(now()),
@@ -132,88 +134,6 @@ void TcpConnection::on_reap() {
   delete this;
 }
 
-// --- deadlines -----------------------------------------------------------------------------------
-
-// The earliest moment at which on_deadline() may have something to do. False: never.
-bool TcpConnection::next_deadline(Tick& deadline) const {
-  const internal::ConnectionLimits& limits = group_->limits;
-  bool any = false;
-  const auto consider = [&](Tick from, Tick allowed) {
-    if (allowed == 0) return;
-    if (!any || !tick_reached(deadline, from + allowed)) deadline = from + allowed;
-    any = true;
-  };
-  switch (state_) {
-    case State::open:
-      consider(last_activity_, limits.idle);
-      if (bytes_in_ == 0) consider(since_, limits.first_byte);
-      // Looked at in any case, so that a message which begins later need not be armed for.
-      consider(input_ ? message_since_ : now(), limits.message);
-      if (is_.want_write) consider(write_progress_, limits.write_stall);
-      break;
-    case State::closing:
-      consider(since_, limits.drain);
-      break;
-    case State::lingering:
-      consider(since_, limits.linger);
-      break;
-    case State::closed:
-      break;
-  }
-  return any;
-}
-
-void TcpConnection::arm_deadline() {
-  Tick deadline = 0;
-  if (next_deadline(deadline)) {
-    loop().idle_wheel().schedule(*this, deadline);
-  } else {
-    loop().idle_wheel().cancel(*this);
-  }
-}
-
-// A message only notes the tick, so the deadline that was armed may have moved on meanwhile.
-void TcpConnection::on_deadline() {
-  if (state_ == State::closed) {
-    reap_later();
-    return;
-  }
-  const internal::ConnectionLimits& limits = group_->limits;
-  const auto passed = [this](Tick from, Tick allowed) {
-    return allowed != 0 && tick_reached(from + allowed, now());
-  };
-  if (state_ == State::lingering && passed(since_, limits.linger)) {
-    finish(reason_);
-  } else if (state_ == State::closing && passed(since_, limits.drain)) {
-    reset({Kind::drain_timeout, Errno(ETIMEDOUT)});
-  } else if (state_ == State::open) {
-    if (is_.want_write && passed(write_progress_, limits.write_stall)) {
-      reset({Kind::write_stall, Errno(ETIMEDOUT)});
-    } else if (bytes_in_ == 0 && passed(since_, limits.first_byte)) {
-      out_of_time(Kind::first_byte_timeout, since_);
-    } else if (input_ && may_read() && passed(message_since_, limits.message)) {
-      out_of_time(Kind::message_timeout, message_since_);
-    } else if (passed(last_activity_, limits.idle)) {
-      out_of_time(Kind::idle_timeout, last_activity_);
-    }
-  }
-  if (state_ != State::closed) arm_deadline();
-  settle();
-}
-
-// A deadline that began at `since` has passed: the handler decides.
-void TcpConnection::out_of_time(Kind kind, Tick& since) {
-  bool goes_on = false;
-  without_throwing(
-      [&] { call_handler("on_timeout", [&] { goes_on = handler_->on_timeout(*this, kind); }); });
-  if (state_ != State::open) return;
-  if (goes_on) {
-    since = now();
-  } else {
-    start_close({kind, Errno(ETIMEDOUT)});
-  }
-}
-
 // --- ending --------------------------------------------------------------------------------------
 
 void TcpConnection::shutdown() {
@@ -236,12 +156,9 @@ void TcpConnection::abort() {
 
 void TcpConnection::stop_gracefully() {
   if (state_ != State::open) return;
-  if (!may_read() && holds_ == 0) {
-    start_close({Kind::server_stopped, {}});
-    return;
-  }
   is_.draining = true;
-  if (may_read()) want_read_again();
+  if (is_.read_eof) end_if_drained();
+  read_gate_changed();
 }
 
 void TcpConnection::start_close(CloseReason reason) {
@@ -286,7 +203,6 @@ void TcpConnection::advance_close() {
     state_ = State::lingering;
     since_ = now();
     arm_deadline();
-    if (edge()) want_read_again();
   }
 }
 
@@ -363,7 +279,6 @@ void TcpConnection::settle() {
   if (is_.blocked && below_low_mark() && !(is_.holds_producers && !within_budget(0))) {
     is_.blocked = false;
     release_producers();
-    look_again();
     hear_peer();
     if (watched_) tell_watchers();
     if (state_ == State::open && !above_high_mark()) {
@@ -382,7 +297,7 @@ void TcpConnection::settle() {
   account();
   heed_budget();
   if (state_ != State::closed) advance_close();
-  update_interest();
+  if (state_ != State::closed) follow_read_gate();
 }
 
 // A handler that fills the output up from on_drained has left no moment to read in.
@@ -398,10 +313,9 @@ void TcpConnection::heed_budget() {
                        charged_ >= internal::BufferBudget::kOwnShare && !group_->budget.has_room(1);
   if (starved == is_.starved) return;
   is_.starved = starved;
-  if (!starved) {
-    if (state_ != State::closed) look_again();
-  } else if (is_.draining || is_.write_failed) {
-    start_close({Kind::server_stopped, {}});
+  if (!starved) return;
+  if (is_.write_failed) {
+    finish(reason_);  // its end would not be found
   } else {
     group_->budget_spent();
   }
@@ -421,6 +335,30 @@ void TcpConnection::update_interest() {
   channel_.set_writing(is_.want_write);
 }
 
+// What may_read() looks at has changed. After the connection's own handler settle() follows it.
+void TcpConnection::read_gate_changed() {
+  if (group_->io->running != this && state_ != State::closed) follow_read_gate();
+}
+
+// The read gate: may_read() alone says whether the socket is read, and what follows from that is
+// done here, whatever has changed it. When it opens, the peer's time begins anew, and
+// edge-triggered epoll does not report again what it reported meanwhile. Also asked for is what
+// epoll never reports: input of ours that is to be offered, and the end of what had arrived.
+void TcpConnection::follow_read_gate() {
+  update_interest();
+  const bool open = may_read();
+  const bool opened = open && is_.gate_shut;
+  is_.gate_shut = !open;
+  if (opened) {
+    message_since_ = last_read_ = now();
+    arm_deadline();
+  }
+  const bool to_the_end = is_.write_failed || (is_.draining && holds_ == 0);
+  if ((opened && edge()) || (open && to_the_end) || (is_.offer_input && may_offer())) {
+    want_read_again();
+  }
+}
+
 void TcpConnection::back_off(Errno error) {
   if (++back_offs_ > kMaxBackOffs) {
     finish({Kind::io_error, error});
@@ -436,9 +374,7 @@ void TcpConnection::back_off(Errno error) {
 
 void TcpConnection::retry_after_back_off() {
   is_.backing_off = false;
-  look_again();
   settle_later();
-  update_interest();
 }
 
 }  // namespace weir

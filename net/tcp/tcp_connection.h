@@ -6,7 +6,6 @@
 // turn.
 #pragma once
 
-#include <bit>
 #include <memory>
 #include <optional>
 #include <span>
@@ -22,6 +21,7 @@
 #include "weir/net/buffer/shared_bytes.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/socket/socket.h"
+#include "weir/net/tcp/connection_flags.h"
 #include "weir/net/tcp/connection_handler.h"
 #include "weir/net/tcp/transport.h"
 
@@ -167,7 +167,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void follow_peer();
   void input_failed(Errno error);
   void want_read_again();
-  void look_again();
+  void end_if_drained();
   void hear_peer();
 
   // Output (tcp_output.cc).
@@ -206,17 +206,27 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   bool relay_full() const;
   SysResult<std::size_t> write_relayed();
 
+  // Deadlines (tcp_deadlines.cc).
+  template <typename Fn>
+  void each_deadline(Fn&& fn);
+  void arm_deadline();
+  void expired(internal::Deadline which, internal::Tick& since);
+  void out_of_time(CloseReason::Kind kind, internal::Tick& since);
+  void remind_handler(internal::Tick& since);
+  void peers_turn();
+
   // Life (tcp_connection.cc).
   template <typename Call>
   void call_handler(const char* event, Call&& call);
   void handler_threw(const char* event, const char* what);
-  void out_of_time(CloseReason::Kind kind, internal::Tick& since);
   template <typename Fn>
   void without_throwing(Fn&& fn);
   void serve(std::uint32_t events);
   void settle();
   void settle_later();
   void update_interest();
+  void read_gate_changed();
+  void follow_read_gate();
   void start_close(CloseReason reason);
   void advance_close();
   void finish(CloseReason reason);
@@ -224,8 +234,6 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void reset(CloseReason reason);
   void back_off(Errno error);
   void retry_after_back_off();
-  bool next_deadline(internal::Tick& deadline) const;
-  void arm_deadline();
   void account();
   void heed_budget();
   void tell_watchers();
@@ -249,37 +257,17 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   std::uint64_t charged_ = 0;  // to the group's budget, for input_ and output_
   std::uint64_t bytes_in_ = 0;
   std::uint64_t bytes_out_ = 0;
-  internal::Tick last_activity_;   // a byte moved, either way
+  internal::Tick last_read_;       // a byte came
+  internal::Tick last_activity_;   // a byte went, or (as each_deadline() looks) came
   internal::Tick write_progress_;  // output began to wait, or the kernel took some of it
   internal::Tick since_;           // when state_ became what it is
   internal::Tick message_since_;   // when the handler last consumed, or left, of input_
   std::uint32_t pauses_ = 0, holds_ = 0;
+
+  internal::ConnectionFlags is_;
+  CloseReason reason_;          // of the close in progress; then the one that on_close is told
   std::uint8_t back_offs_ = 0;  // ENOBUFS and kin in a row
   State state_ = State::open;
-  CloseReason reason_;  // of the close in progress; then the one that on_close is told
-
-  // What is out of the ordinary; all false for most connections most of the time.
-  struct Flags {
-    bool read_eof : 1 = false;         // the peer's FIN was read
-    bool write_shut : 1 = false;       // our FIN was sent
-    bool shutdown_wanted : 1 = false;  // our FIN follows what is queued
-    bool write_failed : 1 = false;     // a send found the peer gone; reading what it left
-    bool want_write : 1 = false;       // the socket refused output: EPOLLOUT is wanted
-    bool blocked : 1 = false;          // over the high mark and not yet under the low one
-    bool blocked_told : 1 = false;     // on_blocked was called for it
-    bool settle_queued : 1 = false;    // in the loop's flush phase
-    bool backing_off : 1 = false;      // waiting out ENOBUFS or ENOMEM
-    bool holds_producers : 1 = false;  // Overflow::pause made others wait for this one
-    bool offer_input : 1 = false;      // input_ goes to the handler again, before more is read
-    bool draining : 1 = false;         // server shutdown: closes when what has arrived is read
-    bool starved : 1 = false;          // not read until the budget of buffered bytes has room
-    bool relayed : 1 = false;          // handler_ is a RelayPair
-    bool refilled : 1 = false;         // on_drained itself has passed the high mark again
-    std::uint16_t unused : 1 = 0;      // every bit has a value, for any()
-
-    bool any() const { return std::bit_cast<std::uint16_t>(*this) != 0; }
-  };
-  Flags is_;
   bool same_message_ = false;  // of same_message_goes_on(), in this call of on_data
   bool watched_ = false;       // somebody in LoopIo::watchers wants to know of it
 };

@@ -58,8 +58,6 @@ void TcpConnection::read_ready() {
   }
   if (!edge()) {
     if (may_read()) is_.relayed ? read_relayed() : read_once();
-    // Both end with what the kernel has left, which epoll does not report.
-    if (((is_.draining && holds_ == 0) || is_.write_failed) && may_read()) want_read_again();
     return;
   }
   std::size_t total = 0;
@@ -169,6 +167,7 @@ void TcpConnection::input_ended() {
       finish({Kind::peer_eof, {}});
     } else {
       follow_peer();
+      if (!is_.relayed) end_if_drained();
     }
   }
 }
@@ -178,6 +177,11 @@ void TcpConnection::follow_peer() {
   if (holds_ == 0 && !group_->limits.allow_half_open && !is_.relayed) {
     start_close({Kind::peer_eof, {}});
   }
+}
+
+// The server is stopping, and all that had arrived here was served.
+void TcpConnection::end_if_drained() {
+  if (is_.draining && holds_ == 0) start_close({Kind::server_stopped, {}});
 }
 
 void TcpConnection::hold_open() {
@@ -190,13 +194,17 @@ void TcpConnection::release() {
   loop().check_thread("TcpConnection::release");
   WEIR_CHECK(holds_ > 0, "TcpConnection::release without a hold_open before it");
   if (--holds_ > 0 || state_ != State::open) return;
-  if (is_.read_eof) follow_peer();
-  if (is_.draining) stop_gracefully();
+  peers_turn();
+  if (is_.read_eof) {
+    follow_peer();
+    end_if_drained();
+  }
+  read_gate_changed();
 }
 
 void TcpConnection::input_failed(Errno error) {
   if (error == EAGAIN) {
-    if (is_.draining && holds_ == 0) start_close({Kind::server_stopped, {}});
+    end_if_drained();
     if (is_.write_failed) finish(reason_);
     return;
   }
@@ -223,16 +231,16 @@ void TcpConnection::pause_reading() {
              pauses_);
   ++pauses_;
   if (is_.write_failed && !is_.relayed) finish(reason_);  // or its end would not be found
-  update_interest();
+  read_gate_changed();
 }
 
 void TcpConnection::resume_reading() {
   loop().check_thread("TcpConnection::resume_reading");
   WEIR_CHECK(pauses_ > 0, "TcpConnection::resume_reading without a pause_reading before it");
   if (--pauses_ > 0 || state_ != State::open) return;
-  update_interest();
+  peers_turn();
   if (input_) is_.offer_input = true;
-  look_again();
+  read_gate_changed();
 }
 
 bool TcpConnection::reading() const { return state_ == State::open && may_read(); }
@@ -241,14 +249,7 @@ void TcpConnection::offer_again() {
   loop().check_thread("TcpConnection::offer_again");
   if (state_ != State::open) return;
   is_.offer_input = true;
-  if (may_read()) want_read_again();
-}
-
-// Reading goes on after a break: epoll does not report again what was read, or was reported
-// edge-triggered, or is not there.
-void TcpConnection::look_again() {
-  message_since_ = now();  // the peer could not go on meanwhile
-  if (edge() || is_.offer_input || is_.draining || is_.write_failed) want_read_again();
+  read_gate_changed();
 }
 
 }  // namespace weir

@@ -325,7 +325,10 @@ void TcpConnection::flush_output() {
       return;
     }
   }
-  is_.want_write = false;
+  if (is_.want_write) {
+    is_.want_write = false;
+    if (group_->limits.heartbeat != 0) arm_deadline();  // it rested
+  }
   if (output_) group_->io->give_back(std::move(output_));
 }
 
@@ -384,7 +387,7 @@ void TcpConnection::output_failed(Errno error) {
   reason_ = reason;
   output_.reset();
   if (is_.relayed) relay_pair().discard_for(*this);
-  want_read_again();
+  read_gate_changed();
 }
 
 }  // namespace weir

@@ -63,12 +63,17 @@ class TcpServer {
     std::size_t max_accept_rate = 0;
 
     // Deadlines; zero: none. They are coarse: never early, late by at most a fifteenth.
+    // Those of what the peer is to do rest while reading is paused or an answer is owed
+    // (hold_open), and start anew after it.
     Duration idle_timeout{0};        // no byte either way
+    Duration read_idle_timeout{0};   // no byte came, whatever is sent; rests over the high mark too
     Duration first_byte_timeout{0};  // no byte since it was accepted
     // From the moment at which a handler leaves bytes until one consumes any. A handler that
     // consumes whole messages only has each of them complete by then, however slowly bytes trickle.
     Duration message_timeout{0};
     Duration write_stall_timeout = std::chrono::seconds(300);  // output waits, the peer takes none
+    // Nothing was sent for so long: on_heartbeat is called. Zero: never. Coarse as the deadlines.
+    Duration heartbeat_interval{0};
 
     // Bounds of one connection, in bytes.
     std::uint64_t max_input = 1024 * 1024;   // left unconsumed by the handler; then it is closed
@@ -160,6 +165,7 @@ class TcpServer {
   void on_blocked(std::move_only_function<void(TcpConnection&)> fn);
   void on_drained(std::move_only_function<void(TcpConnection&)> fn);
   void on_timeout(std::move_only_function<bool(TcpConnection&, CloseReason::Kind)> fn);
+  void on_heartbeat(std::move_only_function<void(TcpConnection&)> fn);
   void on_close(std::move_only_function<void(TcpConnection&, CloseReason)> fn);
   // Instead of the functions above: one handler for all loops, or one made for each on its thread
   // by the first listen(). What the factory throws comes out of that listen().

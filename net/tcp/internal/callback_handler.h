@@ -15,6 +15,7 @@ struct CallbackHandler final : ConnectionHandler {
   std::move_only_function<void(TcpConnection&)> blocked;
   std::move_only_function<void(TcpConnection&)> drained;
   std::move_only_function<bool(TcpConnection&, CloseReason::Kind)> timeout;
+  std::move_only_function<void(TcpConnection&)> heartbeat;
   std::move_only_function<void(TcpConnection&, CloseReason)> close;
 
   void on_open(TcpConnection& connection) override {
@@ -38,6 +39,9 @@ struct CallbackHandler final : ConnectionHandler {
   }
   bool on_timeout(TcpConnection& connection, CloseReason::Kind kind) override {
     return timeout && timeout(connection, kind);
+  }
+  void on_heartbeat(TcpConnection& connection) override {
+    if (heartbeat) heartbeat(connection);
   }
   void on_close(TcpConnection& connection, CloseReason reason) override {
     if (close) close(connection, reason);

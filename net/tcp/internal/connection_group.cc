@@ -152,8 +152,7 @@ void ConnectionGroup::look_at_budget() {
   for (TcpConnection& connection : connections_) {  // those that have ended are never starved
     if (!connection.is_.starved) continue;
     connection.heed_budget();
-    connection.update_interest();
-    if (connection.is_.offer_input) connection.want_read_again();  // what is there may go, always
+    connection.read_gate_changed();
     waiting |= connection.is_.starved;
   }
   if (waiting) {

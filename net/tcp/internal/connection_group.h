@@ -32,6 +32,8 @@ struct ConnectionLimits {
   std::uint64_t max_output = 0;
   std::uint64_t max_input = 0;
   Tick idle = 0;
+  Tick read_idle = 0;
+  Tick heartbeat = 0;
   Tick first_byte = 0;
   Tick message = 0;
   Tick write_stall = 0;

@@ -91,7 +91,7 @@ inline void TcpConnection::account() {
 }
 
 inline void TcpConnection::note_read(std::size_t n) {
-  last_activity_ = now();
+  last_read_ = now();
   back_offs_ = 0;
   bytes_in_ += n;
   group_->bytes_in.add(n);

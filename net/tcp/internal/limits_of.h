@@ -21,6 +21,8 @@ ConnectionLimits limits_of(const Options& options) {
           .max_output = max_output,
           .max_input = std::max<std::uint64_t>(options.max_input, 1),
           .idle = ticks(options.idle_timeout),
+          .read_idle = ticks(options.read_idle_timeout),
+          .heartbeat = ticks(options.heartbeat_interval),
           .first_byte = ticks(options.first_byte_timeout),
           .message = ticks(options.message_timeout),
           .write_stall = ticks(options.write_stall_timeout),

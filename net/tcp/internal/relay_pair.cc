@@ -34,6 +34,7 @@ bool orderly(Kind kind) {
     case Kind::peer_eof:
     case Kind::local_close:
     case Kind::idle_timeout:
+    case Kind::read_idle_timeout:
     case Kind::first_byte_timeout:
     case Kind::server_stopped:
       return true;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "support/expect_log.h"
+#include "support/spin_oracle.h"
 #include "support/tcp_harness.h"
 
 namespace weir::test {
@@ -144,15 +145,122 @@ TEST(TcpDeadline, ACloseThatCannotFlushIsResetAtTheDrainTimeout) {
   }
 }
 
-// A connection that is not read has an idle deadline all the same.
-TEST(TcpDeadline, IdleTimeoutHoldsForAPausedConnectionWhosePeerIsGone) {
-  TcpHarness tcp({.idle_timeout = 60s});
-  TestClient client = tcp.connect();
-  tcp.connection()->pause_reading();
-  client.close();
-  pass(tcp, 70s);
-  EXPECT_TRUE(tcp.until_closed());
-  EXPECT_EQ(tcp.reason->kind, Kind::idle_timeout);
+// The peer waits for us: it is not to blame for saying nothing.
+TEST(TcpDeadline, DeadlinesOfThePeerRestWhileReadingIsPausedOrAnAnswerIsOwed) {
+  for (const Trigger trigger : kTriggers) {
+    for (const Kind kind :
+         {Kind::idle_timeout, Kind::read_idle_timeout, Kind::first_byte_timeout}) {
+      for (const bool paused : {true, false}) {
+        SCOPED_TRACE(std::string(name(trigger)) + ", " + std::string(to_string(kind)) +
+                     (paused ? ", paused" : ", held"));
+        TcpHarness tcp({.trigger = trigger,
+                        .idle_timeout = kind == Kind::idle_timeout ? 60s : 0s,
+                        .read_idle_timeout = kind == Kind::read_idle_timeout ? 60s : 0s,
+                        .first_byte_timeout = kind == Kind::first_byte_timeout ? 60s : 0s});
+        TestClient client = tcp.connect();
+        TcpConnection& c = *tcp.connection();
+        paused ? c.pause_reading() : c.hold_open();
+        pass(tcp, 300s);
+        ASSERT_EQ(c.state(), TcpConnection::State::open);
+        EXPECT_TRUE(rests(tcp.loop, tcp.faults, 100ms)) << "what may not act is not armed";
+        paused ? c.resume_reading() : c.release();
+        pass(tcp, 59s);
+        ASSERT_EQ(c.state(), TcpConnection::State::open) << "starts anew";
+        pass(tcp, 5s);
+        EXPECT_NE(c.state(), TcpConnection::State::open);
+        client.close();
+        EXPECT_TRUE(tcp.until_closed());
+        EXPECT_EQ(*tcp.reason, timed_out(kind));
+      }
+    }
+  }
+}
+
+// Both streams are over, of which epoll goes on to tell, and ours is still to be read.
+TEST(TcpDeadline, F08_APausedConnectionWhoseStreamsAreOverIsNoReasonToSpin) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger});
+    TestClient client = tcp.connect();
+    tcp.connection()->pause_reading();
+    tcp.connection()->shutdown();
+    ASSERT_TRUE(client.send_all("the end"));
+    client.shutdown_write();
+    tcp.turns(3);
+    EXPECT_TRUE(rests(tcp.loop, tcp.faults, 200ms));
+    tcp.connection()->resume_reading();
+    EXPECT_TRUE(tcp.until_closed());
+    EXPECT_EQ(tcp.received, "the end");
+    EXPECT_EQ(tcp.reason->kind, Kind::peer_eof);
+  }
+}
+
+// A peer that is pushed to and has gone without a word.
+TEST(TcpDeadline, F32_ReadIdleTimeoutCountsOnlyWhatComes) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger, .idle_timeout = 60s, .read_idle_timeout = 100s});
+    TestClient client = tcp.connect();
+    for (int i = 0; i < 4; ++i) {
+      pass(tcp, 45s);
+      tcp.ref().send("pushed");
+      tcp.turns(1);
+      if (i == 1) {
+        ASSERT_TRUE(client.send_all("here"));
+        tcp.turns(2);
+      }
+    }
+    EXPECT_EQ(tcp.connection()->state(), TcpConnection::State::open) << "90 s since it spoke";
+    pass(tcp, 20s);
+    EXPECT_NE(tcp.connection()->state(), TcpConnection::State::open);
+    client.close();
+    EXPECT_TRUE(tcp.until_closed());
+    EXPECT_EQ(*tcp.reason, timed_out(Kind::read_idle_timeout));
+  }
+}
+
+TEST(TcpDeadline, OnHeartbeatIsCalledWhenNothingWasSentForItsInterval) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp;
+    int beats = 0;
+    TcpServer server(tcp.loop, {.trigger = trigger, .heartbeat_interval = 10s});
+    ConnectionRef ref;
+    server.on_open([&](TcpConnection& c) { ref = c.ref(); });
+    server.on_heartbeat([&](TcpConnection& c) {
+      ++beats;
+      if (beats < 3) c.send("beat");
+    });
+    const auto address = server.listen("127.0.0.1:0");
+    ASSERT_TRUE(address);
+    TestClient client(*address);
+    ASSERT_TRUE(tcp.until([&] { return ref.get() != nullptr; }));
+    for (int i = 0; i < 4; ++i) pass(tcp, 11s);  // also when it sends nothing
+    EXPECT_EQ(beats, 4);
+    for (int i = 0; i < 4; ++i) {  // what was sent for itself needs none
+      pass(tcp, 8s);
+      ref.send("data");
+      ASSERT_TRUE(client.send_all("in"));
+      tcp.turns(1);
+    }
+    EXPECT_EQ(beats, 4);
+    shrink_send_buffer(*ref.get());
+    const std::string much = pattern(3'000'000);
+    ref.send(much);
+    tcp.turns(2);
+    ASSERT_GT(ref.get()->pending_output(), 0u);
+    pass(tcp, 60s);
+    EXPECT_EQ(beats, 4) << "there is something to hear already";
+    EXPECT_EQ(tcp.collect(client, 24 + much.size()).size(), 24 + much.size());
+    tcp.turns(2);
+    pass(tcp, 11s);
+    EXPECT_EQ(beats, 5) << "armed again";
+    ref.get()->shutdown();
+    tcp.turns(2);
+    pass(tcp, 60s);
+    EXPECT_EQ(beats, 5) << "nothing can be sent any more";
+    EXPECT_EQ(client.receive_until_eof(), "");
+  }
 }
 
 TEST(TcpDeadline, TheHandlerHasALastWord) {
@@ -188,9 +296,11 @@ TEST(TcpDeadline, TheHandlerHasALastWord) {
 }
 
 TEST(TcpDeadline, TheHandlerMayLetItGoOn) {
-  for (const Kind kind : {Kind::idle_timeout, Kind::first_byte_timeout, Kind::message_timeout}) {
+  for (const Kind kind : {Kind::idle_timeout, Kind::read_idle_timeout, Kind::first_byte_timeout,
+                          Kind::message_timeout}) {
     SCOPED_TRACE(to_string(kind));
     TcpHarness tcp({.idle_timeout = kind == Kind::idle_timeout ? 60s : 0s,
+                    .read_idle_timeout = kind == Kind::read_idle_timeout ? 60s : 0s,
                     .first_byte_timeout = kind == Kind::first_byte_timeout ? 60s : 0s,
                     .message_timeout = kind == Kind::message_timeout ? 60s : 0s});
     int calls = 0;

@@ -20,6 +20,27 @@ using namespace std::chrono_literals;
 
 constexpr int kMoreThan16Bits = 1 << 16;
 
+void shrink_send_buffer(const TcpConnection& c) {
+  const int size = 4096;
+  ASSERT_EQ(::setsockopt(c.fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
+}
+
+void pass(TcpHarness& tcp, Duration time) {
+  tcp.faults.advance_clock(time);
+  tcp.turns(2);
+}
+
+// A client that writes all it has to say before it reads the answer.
+std::string write_then_read(TcpHarness& tcp, TestClient& client, std::string_view request) {
+  std::size_t sent = 0;
+  EXPECT_TRUE(tcp.until([&] {
+    sent += client.send_some(request.substr(sent), Duration::zero());
+    return sent == request.size() || client.ended() != TestClient::End::open;
+  })) << sent
+      << " of " << request.size() << " bytes written";
+  return tcp.collect_all(client);
+}
+
 // --- counters ------------------------------------------------------------------------------------
 
 TEST(TcpReadGate, AsManyAnswersMayBeOwedAsRequestsFitIntoTheInput) {
@@ -109,6 +130,159 @@ TEST(TcpReadGate, OnePauseMoreThanResumesIsNoReasonToLookAgain) {
     ASSERT_TRUE(tcp.until([&] { return tcp.calls.data == 1; }));
     EXPECT_TRUE(rests(tcp.loop, tcp.faults, 50ms));
     EXPECT_EQ(tcp.calls.data, 1);
+  }
+}
+
+// --- deadlines -----------------------------------------------------------------------------------
+
+TEST(TcpReadGate, F33_AMessageDeadlineIsNotArmedWhileTheConnectionIsNotRead) {
+  for (const Trigger trigger : kTriggers) {
+    for (const bool paused : {true, false}) {
+      SCOPED_TRACE(std::string(name(trigger)) + (paused ? ", paused" : ", over the mark"));
+      TcpHarness tcp({.trigger = trigger, .message_timeout = 20s, .high_water = 32 * 1024});
+      tcp.on.open = shrink_send_buffer;
+      tcp.on.data = [&](TcpConnection& c, Buffer&) {  // half a message, and answers before it
+        if (paused) {
+          c.pause_reading();
+        } else {
+          c.send(pattern(500'000));
+        }
+      };
+      TestClient client = tcp.connect(0, 4096);
+      ASSERT_TRUE(client.send_all("half"));
+      ASSERT_TRUE(tcp.until([&] { return tcp.calls.data == 1; }));
+      pass(tcp, 100s);
+      EXPECT_TRUE(rests(tcp.loop, tcp.faults)) << "the deadline has passed, and may not act";
+      EXPECT_EQ(tcp.connection()->state(), State::open);
+      tcp.on.data = [](TcpConnection&, Buffer&) {};
+      if (paused) {
+        tcp.connection()->resume_reading();
+      } else {
+        EXPECT_EQ(tcp.collect(client, 500'000).size(), 500'000u);
+      }
+      tcp.turns(3);
+      pass(tcp, 19s);
+      EXPECT_EQ(tcp.connection()->state(), State::open) << "the peer's time begins anew";
+      pass(tcp, 4s);
+      EXPECT_NE(tcp.connection()->state(), State::open);
+    }
+  }
+}
+
+// --- what opens it -------------------------------------------------------------------------------
+
+// What a client writes must be read when the connection closes, or each waits for the other.
+TEST(TcpReadGate, AClosingConnectionIsReadWhateverHadStoppedThat) {
+  enum class Way { close_paused, close_blocked, idle_blocked };
+  const std::string answer = pattern(300'000);
+  const std::string request = pattern(3'000'000);
+  for (const Trigger trigger : kTriggers) {
+    for (const Way way : {Way::close_paused, Way::close_blocked, Way::idle_blocked}) {
+      SCOPED_TRACE(std::string(name(trigger)) + ", way " + std::to_string(static_cast<int>(way)));
+      TcpHarness tcp({.trigger = trigger, .idle_timeout = 10s, .high_water = 64 * 1024});
+      tcp.on.open = shrink_send_buffer;
+      TestClient client = tcp.connect(64 * 1024, 4096);
+      TcpConnection& c = *tcp.connection();
+      if (way == Way::close_paused) c.pause_reading();
+      c.send(answer);
+      tcp.turns(2);
+      client.send_some(request, Duration::zero());
+      tcp.turns(2);  // what was reported of it cannot be read
+      ASSERT_EQ(tcp.calls.data, 0);
+      if (way == Way::idle_blocked) {
+        pass(tcp, 11s);
+      } else {
+        c.close();
+      }
+      tcp.turns(1);
+      ASSERT_EQ(c.state(), State::closing);
+      EXPECT_EQ(write_then_read(tcp, client, request), answer);
+      EXPECT_EQ(client.ended(), TestClient::End::eof);
+      client.close();
+      EXPECT_TRUE(tcp.until_closed());
+      EXPECT_EQ(tcp.reason->kind,
+                way == Way::idle_blocked ? Kind::idle_timeout : Kind::local_close);
+    }
+  }
+}
+
+TEST(TcpReadGate, AStoppingServerServesWhatHasArrivedForAConnectionOverItsMark) {
+  constexpr std::size_t kRequests = 4096;
+  const std::string answer = pattern(256);
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger, .high_water = 16 * 1024});
+    tcp.on.open = shrink_send_buffer;
+    tcp.on.data = [&](TcpConnection& c, Buffer& in) {
+      for (; in.size() >= 16 && c.reading(); in.consume(16)) c.send(answer);
+      if (!in.empty() && !c.reading()) c.offer_again();
+    };
+    TestClient client = tcp.connect(0, 4096);
+    ASSERT_TRUE(client.send_all(pattern(kRequests * 16)));
+    ASSERT_TRUE(tcp.until([&] { return tcp.calls.blocked > 0; }));
+    bool done = false;
+    tcp.server->shutdown(kDeadline, [&] { done = true; });
+    EXPECT_EQ(tcp.collect_all(client).size(), kRequests * answer.size());
+    EXPECT_EQ(client.ended(), TestClient::End::eof);
+    client.close();
+    EXPECT_TRUE(tcp.until([&] { return done; }));
+    EXPECT_EQ(tcp.reason->kind, Kind::server_stopped);
+  }
+}
+
+TEST(TcpReadGate, AStoppingServerServesWhatHasArrivedForAPausedConnection) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger});
+    tcp.on.data = [](TcpConnection& c, Buffer& in) { c.send(in); };
+    TestClient client = tcp.connect();
+    tcp.connection()->pause_reading();
+    ASSERT_TRUE(client.send_all("arrived"));
+    bool done = false;
+    tcp.server->shutdown(kDeadline, [&] { done = true; });
+    EXPECT_TRUE(rests(tcp.loop, tcp.faults, 100ms));
+    EXPECT_EQ(tcp.connection()->state(), State::open);
+    tcp.connection()->resume_reading();
+    EXPECT_EQ(tcp.collect_all(client), "arrived");
+    EXPECT_EQ(client.ended(), TestClient::End::eof);
+    client.close();
+    EXPECT_TRUE(tcp.until([&] { return done; }));
+    EXPECT_EQ(tcp.reason->kind, Kind::server_stopped);
+  }
+}
+
+TEST(TcpReadGate, AStoppingServerWaitsForAPausedConnectionUntilItsDeadlineOnly) {
+  TcpHarness tcp;
+  TestClient client = tcp.connect();
+  tcp.connection()->pause_reading();
+  ASSERT_TRUE(client.send_all("arrived"));
+  bool done = false;
+  tcp.server->shutdown(60s, [&] { done = true; });
+  pass(tcp, 59s);
+  EXPECT_FALSE(done);
+  pass(tcp, 2s);
+  EXPECT_TRUE(tcp.until([&] { return done; }));
+  EXPECT_EQ(tcp.reason->kind, Kind::server_stopped);
+  EXPECT_EQ(client.wait_for_end(), TestClient::End::reset);
+}
+
+// The peer's FIN comes while the server stops, to one that would not follow it.
+TEST(TcpReadGate, AStoppingServerIsDoneWithAHalfClosedConnection) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger, .allow_half_open = true});
+    TestClient client = tcp.connect();
+    tcp.connection()->pause_reading();
+    ASSERT_TRUE(client.send_all("last"));
+    client.shutdown_write();
+    bool done = false;
+    tcp.server->shutdown(kDeadline, [&] { done = true; });
+    tcp.turns(3);
+    tcp.connection()->resume_reading();
+    EXPECT_TRUE(tcp.until([&] { return tcp.received == "last"; }));
+    EXPECT_EQ(tcp.collect_all(client), "");
+    EXPECT_EQ(client.ended(), TestClient::End::eof);
+    EXPECT_TRUE(tcp.until([&] { return done; }));
   }
 }
 
