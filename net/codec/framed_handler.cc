@@ -37,7 +37,7 @@ bool go_on(TcpConnection& connection, const ConnectionHandler* told, Buffer& in,
   in.consume(consumed);
   // Asked later, not called from here: handlers that hand over to each other at every frame would
   // go deeper with each.
-  if (connection.handler() == told && connection.reading()) return true;
+  if (connection.handler() == told && (in.empty() || connection.reading())) return true;
   if (!in.empty()) connection.offer_again();
   return false;
 }

@@ -128,6 +128,8 @@ class EventLoop {
   // Has the channel dispatched in the next turn as if epoll had reported `events`: once, however
   // often it is asked for.
   void requeue(Channel& channel, std::uint32_t events);
+  // Whether the callback that is running has had its share of the turn, kShare. A few instructions.
+  bool share_spent() { return watch_.share_spent(); }
   void flush_later(internal::LoopClient& client) { to_flush_.push_back(&client); }
   void reap_later(internal::LoopClient& client) { to_reap_.push_back(&client); }
   // Keeps `object` until the end of the turn's reap phase.

@@ -227,6 +227,7 @@ LoopWatch::LoopWatch(Duration threshold, bool stacks)
     : stacks_(stacks && threshold > Duration::zero()),
       threshold_(threshold),
       limit_(threshold > Duration::zero() ? ticks_of(threshold, kLeastTicksPerNanosecond) : kNever),
+      share_(ticks_of(kShare, kLeastTicksPerNanosecond)),
       thread_(pthread_self()),
       process_(sys::process_generation()) {
   process_start();
@@ -239,6 +240,11 @@ LoopWatch::~LoopWatch() {
 }
 
 // The first time this may only be the rate that was not known yet.
+bool LoopWatch::measured_above_share(std::uint64_t ticks) {
+  share_ = ticks_of(kShare, ticks_per_nanosecond());
+  return static_cast<std::int64_t>(ticks) > share_;
+}
+
 void LoopWatch::held(std::uint64_t ticks) {
   const Duration took = duration_of(ticks);
   limit_ = ticks_of(threshold_, ticks_per_nanosecond());

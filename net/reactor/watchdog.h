@@ -42,6 +42,9 @@ inline std::uint64_t processor_ticks() {
 
 class LoopWatch {
  public:
+  // How long one callback may take messages of one peer before it is the turn of others.
+  static constexpr Duration kShare = std::chrono::milliseconds(1);
+
   // On the loop's thread. Threshold zero: off.
   LoopWatch(Duration threshold, bool stacks);
   ~LoopWatch();
@@ -66,6 +69,12 @@ class LoopWatch {
       held(now - since);
   }
 
+  // Whether the callback that runs has had kShare.
+  bool share_spent() {
+    const std::uint64_t ticks = processor_ticks() - since_.load(std::memory_order_relaxed);
+    return static_cast<std::int64_t>(ticks) > share_ && measured_above_share(ticks);
+  }
+
   std::uint64_t stalls() const { return stalls_.value(); }  // [any]
 
  private:
@@ -73,13 +82,15 @@ class LoopWatch {
   static constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 
   void held(std::uint64_t ticks);
+  bool measured_above_share(std::uint64_t ticks);
 
   std::atomic<std::uint64_t> since_{0};
   std::atomic<std::uint64_t> id_{0};
   std::atomic<Activity> activity_{Activity::waiting};
   bool stacks_;
   const Duration threshold_;
-  std::int64_t limit_;  // ticks
+  std::int64_t limit_;  // ticks, as is share_
+  std::int64_t share_;
   Counter stalls_;
 
   // The watchdog's.

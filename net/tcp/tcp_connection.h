@@ -78,8 +78,9 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void pause_reading();
   void resume_reading();
   // Whether on_data would be called for what comes: not once the connection is closing, nor while
-  // reading is paused or held back by output over the high mark. For a handler that takes
-  // messages one by one, to look at after each.
+  // reading is paused or held back by output over the high mark. A handler that takes messages one
+  // by one looks at it after each: inside on_data it also says no when that has held the loop for a
+  // millisecond, and what is left then is offered in the next turn.
   bool reading() const;
   // What on_data leaves is offered again in the next turn without waiting for more, or, if reading
   // rests, as soon as it goes on. Nothing more is read from the socket before.
@@ -167,6 +168,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void follow_peer();
   void input_failed(Errno error);
   void want_read_again();
+  void offer_if_out_of_share();
   void end_if_drained();
   void hear_peer();
 

@@ -129,6 +129,7 @@ void TcpConnection::keep_leftover(Buffer& in) {
   account();
   heed_budget();
   message_since_ = now();
+  offer_if_out_of_share();
   check_input_bound();
 }
 
@@ -143,6 +144,7 @@ void TcpConnection::deliver_leftover() {
     account();
     heed_budget();
     if (input_->size() < offered && !same_message_) message_since_ = now();
+    offer_if_out_of_share();
     check_input_bound();
   }
 }
@@ -243,7 +245,19 @@ void TcpConnection::resume_reading() {
   read_gate_changed();
 }
 
-bool TcpConnection::reading() const { return state_ == State::open && may_read(); }
+bool TcpConnection::reading() const {
+  if (state_ != State::open || !may_read()) return false;
+  internal::LoopIo& io = *group_->io;
+  if (io.running != this || !loop().share_spent()) return true;
+  io.out_of_share = this;
+  return false;
+}
+
+// Asked after on_data has left something: whether its share of the turn was spent, so that the rest
+// follows in the next one.
+void TcpConnection::offer_if_out_of_share() {
+  if (std::exchange(group_->io->out_of_share, nullptr) == this) is_.offer_input = true;
+}
 
 void TcpConnection::offer_again() {
   loop().check_thread("TcpConnection::offer_again");

@@ -88,6 +88,9 @@ struct LoopIo {
   // The connection whose handler is running, corked or not.
   TcpConnection* running = nullptr;
 
+  // The connection that reading() told last that its share of the turn is spent.
+  const TcpConnection* out_of_share = nullptr;
+
   // Overflow::pause: which producers wait for which slow connection (by its id).
   std::unordered_multimap<std::uint64_t, ConnectionRef> held_producers;
 

@@ -286,5 +286,35 @@ TEST(TcpReadGate, AStoppingServerIsDoneWithAHalfClosedConnection) {
   }
 }
 
+// --- a share of the turn -------------------------------------------------------------------------
+
+TEST(TcpReadGate, F13_AHandlerThatTakesMessagesOneByOneIsToldWhenItsShareOfTheTurnIsSpent) {
+  constexpr int kMessages = 400;
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger});
+    int served = 0;
+    int most = 0;
+    tcp.on.data = [&](TcpConnection& c, Buffer& in) {
+      int here = 0;
+      do {
+        const TimePoint end = Clock::now() + 100us;
+        while (Clock::now() < end) {
+        }
+        in.consume(1);
+        ++here;
+      } while (!in.empty() && c.reading());
+      served += here;
+      most = std::max(most, here);
+    };
+    TestClient client = tcp.connect();
+    ASSERT_TRUE(client.send_all(pattern(kMessages)));
+    EXPECT_TRUE(tcp.until([&] { return served == kMessages; })) << "what is left is offered again";
+    EXPECT_LE(most, 20) << "a millisecond, and not " << most / 10.0;
+    EXPECT_TRUE(rests(tcp.loop, tcp.faults, 50ms));
+    EXPECT_TRUE(tcp.connection()->reading()) << "outside of on_data it is about the gate alone";
+  }
+}
+
 }  // namespace
 }  // namespace weir::test
