@@ -54,7 +54,7 @@ void Buffer::release() {
   owned_ = false;
 }
 
-void Buffer::grow(std::size_t needed) {
+void Buffer::grow(std::size_t needed, std::size_t most) {
   const std::size_t used = size();
   if (needed > kLargestCapacity - used) throw std::length_error("weir::Buffer: size too large");
 
@@ -71,12 +71,26 @@ void Buffer::grow(std::size_t needed) {
   // Doubling: each byte is copied O(1) times on average.
   const std::size_t base = owned_ ? capacity_ : used;
   const std::size_t twice = std::min(base, kLargestCapacity / 2) * 2;
-  const std::size_t fresh_capacity = std::max({kSmallestCapacity, twice, used + needed});
-  std::byte* const fresh = internal::allocate_aligned(fresh_capacity);
+  const std::size_t fresh_capacity =
+      std::max({kSmallestCapacity, std::min(twice, most), used + needed});
+  move_to(internal::allocate_aligned(fresh_capacity), fresh_capacity);
+}
+
+void Buffer::shrink_to_fit() {
+  const std::size_t fitting = std::max(kSmallestCapacity, size());
+  if (!owned_ || fitting >= capacity_) return;
+  try {
+    move_to(internal::allocate_aligned(fitting), fitting);
+  } catch (const std::bad_alloc&) {  // nothing is given back, and nothing is lost
+  }
+}
+
+void Buffer::move_to(std::byte* fresh, std::size_t capacity) {
+  const std::size_t used = size();
   if (used > 0) std::memcpy(fresh, data(), used);
   release();
   memory_ = fresh;
-  capacity_ = fresh_capacity;
+  capacity_ = capacity;
   end_ = used;
   owned_ = true;
 }

@@ -93,9 +93,10 @@ class Buffer {
   void append_u64(std::uint64_t value) { append_integer(value); }
 
   // Room to write into directly (at least `n` bytes, growing if needed); follow with
-  // commit(written). Throws std::length_error for a size that no memory has.
-  std::span<std::byte> prepare(std::size_t n) {
-    if (n > capacity_ - end_) grow(n);
+  // commit(written). Throws std::length_error for a size that no memory has. Growing doubles the
+  // memory, but no further than `most` unless the bytes need it.
+  std::span<std::byte> prepare(std::size_t n, std::size_t most = npos) {
+    if (n > capacity_ - end_) grow(n, most);
     return free_tail();
   }
   // What is free behind the readable bytes without growing.
@@ -119,6 +120,8 @@ class Buffer {
     progress_ = progress < kMost ? static_cast<std::uint32_t>(progress) : kMost;
   }
 
+  // Gives back what the bytes do not need, which are copied, if there is memory for that.
+  void shrink_to_fit();
   // Memory owned (0 while lent or never used).
   std::size_t capacity() const { return owned_ ? capacity_ : 0; }
 
@@ -180,7 +183,8 @@ class Buffer {
       release();
   }
   // Makes capacity_ - end_ at least `needed`.
-  void grow(std::size_t needed);
+  void grow(std::size_t needed, std::size_t most = npos);
+  void move_to(std::byte* fresh, std::size_t capacity);
   void append_growing(std::span<const std::byte> bytes);
   // Gives the memory back, to the heap or to who lent it.
   void release();

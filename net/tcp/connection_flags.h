@@ -24,8 +24,10 @@ struct ConnectionFlags {
   bool relayed : 1 = false;          // handler_ is a RelayPair
   bool refilled : 1 = false;         // on_drained itself has passed the high mark again
   bool gate_shut : 1 = false;        // may_read() said no, as follow_read_gate() last saw it
+  bool slack : 1 = false;            // input_ was mostly empty: looked at again in a second
+  std::uint32_t unused : 15 = 0;     // every bit has a value, for any()
 
-  bool any() const { return std::bit_cast<std::uint16_t>(*this) != 0; }
+  bool any() const { return std::bit_cast<std::uint32_t>(*this) != 0; }
 };
 
 enum class Deadline : std::uint8_t {

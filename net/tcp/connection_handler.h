@@ -41,9 +41,9 @@ struct CloseReason {
     first_byte_timeout,  // no byte ever came
     message_timeout,     // the handler left bytes, and what they wait for did not come in time
     write_stall,         // the peer accepted nothing for write_stall_timeout
-    drain_timeout,       // what was queued at close() did not get out in time
+    drain_timeout,       // after close() the peer took none of what was queued, or not all in time
     output_overflow,     // max_output with Overflow::close
-    input_overflow,      // the handler left max_input bytes unconsumed
+    input_overflow,      // the handler left max_input bytes unconsumed; or a flood after close()
     handler_threw,       // an exception left a handler
     server_stopped,      // TcpServer::shutdown
     io_error,            // the kernel refused to go on; see `error`

@@ -70,6 +70,7 @@ class TcpClient {
     bool keep_alive = false;
     Duration linger_timeout = std::chrono::seconds(5);
     Duration drain_timeout = std::chrono::seconds(30);
+    Duration drain_limit = std::chrono::hours(1);
     Duration user_timeout{0};
   };
 

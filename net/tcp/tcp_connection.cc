@@ -171,7 +171,7 @@ void TcpConnection::start_close(CloseReason reason) {
   is_.draining = false;
   state_ = State::closing;
   reason_ = reason;
-  since_ = now();
+  since_ = write_progress_ = now();
   arm_deadline();
   settle_later();
   if (is_.relayed) relay_pair().closing(*this, reason);
@@ -275,6 +275,7 @@ void TcpConnection::end_watches() {
 // step of a close, epoll interest. Ends every call from the loop.
 void TcpConnection::settle() {
   if (state_ == State::closed) return;
+  if (state_ != State::open) input_.reset();  // it is offered to nobody any more
   account();
   if (is_.blocked && below_low_mark() && !(is_.holds_producers && !within_budget(0))) {
     is_.blocked = false;

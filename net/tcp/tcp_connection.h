@@ -65,7 +65,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   // Half-close: FIN after what is queued (shutdown(2), RFC 9293 3.6). Input goes on.
   void shutdown();
   // Orderly end: sends what is queued, then FIN, throws input away until the peer's FIN so that the
-  // kernel does not destroy our last bytes with a RST, then closes.
+  // kernel does not destroy our last bytes with a RST (64 MiB at most, then RST), then closes.
   void close();
   // Ends now, with RST; what is queued is lost.
   void abort();
@@ -170,6 +170,8 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void want_read_again();
   void offer_if_out_of_share();
   void end_if_drained();
+  void throw_away(std::size_t n);
+  void note_slack();
   void hear_peer();
 
   // Output (tcp_output.cc).
@@ -265,6 +267,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   internal::Tick since_;           // when state_ became what it is
   internal::Tick message_since_;   // when the handler last consumed, or left, of input_
   std::uint32_t pauses_ = 0, holds_ = 0;
+  std::uint32_t thrown_away_ = 0;  // bytes that came after close()
 
   internal::ConnectionFlags is_;
   CloseReason reason_;          // of the close in progress; then the one that on_close is told

@@ -12,6 +12,14 @@ using internal::Tick;
 using internal::tick_reached;
 using Kind = CloseReason::Kind;
 
+namespace {
+
+// Memory of input that is mostly empty is given back when the tick is next a multiple of this, each
+// second or so: however often a deadline is armed meanwhile, that does not move it.
+constexpr Tick kSlackTicks = 128;
+
+}  // namespace
+
 // Calls fn(which, since, allowed) with the deadlines that may act now, the most pressing first.
 // What is armed and what acts are both asked here, so that nothing is armed that would not act.
 // What the peer is to do is not asked of it while we do not read, or owe it an answer.
@@ -41,7 +49,8 @@ void TcpConnection::each_deadline(Fn&& fn) {
       }
       break;
     case State::closing:
-      consider(Deadline::drain, since_, limits.drain);
+      consider(Deadline::drain, write_progress_, limits.drain);
+      consider(Deadline::drain, since_, limits.drain_limit);
       break;
     case State::lingering:
       consider(Deadline::linger, since_, limits.linger);
@@ -59,6 +68,7 @@ void TcpConnection::arm_deadline() {
     any = true;
   };
   each_deadline(consider);
+  if (is_.slack && state_ == State::open) consider({}, now() | (kSlackTicks - 1), 1);
   if (any) {
     loop().idle_wheel().schedule(*this, earliest);
   } else {
@@ -72,6 +82,8 @@ void TcpConnection::on_deadline() {
     reap_later();
     return;
   }
+  if (is_.slack && input_ && internal::mostly_empty(*input_)) input_->shrink_to_fit();
+  is_.slack = false;
   Deadline passed{};
   Tick* first = nullptr;
   each_deadline([&](Deadline which, Tick& since, Tick allowed) {

@@ -95,10 +95,13 @@ class TcpServer {
     Duration user_timeout{0};
 
     Duration linger_timeout = std::chrono::seconds(5);  // for the peer's FIN after ours
-    Duration drain_timeout = std::chrono::seconds(30);  // for queued output after close()
-    bool v6_only = false;                               // "[::]" takes IPv4 too unless set
-    unsigned unix_mode = 0600;                          // permissions of Unix paths
-    EventLoop::Options loop{};                          // of the server's own loops
+    // For queued output after close(): since the peer took some of it, and in all. Zero for the
+    // latter: no bound.
+    Duration drain_timeout = std::chrono::seconds(30);
+    Duration drain_limit = std::chrono::hours(1);
+    bool v6_only = false;       // "[::]" takes IPv4 too unless set
+    unsigned unix_mode = 0600;  // permissions of Unix paths
+    EventLoop::Options loop{};  // of the server's own loops
   };
 
   // A listening socket's queue in the kernel: connections that are complete and wait for accept.

@@ -39,6 +39,7 @@ struct ConnectionLimits {
   Tick write_stall = 0;
   Tick linger = 0;
   Tick drain = 0;
+  Tick drain_limit = 0;
   std::uint64_t max_buffered = 0;  // by all connections of a group; 0: off
 };
 

@@ -10,6 +10,13 @@
 
 namespace weir {
 
+namespace internal {
+// Keeps memory that its bytes do not need.
+inline bool mostly_empty(const Buffer& input) {
+  return input.capacity() > Buffer::kKeptCapacity && input.size() < input.capacity() / 4;
+}
+}  // namespace internal
+
 inline bool TcpConnection::edge() const { return group_->limits.trigger == Trigger::edge; }
 
 // In `closing` and `lingering` input is read to be thrown away.

@@ -27,7 +27,8 @@ ConnectionLimits limits_of(const Options& options) {
           .message = ticks(options.message_timeout),
           .write_stall = ticks(options.write_stall_timeout),
           .linger = ticks_of(options.linger_timeout),
-          .drain = ticks_of(options.drain_timeout)};
+          .drain = ticks_of(options.drain_timeout),
+          .drain_limit = ticks(options.drain_limit)};
 }
 
 }  // namespace weir::internal

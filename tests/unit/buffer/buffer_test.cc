@@ -591,5 +591,34 @@ TEST(Buffer, F29_ViewsEndWithTheNextChange) {
   EXPECT_EQ(sliding.data(), before) << "consumed bytes are overwritten";
 }
 
+TEST(Buffer, PrepareGrowsNoFurtherThanItIsAllowedUnlessTheBytesNeedIt) {
+  Buffer buffer(std::string(1000, 'a'));
+  EXPECT_EQ(buffer.prepare(100, 1500).size(), 500u);
+  EXPECT_EQ(buffer.capacity(), 1500u);
+  EXPECT_EQ(buffer.prepare(1000, 1500).size(), 1000u);
+  EXPECT_EQ(buffer.capacity(), 2000u);
+  EXPECT_EQ(buffer.view(), std::string(1000, 'a'));
+}
+
+TEST(Buffer, ShrinkToFitKeepsTheBytesAndWhatIsRememberedOfThem) {
+  const std::string kept(1000, 'b');
+  Buffer buffer(std::string(99'000, 'a') + kept);
+  buffer.consume(99'000);
+  buffer.set_progress(7);
+  buffer.shrink_to_fit();
+  EXPECT_EQ(buffer.capacity(), 1000u);
+  EXPECT_EQ(buffer.view(), kept);
+  EXPECT_EQ(buffer.progress(), 7u);
+  const std::byte* const before = buffer.data();
+  buffer.shrink_to_fit();
+  EXPECT_EQ(buffer.data(), before) << "nothing is to be given back";
+  std::array<std::byte, 512> block{};
+  Buffer borrowed;
+  borrowed.lend(block, 1);
+  borrowed.shrink_to_fit();
+  EXPECT_TRUE(borrowed.lent());
+  borrowed.end_loan();
+}
+
 }  // namespace
 }  // namespace weir
