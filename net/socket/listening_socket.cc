@@ -18,98 +18,19 @@ namespace weir {
 namespace {
 
 namespace sys = internal::sys;
+using internal::SocketFile;
 
 // What an error of open() begins with: the address, and the step that failed.
 class Steps {
  public:
-  explicit Steps(const SocketAddress& address) : address_(address) {}
+  explicit Steps(const SocketAddress& address) : doing("listen on " + address.to_string()) {}
 
   std::unexpected<Error> failed(std::string_view step, Errno code) const {
-    return std::unexpected(
-        Error(fmt::format("listen on {}: {}", address_.to_string(), step), code));
+    return std::unexpected(Error(fmt::format("{}: {}", doing, step), code));
   }
 
- private:
-  const SocketAddress& address_;
+  const std::string doing;
 };
-
-std::string_view kind_of(mode_t mode) {
-  if (S_ISREG(mode)) return "a regular file";
-  if (S_ISDIR(mode)) return "a directory";
-  if (S_ISLNK(mode)) return "a symbolic link";
-  return "a file that is no socket";
-}
-
-// Makes room for a Unix path by removing the socket of a listener that ended without doing so.
-//
-// Only the file that was probed is removed, and only when the kernel says that nobody listens on
-// it. Two servers that start on one path in the same instant can still meet between one's bind and
-// its listen: then open() tells the one whose file was removed. (But not if the other one took from
-// its probe to its unlink for as long; who must exclude that takes a lock of their own.)
-std::optional<std::unexpected<Error>> remove_stale(const SocketAddress& address,
-                                                   const Steps& steps) {
-  const std::string path = address.unix_name();
-  const auto before = sys::lstat(path.c_str());
-  // No such file, or a folder that is closed to us: bind() says it better.
-  if (!before) return std::nullopt;
-  if (!S_ISSOCK(before->st_mode)) {
-    return steps.failed(fmt::format("{} is in the way", kind_of(before->st_mode)),
-                        Errno(EADDRINUSE));
-  }
-
-  auto probe = Socket::stream(SocketAddress::Family::unix_path);
-  if (!probe) return steps.failed("socket", probe.error());
-  const auto answer = probe->connect(address);
-  if (!answer && answer.error() == ENOENT) return std::nullopt;
-  if (answer || answer.error() != ECONNREFUSED) {
-    // EAGAIN is a listener whose queue is full, EPROTOTYPE a datagram socket, and after EACCES we
-    // can't know: none of them is ours to remove.
-    const bool unknown = !answer && (answer.error() == EACCES || answer.error() == EPERM);
-    return steps.failed(unknown ? "the path belongs to a socket that may not be connected to"
-                                : "another program listens there",
-                        Errno(EADDRINUSE));
-  }
-
-  const auto after = sys::lstat(path.c_str());
-  if (after && after->st_dev == before->st_dev && after->st_ino == before->st_ino) {
-    if (auto done = sys::unlink(path.c_str()); !done && done.error() != ENOENT) {
-      return steps.failed("remove the socket that nobody listens on", done.error());
-    }
-  }
-  return std::nullopt;
-}
-
-// Whether what stands at the path now is this file.
-bool stands_at(const SocketAddress& address, const SocketFile& file) {
-  const auto now = sys::lstat(address.unix_name().c_str());
-  return now && now->st_dev == file.device && now->st_ino == file.inode;
-}
-
-// Binds to a Unix path so that at no time the file has wider permissions than asked.
-Result<SocketFile> bind_path(Socket& socket, const SocketAddress& address, mode_t mode,
-                             const Steps& steps) {
-  if (auto refused = remove_stale(address, steps)) return *refused;
-
-  // Linux makes the file with the permissions of the socket itself, less the umask. (The umask is
-  // of the whole process, and not ours to change.) If this fails, the chmod below still comes
-  // before listen, and until then nobody can connect.
-  static_cast<void>(sys::fchmod(socket.fd(), mode));
-  if (auto done = socket.bind(address); !done) return steps.failed("bind", done.error());
-
-  const std::string path = address.unix_name();
-  const auto made = sys::lstat(path.c_str());
-  if (!made) return steps.failed("look at the new socket's file", made.error());
-  if (!S_ISSOCK(made->st_mode)) {
-    return steps.failed("the new socket's file was replaced", Errno(EADDRINUSE));
-  }
-  if ((made->st_mode & 07777) != mode) {
-    if (auto done = sys::chmod(path.c_str(), mode); !done) {
-      static_cast<void>(sys::unlink(path.c_str()));
-      return steps.failed("chmod", done.error());
-    }
-  }
-  return SocketFile{.device = made->st_dev, .inode = made->st_ino};
-}
 
 // An option that only tunes: without it the listener works, and the log says so.
 void tune(const SocketAddress& address, std::string_view option, SysResult<void> done) {
@@ -153,9 +74,10 @@ Result<ListeningSocket> ListeningSocket::open(const SocketAddress& address,
     if (auto done = result.socket_.bind(address); !done) return steps.failed("bind", done.error());
     result.prepare_accepted(options);
   } else if (address.family() == SocketAddress::Family::unix_path) {
-    const auto file = bind_path(result.socket_, address, options.unix_mode & 0777, steps);
-    if (!file) return std::unexpected(file.error());
-    result.own_file(*file, std::make_shared<std::atomic<bool>>(true));
+    auto file = SocketFile::bind(result.socket_, address, options.unix_mode & 0777,
+                                 SocketFile::Use::listener, steps.doing);
+    if (!file) return std::unexpected(std::move(file.error()));
+    result.file_ = std::move(*file);
   } else if (auto done = result.socket_.bind(address); !done) {
     return steps.failed("bind", done.error());
   }
@@ -167,7 +89,7 @@ Result<ListeningSocket> ListeningSocket::open(const SocketAddress& address,
   if (auto done = result.socket_.listen(options.backlog); !done) {
     return steps.failed("listen", done.error());
   }
-  if (result.file_is_ours_ && !stands_at(address, result.file_)) {
+  if (result.file().inode != 0 && !SocketFile::stands(address, result.file())) {
     return steps.failed("another program took the path at the same moment", Errno(EADDRINUSE));
   }
   if (address.is_ip()) {
@@ -211,9 +133,7 @@ Result<ListeningSocket> ListeningSocket::adopt(Fd fd) {
 ListeningSocket::ListeningSocket(ListeningSocket&& other) noexcept
     : socket_(std::move(other.socket_)),
       address_(std::exchange(other.address_, SocketAddress())),
-      file_(std::exchange(other.file_, {})),
-      file_is_ours_(std::move(other.file_is_ours_)),
-      process_(other.process_),
+      file_(std::move(other.file_)),
       lent_(other.lent_),
       ending_(other.ending_.load(std::memory_order_relaxed)) {}
 
@@ -222,9 +142,7 @@ ListeningSocket& ListeningSocket::operator=(ListeningSocket&& other) noexcept {
     close();
     socket_ = std::move(other.socket_);
     address_ = std::exchange(other.address_, SocketAddress());
-    file_ = std::exchange(other.file_, {});
-    file_is_ours_ = std::move(other.file_is_ours_);
-    process_ = other.process_;
+    file_ = std::move(other.file_);
     lent_ = other.lent_;
     ending_ = other.ending_.load(std::memory_order_relaxed);
   }
@@ -234,15 +152,7 @@ ListeningSocket& ListeningSocket::operator=(ListeningSocket&& other) noexcept {
 ListeningSocket::~ListeningSocket() { close(); }
 
 void ListeningSocket::close() {
-  const bool ours = file_is_ours_ != nullptr && file_is_ours_->load(std::memory_order_relaxed) &&
-                    process_ == sys::process_generation();
-  if (ours && file_.inode != 0 && socket_.valid()) {
-    // While the socket is open it holds on to its inode, so the number can't stand for another
-    // file.
-    if (stands_at(address_, file_)) static_cast<void>(sys::unlink(address_.unix_name().c_str()));
-  }
-  file_ = {};
-  file_is_ours_.reset();
+  file_.remove();
   socket_.close();
 }
 
@@ -259,14 +169,14 @@ void ListeningSocket::prepare_accepted(const ListenOptions& options) {
 
 SysResult<Fd> ListeningSocket::duplicate() const { return sys::duplicate(fd()); }
 
-void ListeningSocket::own_file(const SocketFile& file, std::shared_ptr<std::atomic<bool>> ours) {
-  file_ = file;
-  file_is_ours_ = std::move(ours);
-  process_ = sys::process_generation();
-}
-
-void ListeningSocket::leave_file() {
-  if (file_is_ours_) file_is_ours_->store(false, std::memory_order_relaxed);
+void ListeningSocket::own_file(const FileId& file, std::shared_ptr<std::atomic<bool>> ours) {
+  auto owned = SocketFile::own(address_, file, std::move(ours));
+  if (owned) {
+    file_ = std::move(*owned);
+  } else {
+    WEIR_LOG(warn, "{}: its folder cannot be opened ({}): the file will stay", address_.to_string(),
+             owned.error().message());
+  }
 }
 
 void ListeningSocket::refuse_new() {

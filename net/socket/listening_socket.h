@@ -4,18 +4,20 @@
 // connecting to it; a path in use is EADDRINUSE. The file has its permissions before listen(2).
 // When the socket ends, the file is removed only if it is still the one it made (device and inode),
 // no other process goes on listening there, and this process is not a fork of the one that made it.
+// A relative path means the working directory at the time of open(); a later chdir(2) changes
+// nothing about which file is removed.
 // May be moved to another thread, and used by one at a time.
 #pragma once
 
 #include <sys/types.h>
 
 #include <atomic>
-#include <cstdint>
 #include <memory>
 
 #include "weir/base/result.h"
 #include "weir/net/socket/socket.h"
 #include "weir/net/socket/socket_address.h"
+#include "weir/net/socket/socket_file.h"
 
 namespace weir {
 
@@ -30,16 +32,10 @@ struct ListenOptions {
   mode_t unix_mode = 0600;   // permissions of a Unix path
 };
 
-// The file of a Unix path, known by its numbers; inode 0: none.
-struct SocketFile {
-  dev_t device = 0;
-  ino_t inode = 0;
-};
-
 // What another process needs to listen too.
 struct ListenerShare {
   Fd fd;
-  SocketFile file;
+  FileId file;  // of a Unix path
   bool lent = false;
 };
 
@@ -68,12 +64,12 @@ class ListeningSocket {
 
   // One more descriptor of the same socket and queue, for another process. [any]
   SysResult<Fd> duplicate() const;
-  const SocketFile& file() const { return file_; }
+  const FileId& file() const { return file_.id(); }
   // Of an adopted socket: the file to remove in the end, if by then `ours` says that nobody else
   // listens. It may be shared by several.
-  void own_file(const SocketFile& file, std::shared_ptr<std::atomic<bool>> ours);
+  void own_file(const FileId& file, std::shared_ptr<std::atomic<bool>> ours);
   // Another process goes on listening: the file stays. [any]
-  void leave_file();
+  void leave_file() { file_.leave(); }
 
   // Somebody else holds it too and goes on after us, as a service manager does: nothing may be done
   // to the socket itself, and what is queued in the end is left to the next.
@@ -92,9 +88,7 @@ class ListeningSocket {
  private:
   Socket socket_;
   SocketAddress address_;
-  SocketFile file_;
-  std::shared_ptr<std::atomic<bool>> file_is_ours_;  // null: not
-  std::uint32_t process_ = 0;                        // that file_ belongs to, by generation
+  internal::SocketFile file_;
   bool lent_ = false;
   std::atomic<bool> ending_{false};
 };

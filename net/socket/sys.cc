@@ -94,10 +94,15 @@ int SysTable::sigaction(int signal, const struct sigaction* action) {
   return ::sigaction(signal, action, nullptr);
 }
 int SysTable::open(const char* path, int flags, mode_t mode) { return ::open(path, flags, mode); }
+int SysTable::openat(int folder, const char* name, int flags) {
+  return ::openat(folder, name, flags);
+}
 int SysTable::stat(const char* path, struct stat* result) { return ::stat(path, result); }
-int SysTable::lstat(const char* path, struct stat* result) { return ::lstat(path, result); }
 int SysTable::fstat(int fd, struct stat* result) { return ::fstat(fd, result); }
-int SysTable::unlink(const char* path) { return ::unlink(path); }
+int SysTable::fstatat(int folder, const char* name, struct stat* result, int flags) {
+  return ::fstatat(folder, name, result, flags);
+}
+int SysTable::unlinkat(int folder, const char* name) { return ::unlinkat(folder, name, 0); }
 int SysTable::chmod(const char* path, mode_t mode) { return ::chmod(path, mode); }
 int SysTable::fchmod(int fd, mode_t mode) { return ::fchmod(fd, mode); }
 int SysTable::clock_gettime(clockid_t clock, timespec* time) {
@@ -429,15 +434,13 @@ SysResult<Fd> open(const char* path, int flags, mode_t mode) {
   return descriptor(retried([&] { return table().open(path, flags | O_CLOEXEC, mode); }));
 }
 
+SysResult<Fd> openat(int folder, const char* name, int flags) {
+  return descriptor(retried([&] { return table().openat(folder, name, flags | O_CLOEXEC); }));
+}
+
 SysResult<struct stat> stat(const char* path) {
   struct stat result {};
   if (table().stat(path, &result) < 0) return std::unexpected(Errno(errno));
-  return result;
-}
-
-SysResult<struct stat> lstat(const char* path) {
-  struct stat result {};
-  if (table().lstat(path, &result) < 0) return std::unexpected(Errno(errno));
   return result;
 }
 
@@ -447,7 +450,17 @@ SysResult<struct stat> fstat(int fd) {
   return result;
 }
 
-SysResult<void> unlink(const char* path) { return done(table().unlink(path)); }
+SysResult<struct stat> fstatat(int folder, const char* name) {
+  struct stat result {};
+  if (table().fstatat(folder, name, &result, AT_SYMLINK_NOFOLLOW) < 0) {
+    return std::unexpected(Errno(errno));
+  }
+  return result;
+}
+
+SysResult<void> unlinkat(int folder, const char* name) {
+  return done(table().unlinkat(folder, name));
+}
 
 SysResult<void> chmod(const char* path, mode_t mode) { return done(table().chmod(path, mode)); }
 

@@ -70,10 +70,11 @@ class SysTable {
   virtual int signalfd(int fd, const sigset_t* mask, int flags);
   virtual int sigaction(int signal, const struct sigaction* action);
   virtual int open(const char* path, int flags, mode_t mode);
+  virtual int openat(int folder, const char* name, int flags);
   virtual int stat(const char* path, struct stat* result);
-  virtual int lstat(const char* path, struct stat* result);
   virtual int fstat(int fd, struct stat* result);
-  virtual int unlink(const char* path);
+  virtual int fstatat(int folder, const char* name, struct stat* result, int flags);
+  virtual int unlinkat(int folder, const char* name);
   virtual int chmod(const char* path, mode_t mode);
   virtual int fchmod(int fd, mode_t mode);
   virtual int clock_gettime(clockid_t clock, timespec* time);
@@ -174,10 +175,11 @@ SysResult<Fd> signalfd(const sigset_t& mask);
 SysResult<void> handle_signal(int signal, void (*handler)(int));
 
 SysResult<Fd> open(const char* path, int flags, mode_t mode = 0);
+SysResult<Fd> openat(int folder, const char* name, int flags);
 SysResult<struct stat> stat(const char* path);
-SysResult<struct stat> lstat(const char* path);
 SysResult<struct stat> fstat(int fd);
-SysResult<void> unlink(const char* path);
+SysResult<struct stat> fstatat(int folder, const char* name);  // of a symbolic link: itself
+SysResult<void> unlinkat(int folder, const char* name);
 SysResult<void> chmod(const char* path, mode_t mode);
 SysResult<void> fchmod(int fd, mode_t mode);
 SysResult<Fd> duplicate(int fd);       // CLOEXEC

@@ -74,7 +74,7 @@ Result<void> send_offer(Socket& to, const ListeningSocket& point,
   std::vector<std::byte> bytes(kGreeting.size());
   std::memcpy(bytes.data(), kGreeting.data(), kGreeting.size());
   std::vector<int> descriptors;
-  const auto add = [&](int fd, const SocketFile& file, bool lent) {
+  const auto add = [&](int fd, const FileId& file, bool lent) {
     const SocketFacts facts{.device = file.device, .inode = file.inode, .lent = lent};
     const auto raw = std::as_bytes(std::span(&facts, 1));
     bytes.insert(bytes.end(), raw.begin(), raw.end());

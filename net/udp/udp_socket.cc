@@ -57,10 +57,7 @@ Result<SocketAddress> UdpSocketImpl::bind(const SocketAddress& address) {
   }
   const std::string doing = fmt::format("bind to {}", address.to_string());
   if (auto bound = socket_.bind(address, options_.unix_mode, doing); !bound) {
-    if (state_ == State::unbound) {  // the next try may be of another family
-      socket_.forget_file();
-      socket_ = OpenDatagram();
-    }
+    if (state_ == State::unbound) socket_ = OpenDatagram();  // the next may be of another family
     return std::unexpected(std::move(bound.error()));
   }
   start();
@@ -149,8 +146,7 @@ void UdpSocketImpl::on_reap() {
     loop_.reap_later(*this);
     return;
   }
-  socket_.forget_file();
-  socket_.socket.close();
+  socket_ = OpenDatagram();
 }
 
 void UdpSocketImpl::on_interest_refused(Errno error) {

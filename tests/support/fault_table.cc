@@ -368,17 +368,21 @@ int FaultTable::sigaction(int signal, const struct sigaction* action) {
 int FaultTable::open(const char* path, int flags, mode_t mode) {
   return run(Call::open, -1, 0, [&] { return SysTable::open(path, flags, mode); });
 }
+int FaultTable::openat(int folder, const char* name, int flags) {
+  return run(Call::openat, folder, 0, [&] { return SysTable::openat(folder, name, flags); });
+}
 int FaultTable::stat(const char* path, struct stat* result) {
   return run(Call::stat, -1, 0, [&] { return SysTable::stat(path, result); });
-}
-int FaultTable::lstat(const char* path, struct stat* result) {
-  return run(Call::lstat, -1, 0, [&] { return SysTable::lstat(path, result); });
 }
 int FaultTable::fstat(int fd, struct stat* result) {
   return run(Call::fstat, fd, 0, [&] { return SysTable::fstat(fd, result); });
 }
-int FaultTable::unlink(const char* path) {
-  return run(Call::unlink, -1, 0, [&] { return SysTable::unlink(path); });
+int FaultTable::fstatat(int folder, const char* name, struct stat* result, int flags) {
+  return run(Call::fstatat, folder, 0,
+             [&] { return SysTable::fstatat(folder, name, result, flags); });
+}
+int FaultTable::unlinkat(int folder, const char* name) {
+  return run(Call::unlinkat, folder, 0, [&] { return SysTable::unlinkat(folder, name); });
 }
 int FaultTable::chmod(const char* path, mode_t mode) {
   return run(Call::chmod, -1, 0, [&] { return SysTable::chmod(path, mode); });

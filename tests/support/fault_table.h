@@ -61,10 +61,11 @@ enum class Call : std::uint8_t {
   signalfd,
   sigaction,
   open,
+  openat,
   stat,
-  lstat,
   fstat,
-  unlink,
+  fstatat,
+  unlinkat,
   chmod,
   fchmod,
   clock_gettime,
@@ -182,10 +183,11 @@ class FaultTable final : public internal::SysTable {
   int signalfd(int fd, const sigset_t* mask, int flags) override;
   int sigaction(int signal, const struct sigaction* action) override;
   int open(const char* path, int flags, mode_t mode) override;
+  int openat(int folder, const char* name, int flags) override;
   int stat(const char* path, struct stat* result) override;
-  int lstat(const char* path, struct stat* result) override;
   int fstat(int fd, struct stat* result) override;
-  int unlink(const char* path) override;
+  int fstatat(int folder, const char* name, struct stat* result, int flags) override;
+  int unlinkat(int folder, const char* name) override;
   int chmod(const char* path, mode_t mode) override;
   int fchmod(int fd, mode_t mode) override;
   int clock_gettime(clockid_t clock, timespec* time) override;

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
-#include <sys/stat.h>
 
 #include <string_view>
 
@@ -68,23 +67,6 @@ Result<void> set_interface(int fd, unsigned index, const std::string& doing) {
   return {};
 }
 
-// A path where no socket lives any more is in nobody's way. Only the file that was probed is
-// removed; who must exclude that two programs start in the same instant takes a lock of their own.
-void remove_stale(const SocketAddress& address) {
-  const std::string path = address.unix_name();
-  const auto before = sys::lstat(path.c_str());
-  if (!before || !S_ISSOCK(before->st_mode)) return;
-  auto probe = Socket::datagram(SocketAddress::Family::unix_path);
-  if (!probe) return;
-  // EPROTOTYPE: a stream socket lives there.
-  const auto answer = probe->connect(address);
-  if (answer || answer.error() != ECONNREFUSED) return;
-  const auto after = sys::lstat(path.c_str());
-  if (after && after->st_dev == before->st_dev && after->st_ino == before->st_ino) {
-    static_cast<void>(sys::unlink(path.c_str()));
-  }
-}
-
 }  // namespace
 
 Result<OpenDatagram> OpenDatagram::make(const SocketAddress& address,
@@ -119,25 +101,15 @@ Result<OpenDatagram> OpenDatagram::make(const SocketAddress& address,
 
 Result<void> OpenDatagram::bind(const SocketAddress& address, unsigned mode,
                                 const std::string& doing) {
-  const bool file = address.family() == SocketAddress::Family::unix_path;
-  if (file) {
-    remove_stale(address);
-    // Linux makes the file with the permissions of the socket itself, less the umask.
-    static_cast<void>(sys::fchmod(socket.fd(), mode & 0777));
+  if (address.family() != SocketAddress::Family::unix_path) {
+    if (auto done = socket.bind(address); !done) return failed(doing, "bind", done.error());
+    return {};
   }
-  if (auto done = socket.bind(address); !done) return failed(doing, "bind", done.error());
-  if (!file) return {};
-  const std::string name = address.unix_name();
-  const auto status = sys::lstat(name.c_str());
-  if (!status) return failed(doing, "look at the new socket's file", status.error());
-  path = name;
-  device = status->st_dev;
-  inode = status->st_ino;
-  process = sys::process_generation();
-  if ((status->st_mode & 0777) != (mode & 0777)) {
-    if (auto done = sys::chmod(name.c_str(), mode & 0777); !done) {
-      return failed(doing, "chmod", done.error());
-    }
+  auto made = SocketFile::bind(socket, address, mode & 0777, SocketFile::Use::receiver, doing);
+  if (!made) return std::unexpected(std::move(made.error()));
+  file = std::move(*made);
+  if (!SocketFile::stands(address, file.id())) {
+    return failed(doing, "another program took the path at the same moment", Errno(EADDRINUSE));
   }
   return {};
 }
@@ -145,15 +117,6 @@ Result<void> OpenDatagram::bind(const SocketAddress& address, unsigned mode,
 SysResult<void> OpenDatagram::bind_to_any_name() {
   const sockaddr nameless{.sa_family = AF_UNIX, .sa_data = {}};
   return sys::bind(socket.fd(), &nameless, sizeof(sa_family_t));
-}
-
-void OpenDatagram::forget_file() {
-  if (path.empty() || process != sys::process_generation()) return;
-  const auto now = sys::lstat(path.c_str());
-  if (now && now->st_dev == device && now->st_ino == inode) {
-    static_cast<void>(sys::unlink(path.c_str()));
-  }
-  path.clear();
 }
 
 }  // namespace weir::internal

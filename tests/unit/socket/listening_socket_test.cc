@@ -226,7 +226,16 @@ class NthCallFails : public SysTable {
   int getsockname(int a, sockaddr* b, socklen_t* c) override {
     return fails("getsockname") ? -1 : SysTable::getsockname(a, b, c);
   }
-  int unlink(const char* a) override { return fails("unlink") ? -1 : SysTable::unlink(a); }
+  int openat(int a, const char* b, int c) override {
+    return fails("openat") ? -1 : SysTable::openat(a, b, c);
+  }
+  int fstat(int a, struct stat* b) override { return fails("fstat") ? -1 : SysTable::fstat(a, b); }
+  int fstatat(int a, const char* b, struct stat* c, int d) override {
+    return fails("fstatat") ? -1 : SysTable::fstatat(a, b, c, d);
+  }
+  int unlinkat(int a, const char* b) override {
+    return fails("unlinkat") ? -1 : SysTable::unlinkat(a, b);
+  }
   int chmod(const char* a, mode_t b) override {
     return fails("chmod") ? -1 : SysTable::chmod(a, b);
   }

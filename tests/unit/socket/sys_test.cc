@@ -76,10 +76,11 @@ std::vector<Wrapper> wrappers() {
       {"eventfd", Call::eventfd, [] { return errno_of(sys::eventfd()); }},
       {"signalfd", Call::signalfd, [] { return errno_of(sys::signalfd(mask)); }},
       {"open", Call::open, [] { return errno_of(sys::open("/dev/null", O_RDONLY)); }},
+      {"openat", Call::openat, [] { return errno_of(sys::openat(-1, "file", O_RDONLY)); }},
       {"stat", Call::stat, [] { return errno_of(sys::stat("/dev/null")); }},
-      {"lstat", Call::lstat, [] { return errno_of(sys::lstat("/dev/null")); }},
       {"fstat", Call::fstat, [] { return errno_of(sys::fstat(-1)); }},
-      {"unlink", Call::unlink, [] { return errno_of(sys::unlink("/no/such/file")); }},
+      {"fstatat", Call::fstatat, [] { return errno_of(sys::fstatat(-1, "file")); }},
+      {"unlinkat", Call::unlinkat, [] { return errno_of(sys::unlinkat(-1, "file")); }},
       {"chmod", Call::chmod, [] { return errno_of(sys::chmod("/no/such/file", 0600)); }},
       {"fchmod", Call::fchmod, [] { return errno_of(sys::fchmod(-1, 0600)); }},
   };
