@@ -10,10 +10,10 @@
 #include <array>
 #include <charconv>
 #include <cstring>
-#include <functional>
 #include <optional>
 #include <utility>
 
+#include "weir/base/keyed_hash.h"
 #include "weir/base/log.h"
 #include "weir/net/socket/byte_order.h"
 
@@ -443,8 +443,8 @@ bool operator==(const SocketAddress& a, const SocketAddress& b) {
 }
 
 std::size_t SocketAddress::hash() const {
-  return std::hash<std::string_view>()(
-      std::string_view(reinterpret_cast<const char*>(&storage_), length_));
+  return static_cast<std::size_t>(
+      keyed_hash(std::string_view(reinterpret_cast<const char*>(&storage_), length_)));
 }
 
 }  // namespace weir

@@ -56,6 +56,7 @@ class SocketAddress {
 
   // Same family, address, port and scope; a v4-mapped address differs from its plain form.
   friend bool operator==(const SocketAddress& a, const SocketAddress& b);
+  // With the key of this process (keyed_hash.h): peers cannot arrange to meet in a table.
   std::size_t hash() const;
 
  private:

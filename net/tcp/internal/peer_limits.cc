@@ -3,26 +3,16 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <limits>
 #include <new>
-#include <random>
+#include <span>
 #include <utility>
 
+#include "weir/base/keyed_hash.h"
+
 namespace weir::internal {
-
-namespace {
-
-// Peers choose their addresses, so the places that they take in the table must not be foreseeable.
-std::uint64_t seed() {
-  static const std::uint64_t value = [] {
-    std::random_device device;
-    return std::uint64_t{device()} << 32 | device();
-  }();
-  return value;
-}
-
-}  // namespace
 
 std::optional<PeerKey> PeerKey::of(const SocketAddress& address) {
   const SocketAddress plain = address.without_v4_mapping();
@@ -78,11 +68,8 @@ std::size_t PeerCounts::size() const {
 }
 
 std::size_t PeerCounts::Hash::operator()(const PeerKey& key) const noexcept {
-  std::uint64_t mixed = key.network ^ seed() ^ (key.ipv6 ? 1U : 0U);
-  for (int round = 0; round < 2; ++round) {
-    mixed = (mixed ^ (mixed >> 32)) * 0x9E3779B97F4A7C15U;
-  }
-  return static_cast<std::size_t>(mixed ^ (mixed >> 32));
+  const std::array<std::uint64_t, 2> words{key.network, key.ipv6 ? 1U : 0U};
+  return static_cast<std::size_t>(keyed_hash(std::as_bytes(std::span(words))));
 }
 
 AcceptRate::AcceptRate(std::size_t per_second)

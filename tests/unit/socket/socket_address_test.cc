@@ -7,11 +7,19 @@
 #include <sys/un.h>
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstring>
+#include <functional>
 #include <random>
+#include <set>
 #include <string>
+#include <string_view>
 #include <unordered_set>
 #include <vector>
+
+#include "support/colliding_keys.h"
+#include "weir/net/socket/byte_order.h"
 
 namespace weir {
 namespace {
@@ -469,6 +477,33 @@ TEST(SocketAddress, F71_RandomBytesNeverBreakTheParser) {
     ASSERT_TRUE(back) << address->to_string();
     ASSERT_EQ(*back, *address);
   }
+}
+
+// Under std::hash all of these are one: pairs of a port and an interface id, which the peers of one
+// /64 may choose as they like.
+TEST(SocketAddress, F71_PeersOfOneNetworkCannotArrangeToMeetInATable) {
+  std::unordered_set<SocketAddress> table;
+  std::set<std::size_t> ordinary;
+  for (unsigned port = 0; port <= 0xffff; ++port) {
+    sockaddr_in6 peer{};
+    peer.sin6_family = AF_INET6;
+    peer.sin6_port = host_to_network(static_cast<std::uint16_t>(port));
+    peer.sin6_addr.s6_addr[0] = 0x20;
+    peer.sin6_addr.s6_addr[1] = 0x01;
+    std::array<std::uint64_t, 2> words{};
+    static_assert(sizeof(words) == offsetof(sockaddr_in6, sin6_addr) + 8);
+    std::memcpy(words.data(), &peer, sizeof(words));
+    const std::uint64_t interface_id = test::colliding_word(sizeof(peer), {words[0], words[1]});
+    std::memcpy(&peer.sin6_addr.s6_addr[8], &interface_id, sizeof(interface_id));
+    const auto address =
+        SocketAddress::from_sockaddr(reinterpret_cast<const sockaddr*>(&peer), sizeof(peer));
+    ordinary.insert(std::hash<std::string_view>()(
+        {reinterpret_cast<const char*>(address.data()), address.size()}));
+    table.insert(address);
+  }
+  EXPECT_EQ(ordinary.size(), 1U) << "these addresses are not what they should be";
+  EXPECT_EQ(table.size(), 65'536U);
+  EXPECT_LE(test::fullest_bucket(table), test::kMostByChance);
 }
 
 }  // namespace

@@ -1,0 +1,27 @@
+#include "weir/base/keyed_hash.h"
+
+#include <sys/auxv.h>
+#include <sys/random.h>
+#include <sys/types.h>
+
+namespace weir::internal {
+
+namespace {
+
+HashKey draw() {
+  HashKey key;
+  // At the very start of a machine there may be no randomness yet; nobody waits for it here.
+  const ssize_t got = ::getrandom(&key, sizeof(key), GRND_NONBLOCK);
+  if (got == static_cast<ssize_t>(sizeof(key))) return key;
+  std::memcpy(&key, reinterpret_cast<const void*>(::getauxval(AT_RANDOM)), sizeof(key));
+  return key;
+}
+
+}  // namespace
+
+const HashKey& hash_key() {
+  static const HashKey key = draw();
+  return key;
+}
+
+}  // namespace weir::internal
