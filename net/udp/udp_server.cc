@@ -72,6 +72,7 @@ class UdpServer::Impl : public std::enable_shared_from_this<UdpServer::Impl> {
   void close_if_drained(Shard& shard, TimePoint deadline);
   void shard_stopped();
   void tell_done();
+  void post_home(void (Impl::*step)());
 
   const Options options_;
   std::unique_ptr<LoopPool> own_pool_;
@@ -199,9 +200,7 @@ void UdpServer::Impl::shutdown(Duration deadline, std::move_only_function<void()
   const TimePoint when = saturating_add(loop_.now(), deadline);
   if (phase_ == Phase::stopped || shards_.empty()) {
     phase_ = Phase::stopped;
-    loop_.post([self = weak_from_this()] {
-      if (auto server = self.lock()) server->tell_done();
-    });
+    post_home(&Impl::tell_done);
     return;
   }
   if (phase_ == Phase::serving) {
@@ -238,9 +237,7 @@ void UdpServer::Impl::close_if_drained(Shard& shard, TimePoint deadline) {
   shard.drain_timer = {};
   shard.stopped = true;
   for (const auto& socket : shard.sockets) socket->close();
-  loop_.post([self = weak_from_this()] {
-    if (auto server = self.lock()) server->shard_stopped();
-  });
+  post_home(&Impl::shard_stopped);
 }
 
 void UdpServer::Impl::shard_stopped() {
@@ -249,9 +246,20 @@ void UdpServer::Impl::shard_stopped() {
   tell_done();
 }
 
+// One a task: it may throw, which leaves run(), or destroy the server.
 void UdpServer::Impl::tell_done() {
-  auto done = std::exchange(done_, {});
-  for (auto& call : done) call();  // one of them may destroy the server
+  if (done_.empty()) return;
+  auto done = std::move(done_.front());
+  done_.erase(done_.begin());
+  if (!done_.empty()) post_home(&Impl::tell_done);
+  done();
+}
+
+// [any]
+void UdpServer::Impl::post_home(void (Impl::*step)()) {
+  loop_.post([self = weak_from_this(), step] {
+    if (auto server = self.lock()) ((*server).*step)();
+  });
 }
 
 // From ~UdpServer, which may be called inside a handler on this loop.

@@ -90,6 +90,31 @@ TEST_P(UdpServerThreads, ShutdownServesWhatHasComeAndIsToldOnce) {
   EXPECT_TRUE(next.bind(address));
 }
 
+TEST_P(UdpServerThreads, F62_WhenOneDoneThrowsTheOthersAreStillCalled) {
+  EventLoop loop;
+  UdpServer server(loop, {.threads = GetParam()});
+  ASSERT_TRUE(server.listen("127.0.0.1:0"));
+  int told = 0;
+  server.shutdown(5s, [] { throw std::runtime_error("first"); });
+  server.shutdown(5s, [&] { ++told; });
+  server.shutdown(5s, [&] {
+    ++told;
+    throw std::runtime_error("third");
+  });
+  server.shutdown(5s, [&] { ++told; });
+  int thrown = 0;
+  while (thrown < 2) {
+    try {
+      ASSERT_TRUE(run_until(loop, [&] { return told == 3; }));
+      break;
+    } catch (const std::runtime_error&) {
+      ++thrown;
+    }
+  }
+  ASSERT_TRUE(run_until(loop, [&] { return told == 3; }));
+  EXPECT_EQ(thrown, 2);
+}
+
 TEST_P(UdpServerThreads, IsDestroyedUnderFire) {
   for (int i = 0; i < 5; ++i) {
     EventLoop loop;
