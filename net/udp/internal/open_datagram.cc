@@ -45,7 +45,8 @@ class Options {
   std::optional<std::unexpected<Error>> refusal_;
 };
 
-void set_multicast(Options& set, bool ipv6, const UdpSocket::Options& options) {
+// An IPv6 socket sends to groups of IPv4, too, unless it is v6_only.
+void set_multicast(Options& set, bool ipv4, bool ipv6, const UdpSocket::Options& options) {
   const int ttl = options.multicast_ttl;
   const auto interface = static_cast<int>(options.multicast_interface);
   if (ipv6) {
@@ -53,9 +54,10 @@ void set_multicast(Options& set, bool ipv6, const UdpSocket::Options& options) {
         .set(!options.multicast_loop, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, "IPV6_MULTICAST_LOOP", 0)
         .set(interface != 0, IPPROTO_IPV6, IPV6_MULTICAST_IF, "IPV6_MULTICAST_IF", interface);
   }
-  // An IPv6 socket speaks IPv4, too.
-  set.set(!ipv6 && ttl != 1, IPPROTO_IP, IP_MULTICAST_TTL, "IP_MULTICAST_TTL", ttl)
-      .set(!ipv6 && !options.multicast_loop, IPPROTO_IP, IP_MULTICAST_LOOP, "IP_MULTICAST_LOOP", 0);
+  if (ipv4) {
+    set.set(ttl != 1, IPPROTO_IP, IP_MULTICAST_TTL, "IP_MULTICAST_TTL", ttl)
+        .set(!options.multicast_loop, IPPROTO_IP, IP_MULTICAST_LOOP, "IP_MULTICAST_LOOP", 0);
+  }
 }
 
 // With IPv4 an interface takes a structure.
@@ -80,6 +82,7 @@ Result<OpenDatagram> OpenDatagram::make(const SocketAddress& address,
 
   const bool ip = address.is_ip();
   const bool ipv6 = made.family == AF_INET6;
+  const bool ipv4 = ip && !(ipv6 && options.v6_only);
   Options set(made.socket.fd(), doing);
   set.set(options.reuse_addr && ip, SOL_SOCKET, SO_REUSEADDR, "SO_REUSEADDR", 1)
       .set(options.reuse_port && ip, SOL_SOCKET, SO_REUSEPORT, "SO_REUSEPORT", 1)
@@ -90,9 +93,9 @@ Result<OpenDatagram> OpenDatagram::make(const SocketAddress& address,
       .set(options.receive_buffer > 0, SOL_SOCKET, SO_RCVBUF, "SO_RCVBUF", options.receive_buffer)
       .set(options.send_buffer > 0, SOL_SOCKET, SO_SNDBUF, "SO_SNDBUF", options.send_buffer)
       .try_set(options.coalesce && ip, IPPROTO_UDP, UDP_GRO, 1);
-  if (ip) set_multicast(set, ipv6, options);
+  set_multicast(set, ipv4, ipv6, options);
   if (auto done = set.done(); !done) return std::unexpected(std::move(done.error()));
-  if (ip && !ipv6 && options.multicast_interface != 0) {
+  if (ipv4 && options.multicast_interface != 0) {
     auto done = set_interface(made.socket.fd(), options.multicast_interface, doing);
     if (!done) return std::unexpected(std::move(done.error()));
   }

@@ -5,9 +5,11 @@
 #include <gtest/gtest.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <set>
 #include <string>
 #include <vector>
@@ -343,11 +345,19 @@ TEST(UdpSocket, MulticastReachesWhoHasJoinedUntilHeLeaves) {
 }
 
 // The loopback has no route for it.
+bool has_link(const char* interface) {
+  const UdpPeer any;
+  ifreq request{};
+  std::strncpy(request.ifr_name, interface, sizeof(request.ifr_name) - 1);
+  return ::ioctl(any.fd(), SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_RUNNING) != 0;
+}
+
 TEST(UdpSocket, MulticastOverIpv6) {
   const bool done = in_net_namespace([] {
     ASSERT_TRUE(ip("link add v0 type veth peer name v1"));
     ASSERT_TRUE(ip("addr add fd01::1/64 dev v0 nodad"));
     ASSERT_TRUE(ip("link set v0 up") && ip("link set v1 up"));
+    ASSERT_TRUE(wait_until([] { return has_link("v0"); })) << "the kernel does that later";
     expect_multicast("[::]:0", "[ff02::77%v0]:1", ::if_nametoindex("v0"));
   });
   if (!done) GTEST_SKIP() << kNoNamespace;
@@ -400,6 +410,46 @@ TEST(UdpSocket, PausedItLeavesDatagramsToTheKernel) {
   EXPECT_TRUE(udp.received.empty());
   udp.socket->resume_receiving();
   EXPECT_TRUE(udp.until_received(1));
+}
+
+// An IPv6 socket sends to groups of IPv4, too.
+TEST(UdpSocket, MulticastOptionsCountForBothFamiliesOfAnIpv6Socket) {
+  const unsigned lo = interface_index("lo").value();
+  const auto option = [](int fd, int level, int name) {
+    int value = -1;
+    socklen_t length = sizeof(value);
+    EXPECT_EQ(::getsockopt(fd, level, name, &value, &length), 0);
+    return value;
+  };
+  for (const bool v6_only : {false, true}) {
+    UdpHarness udp({.v6_only = v6_only,
+                    .multicast_ttl = 7,
+                    .multicast_loop = false,
+                    .multicast_interface = lo},
+                   "[::]:0");
+    const int fd = udp.socket->fd();
+    EXPECT_EQ(option(fd, IPPROTO_IPV6, IPV6_MULTICAST_HOPS), 7);
+    EXPECT_EQ(option(fd, IPPROTO_IPV6, IPV6_MULTICAST_LOOP), 0);
+    EXPECT_EQ(option(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF), static_cast<int>(lo));
+    EXPECT_EQ(option(fd, IPPROTO_IP, IP_MULTICAST_TTL), v6_only ? 1 : 7);
+    EXPECT_EQ(option(fd, IPPROTO_IP, IP_MULTICAST_LOOP), v6_only ? 1 : 0);
+    ip_mreqn request{};
+    socklen_t length = sizeof(request);
+    EXPECT_EQ(::getsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &request, &length), 0);
+  }
+}
+
+// The group was joined on this interface alone.
+TEST(UdpSocket, AnIpv6SocketSendsToAGroupOfIpv4ByTheInterfaceNamed) {
+  const unsigned lo = interface_index("lo").value();
+  UdpHarness udp({}, "0.0.0.0:0");
+  ASSERT_TRUE(udp.socket->join(SocketAddress::parse("239.77.77.77:1").value(), lo));
+  UdpSocket sender(udp.loop, {.multicast_interface = lo});
+  ASSERT_TRUE(sender.bind("[::]:0"));
+  const std::string group = "[::ffff:239.77.77.77]:" + std::to_string(udp.address.port());
+  EXPECT_EQ(sender.send_to(SocketAddress::parse(group).value(), "heard"), DatagramResult::queued);
+  ASSERT_TRUE(udp.until_received(1)) << "it left by another interface";
+  EXPECT_EQ(udp.received, std::vector<std::string>{"heard"});
 }
 
 }  // namespace
