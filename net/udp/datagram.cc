@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 
 #include <cstring>
+#include <tuple>
 
 #include "weir/net/socket/byte_order.h"
 
@@ -32,6 +33,27 @@ std::uint16_t AddressView::port() const {
   if (data_->sa_family == AF_INET) return network_to_host(read_as<sockaddr_in>(data_).sin_port);
   if (data_->sa_family == AF_INET6) return network_to_host(read_as<sockaddr_in6>(data_).sin6_port);
   return 0;
+}
+
+PacketInfo::PacketInfo(const Datagram& in) {
+  if (in.packet_info == nullptr || in.peer.empty()) return;
+  static_assert(sizeof(in6_pktinfo) == std::tuple_size_v<decltype(bytes_)>);
+  static_assert(sizeof(in_pktinfo) <= sizeof(in6_pktinfo));
+  size_ = is_ipv6(in.peer) ? sizeof(in6_pktinfo) : sizeof(in_pktinfo);
+  std::memcpy(bytes_.data(), in.packet_info, size_);
+}
+
+internal::LocalIp internal::local_ip_of(const Datagram& in) {
+  LocalIp result{};
+  if (in.packet_info == nullptr || in.peer.empty()) return result;
+  if (is_ipv6(in.peer)) {
+    const auto info = read_as<in6_pktinfo>(in.packet_info);
+    std::memcpy(result.data(), &info.ipi6_addr, sizeof(info.ipi6_addr));
+  } else {
+    const auto info = read_as<in_pktinfo>(in.packet_info);
+    std::memcpy(result.data(), &info.ipi_addr, sizeof(info.ipi_addr));
+  }
+  return result;
 }
 
 SocketAddress Datagram::local_address() const {

@@ -3,6 +3,7 @@
 
 #include <sys/socket.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -60,6 +61,26 @@ struct Datagram {
   // What the kernel said about its destination: an in_pktinfo or in6_pktinfo; null: nothing.
   const void* packet_info = nullptr;
 };
+
+// A copy of Datagram::packet_info to keep: the address of ours that somebody has sent to.
+class PacketInfo {
+ public:
+  PacketInfo() = default;  // not known
+  explicit PacketInfo(const Datagram& in);
+
+  bool known() const { return size_ > 0; }
+  const void* data() const { return known() ? bytes_.data() : nullptr; }
+
+ private:
+  alignas(std::uint32_t) std::array<std::byte, 20> bytes_{};  // in_pktinfo or in6_pktinfo
+  std::uint32_t size_ = 0;
+};
+
+namespace internal {
+// The address of ours alone, IPv4 in the first four bytes; zero: not known.
+using LocalIp = std::array<std::byte, 16>;
+LocalIp local_ip_of(const Datagram& in);
+}  // namespace internal
 
 // What became of a send.
 enum class DatagramResult : std::uint8_t {

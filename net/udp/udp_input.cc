@@ -99,15 +99,22 @@ bool UdpSocketImpl::receive_turn() {
     const auto got = io_->receive(socket_.socket.fd(), control_);
     ++counters_.receive_calls;
     if (!got) {
-      if (got.error() == EAGAIN) return calls > 0;
+      if (got.error() == EAGAIN) {
+        behind_ = false;
+        return calls > 0;
+      }
       receive_failed(got.error());
       return true;
     }
     receive_errors_ = 0;
     deliver(*got);
     io_->end_of_batch();
-    if (*got < LoopDatagrams::kBatch) return *got > 0;
+    if (*got < LoopDatagrams::kBatch) {
+      behind_ = paused();
+      return *got > 0;
+    }
   }
+  behind_ = true;
   return true;
 }
 

@@ -68,24 +68,33 @@ void UdpSessions::end(UdpSession& session, bool timed_out) {
   loop_.idle_wheel().cancel(session);
   session.closed_ = true;
   session.timed_out_ = timed_out;
-  sessions_.erase(Key{session.socket_, session.peer_});
+  sessions_.erase(Key{session.socket_, session.peer_, session.local_});
+  session.ending_at_ = ending_.size();
   ending_.push_back(&session);
   loop_.reap_later(session);
 }
 
-// Its deadline has come, but it may have been heard since that was set.
+// Its deadline has come, but it may have been heard since that was set, and what it has sent may
+// still lie in the kernel.
 void UdpSessions::look_at(UdpSession& session) {
+  const Tick now = loop_.tick();
+  if (session.socket_->receiving_paused()) session.last_ = now;
   const Tick due = session.last_ + idle_;
-  if (tick_reached(due, loop_.tick())) {
-    end(session, true);
-  } else {
+  if (!tick_reached(due, now)) {
     loop_.idle_wheel().schedule(session, due);
+  } else if (session.socket_->behind() && !tick_reached(due + idle_, now)) {
+    loop_.idle_wheel().schedule(session, now + std::max<Tick>(idle_ / 16, 1));
+  } else {
+    end(session, true);
   }
 }
 
 void UdpSessions::reap(UdpSession& session) {
   guarded("on_close", [&] { handler_->on_close(session, session.timed_out_); });
-  std::erase(ending_, &session);  // only now: the socket may have gone in that call
+  // Only now: the socket may have gone in that call.
+  ending_.back()->ending_at_ = session.ending_at_;
+  ending_[session.ending_at_] = ending_.back();
+  ending_.pop_back();
 }
 
 template <typename Call>
@@ -101,7 +110,7 @@ void UdpSessions::guarded(const char* event, Call&& call) {
 }
 
 UdpSession* UdpSessions::find_or_open(UdpSocket& socket, const Datagram& first) {
-  const Key key{&socket, first.peer.copy()};
+  const Key key{&socket, first.peer.copy(), internal::local_ip_of(first)};
   if (const auto found = sessions_.find(key); found != sessions_.end()) return found->second;
   if (sessions_.size() >= options_.max_sessions) {
     ++refused_;
@@ -109,7 +118,7 @@ UdpSession* UdpSessions::find_or_open(UdpSocket& socket, const Datagram& first) 
                      options_.max_sessions);
     return nullptr;
   }
-  auto* session = new UdpSession(*this, socket, key.peer);
+  auto* session = new UdpSession(*this, socket, first);
   try {
     sessions_.emplace(key, session);
   } catch (...) {
@@ -138,7 +147,8 @@ void UdpSessions::on_datagrams(UdpSocket& socket, std::span<const Datagram> batc
       ++refused_;  // cannot be told apart
       continue;
     }
-    if (session == nullptr || session->closed_ || !(before->peer == one.peer)) {
+    if (session == nullptr || session->closed_ || !(before->peer == one.peer) ||
+        internal::local_ip_of(one) != session->local_) {
       session = find_or_open(socket, one);
       if (current_ == nullptr) return;  // the socket is gone
       if (session == nullptr) continue;

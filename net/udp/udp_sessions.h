@@ -7,11 +7,17 @@
 //
 // A peer is known by its address alone, and anybody can forge that: a session proves nothing about
 // who sends, and an answer that is larger than the question makes the server a weapon against a
-// third.
+// third. With UdpSocket::Options::packet_info a peer has a session for each address of ours that it
+// sends to, and is answered from that one; without it, all of these are one session, and the kernel
+// chooses the address to answer from, which on a machine with several may be another than the peer
+// has asked.
 #pragma once
 
+#include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -36,8 +42,11 @@ class UdpSession final : private internal::LoopClient {
   UdpSession& operator=(const UdpSession&) = delete;
 
   const SocketAddress& peer() const { return peer_; }
+  UdpSocket* socket() const { return socket_; }  // null: it was closed
+  // Answers from the address that was asked, as far as that is known (see above) and can be
+  // answered from (a group's cannot).
   DatagramResult send(std::span<const std::byte> bytes) {
-    return socket_ == nullptr ? DatagramResult::closed : socket_->send_to(peer_, bytes);
+    return socket_ == nullptr ? DatagramResult::closed : socket_->send_to(peer_, bytes, asked_);
   }
   DatagramResult send(std::string_view bytes) { return send(std::as_bytes(std::span(bytes))); }
   // Ends it; on_close follows later in the turn. The next datagram of the peer begins a new one.
@@ -53,8 +62,12 @@ class UdpSession final : private internal::LoopClient {
 
  private:
   friend class UdpSessions;
-  UdpSession(UdpSessions& owner, UdpSocket& socket, const SocketAddress& peer)
-      : owner_(&owner), socket_(&socket), peer_(peer) {}
+  UdpSession(UdpSessions& owner, UdpSocket& socket, const Datagram& first)
+      : owner_(&owner),
+        socket_(&socket),
+        peer_(first.peer.copy()),
+        local_(internal::local_ip_of(first)),
+        asked_(first) {}
   ~UdpSession() = default;
 
   void on_ready(std::uint32_t) override {}
@@ -66,9 +79,12 @@ class UdpSession final : private internal::LoopClient {
   UdpSessions* owner_;  // null: gone
   UdpSocket* socket_;   // null: gone
   const SocketAddress peer_;
+  const internal::LocalIp local_;
+  const PacketInfo asked_;  // to answer from
   std::shared_ptr<void> context_;
   std::uint64_t received_ = 0;
   internal::Tick last_ = 0;
+  std::size_t ending_at_ = 0;  // in UdpSessions::ending_, once closed_
   bool closed_ = false;
   bool timed_out_ = false;
 };
@@ -110,15 +126,19 @@ class UdpSessions final : public DatagramHandler {
 
  private:
   friend class UdpSession;
-  // A peer as one socket sees it.
+  // A peer as one address of ours sees it.
   struct Key {
     const UdpSocket* socket;
     SocketAddress peer;
+    internal::LocalIp local;
     friend bool operator==(const Key&, const Key&) = default;
   };
   struct Hash {
+    // Only the peer's part is the peer's to choose; its hash is keyed.
     std::size_t operator()(const Key& key) const {
-      return key.peer.hash() ^ std::hash<const void*>()(key.socket);
+      const auto words = std::bit_cast<std::array<std::uint64_t, 2>>(key.local);
+      return key.peer.hash() ^ std::hash<const void*>()(key.socket) ^
+             static_cast<std::size_t>(words[0] ^ words[1]);
     }
   };
 

@@ -99,6 +99,7 @@ void UdpSocketImpl::start() {
 void UdpSocketImpl::pause() {
   loop_.check_thread("UdpSocket::pause_receiving");
   ++pauses_;
+  behind_ = true;
   update_interest();
 }
 
@@ -222,6 +223,12 @@ DatagramResult UdpSocket::send_to(const AddressView& to, std::span<const std::by
   return impl_->send(to, nullptr, bytes);
 }
 
+DatagramResult UdpSocket::send_to(const AddressView& to, std::span<const std::byte> bytes,
+                                  const PacketInfo& from) {
+  if (to.empty()) return DatagramResult::closed;
+  return impl_->send(to, from.data(), bytes);
+}
+
 DatagramResult UdpSocket::reply(const Datagram& in, std::span<const std::byte> bytes) {
   if (in.peer.empty()) return DatagramResult::closed;
   return impl_->send(in.peer, in.packet_info, bytes);
@@ -271,6 +278,8 @@ Result<void> UdpSocket::leave(const SocketAddress& group, unsigned interface_ind
 
 void UdpSocket::pause_receiving() { impl_->pause(); }
 void UdpSocket::resume_receiving() { impl_->resume(); }
+bool UdpSocket::receiving_paused() const { return impl_->paused(); }
+bool UdpSocket::behind() const { return impl_->behind(); }
 void UdpSocket::close() { impl_->close(); }
 bool UdpSocket::is_open() const { return impl_->open(); }
 EventLoop& UdpSocket::loop() const { return impl_->loop_; }

@@ -107,6 +107,9 @@ class UdpSocket {
   DatagramResult send_to(const AddressView& to, std::string_view bytes) {
     return send_to(to, std::as_bytes(std::span(bytes)));
   }
+  // The same from the address of ours that `from` names, to answer later than in the handler.
+  DatagramResult send_to(const AddressView& to, std::span<const std::byte> bytes,
+                         const PacketInfo& from);
   // To the sender of `in`; with packet_info from the address that it was sent to.
   DatagramResult reply(const Datagram& in, std::span<const std::byte> bytes);
   DatagramResult reply(const Datagram& in, std::string_view bytes) {
@@ -126,6 +129,10 @@ class UdpSocket {
   // that can be more than the batch at hand.
   void pause_receiving();
   void resume_receiving();
+  bool receiving_paused() const;
+  // More may have come than was received so far: the last turn ended at its limit, or nothing was
+  // received since a pause.
+  bool behind() const;
 
   // Offers what waits to the kernel once more, drops the rest, and closes. No handler is called
   // any more.

@@ -173,7 +173,12 @@ bool LoopDatagrams::add_copy(const Outgoing& out, std::span<const std::byte> byt
       kept.to = AddressView(reinterpret_cast<const sockaddr*>(copy), static_cast<socklen_t>(size));
     }
   }
-  if (out.info_size > 0 && !lies_in(in_control_, out.info)) kept.info_size = 0;
+  if (out.info_size > 0 && !lies_in(in_control_, out.info)) {
+    std::byte* copy = out_infos_[count_].bytes.data();
+    kept.info_size = std::min<std::uint32_t>(out.info_size, sizeof(InfoRoom));
+    std::memcpy(copy, out.info, kept.info_size);
+    kept.info = copy;
+  }
   add(kept, bytes);
   return true;
 }

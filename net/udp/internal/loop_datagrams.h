@@ -30,6 +30,10 @@ struct alignas(kCacheLine) AddressRoom {
 struct alignas(kCacheLine) ControlRoom {
   std::array<std::byte, 128> bytes;
 };
+// An in_pktinfo or in6_pktinfo.
+struct alignas(8) InfoRoom {
+  std::array<std::byte, 24> bytes;
+};
 
 class LoopDatagrams {
  public:
@@ -132,6 +136,7 @@ class LoopDatagrams {
   std::array<std::uint8_t, kOutgoing> runs_{};
   std::array<AddressRoom, kOutgoing> out_names_;
   std::array<ControlRoom, kOutgoing> out_control_;
+  std::array<InfoRoom, kOutgoing> out_infos_;
   const AlignedBytes gather_;
   std::size_t count_ = 0;
   std::size_t gathered_ = 0;

@@ -60,6 +60,8 @@ class UdpSocketImpl final : public LoopClient {
   void orphan();
 
   bool open() const { return state_ == State::open; }
+  bool paused() const { return pauses_ > 0; }
+  bool behind() const { return behind_; }
   DatagramCallbacks& callbacks(const char* call);
   UdpSocket::Stats stats() const;
 
@@ -153,6 +155,7 @@ class UdpSocketImpl final : public LoopClient {
   bool refused_ = false;         // EAGAIN: EPOLLOUT is wanted
   bool send_waits_ = false;      // ENOBUFS: a timer is
   bool receive_waits_ = false;   // ENOMEM, or too many errors
+  bool behind_ = false;          // more may have come than was received
   bool flush_queued_ = false;    // in the loop's flush phase
   bool drained_wanted_ = false;  // a send() was refused
 

@@ -3,9 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "support/expect_log.h"
@@ -38,11 +42,12 @@ struct Handler final : UdpSessionHandler {
 
 class Sessions {
  public:
-  explicit Sessions(UdpSessions::Options options = {}) {
+  explicit Sessions(UdpSessions::Options options = {}, UdpSocket::Options of_socket = {},
+                    std::string_view where = "127.0.0.1:0") {
     sessions = std::make_shared<UdpSessions>(world.loop, handler, options);
-    socket.emplace(world.loop);
+    socket.emplace(world.loop, of_socket);
     socket->use_handler(sessions);
-    address = socket->bind("127.0.0.1:0").value();
+    address = socket->bind(where).value();
   }
   ~Sessions() {
     sessions.reset();
@@ -167,6 +172,147 @@ TEST(UdpSessions, F03_TheSocketGoesInEachEvent) {
     EXPECT_FALSE(all.socket);
     EXPECT_EQ(all.sessions->size(), 0u);
   }
+}
+
+// On a machine with several addresses the kernel would answer from another than was asked.
+TEST(UdpSessions, F71_AnswersComeFromTheAddressThatWasAsked) {
+  for (const std::string_view where : {"0.0.0.0:0", "[::]:0"}) {
+    Sessions all({}, {.packet_info = true}, where);
+    std::vector<UdpSession*> open;
+    all.handler->open = [&](UdpSession& session) {
+      open.push_back(&session);
+      return true;
+    };
+    all.handler->datagram = [](UdpSession& session, const Datagram& in) {
+      EXPECT_NE(session.socket(), nullptr);
+      session.send(std::to_string(session.received()) + std::string(in.text()));
+    };
+    const auto at = [&](std::string_view ip) {
+      return SocketAddress::from_ip(ip, all.address.port()).value();
+    };
+    const UdpPeer peer;
+    ASSERT_TRUE(peer.send(at("127.0.0.5"), "a"));
+    ASSERT_TRUE(peer.send(at("127.0.0.6"), "b"));
+    ASSERT_TRUE(peer.send(at("127.0.0.5"), "c"));
+    ASSERT_TRUE(all.until_events(5));
+    EXPECT_EQ(all.handler->events, (Events{"open", "a", "open", "b", "c"}));
+    SocketAddress from;
+    EXPECT_EQ(peer.receive(5000, &from), "1a");
+    EXPECT_EQ(from, at("127.0.0.5"));
+    EXPECT_EQ(peer.receive(5000, &from), "1b") << "two conversations, not one";
+    EXPECT_EQ(from, at("127.0.0.6"));
+    EXPECT_EQ(peer.receive(5000, &from), "2c");
+    EXPECT_EQ(from, at("127.0.0.5"));
+    // Also later, when what was received is gone.
+    ASSERT_EQ(open.size(), 2u);
+    EXPECT_EQ(open[1]->send("later"), DatagramResult::queued);
+    EXPECT_EQ(open[0]->send("and later"), DatagramResult::queued);
+    run_turn(all.world.loop);
+    EXPECT_EQ(peer.receive(5000, &from), "later");
+    EXPECT_EQ(from, at("127.0.0.6"));
+    EXPECT_EQ(peer.receive(5000, &from), "and later");
+    EXPECT_EQ(from, at("127.0.0.5"));
+  }
+}
+
+// In another session's handler, where what is sent is gathered.
+TEST(UdpSessions, F71_OneSessionsHandlerAnswersForAnother) {
+  Sessions all({}, {.packet_info = true}, "0.0.0.0:0");
+  UdpSession* first = nullptr;
+  all.handler->datagram = [&](UdpSession& session, const Datagram& in) {
+    if (first == nullptr) {
+      first = &session;
+    } else {
+      first->send(in.payload);
+      session.send(in.payload);
+    }
+  };
+  const auto at = [&](std::string_view ip) {
+    return SocketAddress::from_ip(ip, all.address.port()).value();
+  };
+  const UdpPeer one;
+  const UdpPeer two;
+  ASSERT_TRUE(one.send(at("127.0.0.5"), "a"));
+  ASSERT_TRUE(all.until_events(2));
+  ASSERT_TRUE(two.send(at("127.0.0.6"), "b"));
+  ASSERT_TRUE(all.until_events(4));
+  SocketAddress from;
+  EXPECT_EQ(one.receive(5000, &from), "b");
+  EXPECT_EQ(from, at("127.0.0.5"));
+  EXPECT_EQ(two.receive(5000, &from), "b");
+  EXPECT_EQ(from, at("127.0.0.6"));
+}
+
+TEST(UdpSessions, WithoutPacketInfoAPeerIsOneSession) {
+  Sessions all({}, {}, "0.0.0.0:0");
+  const UdpPeer peer;
+  for (const std::string_view ip : {"127.0.0.5", "127.0.0.6"}) {
+    ASSERT_TRUE(peer.send(SocketAddress::from_ip(ip, all.address.port()).value(), "x"));
+  }
+  ASSERT_TRUE(all.until_events(3));
+  EXPECT_EQ(all.sessions->size(), 1u);
+}
+
+TEST(UdpSessions, ManyThatAreClosedAtOnceAreEachToldOnce) {
+  Sessions all({}, {.receive_buffer = 4 << 20});
+  constexpr int kPeers = 300;
+  std::vector<UdpSession*> open;
+  all.handler->open = [&](UdpSession& session) {
+    open.push_back(&session);
+    return true;
+  };
+  std::set<std::uint16_t> told;
+  all.handler->close = [&](UdpSession& session) { told.insert(session.peer().port()); };
+  std::vector<UdpPeer> peers(kPeers);
+  for (int i = 0; i < kPeers; ++i) {
+    ASSERT_TRUE(peers[static_cast<std::size_t>(i)].send(all.address, "x"));
+    if (i % 50 == 49) {
+      ASSERT_TRUE(all.until_events(2 * (static_cast<std::size_t>(i) + 1)));
+    }
+  }
+  for (std::size_t step : {3u, 2u, 1u}) {
+    for (std::size_t i = 0; i < open.size(); i += step) open[i]->close();
+  }
+  EXPECT_EQ(all.sessions->size(), 0u);
+  ASSERT_TRUE(all.world.until([&] { return told.size() == kPeers; }));
+  run_turn(all.world.loop);
+  EXPECT_EQ(all.handler->events.size(), 3u * kPeers);
+}
+
+// A process that was stopped finds the deadline past and the peer's datagrams in the kernel, more
+// of them than one turn receives.
+TEST(UdpSessions, F32_WhoseDatagramsWaitInTheKernelIsNotSilent) {
+  Sessions all({.idle_timeout = 10s}, {.receive_buffer = 1 << 20});
+  const UdpPeer peer;
+  const UdpPeer crowd;
+  ASSERT_TRUE(peer.send(all.address, "x"));
+  ASSERT_TRUE(crowd.send(all.address, "y"));
+  ASSERT_TRUE(all.until_events(4));
+  constexpr std::size_t kTurn = UdpSocket::kMaxBatch * UdpSocket::kMaxReceivesPerTurn;
+  for (std::size_t i = 0; i < kTurn + 10; ++i) ASSERT_TRUE(crowd.send(all.address, "y"));
+  ASSERT_TRUE(peer.send(all.address, "still here"));
+  all.world.faults.advance_clock(15s);
+  ASSERT_TRUE(all.until_events(4 + kTurn + 11)) << all.socket->kernel_drops();
+  EXPECT_EQ(all.handler->events.back(), "still here");
+  EXPECT_EQ(std::ranges::count(all.handler->events, "timed out"), 0);
+  all.world.faults.advance_clock(11s);
+  ASSERT_TRUE(all.world.until([&] { return all.sessions->size() == 0; })) << "nothing waits now";
+}
+
+TEST(UdpSessions, F32_WhileReceivingIsPausedNobodyIsSilent) {
+  Sessions all({.idle_timeout = 10s});
+  const UdpPeer peer;
+  ASSERT_TRUE(peer.send(all.address, "x"));
+  ASSERT_TRUE(all.until_events(2));
+  all.socket->pause_receiving();
+  ASSERT_TRUE(peer.send(all.address, "still here"));
+  for (int i = 0; i < 5; ++i) {
+    all.world.faults.advance_clock(15s);
+    run_turn(all.world.loop);
+  }
+  all.socket->resume_receiving();
+  ASSERT_TRUE(all.until_events(3));
+  EXPECT_EQ(all.handler->events, (Events{"open", "x", "still here"}));
 }
 
 TEST(UdpSessions, ServeWithThreads) {
