@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "weir/base/counter.h"
+#include "weir/base/typed_context.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/reactor/idle_wheel.h"
 #include "weir/net/udp/datagram.h"
@@ -53,11 +54,15 @@ class UdpSession final : private internal::LoopClient {
   void close();
 
   std::uint64_t received() const { return received_; }
-  // One value of the user's, gone after on_close.
-  void set_context(std::shared_ptr<void> context) { context_ = std::move(context); }
+  // One value of the user's, destroyed with the session after on_close.
+  template <typename T, typename... Args>
+  T& set_context(Args&&... args) {
+    return context_.set<T>(std::forward<Args>(args)...);
+  }
+  // nullptr when none, or one of another type, was set.
   template <typename T>
   T* context() const {
-    return static_cast<T*>(context_.get());
+    return context_.get<T>();
   }
 
  private:
@@ -81,7 +86,7 @@ class UdpSession final : private internal::LoopClient {
   const SocketAddress peer_;
   const internal::LocalIp local_;
   const PacketInfo asked_;  // to answer from
-  std::shared_ptr<void> context_;
+  internal::TypedContext context_;
   std::uint64_t received_ = 0;
   internal::Tick last_ = 0;
   std::size_t ending_at_ = 0;  // in UdpSessions::ending_, once closed_

@@ -129,20 +129,45 @@ TEST(UdpSessions, WhoIsNotWantedIsNotKept) {
 
 TEST(UdpSessions, CloseEndsItAndTheNextDatagramBeginsAnother) {
   Sessions all;
-  auto context = std::make_shared<int>(7);
-  std::weak_ptr<int> watched = context;
+  auto kept = std::make_shared<int>(7);
+  std::weak_ptr<int> watched = kept;
   all.handler->datagram = [&](UdpSession& session, const Datagram& in) {
     if (in.text() != "bye") return;
-    session.set_context(std::move(context));
+    session.set_context<std::shared_ptr<int>>(std::move(kept));
     session.close();
     session.close();
   };
-  all.handler->close = [&](UdpSession& session) { EXPECT_EQ(*session.context<int>(), 7); };
+  all.handler->close = [&](UdpSession& session) {
+    if (session.context<int>() == nullptr && session.context<std::shared_ptr<int>>() != nullptr) {
+      all.handler->events.push_back(std::to_string(**session.context<std::shared_ptr<int>>()));
+    }
+  };
   const UdpPeer peer;
   for (const char* text : {"a", "bye", "b"}) ASSERT_TRUE(peer.send(all.address, text));
   ASSERT_TRUE(all.until_events(6));
-  EXPECT_EQ(all.handler->events, (Events{"open", "a", "bye", "open", "b", "closed"}));
+  EXPECT_EQ(all.handler->events, (Events{"open", "a", "bye", "open", "b", "closed", "7"}));
   EXPECT_TRUE(watched.expired());
+}
+
+TEST(UdpSessions, AContextIsOfTheTypeThatWasSet) {
+  Sessions all;
+  bool seen = false;
+  all.handler->datagram = [&](UdpSession& session, const Datagram&) {
+    EXPECT_EQ(session.context<int>(), nullptr);
+    session.set_context<std::string>("text");
+    EXPECT_EQ(session.context<int>(), nullptr);
+    EXPECT_EQ(session.context<const std::string>(), nullptr);
+    ASSERT_NE(session.context<std::string>(), nullptr);
+    EXPECT_EQ(*session.context<std::string>(), "text");
+    EXPECT_EQ(session.set_context<int>(7), 7);
+    EXPECT_EQ(session.context<std::string>(), nullptr);
+    ASSERT_NE(session.context<int>(), nullptr);
+    seen = true;
+  };
+  const UdpPeer peer;
+  ASSERT_TRUE(peer.send(all.address, "x"));
+  ASSERT_TRUE(all.until_events(2));
+  EXPECT_TRUE(seen);
 }
 
 TEST(UdpSessions, F03_TheSocketGoesInEachEvent) {
