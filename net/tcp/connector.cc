@@ -14,6 +14,13 @@
 
 namespace weir::internal {
 
+namespace {
+
+// Of the file of a client, to which nobody connects.
+constexpr mode_t kFileMode = 0600;
+
+}  // namespace
+
 void Connector::start(std::vector<SocketAddress> addresses, Done done) {
   loop_.check_thread("Connector::start");
   WEIR_CHECK(!running(), "Connector::start while it is running");
@@ -66,7 +73,7 @@ void Connector::try_address() {
   }
   socket_ = std::move(*made);
   if (const auto bound = bind(); !bound) {
-    address_failed("bind to " + options_.bind_to->to_string(), bound.error());
+    address_failed(bound.error().within(doing()));
     return;
   }
   const auto begun = socket_.connect(address());
@@ -83,9 +90,16 @@ void Connector::try_address() {
   }
 }
 
-SysResult<void> Connector::bind() {
+Result<void> Connector::bind() {
   if (!options_.bind_to) return {};
   const SocketAddress& local = *options_.bind_to;
+  const std::string what = "bind to " + local.to_string();
+  if (local.family() == SocketAddress::Family::unix_path) {
+    auto file = SocketFile::bind(socket_, local, kFileMode, SocketFile::Use::client, what);
+    if (!file) return std::unexpected(std::move(file.error()));
+    file_ = std::move(*file);
+    return {};
+  }
   if (local.is_ip() && local.port() == 0) {
     // The port is chosen in connect(2), where only the four of both ends must be unlike any other,
     // instead of here, where the port itself must be free. A kernel without it still binds.
@@ -94,7 +108,8 @@ SysResult<void> Connector::bind() {
     // A connection from that port that ended just now (TIME_WAIT) does not forbid the next.
     static_cast<void>(socket_.set_reuse_addr(true));
   }
-  return socket_.bind(local);
+  if (auto done = socket_.bind(local); !done) return std::unexpected(Error(what, done.error()));
+  return {};
 }
 
 void Connector::on_ready(std::uint32_t) { check(); }
@@ -143,12 +158,21 @@ void Connector::connected_to_itself() {
   }
 }
 
-void Connector::address_failed(std::string_view step, Errno error) {
-  const bool last = next_ + 1 == addresses_.size();
+std::string Connector::doing() const {
   std::string what = "connect to " + address().to_string();
+  const bool last = next_ + 1 == addresses_.size();
   if (last && next_ > 0) what.append(fmt::format(", the last of {} addresses", addresses_.size()));
+  return what;
+}
+
+void Connector::address_failed(std::string_view step, Errno error) {
+  std::string what = doing();
   if (!step.empty()) what.append(": ").append(step);
-  Error why(std::move(what), error);
+  address_failed(Error(std::move(what), error));
+}
+
+void Connector::address_failed(const Error& why) {
+  const bool last = next_ + 1 == addresses_.size();
   release_socket();
   loop_.cancel(std::exchange(step_timer_, {}));
   loop_.cancel(std::exchange(timeout_timer_, {}));
@@ -157,7 +181,7 @@ void Connector::address_failed(std::string_view step, Errno error) {
     ++next_;
     begin_address();
   } else {
-    report(std::unexpected(std::move(why)));
+    report(std::unexpected(why));
   }
 }
 
@@ -165,6 +189,7 @@ void Connector::on_interest_refused(Errno error) { address_failed("epoll_ctl", e
 
 void Connector::release_socket() {
   channel_.reset();
+  file_.remove();
   socket_.close();
 }
 

@@ -9,7 +9,9 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "weir/base/fd.h"
@@ -18,6 +20,7 @@
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/socket/socket.h"
 #include "weir/net/socket/socket_address.h"
+#include "weir/net/socket/socket_file.h"
 
 namespace weir::internal {
 
@@ -53,6 +56,9 @@ class Connector final : private IoHandler {
   // `done` is not called any more.
   void cancel();
   bool running() const { return static_cast<bool>(done_); }
+  // In `done`, after a success: the file that a Unix path in bind_to made, removed when it is
+  // destroyed. Who leaves it here has it removed with the next attempt.
+  SocketFile take_file() { return std::move(file_); }
 
  private:
   void on_ready(std::uint32_t events) override;
@@ -62,11 +68,13 @@ class Connector final : private IoHandler {
   void begin_address();
   void try_later(Duration delay);
   void try_address();
-  SysResult<void> bind();
+  Result<void> bind();
   void check();
   void connected(const SocketAddress& peer);
   void connected_to_itself();
+  std::string doing() const;
   void address_failed(std::string_view step, Errno error);
+  void address_failed(const Error& why);
   void release_socket();
   void report(Result<Fd> result);
 
@@ -77,6 +85,7 @@ class Connector final : private IoHandler {
   Done done_;             // null: not running
   TimePoint deadline_ = TimePoint::max();
   Socket socket_;
+  SocketFile file_;                 // of bind_to
   std::optional<Channel> channel_;  // on socket_
   TimerId step_timer_;              // the next try or look
   TimerId timeout_timer_;           // the end of this address' share

@@ -8,6 +8,7 @@
 #include "weir/base/check.h"
 #include "weir/base/log.h"
 #include "weir/net/socket/socket.h"
+#include "weir/net/socket/socket_file.h"
 #include "weir/net/tcp/connector.h"
 #include "weir/net/tcp/internal/back_off.h"
 #include "weir/net/tcp/internal/callback_handler.h"
@@ -38,6 +39,7 @@ class TcpClient::Impl final : public internal::GroupWatcher {
         back_off_(options_.reconnect.initial, options_.reconnect.max, options_.reconnect.jitter) {}
 
   Result<void> connect(std::vector<SocketAddress> addresses);
+  bool reconnect();
   void close();
   void destroy();
   State state() const;
@@ -70,10 +72,12 @@ class TcpClient::Impl final : public internal::GroupWatcher {
   const std::shared_ptr<internal::OpenCount> open_count_ = std::make_shared<internal::OpenCount>();
   internal::Connector connector_;
   internal::BackOff back_off_;
+  internal::SocketFile file_;  // of bind_to, while connected
   std::vector<SocketAddress> addresses_;
   State state_ = State::idle;
   bool destroyed_ = false;
   bool adopted_ = false;  // by the adopt() that is running
+  bool again_ = false;    // reconnect() was called for the connection that ends
   int failed_in_a_row_ = 0;
   TimePoint opened_at_;
   TimerId wait_timer_;
@@ -117,6 +121,8 @@ Result<void> TcpClient::Impl::connect(std::vector<SocketAddress> addresses) {
 
 void TcpClient::Impl::attempt() {
   state_ = State::connecting;
+  again_ = false;
+  file_.remove();
   ++attempts_;
   connector_.start(addresses_, [this](Result<Fd> result) { attempt_ended(std::move(result)); });
 }
@@ -127,6 +133,7 @@ void TcpClient::Impl::attempt_ended(Result<Fd> result) {
     return;
   }
   Socket socket(std::move(*result));
+  file_ = connector_.take_file();
   set_options(socket);
   state_ = State::connected;
   adopted_ = false;
@@ -140,6 +147,7 @@ void TcpClient::Impl::attempt_ended(Result<Fd> result) {
 // All is in order before the user is told, who may do anything.
 void TcpClient::Impl::attempt_failed(const Error& error) {
   ++failures_;
+  file_.remove();
   const int attempt = ++failed_in_a_row_;
   state_ = State::idle;
   const Reconnect& reconnect = options_.reconnect;
@@ -189,10 +197,29 @@ void TcpClient::Impl::on_ended(TcpConnection& connection, CloseReason reason) {
   if (state_ != State::connected || connection.ref() != current_) return;
   current_ = {};
   state_ = State::idle;
+  file_.remove();
   if (loop_.now() - opened_at_ > back_off_.current()) back_off_.reset();
   using Kind = CloseReason::Kind;
   const bool wanted = reason.kind == Kind::local_close || reason.kind == Kind::aborted;
-  if (options_.reconnect.enabled && !wanted) wait_for_next();
+  if (again_ || (options_.reconnect.enabled && !wanted)) {
+    wait_for_next();
+  } else if (options_.reconnect.enabled) {
+    WEIR_LOG_LIMITED(info, 1, "connection to {}: the program ended it, so no reconnect follows",
+                     addresses_.front().to_string());
+  }
+}
+
+// Of a connection that ends already, and is told of in on_close just now, on_ended() follows.
+bool TcpClient::Impl::reconnect() {
+  loop_.check_thread("TcpClient::reconnect");
+  if (addresses_.empty()) return false;
+  if (state_ == State::connected) {
+    again_ = true;
+    if (TcpConnection* connection = current_.get()) connection->close();
+  } else if (state_ == State::idle) {
+    wait_for_next();
+  }
+  return true;
 }
 
 // --- ending --------------------------------------------------------------------------------------
@@ -202,6 +229,7 @@ void TcpClient::Impl::close() {
   connector_.cancel();
   loop_.cancel(std::exchange(wait_timer_, {}));
   state_ = State::idle;
+  file_.remove();
   if (TcpConnection* connection = std::exchange(current_, {}).get()) connection->close();
 }
 
@@ -209,6 +237,7 @@ void TcpClient::Impl::destroy() {
   loop_.check_thread("TcpClient::~TcpClient");
   destroyed_ = true;
   connector_.cancel();
+  file_.remove();
   loop_.cancel(std::exchange(wait_timer_, {}));
   if (!group_) return;
   group_->set_watcher(nullptr);
@@ -294,6 +323,8 @@ Result<void> TcpClient::connect(const SocketAddress& address) { return impl_->co
 Result<void> TcpClient::connect(std::vector<SocketAddress> addresses) {
   return impl_->connect(std::move(addresses));
 }
+
+bool TcpClient::reconnect() { return impl_->reconnect(); }
 
 void TcpClient::close() { impl_->close(); }
 

@@ -32,8 +32,10 @@ class TcpClient {
  public:
   // Tries again after a connect that failed and after a connection that ended, unless the program
   // ended it: by TcpClient::close(), or by the connection's close() or abort() (its CloseReason is
-  // local_close or aborted). The wait doubles from `initial` to `max`, and starts at `initial`
-  // again after a connection that lived longer than the next wait would have been.
+  // local_close or aborted), as a handler does after a missing answer, or FramedHandler after a bad
+  // frame. Then TcpClient::reconnect() asks for the next attempt; without it, a line of level info
+  // says that the client stays unconnected. The wait doubles from `initial` to `max`, and starts at
+  // `initial` again after a connection that lived longer than the next wait would have been.
   struct Reconnect {
     Duration initial = std::chrono::milliseconds(100);  // at least 1 ms
     Duration max = std::chrono::seconds(30);
@@ -49,8 +51,9 @@ class TcpClient {
     Duration connect_timeout = std::chrono::seconds(10);
     Reconnect reconnect = Reconnect::off();
     // The local address to connect from. Port 0: any, chosen so that one address serves as many
-    // connections as there are different peers (IP_BIND_ADDRESS_NO_PORT). The file that a Unix path
-    // makes is not removed.
+    // connections as there are different peers (IP_BIND_ADDRESS_NO_PORT). The file of a Unix path
+    // (with permissions 0600) is removed with the attempt or the connection that it was made for.
+    // One that is there before is an error: nobody can tell whether its client still lives.
     std::optional<SocketAddress> bind_to{};
     Trigger trigger = Trigger::level;
 
@@ -128,6 +131,12 @@ class TcpClient {
   [[nodiscard]] Result<void> connect(std::string_view address);
   [[nodiscard]] Result<void> connect(const SocketAddress& address);
   [[nodiscard]] Result<void> connect(std::vector<SocketAddress> addresses);
+
+  // Asks for the next attempt, which comes after the wait that Reconnect says, whether or not it is
+  // enabled. A connection is ended in order first; call its abort() afterwards if it shall not be.
+  // In on_close: also after an end that was the program's own. Nothing changes while an attempt is
+  // under way or waited for. False: connect() was never called, so there is nowhere to connect to.
+  bool reconnect();
 
   // Ends the connection in order, or the attempt, or the wait for the next. on_close of a
   // connection still comes; no reconnect follows. connect() may be called again at once.

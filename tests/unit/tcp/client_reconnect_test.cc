@@ -1,11 +1,16 @@
 // TcpClient::Reconnect: when there is a next attempt, and how long it waits.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <limits>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "support/client_harness.h"
@@ -63,6 +68,25 @@ struct Reconnecting : ClientHarness {
   SocketAddress address;
   ConnectionRef theirs;
 };
+
+// A path in a folder of its own, which goes with it.
+struct TempPath {
+  explicit TempPath(std::string_view name) {
+    std::string folder = "/tmp/weir-client-XXXXXX";
+    if (::mkdtemp(folder.data()) == nullptr) ADD_FAILURE() << "mkdtemp";
+    path = folder + "/" + std::string(name);
+  }
+  ~TempPath() { std::filesystem::remove_all(std::filesystem::path(path).parent_path()); }
+  TempPath(const TempPath&) = delete;
+  TempPath& operator=(const TempPath&) = delete;
+  bool exists() const { return std::filesystem::exists(path); }
+
+  std::string path;
+};
+
+std::string abstract_name(std::string_view what) {
+  return "unix:@weir-" + std::string(what) + "-" + std::to_string(::getpid());
+}
 
 constexpr TcpClient::Reconnect kSoon{.initial = 1ms, .max = 2ms};
 
@@ -203,6 +227,94 @@ TEST(Reconnect, F48_AConnectionThatLastedStartsTheWaitAnew) {
   EXPECT_NEAR(static_cast<double>(wait_for_open(4) / 1s), 40, 2);
   end_after(100s, 4);  // longer than 80 s
   EXPECT_NEAR(static_cast<double>(wait_for_open(5) / 1s), 10, 2);
+}
+
+// A handler that gives a connection up for lack of an answer still wants the next one.
+TEST(Reconnect, IsAskedForAfterAnEndOfOurOwn) {
+  for (const bool enabled : {true, false}) {
+    TcpClient::Reconnect how = kSoon;
+    how.enabled = enabled;
+    Reconnecting tcp(how);
+    EXPECT_FALSE(tcp.client->reconnect()) << "connect() was never called";
+    tcp.on.open = [](TcpConnection& c) { c.abort(); };
+    tcp.on.close = [&](TcpConnection&, CloseReason why) {
+      EXPECT_EQ(why.kind, Kind::aborted);
+      if (tcp.calls.close >= 3) return;
+      EXPECT_TRUE(tcp.client->reconnect());
+      EXPECT_TRUE(tcp.client->reconnect());
+    };
+    ASSERT_TRUE(tcp.client->connect(tcp.address));
+    ASSERT_TRUE(tcp.until([&] { return tcp.calls.close == 3; }));
+    run_turn(tcp.loop);
+    EXPECT_EQ(tcp.client->state(), State::idle);
+    EXPECT_TRUE(tcp.client->reconnect()) << "also later";
+    EXPECT_EQ(tcp.client->state(), State::waiting);
+    EXPECT_TRUE(tcp.client->reconnect());
+    ASSERT_TRUE(tcp.until([&] { return tcp.calls.close == 4; }));
+    run_turn(tcp.loop);
+    EXPECT_EQ(tcp.client->stats().attempts, 4u);
+  }
+}
+
+TEST(Reconnect, EndsTheConnectionInOrderFirst) {
+  Reconnecting tcp(TcpClient::Reconnect::off());
+  ASSERT_TRUE(tcp.client->connect(tcp.address));
+  ASSERT_TRUE(tcp.until([&] { return tcp.calls.open == 1; }));
+  EXPECT_TRUE(tcp.client->reconnect());
+  ASSERT_TRUE(tcp.until([&] { return tcp.calls.open == 2; }));
+  EXPECT_EQ(tcp.calls.close, 1);
+  EXPECT_EQ(tcp.reason->kind, Kind::local_close);
+  EXPECT_EQ(tcp.client->state(), State::connected);
+}
+
+TEST(Reconnect, IsNotAskedForAnyMoreAfterClose) {
+  Reconnecting tcp(kSoon);
+  ASSERT_TRUE(tcp.client->connect(tcp.address));
+  ASSERT_TRUE(tcp.until([&] { return tcp.calls.open == 1; }));
+  EXPECT_TRUE(tcp.client->reconnect());
+  tcp.client->close();
+  ASSERT_TRUE(tcp.until([&] { return tcp.calls.close == 1; }));
+  run_for(tcp.loop, 20ms);
+  EXPECT_EQ(tcp.client->stats().attempts, 1u);
+  EXPECT_EQ(tcp.client->state(), State::idle);
+}
+
+// Unix paths at both ends: the file of an attempt is gone before the next.
+TEST(Reconnect, F70_FromAUnixPathToo) {
+  const TempPath ours("client");
+  const TempPath theirs("server");
+  TcpClient::Options options;
+  options.bind_to = *SocketAddress::from_unix_path(ours.path);
+  Reconnecting tcp(kSoon, options);
+  const SocketAddress address = *SocketAddress::from_unix_path(theirs.path);
+  ASSERT_TRUE(tcp.client->connect(address));  // nobody listens yet
+  ASSERT_TRUE(tcp.until([&] { return tcp.calls.connect_error >= 3; }));
+  for (const Error& error : tcp.errors) EXPECT_EQ(error.code(), ENOENT) << error.message();
+  ASSERT_TRUE(tcp.server->listen(address));
+  ASSERT_TRUE(tcp.until([&] { return tcp.calls.open == 1; }));
+  EXPECT_TRUE(ours.exists());
+  EXPECT_EQ(tcp.client->connection().get()->local_address(), *options.bind_to);
+  ASSERT_TRUE(tcp.until([&] { return tcp.theirs.get() != nullptr; }));
+  tcp.theirs.get()->close();
+  ASSERT_TRUE(tcp.until([&] { return tcp.calls.open == 2; }));
+  EXPECT_TRUE(ours.exists());
+  tcp.client->close();
+  ASSERT_TRUE(tcp.until([&] { return tcp.calls.close == 2; }));
+  EXPECT_FALSE(ours.exists());
+}
+
+TEST(Reconnect, F70_AClientsPathThatIsTakenIsLeftAlone) {
+  const TempPath ours("client");
+  auto other = Socket::stream(SocketAddress::Family::unix_path);
+  ASSERT_TRUE(other && other->bind(*SocketAddress::from_unix_path(ours.path)));
+  Reconnecting tcp(kSoon, {.bind_to = *SocketAddress::from_unix_path(ours.path)});
+  const SocketAddress address = *tcp.server->listen(abstract_name("taken"));
+  ASSERT_TRUE(tcp.client->connect(address));
+  ASSERT_TRUE(tcp.until([&] { return tcp.calls.connect_error >= 2; }));
+  for (const Error& error : tcp.errors) EXPECT_EQ(error.code(), EADDRINUSE) << error.message();
+  EXPECT_TRUE(ours.exists());
+  ASSERT_EQ(::unlink(ours.path.c_str()), 0);
+  ASSERT_TRUE(tcp.until([&] { return tcp.calls.open == 1; }));
 }
 
 }  // namespace
