@@ -165,6 +165,15 @@ void ListeningSocket::prepare_accepted(const ListenOptions& options) {
          socket_.set_user_timeout(
              std::chrono::ceil<std::chrono::milliseconds>(options.user_timeout)));
   }
+  if (options.receive_buffer > 0) {
+    tune(address_, "SO_RCVBUF", socket_.set_receive_buffer(options.receive_buffer));
+  }
+  if (options.send_buffer > 0) {
+    tune(address_, "SO_SNDBUF", socket_.set_send_buffer(options.send_buffer));
+  }
+  if (options.notsent_lowat > 0) {
+    tune(address_, "TCP_NOTSENT_LOWAT", socket_.set_notsent_lowat(options.notsent_lowat));
+  }
 }
 
 SysResult<Fd> ListeningSocket::duplicate() const { return sys::duplicate(fd()); }

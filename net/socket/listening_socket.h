@@ -29,7 +29,13 @@ struct ListenOptions {
   bool nodelay = true;       // TCP_NODELAY, inherited by what is accepted
   bool keep_alive = false;   // SO_KEEPALIVE with KeepAlive{}, likewise
   Duration user_timeout{0};  // TCP_USER_TIMEOUT, likewise; zero: the kernel's
-  mode_t unix_mode = 0600;   // permissions of a Unix path
+  // SO_RCVBUF, SO_SNDBUF and TCP_NOTSENT_LOWAT of what is accepted on an IP address, in bytes; 0:
+  // the kernel's. (socket(7): the kernel doubles the first two, and stops fitting them to the
+  // path.)
+  int receive_buffer = 0;
+  int send_buffer = 0;
+  int notsent_lowat = 0;
+  mode_t unix_mode = 0600;  // permissions of a Unix path
 };
 
 // What another process needs to listen too.
@@ -58,8 +64,8 @@ class ListeningSocket {
   const SocketAddress& address() const { return address_; }
   void close();
 
-  // Those of `options` that concern what is accepted (nodelay, keep_alive, user_timeout). open()
-  // has done it.
+  // Those of `options` that concern what is accepted, from nodelay to notsent_lowat. open() has
+  // done it.
   void prepare_accepted(const ListenOptions& options);
 
   // One more descriptor of the same socket and queue, for another process. [any]

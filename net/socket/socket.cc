@@ -173,6 +173,10 @@ SysResult<void> Socket::set_receive_buffer(int bytes) {
   return set(fd(), SOL_SOCKET, SO_RCVBUF, bytes);
 }
 
+SysResult<void> Socket::set_notsent_lowat(int bytes) {
+  return set(fd(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, bytes);
+}
+
 SysResult<int> Socket::send_buffer() const { return get(fd(), SOL_SOCKET, SO_SNDBUF); }
 
 SysResult<int> Socket::receive_buffer() const { return get(fd(), SOL_SOCKET, SO_RCVBUF); }

@@ -75,6 +75,9 @@ class Socket {
   SysResult<void> set_linger(std::chrono::seconds timeout);  // 0: close() sends RST
   SysResult<void> set_send_buffer(int bytes);
   SysResult<void> set_receive_buffer(int bytes);
+  // TCP_NOTSENT_LOWAT, tcp(7): writable only while fewer bytes than this wait for their first
+  // transmission.
+  SysResult<void> set_notsent_lowat(int bytes);
   SysResult<int> send_buffer() const;  // as the kernel counts it (twice what was asked)
   SysResult<int> receive_buffer() const;
   SysResult<void> set_v6_only(bool on);

@@ -323,6 +323,19 @@ SocketAddress SocketAddress::from_sockaddr(const sockaddr* address, socklen_t le
   return result;
 }
 
+SocketAddress SocketAddress::from_ip_bytes(std::span<const std::byte> ip, std::uint16_t port,
+                                           std::uint32_t scope_id) {
+  in_addr ipv4{};
+  in6_addr ipv6{};
+  if (ip.size() == sizeof(ipv4)) {
+    std::memcpy(&ipv4, ip.data(), sizeof(ipv4));
+    return make_ipv4(ipv4, port);
+  }
+  if (ip.size() != sizeof(ipv6)) return {};
+  std::memcpy(&ipv6, ip.data(), sizeof(ipv6));
+  return make_ipv6(ipv6, port, scope_id);
+}
+
 SocketAddress SocketAddress::loopback_ipv4(std::uint16_t port) {
   return make_ipv4(in_addr{host_to_network(std::uint32_t{INADDR_LOOPBACK})}, port);
 }
@@ -395,6 +408,18 @@ SocketAddress SocketAddress::with_port(std::uint16_t port) const {
 
 std::uint32_t SocketAddress::scope_id() const {
   return family() == Family::ipv6 ? read_as<sockaddr_in6>(storage_).sin6_scope_id : 0;
+}
+
+std::span<const std::byte> SocketAddress::ip_bytes() const {
+  const auto whole = std::as_bytes(std::span(&storage_, 1));
+  switch (family()) {
+    case Family::ipv4:
+      return whole.subspan(offsetof(sockaddr_in, sin_addr), sizeof(in_addr));
+    case Family::ipv6:
+      return whole.subspan(offsetof(sockaddr_in6, sin6_addr), sizeof(in6_addr));
+    default:
+      return {};
+  }
 }
 
 std::string SocketAddress::ip() const {

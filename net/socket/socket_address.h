@@ -32,9 +32,14 @@ class SocketAddress {
   static Result<SocketAddress> from_unix_path(std::string_view path);
   // A name of 1 to 107 bytes in Linux' abstract namespace, any bytes.
   static Result<SocketAddress> from_unix_abstract(std::string_view name);
-  // From what the kernel gave; unspecified if it is of a family not listed above or too short, or a
-  // Unix socket without a name (as most Unix clients are).
+  // From what the kernel gave, or a library that speaks sockaddr; unspecified if it is of a family
+  // not listed above or too short, or a Unix socket without a name (as most Unix clients are).
+  // data() and size() are the way back.
   static SocketAddress from_sockaddr(const sockaddr* address, socklen_t length);
+  // From the 4 bytes of an IPv4 or the 16 of an IPv6 address, in network order, as protocols carry
+  // them; unspecified for any other number. ip_bytes() is the way back.
+  static SocketAddress from_ip_bytes(std::span<const std::byte> ip, std::uint16_t port,
+                                     std::uint32_t scope_id = 0);
   static SocketAddress loopback_ipv4(std::uint16_t port);
   static SocketAddress loopback_ipv6(std::uint16_t port);
 
@@ -46,11 +51,13 @@ class SocketAddress {
   bool is_multicast() const;                 // 224.0.0.0/4, ff00::/8
   std::uint16_t port() const;                // 0 for Unix addresses
   SocketAddress with_port(std::uint16_t port) const;
-  std::uint32_t scope_id() const;  // IPv6 only
-  std::string ip() const;          // without port and brackets; empty for Unix addresses
-  std::string unix_name() const;   // path, or abstract name without its leading NUL
+  std::uint32_t scope_id() const;               // IPv6 only
+  std::span<const std::byte> ip_bytes() const;  // 4, 16 or, of Unix addresses, none
+  std::string ip() const;         // without port and brackets; empty for Unix addresses
+  std::string unix_name() const;  // path, or abstract name without its leading NUL
   std::string to_string() const;
 
+  // For calls that take a sockaddr: bind(2), a foreign library. Stays valid as long as this value.
   const sockaddr* data() const { return reinterpret_cast<const sockaddr*>(&storage_); }
   socklen_t size() const { return length_; }
 

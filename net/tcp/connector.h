@@ -40,6 +40,8 @@ class Connector final : private IoHandler {
   struct Options {
     Duration timeout{0};  // for all addresses together; zero: the kernel's
     std::optional<SocketAddress> bind_to{};
+    int receive_buffer = 0;  // SO_RCVBUF and SO_SNDBUF over IP, in bytes; 0: the kernel's
+    int send_buffer = 0;
   };
   // The connected socket, CLOEXEC and NONBLOCK; or why the last address failed.
   using Done = std::move_only_function<void(Result<Fd>)>;
@@ -68,6 +70,7 @@ class Connector final : private IoHandler {
   void begin_address();
   void try_later(Duration delay);
   void try_address();
+  void set_buffers();
   Result<void> bind();
   void check();
   void connected(const SocketAddress& peer);

@@ -35,7 +35,10 @@ class TcpClient::Impl final : public internal::GroupWatcher {
   Impl(EventLoop& loop, Options options)
       : loop_(loop),
         options_(options),
-        connector_(loop, {.timeout = options_.connect_timeout, .bind_to = options_.bind_to}),
+        connector_(loop, {.timeout = options_.connect_timeout,
+                          .bind_to = options_.bind_to,
+                          .receive_buffer = options_.receive_buffer,
+                          .send_buffer = options_.send_buffer}),
         back_off_(options_.reconnect.initial, options_.reconnect.max, options_.reconnect.jitter) {}
 
   Result<void> connect(std::vector<SocketAddress> addresses);
@@ -180,6 +183,9 @@ void TcpClient::Impl::set_options(Socket& socket) const {
   if (options_.user_timeout > Duration::zero()) {
     check("TCP_USER_TIMEOUT", socket.set_user_timeout(std::chrono::ceil<std::chrono::milliseconds>(
                                   options_.user_timeout)));
+  }
+  if (options_.notsent_lowat > 0) {
+    check("TCP_NOTSENT_LOWAT", socket.set_notsent_lowat(options_.notsent_lowat));
   }
 }
 

@@ -75,6 +75,9 @@ class TcpClient {
     Duration drain_timeout = std::chrono::seconds(30);
     Duration drain_limit = std::chrono::hours(1);
     Duration user_timeout{0};
+    int receive_buffer = 0;
+    int send_buffer = 0;
+    int notsent_lowat = 0;
   };
 
   enum class State : std::uint8_t {

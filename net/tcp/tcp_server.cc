@@ -133,6 +133,9 @@ Result<std::shared_ptr<ListeningSocket>> TcpServer::Impl::open_socket(const Sock
                                                 .nodelay = options_.nodelay,
                                                 .keep_alive = options_.keep_alive,
                                                 .user_timeout = options_.user_timeout,
+                                                .receive_buffer = options_.receive_buffer,
+                                                .send_buffer = options_.send_buffer,
+                                                .notsent_lowat = options_.notsent_lowat,
                                                 .unix_mode = options_.unix_mode});
   if (!socket) return std::unexpected(std::move(socket.error()));
   backlog_warned_ = backlog_warned_ || options_.backlog > most;

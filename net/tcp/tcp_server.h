@@ -93,13 +93,22 @@ class TcpServer {
     // from the first repetition, so some 0.2 to 0.5 s are added. Zero: the kernel's, some 15
     // minutes.
     Duration user_timeout{0};
+    // SO_RCVBUF, SO_SNDBUF and TCP_NOTSENT_LOWAT of connections over IP, in bytes; 0: the kernel's.
+    // The kernel keeps up to some megabytes of output for a connection before weir queues any. With
+    // send_buffer or notsent_lowat it takes less, so high_water and SlowPolicy::latest_only see
+    // earlier that a peer is slow.
+    int receive_buffer = 0;
+    int send_buffer = 0;
+    int notsent_lowat = 0;
 
     Duration linger_timeout = std::chrono::seconds(5);  // for the peer's FIN after ours
     // For queued output after close(): since the peer took some of it, and in all. Zero for the
     // latter: no bound.
     Duration drain_timeout = std::chrono::seconds(30);
     Duration drain_limit = std::chrono::hours(1);
-    bool v6_only = false;       // "[::]" takes IPv4 too unless set
+    // "[::]" takes IPv4 too unless set. For one address alone:
+    // listen(ListeningSocket::open(address, {.v6_only = true})).
+    bool v6_only = false;
     unsigned unix_mode = 0600;  // permissions of Unix paths
     EventLoop::Options loop{};  // of the server's own loops
   };

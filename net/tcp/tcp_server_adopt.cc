@@ -34,7 +34,10 @@ Result<std::vector<SocketAddress>> TcpServer::Impl::adopt(std::vector<ListeningS
   for (std::size_t i = 0; i < sockets.size(); ++i) {
     sockets[i].prepare_accepted({.nodelay = options_.nodelay,
                                  .keep_alive = options_.keep_alive,
-                                 .user_timeout = options_.user_timeout});
+                                 .user_timeout = options_.user_timeout,
+                                 .receive_buffer = options_.receive_buffer,
+                                 .send_buffer = options_.send_buffer,
+                                 .notsent_lowat = options_.notsent_lowat});
     adopt_one(std::make_shared<ListeningSocket>(std::move(sockets[i])), by_all_loops[i]);
   }
   return addresses;

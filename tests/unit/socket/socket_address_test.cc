@@ -13,6 +13,7 @@
 #include <functional>
 #include <random>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -476,6 +477,25 @@ TEST(SocketAddress, F71_RandomBytesNeverBreakTheParser) {
     const auto back = SocketAddress::parse(address->to_string());
     ASSERT_TRUE(back) << address->to_string();
     ASSERT_EQ(*back, *address);
+  }
+}
+
+TEST(SocketAddress, RawBytesGoInAndOut) {
+  const std::array<std::uint8_t, 16> raw = {0xfe, 0x80, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8};
+  const auto bytes = std::as_bytes(std::span(raw));
+  const auto ipv6 = SocketAddress::from_ip_bytes(bytes, 80, 1);
+  EXPECT_EQ(ipv6, parsed("[fe80::102:304:506:708%1]:80"));
+  EXPECT_TRUE(std::ranges::equal(ipv6.ip_bytes(), bytes));
+  const auto ipv4 = SocketAddress::from_ip_bytes(bytes.subspan(8, 4), 80);
+  EXPECT_EQ(ipv4, parsed("1.2.3.4:80"));
+  EXPECT_TRUE(std::ranges::equal(ipv4.ip_bytes(), bytes.subspan(8, 4)));
+  for (const std::size_t size : {0U, 3U, 5U, 15U}) {
+    EXPECT_EQ(SocketAddress::from_ip_bytes(bytes.first(size), 80), SocketAddress());
+  }
+  EXPECT_TRUE(parsed("unix:@x").ip_bytes().empty());
+  EXPECT_TRUE(SocketAddress().ip_bytes().empty());
+  for (const auto& whole : {ipv6, ipv4, parsed("unix:/s"), parsed("unix:@x")}) {
+    EXPECT_EQ(SocketAddress::from_sockaddr(whole.data(), whole.size()), whole);
   }
 }
 
