@@ -109,11 +109,11 @@ TEST(ConnectionRef, F34_ConcurrentSendsRacingCloseAndDestruction) {
 // On a loop of the server's own nobody else could catch it.
 TEST(ConnectionRef, F61_AnExceptionOfAPostedFunctionCostsItsConnectionAlone) {
   AllowLog said("an exception left a posted function of connection");
-  EventLoop loop;
-  TcpServer server(loop, {.threads = 1});
   std::mutex mutex;
   std::vector<ConnectionRef> refs;   // mutex
   std::vector<CloseReason> reasons;  // mutex
+  EventLoop loop;
+  TcpServer server(loop, {.threads = 1});
   server.on_open([&](TcpConnection& connection) {
     const std::lock_guard lock(mutex);
     refs.push_back(connection.ref());
@@ -137,9 +137,12 @@ TEST(ConnectionRef, F61_AnExceptionOfAPostedFunctionCostsItsConnectionAlone) {
   EXPECT_NE(clients[0].wait_for_end(), TestClient::End::open);
   EXPECT_NE(clients[1].wait_for_end(), TestClient::End::open);
   ASSERT_TRUE(run_until(loop, [&] { return server.connection_count() == 1; }));
-  ASSERT_EQ(reasons.size(), 2u);
-  for (const CloseReason reason : reasons) {
-    EXPECT_EQ(reason.kind, CloseReason::Kind::handler_threw);
+  {
+    const std::lock_guard lock(mutex);
+    ASSERT_EQ(reasons.size(), 2u);
+    for (const CloseReason reason : reasons) {
+      EXPECT_EQ(reason.kind, CloseReason::Kind::handler_threw);
+    }
   }
   EXPECT_TRUE(clients[2].send_all("ping"));
   EXPECT_EQ(clients[2].receive_exactly(4), "ping");
