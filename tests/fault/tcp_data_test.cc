@@ -29,11 +29,6 @@ using Kind = CloseReason::Kind;
 using State = TcpConnection::State;
 using namespace std::chrono_literals;
 
-void shrink_send_buffer(const TcpConnection& c) {
-  const int size = 4096;
-  ASSERT_EQ(::setsockopt(c.fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
-}
-
 Fd file_with(std::string_view bytes) {
   Fd file(::open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   EXPECT_TRUE(file.valid());

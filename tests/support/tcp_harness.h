@@ -7,6 +7,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
 #include <cstddef>
 #include <functional>
@@ -159,6 +160,18 @@ inline std::string pattern(std::size_t size, std::size_t from = 0) {
     bytes[i] = static_cast<char>((at * 2654435761U >> 13) ^ at);
   }
   return bytes;
+}
+
+// The kernel takes little of what is sent on it, so that the rest waits here.
+inline void shrink_send_buffer(const TcpConnection& connection) {
+  const int bytes = 4096;
+  ASSERT_EQ(::setsockopt(connection.fd(), SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)), 0);
+}
+
+// Moves the clock and lets the loop see it.
+inline void pass(TcpHarness& tcp, Duration time) {
+  tcp.faults.advance_clock(time);
+  tcp.turns(2);
 }
 
 }  // namespace weir::test

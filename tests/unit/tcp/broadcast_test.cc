@@ -2,7 +2,6 @@
 #include "weir/net/tcp/broadcast.h"
 
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <atomic>
@@ -28,11 +27,6 @@ namespace {
 using Kind = CloseReason::Kind;
 
 SharedBytes shared(std::string_view text) { return SharedBytes::copy(text); }
-
-void shrink_send_buffer(TcpConnection& connection) {
-  const int bytes = 4096;
-  ASSERT_EQ(::setsockopt(connection.fd(), SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes), 0);
-}
 
 TEST(Broadcast, AllMembersGetAllMessagesInOrderButTheOneLeftOut) {
   TcpHarness tcp;

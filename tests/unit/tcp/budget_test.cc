@@ -1,6 +1,5 @@
 // What all connections together may buffer: the account of it, and what happens at the bound.
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <chrono>
@@ -28,12 +27,6 @@ using namespace std::chrono_literals;
 using Kind = CloseReason::Kind;
 
 constexpr std::uint64_t kShare = BufferBudget::kOwnShare;
-
-// What the kernel keeps for a connection stays small, so that the rest waits here.
-void shrink_send_buffer(TcpConnection& connection) {
-  const int bytes = 4096;
-  ASSERT_EQ(::setsockopt(connection.fd(), SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes), 0);
-}
 
 // --- the account ---------------------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
 // What a connection that is closing costs: its input, a peer that goes on sending, output that is
 // slow to leave. And what one byte of input may keep.
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -18,16 +17,6 @@ namespace {
 using Kind = CloseReason::Kind;
 using State = TcpConnection::State;
 using namespace std::chrono_literals;
-
-void shrink_send_buffer(const TcpConnection& c) {
-  const int size = 4096;
-  ASSERT_EQ(::setsockopt(c.fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
-}
-
-void pass(TcpHarness& tcp, Duration time) {
-  tcp.faults.advance_clock(time);
-  tcp.turns(2);
-}
 
 // "Too much": the handler closes, and leaves what it was shown.
 TEST(TcpClosing, InputThatNobodyWillBeOfferedIsGivenBackAtOnce) {

@@ -1,6 +1,5 @@
 // The deadlines of a connection, with a clock that the test moves.
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
 #include <cerrno>
 #include <stdexcept>
@@ -17,17 +16,6 @@ namespace {
 
 using Kind = CloseReason::Kind;
 using namespace std::chrono_literals;
-
-void shrink_send_buffer(const TcpConnection& c) {
-  const int size = 4096;
-  ASSERT_EQ(::setsockopt(c.fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
-}
-
-// Moves the clock and lets the loop see it.
-void pass(TcpHarness& tcp, Duration time) {
-  tcp.faults.advance_clock(time);
-  tcp.turns(2);
-}
 
 CloseReason timed_out(Kind kind) { return {kind, Errno(ETIMEDOUT)}; }
 

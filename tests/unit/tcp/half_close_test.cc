@@ -1,6 +1,5 @@
 // Half-closes, lingering, resets: what each side of an ending stream sees.
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
 #include <cerrno>
 #include <string>
@@ -15,11 +14,6 @@ namespace {
 
 using Kind = CloseReason::Kind;
 using namespace std::chrono_literals;
-
-void shrink_send_buffer(const TcpConnection& c) {
-  const int size = 4096;
-  ASSERT_EQ(::setsockopt(c.fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
-}
 
 TEST(TcpConnection, F19_PeerHalfCloseAfterAnyByteDeliversEofOnceThenClosesByDefault) {
   for (const Trigger trigger : kTriggers) {

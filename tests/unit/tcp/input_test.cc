@@ -18,11 +18,6 @@ namespace {
 using Kind = CloseReason::Kind;
 using namespace std::chrono_literals;
 
-void shrink_send_buffer(const TcpConnection& c) {
-  const int size = 4096;
-  ASSERT_EQ(::setsockopt(c.fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
-}
-
 TEST(Input, AReceiveBlockOfNothingIsNoEndOfFile) {
   EventLoop loop({.receive_block = 0});
   TcpServer server(loop);

@@ -1,7 +1,6 @@
 // How connections end: every reason, from every place, exactly once.
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
 #include <cerrno>
 #include <functional>
@@ -20,11 +19,6 @@ namespace {
 
 using Kind = CloseReason::Kind;
 using namespace std::chrono_literals;
-
-void shrink_send_buffer(const TcpConnection& c) {
-  const int size = 4096;
-  ASSERT_EQ(::setsockopt(c.fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
-}
 
 // The places that the user's code runs in, and how to get there.
 enum class Place { open, data, half_close, blocked, drained, close, timer, task };

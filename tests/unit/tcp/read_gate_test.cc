@@ -1,7 +1,6 @@
 // The read gate: why a connection is not read, and that all goes on when it opens, whatever had
 // shut it.
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -19,16 +18,6 @@ using State = TcpConnection::State;
 using namespace std::chrono_literals;
 
 constexpr int kMoreThan16Bits = 1 << 16;
-
-void shrink_send_buffer(const TcpConnection& c) {
-  const int size = 4096;
-  ASSERT_EQ(::setsockopt(c.fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
-}
-
-void pass(TcpHarness& tcp, Duration time) {
-  tcp.faults.advance_clock(time);
-  tcp.turns(2);
-}
 
 // A client that writes all it has to say before it reads the answer.
 std::string write_then_read(TcpHarness& tcp, TestClient& client, std::string_view request) {
