@@ -32,17 +32,16 @@ class Steps {
   const std::string doing;
 };
 
-// An option that only tunes: without it the listener works, and the log says so.
-void tune(const SocketAddress& address, std::string_view option, SysResult<void> done) {
+// An option that only tunes: without it the socket works, and the log says so.
+void tune(std::string_view doing, std::string_view option, SysResult<void> done) {
   if (done) return;
-  WEIR_LOG(warn, "listen on {}: {}: {}; going on without it", address.to_string(), option,
-           done.error().message());
+  WEIR_LOG(warn, "{}: {}: {}; going on without it", doing, option, done.error().message());
 }
 
 // What must be set before bind. An option that decides who may connect must not fail.
 std::optional<std::unexpected<Error>> prepare_ip(Socket& socket, const SocketAddress& address,
                                                  const ListenOptions& options, const Steps& steps) {
-  tune(address, "SO_REUSEADDR", socket.set_reuse_addr(options.reuse_addr));
+  tune(steps.doing, "SO_REUSEADDR", socket.set_reuse_addr(options.reuse_addr));
   if (options.reuse_port) {
     if (auto done = socket.set_reuse_port(true); !done) {
       return steps.failed("SO_REUSEPORT", done.error());
@@ -157,22 +156,25 @@ void ListeningSocket::close() {
 }
 
 void ListeningSocket::prepare_accepted(const ListenOptions& options) {
-  if (!address_.is_ip()) return;
-  tune(address_, "TCP_NODELAY", socket_.set_nodelay(options.nodelay));
-  if (options.keep_alive) tune(address_, "SO_KEEPALIVE", socket_.set_keep_alive(KeepAlive{}));
+  if (address_.is_ip()) internal::tune_stream(socket_, options, Steps(address_).doing);
+}
+
+void internal::tune_stream(Socket& socket, const ListenOptions& options, std::string_view doing) {
+  tune(doing, "TCP_NODELAY", socket.set_nodelay(options.nodelay));
+  if (options.keep_alive) tune(doing, "SO_KEEPALIVE", socket.set_keep_alive(KeepAlive{}));
   if (options.user_timeout > Duration::zero()) {
-    tune(address_, "TCP_USER_TIMEOUT",
-         socket_.set_user_timeout(
+    tune(doing, "TCP_USER_TIMEOUT",
+         socket.set_user_timeout(
              std::chrono::ceil<std::chrono::milliseconds>(options.user_timeout)));
   }
   if (options.receive_buffer > 0) {
-    tune(address_, "SO_RCVBUF", socket_.set_receive_buffer(options.receive_buffer));
+    tune(doing, "SO_RCVBUF", socket.set_receive_buffer(options.receive_buffer));
   }
   if (options.send_buffer > 0) {
-    tune(address_, "SO_SNDBUF", socket_.set_send_buffer(options.send_buffer));
+    tune(doing, "SO_SNDBUF", socket.set_send_buffer(options.send_buffer));
   }
   if (options.notsent_lowat > 0) {
-    tune(address_, "TCP_NOTSENT_LOWAT", socket_.set_notsent_lowat(options.notsent_lowat));
+    tune(doing, "TCP_NOTSENT_LOWAT", socket.set_notsent_lowat(options.notsent_lowat));
   }
 }
 
@@ -203,7 +205,7 @@ void ListeningSocket::refuse_new() {
       BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
   }};
   const sock_fprog drop_syn{.len = program.size(), .filter = program.data()};
-  tune(address_, "SO_ATTACH_FILTER",
+  tune(Steps(address_).doing, "SO_ATTACH_FILTER",
        sys::setsockopt(fd(), SOL_SOCKET, SO_ATTACH_FILTER, &drop_syn, sizeof(drop_syn)));
 }
 

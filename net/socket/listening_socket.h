@@ -13,6 +13,7 @@
 
 #include <atomic>
 #include <memory>
+#include <string_view>
 
 #include "weir/base/result.h"
 #include "weir/net/socket/socket.h"
@@ -98,6 +99,13 @@ class ListeningSocket {
   bool lent_ = false;
   std::atomic<bool> ending_{false};
 };
+
+namespace internal {
+// Sets those of `options` that concern a connection over IP (nodelay to notsent_lowat), on the
+// connection or on the socket that it inherits them from. One that is refused is logged, behind
+// `doing`, and done without.
+void tune_stream(Socket& socket, const ListenOptions& options, std::string_view doing);
+}  // namespace internal
 
 // The kernel's cap on a backlog (net.core.somaxconn); 4096 when it can't be read.
 int max_backlog();

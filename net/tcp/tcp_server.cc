@@ -122,21 +122,27 @@ void TcpServer::Impl::make_group(Shard& shard) {
       std::make_shared<ConnectionGroup>(shard.loop, limits, std::move(handler), open_count_);
 }
 
+// What of the server's options a socket has, for each address the same.
+ListenOptions TcpServer::Impl::listen_options() const {
+  return {.v6_only = options_.v6_only,
+          .nodelay = options_.nodelay,
+          .keep_alive = options_.keep_alive,
+          .user_timeout = options_.user_timeout,
+          .receive_buffer = options_.receive_buffer,
+          .send_buffer = options_.send_buffer,
+          .notsent_lowat = options_.notsent_lowat,
+          .unix_mode = options_.unix_mode};
+}
+
 Result<std::shared_ptr<ListeningSocket>> TcpServer::Impl::open_socket(const SocketAddress& address,
                                                                       bool reuse_port) {
   // Said once, not for each address and loop.
   const int most = max_backlog();
   const int backlog = backlog_warned_ ? std::min(options_.backlog, most) : options_.backlog;
-  auto socket = ListeningSocket::open(address, {.backlog = backlog,
-                                                .reuse_port = reuse_port,
-                                                .v6_only = options_.v6_only,
-                                                .nodelay = options_.nodelay,
-                                                .keep_alive = options_.keep_alive,
-                                                .user_timeout = options_.user_timeout,
-                                                .receive_buffer = options_.receive_buffer,
-                                                .send_buffer = options_.send_buffer,
-                                                .notsent_lowat = options_.notsent_lowat,
-                                                .unix_mode = options_.unix_mode});
+  ListenOptions options = listen_options();
+  options.backlog = backlog;
+  options.reuse_port = reuse_port;
+  auto socket = ListeningSocket::open(address, options);
   if (!socket) return std::unexpected(std::move(socket.error()));
   backlog_warned_ = backlog_warned_ || options_.backlog > most;
   return std::make_shared<ListeningSocket>(std::move(*socket));

@@ -2,7 +2,6 @@
 // process.
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <string>
 #include <utility>
 
@@ -32,12 +31,7 @@ Result<std::vector<SocketAddress>> TcpServer::Impl::adopt(std::vector<ListeningS
                            sockets_of(socket.address()) < shards_.size());
   }
   for (std::size_t i = 0; i < sockets.size(); ++i) {
-    sockets[i].prepare_accepted({.nodelay = options_.nodelay,
-                                 .keep_alive = options_.keep_alive,
-                                 .user_timeout = options_.user_timeout,
-                                 .receive_buffer = options_.receive_buffer,
-                                 .send_buffer = options_.send_buffer,
-                                 .notsent_lowat = options_.notsent_lowat});
+    sockets[i].prepare_accepted(listen_options());
     adopt_one(std::make_shared<ListeningSocket>(std::move(sockets[i])), by_all_loops[i]);
   }
   return addresses;
@@ -75,13 +69,8 @@ Result<void> TcpServer::Impl::adopt(Fd connection) {
   auto socket = Socket::adopt(std::move(connection));
   if (!socket) return std::unexpected(socket.error().within("adopt a connection"));
   if (auto started = start(); !started) return std::unexpected(std::move(started.error()));
-  if (socket->local_address().is_ip()) {  // a socket that refuses them is served without
-    static_cast<void>(socket->set_nodelay(options_.nodelay));
-    if (options_.keep_alive) static_cast<void>(socket->set_keep_alive(KeepAlive{}));
-    if (options_.user_timeout > Duration::zero()) {
-      static_cast<void>(socket->set_user_timeout(
-          std::chrono::ceil<std::chrono::milliseconds>(options_.user_timeout)));
-    }
+  if (socket->local_address().is_ip()) {
+    internal::tune_stream(*socket, listen_options(), "adopt a connection");
   }
   adopted_.fetch_add(1, std::memory_order_relaxed);
   auto place = admit(socket->fd());

@@ -8,6 +8,9 @@
 #include <utility>
 
 #include "support/client_harness.h"
+#include "support/loops.h"
+#include "support/test_client.h"
+#include "weir/base/fd.h"
 #include "weir/net/socket/listening_socket.h"
 #include "weir/net/tcp/tcp_server.h"
 
@@ -69,6 +72,19 @@ TEST(SocketOptions, BufferSizesReachConnectionsOfASocketThatListenedBefore) {
   ASSERT_TRUE(tcp.until([&] { return theirs.has_value(); }));
   expect_asked(theirs);
   tcp.client.reset();
+}
+
+TEST(SocketOptions, BufferSizesReachAdoptedConnections) {
+  EventLoop loop;
+  TcpServer server(loop, kServer);
+  std::optional<Buffers> theirs;
+  server.on_open([&](TcpConnection& conn) { theirs.emplace(conn.fd()); });
+  auto listening = ListeningSocket::open(SocketAddress::loopback_ipv4(0), {});
+  ASSERT_TRUE(listening);
+  const TestClient client(listening->address());
+  ASSERT_TRUE(server.adopt(Fd(::accept(listening->fd(), nullptr, nullptr))));
+  ASSERT_TRUE(run_until(loop, [&] { return theirs.has_value(); }));
+  expect_asked(theirs);
 }
 
 // A server of both families whose addresses are two sockets of one port.
