@@ -62,7 +62,7 @@ class EventLoop {
     // Turns by the time from waking up to the end: [i] counts those below 2^(10 + i) ns that
     // [i - 1] does not; the last one all longer ones. What a new event may have to wait.
     std::array<std::uint64_t, kTurnBuckets> turn_times{};
-    // What the loop did between two looks.
+    // The difference of the counters.
     friend Stats operator-(Stats later, const Stats& earlier);
     // The bound that `percent` per cent of all turns kept, right to a factor of two. 0: no turns.
     Duration turn_time(double percent) const;

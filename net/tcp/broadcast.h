@@ -39,7 +39,7 @@ class Broadcast {
     std::uint64_t dropped = 0;    // of those: because max_output or the budget refused them
     std::uint64_t closed = 0;     // members that SlowPolicy::close reset
 
-    // What was counted between two looks; `members` are those of the later one.
+    // The difference of the counters; `members` is that of `later`.
     friend Stats operator-(Stats later, const Stats& earlier);
   };
 

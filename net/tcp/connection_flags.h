@@ -6,7 +6,7 @@
 
 namespace weir::internal {
 
-// What is out of the ordinary; all false for most connections most of the time.
+// Exceptional states; all false for most connections most of the time.
 struct ConnectionFlags {
   bool read_eof : 1 = false;         // the peer's FIN was read
   bool write_shut : 1 = false;       // our FIN was sent

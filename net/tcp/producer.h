@@ -39,7 +39,8 @@ class Producer {
 
   // `bound` in bytes. A message that is larger passes when none is on its way.
   explicit Producer(ConnectionRef connection, std::uint64_t bound = kDefaultBound);
-  // What was handed over is still sent. on_room is not called any more, unless it is being called.
+  // Messages that were queued are still sent. on_room is not called any more; a call of it that is
+  // under way on another thread goes on.
   ~Producer();
   Producer(Producer&& other) noexcept = default;
   Producer& operator=(Producer&&) = delete;

@@ -94,7 +94,7 @@ class TcpClient {
     std::uint64_t bytes_in = 0;
     std::uint64_t bytes_out = 0;
     std::array<std::uint64_t, CloseReason::kKinds> closed{};  // by CloseReason::Kind
-    // What was counted between two looks.
+    // The difference of the counters.
     friend Stats operator-(Stats later, const Stats& earlier);
     // Connections that ended for that reason.
     std::uint64_t closed_by(CloseReason::Kind kind) const {

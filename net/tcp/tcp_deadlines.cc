@@ -21,8 +21,8 @@ constexpr Tick kSlackTicks = 128;
 }  // namespace
 
 // Calls fn(which, since, allowed) with the deadlines that may act now, the most pressing first.
-// What is armed and what acts are both asked here, so that nothing is armed that would not act.
-// What the peer is to do is not asked of it while we do not read, or owe it an answer.
+// Arming and expiry both use this list, so that no deadline is armed that may not act. Deadlines
+// about the peer rest while its bytes are not read, or while an answer is owed to it.
 template <typename Fn>
 void TcpConnection::each_deadline(Fn&& fn) {
   const internal::ConnectionLimits& limits = group_->limits;

@@ -140,8 +140,8 @@ class TcpServer {
     // A system call for each listening socket. Unix sockets are not among them: no socket option
     // tells of their queues (sock_diag(7) does: weir-sockstat).
     std::vector<AcceptQueue> accept_queues;
-    // What was counted between two looks; what is told of now (connections, buffered,
-    // accept_queues) is the later one's.
+    // The difference of the counters. The values of the moment (connections, buffered,
+    // accept_queues) are those of `later`.
     friend Stats operator-(Stats later, const Stats& earlier);
     // Connections that ended for that reason.
     std::uint64_t closed_by(CloseReason::Kind kind) const {

@@ -71,7 +71,7 @@ class UdpSocket {
     std::uint64_t receive_calls = 0;  // recvmmsg(2), sendmmsg(2)
     std::uint64_t send_calls = 0;
 
-    // What was counted between two looks.
+    // The difference of the counters.
     friend Stats operator-(Stats later, const Stats& earlier);
   };
 
