@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <string>
+#include <string_view>
 
 #include "load/distribution.h"
 #include "program/standard_streams.h"
@@ -78,17 +80,22 @@ void print_losses(const Numbers& numbers) {
         grouped(numbers.reordered), percent(numbers.reordered), grouped(numbers.again));
 }
 
+// Said whatever else is said of the generator: it may have been late without having been busy.
+constexpr std::string_view kWaitUnknown =
+    "waited for a core for a time that is not known (no schedstat in /proc)";
+
 void print_generator(const Report& report) {
+  const auto queued = report.most_queued();
   if (const std::string why = report.bottleneck(); !why.empty()) {
-    print("  generator  was itself the bottleneck: {}\n", why);
+    print("  generator  was itself the bottleneck: {}{}\n", why,
+          queued ? std::string() : fmt::format("; it {}", kWaitUnknown));
     return;
   }
-  const auto queued = report.most_queued();
   print("  generator  {} busy for {:.0f} % of the time, {}\n",
         report.numbers.threads.size() > 1 ? "its busiest thread was" : "was",
         100 * report.busiest(),
         queued ? fmt::format("waiting for a core included ({:.0f} %)", 100 * *queued)
-               : "and waited for a core for a time that is not known (no schedstat in /proc)");
+               : fmt::format("and {}", kWaitUnknown));
 }
 
 void print_server(const Report& report) {
