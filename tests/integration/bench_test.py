@@ -271,8 +271,10 @@ class Smoke(SystemTest):
                 continue
             for server in section.servers:
                 if f"{section.name}/{server.name}" not in data["missing_servers"]:
+                    runs = [run for run in data["runs"]
+                            if (run["workload"], run["server"]) == (section.name, server.name)]
                     self.assertIsNotNone(section.summary(server.name),
-                                         (section.name, server.name))
+                                         (section.name, server.name, runs))
 
     def test_an_early_end_leaves_a_report_and_no_process(self):
         with open(self.path("errors"), "wb") as errors:
