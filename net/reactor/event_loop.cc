@@ -69,6 +69,8 @@ EventLoop::EventLoop(Options options, EpollPoller poller, Waker waker)
       wakeup_handler_(std::make_unique<WakeupHandler>(*this)),
       now_(sys::now()),
       tick_(internal::tick_of(now_)),
+      timers_until_(now_),
+      deadlines_until_(now_),
       watch_(options.stall_threshold, options.stall_stacks) {
   commit_interest();
 }
@@ -298,14 +300,14 @@ bool EventLoop::has_work() const {
 
 // How long phase 2 may sleep: not at all with work at hand, else to the next deadline.
 Duration EventLoop::time_to_wait() {
-  if (has_work()) return Duration::zero();
-  TimePoint earliest = TimePoint::max();
-  if (const auto timer = timers_.next()) earliest = *timer;
-  if (const auto deadline = idle_wheel_.next()) earliest = std::min(earliest, *deadline);
   const TimePoint now = sys::now();
   counters_.busy_ns.add(nanoseconds(now - now_));
   note_turn(now - now_);
   now_ = now;
+  if (has_work()) return Duration::zero();
+  TimePoint earliest = TimePoint::max();
+  if (const auto timer = timers_.next()) earliest = *timer;
+  if (const auto deadline = idle_wheel_.next()) earliest = std::min(earliest, *deadline);
   if (earliest == TimePoint::max()) return Duration(-1);
   return earliest <= now ? Duration::zero() : earliest - now;
 }
@@ -323,6 +325,7 @@ void EventLoop::wait() {
   Duration timeout = time_to_wait();
   if (mailbox_->prepare_to_wait()) timeout = Duration::zero();
   detached_at_wait_ = detached_;
+  const TimePoint before = now_;
   auto ready = poller_.wait(timeout);
   mailbox_->woke_up();
   const TimePoint now = sys::now();
@@ -335,9 +338,30 @@ void EventLoop::wait() {
   tick_ = internal::tick_of(now);
   if (ready) {
     ready_ = *ready;
+    note_look(before, timeout);
   } else if (!(ready.error() == EINTR)) {
     throw SystemError(Error("wait for events: epoll_wait", ready.error()));
   }
+}
+
+// A batch that is not full holds everything that was ready `before` the wait. A full one may not;
+// but epoll reports ready descriptors in turn, so once as many events as there are channels have
+// been taken, everything that was ready before the first of these batches was among them.
+void EventLoop::note_look(TimePoint before, Duration timeout) {
+  const std::size_t found = ready_.size();
+  if (found == 0 && timeout > Duration::zero()) {  // nothing was ready at the end of the sleep
+    before = std::min(now_, saturating_add(before, timeout));
+  }
+  timers_until_ = before;
+  if (found < EpollPoller::kMaxEventsPerTurn && look_events_ == 0) [[likely]] {
+    deadlines_until_ = before;
+    return;
+  }
+  if (look_events_ == 0) look_began_ = before;
+  look_events_ += found;
+  if (found == EpollPoller::kMaxEventsPerTurn && look_events_ < channels_.size()) return;
+  deadlines_until_ = look_began_;
+  look_events_ = 0;
 }
 
 // 3. epoll's batch first, then what asked before it to be looked at again without a new event. What
@@ -403,6 +427,7 @@ void EventLoop::rebuild_epoll() {
       warn, 1,
       "a closed descriptor was still in epoll (duplicated or inherited by a fork): made a "
       "new epoll set");
+  look_events_ = 0;  // the new set has an order of its own
   channels_.for_each([this](SlotId, Channel*& channel) {
     channel->registered_ = false;
     channel->committed_ = 0;
@@ -412,8 +437,8 @@ void EventLoop::rebuild_epoll() {
 
 // 4.
 void EventLoop::expire_timers() {
-  timers_.expire(now_, &watch_, &counters_.timers);
-  idle_wheel_.expire(now_, &watch_);
+  timers_.expire(timers_until_, &watch_, &counters_.timers);
+  idle_wheel_.expire(deadlines_until_, &watch_);
 }
 
 // 5.

@@ -123,6 +123,9 @@ class EventLoop {
   internal::IdleWheel& idle_wheel() { return idle_wheel_; }
   // The turn's time in the wheel's unit.
   internal::Tick tick() const { return tick_; }
+  // The time by which deadlines about peers are judged, in the wheel's unit: everything that had
+  // arrived by then has been dispatched. At most tick().
+  internal::Tick deadline_tick() const { return internal::tick_of(deadlines_until_); }
   // The handler of a channel as it was attached; nullptr when the channel is gone.
   IoHandler* find_handler(SlotId id);
   // Has the channel dispatched in the next turn as if epoll had reported `events`: once, however
@@ -168,6 +171,7 @@ class EventLoop {
   void reap();
 
   Duration time_to_wait();
+  void note_look(TimePoint before, Duration timeout);
   void note_turn(Duration took);
   bool has_work() const;
   void dispatch_event(SlotId id, std::uint32_t events);
@@ -200,6 +204,12 @@ class EventLoop {
   std::unique_ptr<WakeupHandler> wakeup_handler_;
   TimePoint now_;
   internal::Tick tick_;
+  // Phase 4 goes by these instead of now_, because the process may be stopped, or a callback may
+  // block, between the arrival of data and the reading of the clock.
+  TimePoint timers_until_;
+  TimePoint deadlines_until_;
+  TimePoint look_began_;         // of the batches that are full so far
+  std::size_t look_events_ = 0;  // found in them; 0: no such look is under way
   internal::LoopWatch watch_;
   std::uint64_t detached_ = 0;          // channels detached, ever
   std::uint64_t detached_at_wait_ = 0;  // the same when the batch was taken

@@ -47,10 +47,7 @@ void Connector::begin_address() {
   if (deadline_ != TimePoint::max()) {
     const TimePoint now = sys::now();
     const auto left = static_cast<Duration::rep>(addresses_.size() - next_);
-    timeout_timer_ = loop_.run_at(now + (deadline_ - now) / left, [this] {
-      timeout_timer_ = {};
-      address_failed("no answer in time", Errno(ETIMEDOUT));
-    });
+    timeout_timer_ = loop_.run_at(now + (deadline_ - now) / left, [this] { timed_out(); });
   }
   try_later(Duration::zero());
 }
@@ -124,19 +121,28 @@ Result<void> Connector::bind() {
   return {};
 }
 
-void Connector::on_ready(std::uint32_t) { check(); }
-
-// EPOLLHUP and EPOLLRDHUP have been seen in the midst of a connect that succeeded.
-void Connector::check() {
+// True: the kernel has decided, and it was told.
+bool Connector::answered() {
   if (const Errno error = socket_.error()) {
     address_failed({}, error);
-    return;
+    return true;
   }
   const SocketAddress peer = socket_.peer_address();
-  if (peer.family() != SocketAddress::Family::unspecified) {
-    connected(peer);
-    return;
-  }
+  if (peer.family() == SocketAddress::Family::unspecified) return false;
+  connected(peer);
+  return true;
+}
+
+// The answer may have come in time, and the process, or its loop, was kept from seeing it.
+void Connector::timed_out() {
+  timeout_timer_ = {};
+  if (channel_ && answered()) return;
+  address_failed("no answer in time", Errno(ETIMEDOUT));
+}
+
+// EPOLLHUP and EPOLLRDHUP have been seen in the midst of a connect that succeeded.
+void Connector::on_ready(std::uint32_t) {
+  if (answered()) return;
   if (++looks_ > kMaxLooks) {
     address_failed({}, Errno(ENOTCONN));
     return;

@@ -72,7 +72,8 @@ class Connector final : private IoHandler {
   void try_address();
   void set_buffers();
   Result<void> bind();
-  void check();
+  bool answered();
+  void timed_out();
   void connected(const SocketAddress& peer);
   void connected_to_itself();
   std::string doing() const;

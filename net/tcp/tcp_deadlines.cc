@@ -87,7 +87,7 @@ void TcpConnection::on_deadline() {
   Deadline passed{};
   Tick* first = nullptr;
   each_deadline([&](Deadline which, Tick& since, Tick allowed) {
-    if (first != nullptr || !tick_reached(since + allowed, now())) return;
+    if (first != nullptr || !tick_reached(since + allowed, loop().deadline_tick())) return;
     passed = which;
     first = &since;
   });

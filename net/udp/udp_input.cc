@@ -93,16 +93,18 @@ void UdpSocketImpl::tell_news() {
   if (open() && (!errors_.empty() || !failures_.empty())) news();  // of what those calls sent
 }
 
+bool UdpSocketImpl::behind() const {
+  return behind_since_ && loop_.now() - *behind_since_ < kCatchUp;
+}
+
 // True: something came of it.
 bool UdpSocketImpl::receive_turn() {
+  const std::optional<TimePoint> behind = std::exchange(behind_since_, std::nullopt);
   for (int calls = 0; calls < UdpSocket::kMaxReceivesPerTurn && may_receive(); ++calls) {
     const auto got = io_->receive(socket_.socket.fd(), control_);
     ++counters_.receive_calls;
     if (!got) {
-      if (got.error() == EAGAIN) {
-        behind_ = false;
-        return calls > 0;
-      }
+      if (got.error() == EAGAIN) return calls > 0;
       receive_failed(got.error());
       return true;
     }
@@ -110,11 +112,11 @@ bool UdpSocketImpl::receive_turn() {
     deliver(*got);
     io_->end_of_batch();
     if (*got < LoopDatagrams::kBatch) {
-      behind_ = paused();
+      if (paused()) behind_since_ = behind ? behind : loop_.now();
       return *got > 0;
     }
   }
-  behind_ = true;
+  behind_since_ = behind ? behind : loop_.now();
   return true;
 }
 

@@ -77,13 +77,12 @@ void UdpSessions::end(UdpSession& session, bool timed_out) {
 // Its deadline has come, but it may have been heard since that was set, and what it has sent may
 // still lie in the kernel.
 void UdpSessions::look_at(UdpSession& session) {
-  const Tick now = loop_.tick();
-  if (session.socket_->receiving_paused()) session.last_ = now;
+  if (session.socket_->receiving_paused()) session.last_ = loop_.tick();
   const Tick due = session.last_ + idle_;
-  if (!tick_reached(due, now)) {
+  if (!tick_reached(due, loop_.deadline_tick())) {
     loop_.idle_wheel().schedule(session, due);
-  } else if (session.socket_->behind() && !tick_reached(due + idle_, now)) {
-    loop_.idle_wheel().schedule(session, now + std::max<Tick>(idle_ / 16, 1));
+  } else if (session.socket_->behind()) {
+    loop_.idle_wheel().schedule(session, loop_.tick() + 1);
   } else {
     end(session, true);
   }

@@ -99,14 +99,13 @@ void UdpSocketImpl::start() {
 void UdpSocketImpl::pause() {
   loop_.check_thread("UdpSocket::pause_receiving");
   ++pauses_;
-  behind_ = true;
   update_interest();
 }
 
 void UdpSocketImpl::resume() {
   loop_.check_thread("UdpSocket::resume_receiving");
   WEIR_CHECK(pauses_ > 0, "UdpSocket::resume_receiving without a pause_receiving before it");
-  --pauses_;
+  if (--pauses_ == 0) behind_since_ = loop_.now();
   update_interest();
 }
 

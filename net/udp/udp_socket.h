@@ -130,8 +130,8 @@ class UdpSocket {
   void pause_receiving();
   void resume_receiving();
   bool receiving_paused() const;
-  // More may have come than was received so far: the last turn ended at its limit, or nothing was
-  // received since a pause.
+  // More may have come than was received so far: the last turns ended at their limit, or a pause
+  // has just ended. For a second at most.
   bool behind() const;
 
   // Offers what waits to the kernel once more, drops the rest, and closes. No handler is called

@@ -125,6 +125,32 @@ TEST(ConnectOutcome, F44_AnInterruptedConnectGoesOn) {
   EXPECT_EQ(tcp.client->state(), State::connected);
 }
 
+// The process was stopped, or its loop was kept busy, from before the answer until after the
+// timeout.
+TEST(ConnectOutcome, F15_AConnectThatSucceededIsNotTimedOutByAStoppedProcess) {
+  const Listener listener;
+  ClientHarness tcp({.connect_timeout = 1s});
+  tcp.faults.on(Call::connect).nth(1).hook([&] {
+    tcp.faults.advance_clock(10s);
+    tcp.faults.on(Call::epoll_pwait2).first(3).answer(0);
+  });
+  ASSERT_TRUE(tcp.client->connect(listener.address()));
+  ASSERT_TRUE(tcp.until_told());
+  EXPECT_EQ(tcp.calls.open, 1);
+  EXPECT_EQ(tcp.calls.connect_error, 0);
+}
+
+TEST(ConnectOutcome, F15_ARefusalIsNotCalledATimeout) {
+  const SocketAddress nobody = closed_port();
+  ClientHarness tcp({.connect_timeout = 1s});
+  tcp.faults.on(Call::connect).nth(1).hook([&] {
+    tcp.faults.advance_clock(10s);
+    tcp.faults.on(Call::epoll_pwait2).first(3).answer(0);
+  });
+  ASSERT_TRUE(tcp.client->connect(nobody));
+  expect_one_failure(tcp, nobody, ECONNREFUSED);
+}
+
 TEST(ConnectOutcome, F44_ARefusalIsToldOnce) {
   for (const bool v6 : {false, true}) {
     ClientHarness tcp;

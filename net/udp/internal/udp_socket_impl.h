@@ -61,7 +61,9 @@ class UdpSocketImpl final : public LoopClient {
 
   bool open() const { return state_ == State::open; }
   bool paused() const { return pauses_ > 0; }
-  bool behind() const { return behind_; }
+  // More may have come than was received so far. Not for longer than kCatchUp: what lay there when
+  // that began has been received by then.
+  bool behind() const;
   DatagramCallbacks& callbacks(const char* call);
   UdpSocket::Stats stats() const;
 
@@ -80,6 +82,7 @@ class UdpSocketImpl final : public LoopClient {
   static constexpr std::size_t kFlushAtOnce = 64 * 1024;
   // Events in a row that bring nothing and are no error: then nobody listens to them any more.
   static constexpr int kMaxOddEvents = 16;
+  static constexpr Duration kCatchUp = std::chrono::seconds(1);
   // After an error that says nothing about readiness; doubled each time, up to the second.
   static constexpr Duration kRetry = std::chrono::milliseconds(20);
   static constexpr Duration kMaxRetry = std::chrono::seconds(1);
@@ -145,6 +148,7 @@ class UdpSocketImpl final : public LoopClient {
   Errno suspect_;  // what the last send said, if it may be about an earlier datagram; else 0
   TimerId receive_timer_;
   TimerId send_timer_;
+  std::optional<TimePoint> behind_since_;  // not all that was there could be received
   std::uint32_t pauses_ = 0;
   int receive_errors_ = 0;  // in a row
   int send_retries_ = 0;    // in a row
@@ -155,7 +159,6 @@ class UdpSocketImpl final : public LoopClient {
   bool refused_ = false;         // EAGAIN: EPOLLOUT is wanted
   bool send_waits_ = false;      // ENOBUFS: a timer is
   bool receive_waits_ = false;   // ENOMEM, or too many errors
-  bool behind_ = false;          // more may have come than was received
   bool flush_queued_ = false;    // in the loop's flush phase
   bool drained_wanted_ = false;  // a send() was refused
 

@@ -44,6 +44,32 @@ TEST(TcpDeadline, IdleTimeoutCountsFromTheLastByteEitherWay) {
   }
 }
 
+// SIGCONT interrupts the wait: that turn has looked at nobody.
+TEST(TcpDeadline, F15_AStoppedProcessEndsNobodyWhoHasSent) {
+  const std::vector<TcpServer::Options> kinds = {
+      {.idle_timeout = 1s}, {.first_byte_timeout = 1s}, {.message_timeout = 1s}};
+  for (const TcpServer::Options& options : kinds) {
+    TcpHarness tcp(options);
+    tcp.on.data = [](TcpConnection&, Buffer& in) {
+      if (in.view().ends_with('\n')) in.consume(in.size());
+    };
+    std::vector<TestClient> clients;
+    for (int i = 0; i < 10; ++i) clients.push_back(tcp.connect());
+    if (options.message_timeout > 0s) {
+      for (TestClient& client : clients) ASSERT_TRUE(client.send_all("the beginning"));
+      tcp.turns(2);
+    }
+    for (TestClient& client : clients) ASSERT_TRUE(client.send_all(", the end\n"));
+    tcp.faults.on(Call::epoll_pwait2).first(2).fail(EINTR);
+    pass(tcp, 10s);
+    tcp.turns(3);
+    for (const ConnectionRef& ref : tcp.refs) {
+      ASSERT_NE(ref.get(), nullptr);
+      EXPECT_EQ(ref.get()->state(), TcpConnection::State::open);
+    }
+  }
+}
+
 TEST(TcpDeadline, FirstByteTimeoutEndsOnlyTheSilent) {
   TcpHarness tcp({.first_byte_timeout = 10s});
   TestClient silent = tcp.connect();

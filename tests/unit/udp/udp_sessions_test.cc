@@ -105,6 +105,32 @@ TEST(UdpSessions, SilenceEndsItAndALastWordGetsOut) {
   all.world.loop.cancel(timer);
 }
 
+// More datagrams than a turn receives have waited while the process was stopped.
+TEST(UdpSessions, F15_AStoppedProcessEndsNoSessionThatHasSpoken) {
+  UdpHarness world{{}, ""};
+  const auto handler = std::make_shared<Handler>();
+  const auto sessions =
+      std::make_shared<UdpSessions>(world.loop, handler, UdpSessions::Options{.idle_timeout = 1s});
+  world.socket.emplace(world.loop, UdpSocket::Options{.receive_buffer = 200'000});  // doubled
+  world.socket->use_handler(sessions);
+  const SocketAddress address = world.socket->bind("127.0.0.1:0").value();
+  constexpr std::size_t kPeers = UdpSocket::kMaxBatch * UdpSocket::kMaxReceivesPerTurn + 100;
+  std::vector<UdpPeer> peers(kPeers);
+  for (const UdpPeer& peer : peers) {
+    ASSERT_TRUE(peer.send(address, "x"));
+    run_turn(world.loop);
+  }
+  ASSERT_EQ(sessions->size(), kPeers);
+  for (const UdpPeer& peer : peers) ASSERT_TRUE(peer.send(address, "y"));
+  world.faults.advance_clock(10s);
+  world.faults.on(Call::epoll_pwait2).nth(1).fail(EINTR);
+  for (int turn = 0; turn < 8; ++turn) run_turn(world.loop);
+  EXPECT_EQ(std::ranges::count(handler->events, "y"), std::ptrdiff_t{kPeers});
+  EXPECT_EQ(std::ranges::count(handler->events, "timed out"), 0);
+  world.faults.advance_clock(10s);
+  EXPECT_TRUE(world.until([&] { return sessions->size() == 0; }));
+}
+
 TEST(UdpSessions, F25_TheirNumberIsBoundedAndStrangersCostNothing) {
   const AllowLog refusing("3 sessions are open, the most allowed");
   Sessions all({.max_sessions = 3});

@@ -1,0 +1,175 @@
+// A process that was stopped (SIGSTOP, a suspended machine), or a callback that blocked: the clock
+// has moved on, and bytes that peers have sent meanwhile wait in the kernel. No deadline expires
+// before they have been read.
+#include <gtest/gtest.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "support/fault_table.h"
+#include "support/handlers.h"
+#include "support/loops.h"
+#include "weir/net/reactor/event_loop.h"
+
+namespace weir::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration kIdle = 1s;
+constexpr Duration kStopped = 10s;
+
+// What a connection is to its loop: a descriptor, and a deadline that every byte moves on.
+class Peer final : public internal::LoopClient {
+ public:
+  explicit Peer(EventLoop& loop) : loop_(loop), channel_(loop, pair.ours.get(), *this) {
+    channel_.set_reading(true);
+    heard_ = loop.tick();
+    arm();
+  }
+  ~Peer() { loop_.idle_wheel().cancel(*this); }
+
+  SocketPair pair;
+  int heard = 0;
+  bool expired = false;
+  std::function<void()> on_expired = [] {};
+
+ private:
+  void arm() { loop_.idle_wheel().schedule(*this, heard_ + internal::ticks_of(kIdle)); }
+  void on_ready(std::uint32_t) override {
+    ++heard;
+    heard_ = loop_.tick();
+    static_cast<void>(take(pair.ours));
+  }
+  void on_interest_refused(Errno) override {}
+  void on_deadline() override {
+    expired = internal::tick_reached(heard_ + internal::ticks_of(kIdle), loop_.deadline_tick());
+    if (expired) {
+      on_expired();
+    } else {
+      arm();
+    }
+  }
+  void on_flush() override {}
+  void on_reap() override {}
+
+  EventLoop& loop_;
+  Channel channel_;
+  internal::Tick heard_ = 0;
+};
+
+class ReactorStopped : public ::testing::Test {
+ protected:
+  void make_peers(std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) peers_.push_back(std::make_unique<Peer>(loop_));
+    run_turn(loop_);
+  }
+  void all_send() {
+    for (const auto& peer : peers_) put(peer->pair.theirs);
+  }
+  std::ptrdiff_t heard() const {
+    return std::ranges::count_if(peers_, [](const auto& peer) { return peer->heard > 0; });
+  }
+  std::ptrdiff_t expired() const {
+    return std::ranges::count_if(peers_, [](const auto& peer) { return peer->expired; });
+  }
+  void expect_all_heard_and_none_expired() {
+    for (int turn = 0; turn < 8; ++turn) run_turn(loop_);
+    EXPECT_EQ(heard(), std::ssize(peers_));
+    EXPECT_EQ(expired(), 0);
+    faults_.advance_clock(kStopped);  // and now they are silent
+    for (int turn = 0; turn < 8; ++turn) run_turn(loop_);
+    EXPECT_EQ(expired(), std::ssize(peers_));
+  }
+
+  FaultTable faults_;
+  ScopedFaults use_{faults_};
+  EventLoop loop_;
+  std::vector<std::unique_ptr<Peer>> peers_;
+};
+
+TEST_F(ReactorStopped, F15_AnInterruptedWaitEndsNobodysTime) {
+  make_peers(10);
+  all_send();
+  faults_.advance_clock(kStopped);
+  faults_.on(Call::epoll_pwait2).first(2).fail(EINTR);
+  expect_all_heard_and_none_expired();
+}
+
+TEST_F(ReactorStopped, F15_WhoDidNotFitIntoTheBatchIsNotLate) {
+  make_peers(2 * EpollPoller::kMaxEventsPerTurn + 100);
+  all_send();
+  faults_.advance_clock(kStopped);
+  expect_all_heard_and_none_expired();
+}
+
+// Between the return of the wait and the reading of the clock: the batch is empty.
+TEST_F(ReactorStopped, F15_AStopRightBehindTheWaitEndsNobodysTime) {
+  make_peers(10);
+  bool stopped = false;
+  faults_.forge_batch({});
+  faults_.edit_batches([&](std::vector<FaultTable::Event>&) {
+    if (std::exchange(stopped, true)) return;
+    all_send();
+    faults_.advance_clock(kStopped);
+  });
+  expect_all_heard_and_none_expired();
+}
+
+TEST_F(ReactorStopped, F64_ACallbackThatBlockedEndsNobodysTime) {
+  make_peers(EpollPoller::kMaxEventsPerTurn + 100);
+  loop_.post([&] {
+    all_send();
+    faults_.advance_clock(kStopped);
+  });
+  expect_all_heard_and_none_expired();
+}
+
+// A program's own timer about a peer, such as "no answer in time".
+TEST_F(ReactorStopped, F15_TimersComeBehindWhatArrivedBeforeThem) {
+  std::string order;
+  Watched watched(loop_);
+  watched.handler.ready = [&](std::uint32_t) {
+    order += "answer ";
+    static_cast<void>(take(watched.pair.ours));
+  };
+  loop_.run_after(kIdle, [&] { order += "timer "; });
+  run_turn(loop_);
+  put(watched.pair.theirs);
+  faults_.advance_clock(kStopped);
+  faults_.on(Call::epoll_pwait2).first(2).fail(EINTR);
+  for (int turn = 0; turn < 5; ++turn) run_turn(loop_);
+  EXPECT_EQ(order, "answer timer ");
+}
+
+TEST_F(ReactorStopped, F14_TheSilentExpireThoughEveryBatchIsFull) {
+  std::vector<std::unique_ptr<Watched>> busy;
+  for (std::size_t i = 0; i < 3 * EpollPoller::kMaxEventsPerTurn; ++i) {
+    busy.push_back(std::make_unique<Watched>(loop_));
+    put(busy.back()->pair.theirs);  // never read: ready for ever
+  }
+  make_peers(10);
+  faults_.advance_clock(kStopped);
+  for (int turn = 0; turn < 8; ++turn) run_turn(loop_);
+  EXPECT_EQ(expired(), 10);
+}
+
+// When the wait ended with the deadline, nothing was ready at that time: no second look is needed.
+TEST_F(ReactorStopped, F52_ADeadlineCostsOneWait) {
+  make_peers(1);
+  peers_.front()->on_expired = [&] { loop_.stop(); };
+  faults_.advance_clock(kIdle - 50ms);
+  const std::uint64_t before = faults_.waits();
+  loop_.run();
+  EXPECT_LE(faults_.waits() - before, 2u) << "the wheel may come once too early";
+}
+
+}  // namespace
+}  // namespace weir::test
