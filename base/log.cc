@@ -1,7 +1,7 @@
 #include "weir/base/log.h"
 
+#include <pthread.h>
 #include <spdlog/logger.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
 
 #include <algorithm>
 #include <array>
@@ -13,7 +13,9 @@
 #include <mutex>
 
 #include "weir/base/check.h"
+#include "weir/base/stderr_sink.h"
 #include "weir/base/utf8.h"
+#include "weir/base/write_now.h"
 
 namespace weir {
 namespace {
@@ -27,9 +29,25 @@ struct State {
   std::shared_ptr<LogObserver> observer;   // mutex
 };
 
+void unlock_all();
+
 State& state() {
-  static State* const shared = new State;
+  static State* const shared = [] {
+    // A child finds no lock held by a thread that it does not have.
+    ::pthread_atfork(
+        [] {
+          state().mutex.lock();
+          internal::stderr_sink_mutex.lock();
+        },
+        unlock_all, unlock_all);
+    return new State;
+  }();
   return *shared;
+}
+
+void unlock_all() {
+  internal::stderr_sink_mutex.unlock();
+  state().mutex.unlock();
 }
 
 constexpr std::array<std::string_view, 7> kLevelNames = {"trace", "debug",    "info", "warn",
@@ -46,7 +64,7 @@ spdlog::level::level_enum to_spdlog(LogLevel level) {
 // [under the mutex]
 std::shared_ptr<spdlog::logger> logger_of(State& shared) {
   if (!shared.logger) {
-    auto sink = std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
+    auto sink = std::make_shared<internal::StderrSink>();
     shared.logger = std::make_shared<spdlog::logger>("weir", std::move(sink));
     // weir's threshold decides; the logger lets all pass.
     shared.logger->set_level(spdlog::level::trace);
@@ -175,9 +193,12 @@ void write_log(LogLevel level, std::uint64_t suppressed, fmt::string_view format
     target->log(to_spdlog(level), spdlog::string_view_t(line.data(), line.size()));
     if (observer) (*observer)(level, line);
   } catch (const std::exception& e) {
-    std::fprintf(stderr, "weir: a log line was lost: %s\n", e.what());
+    std::array<char, 256> text{};
+    static_cast<void>(
+        std::snprintf(text.data(), text.size(), "weir: a log line was lost: %.200s\n", e.what()));
+    write_now(2, text.data());
   } catch (...) {
-    std::fputs("weir: a log line was lost\n", stderr);
+    write_now(2, "weir: a log line was lost\n");
   }
   errno = saved_errno;
 }

@@ -45,6 +45,8 @@ std::shared_ptr<spdlog::logger> logger();
 // backslash is doubled, so that the original can be told. Of more than `limit` bytes only the first
 // ones are shown, and how many were left out.
 std::string escaped(std::string_view text, std::size_t limit = 256);
+// Of a text that the program made, such as an exception's what(), a line shows at most so much.
+inline constexpr std::size_t kMaxLoggedText = 1024;
 
 namespace internal {
 

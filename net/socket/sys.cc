@@ -11,6 +11,8 @@
 #include <climits>
 #include <type_traits>
 
+#include "weir/base/sigpipe_blocked.h"
+
 namespace weir::internal {
 
 int SysTable::socket(int domain, int type, int protocol) {
@@ -157,46 +159,13 @@ SysResult<std::size_t> count(ssize_t answer) {
 
 SysResult<Fd> descriptor(int answer) {
   if (answer < 0) return std::unexpected(Errno(errno));
-  return Fd(answer);
+  if (answer > STDERR_FILENO) [[likely]]
+    return Fd(answer);
+  const Fd standard(answer);
+  const int moved = table().fcntl(standard.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+  if (moved < 0) return std::unexpected(Errno(errno));
+  return Fd(moved);
 }
-
-// Keeps this thread from getting the SIGPIPE that a call inside the scope may cause. What was
-// pending before stays pending.
-class SigpipeBlocked {
- public:
-  SigpipeBlocked() {
-    sigemptyset(&sigpipe_);
-    sigaddset(&sigpipe_, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &sigpipe_, &previous_);
-    if (sigismember(&previous_, SIGPIPE) == 1) {
-      sigset_t pending;
-      sigemptyset(&pending);
-      sigpending(&pending);
-      was_pending_ = sigismember(&pending, SIGPIPE) == 1;
-    }
-  }
-  SigpipeBlocked(const SigpipeBlocked&) = delete;
-  SigpipeBlocked& operator=(const SigpipeBlocked&) = delete;
-  ~SigpipeBlocked() {
-    const int kept = errno;
-    pthread_sigmask(SIG_SETMASK, &previous_, nullptr);
-    errno = kept;
-  }
-
-  // Takes back a SIGPIPE that came in this scope; errno stays as it is.
-  void swallow() {
-    if (was_pending_) return;
-    const int kept = errno;
-    const timespec at_once{};
-    retried([&] { return sigtimedwait(&sigpipe_, nullptr, &at_once); });
-    errno = kept;
-  }
-
- private:
-  sigset_t sigpipe_;
-  sigset_t previous_;
-  bool was_pending_ = false;
-};
 
 int milliseconds_rounded_up(Duration timeout) {
   if (timeout < Duration::zero()) return -1;

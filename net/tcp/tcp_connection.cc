@@ -253,7 +253,7 @@ void TcpConnection::forget_handler() {
 
 void TcpConnection::handler_threw(const char* event, const char* what) {
   WEIR_LOG_LIMITED(error, 10, "an exception left {} of connection {}, which is closed: {}", event,
-                   id(), what);
+                   id(), escaped(what, kMaxLoggedText));
   finish({Kind::handler_threw, {}});
 }
 

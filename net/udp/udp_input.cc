@@ -22,7 +22,8 @@ void UdpSocketImpl::call_handler(const char* event, Call&& call) {
   try {
     call();
   } catch (const std::exception& thrown) {
-    WEIR_LOG_LIMITED(error, 1, "{} of a datagram socket threw: {}", event, thrown.what());
+    WEIR_LOG_LIMITED(error, 1, "{} of a datagram socket threw: {}", event,
+                     escaped(thrown.what(), kMaxLoggedText));
   } catch (...) {
     WEIR_LOG_LIMITED(error, 1, "{} of a datagram socket threw something that is no std::exception",
                      event);

@@ -101,7 +101,8 @@ void UdpSessions::guarded(const char* event, Call&& call) {
   try {
     call();
   } catch (const std::exception& thrown) {
-    WEIR_LOG_LIMITED(error, 1, "{} of a UDP session threw: {}", event, thrown.what());
+    WEIR_LOG_LIMITED(error, 1, "{} of a UDP session threw: {}", event,
+                     escaped(thrown.what(), kMaxLoggedText));
   } catch (...) {
     WEIR_LOG_LIMITED(error, 1, "{} of a UDP session threw something that is no std::exception",
                      event);

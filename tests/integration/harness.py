@@ -60,9 +60,9 @@ def task_sleeps(task):
 class Program:
     """A program with its output captured; ended by stop() at the latest."""
 
-    def __init__(self, command, descriptor_limit=None, inherited=0, pass_fds=()):
+    def __init__(self, command, descriptor_limit=None, inherited=0, pass_fds=(), stderr=None):
         """`inherited`: of the descriptors below the limit so many are taken already. `pass_fds`:
-        those of ours that it gets as well."""
+        those of ours that it gets as well. `stderr`: instead of being captured."""
         self.command = [str(word) for word in command]
         words = self.command
         if descriptor_limit is not None:
@@ -73,8 +73,8 @@ class Program:
             words = ["bash", "-c", script, "bash", *words]
         self.errors_file = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors_file,
-            pass_fds=pass_fds)
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=self.errors_file if stderr is None else stderr, pass_fds=pass_fds)
         self.pid = self.process.pid
         self.unread = b""
 

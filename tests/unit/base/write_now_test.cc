@@ -1,0 +1,144 @@
+#include "weir/base/write_now.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <spdlog/logger.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <string>
+
+#include "weir/base/fd.h"
+#include "weir/base/stderr_sink.h"
+
+namespace weir::test {
+namespace {
+
+using internal::write_now;
+
+// Blocking, as the pipes that shells and service managers make.
+struct Pipe {
+  Pipe() {
+    std::array<int, 2> ends{-1, -1};
+    EXPECT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+    reading.reset(ends[0]);
+    writing.reset(ends[1]);
+  }
+  std::string take() const {
+    std::string all;
+    std::array<char, 65536> block{};
+    pollfd ready{.fd = reading.get(), .events = POLLIN, .revents = 0};
+    while (::poll(&ready, 1, 0) > 0) {
+      const ssize_t got = ::read(reading.get(), block.data(), block.size());
+      if (got <= 0) break;
+      all.append(block.data(), static_cast<std::size_t>(got));
+    }
+    return all;
+  }
+  Fd reading;
+  Fd writing;
+};
+
+void fill(int fd) {
+  while (write_now(fd, std::string(4096, 'x')) == 4096) {
+  }
+  EXPECT_EQ(errno, EAGAIN);
+}
+
+bool waits(int fd) { return (::fcntl(fd, F_GETFL) & O_NONBLOCK) == 0; }
+
+TEST(WriteNow, AFullPipeIsNotWaitedFor) {
+  const Pipe pipe;
+  fill(pipe.writing.get());
+  EXPECT_EQ(write_now(pipe.writing.get(), "y"), 0u);
+  EXPECT_TRUE(waits(pipe.writing.get())) << "the flag belongs to all who share it";
+  EXPECT_EQ(pipe.take().find('y'), std::string::npos);
+  EXPECT_EQ(write_now(pipe.writing.get(), "y"), 1u);
+}
+
+TEST(WriteNow, AFullSocketIsNotWaitedFor) {
+  std::array<int, 2> ends{-1, -1};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
+  const Fd ours(ends[0]);
+  const Fd theirs(ends[1]);
+  fill(ours.get());
+  EXPECT_TRUE(waits(ours.get()));
+}
+
+// A terminal whose reader has gone to sleep, or that was stopped with Ctrl-S.
+TEST(WriteNow, AFullTerminalIsNotWaitedFor) {
+  const Fd screen(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+  ASSERT_TRUE(screen);
+  ASSERT_EQ(::grantpt(screen.get()), 0);
+  ASSERT_EQ(::unlockpt(screen.get()), 0);
+  const Fd terminal(::open(::ptsname(screen.get()), O_RDWR | O_NOCTTY | O_CLOEXEC));
+  ASSERT_TRUE(terminal);
+  fill(terminal.get());
+  EXPECT_TRUE(waits(terminal.get()));
+}
+
+TEST(WriteNow, AReaderThatHasGoneIsAnErrorAndNoSignal) {
+  Pipe pipe;
+  pipe.reading.reset();
+  EXPECT_EQ(write_now(pipe.writing.get(), "y"), 0u);
+  EXPECT_EQ(errno, EPIPE);
+  sigset_t pending;
+  ::sigpending(&pending);
+  EXPECT_EQ(sigismember(&pending, SIGPIPE), 0);
+}
+
+TEST(WriteNow, AFileGetsAllOfIt) {
+  std::string path = "/tmp/weir_XXXXXX";
+  const Fd file(::mkstemp(path.data()));
+  const std::string text(100'000, 'z');
+  EXPECT_EQ(write_now(file.get(), text), text.size());
+  std::ifstream in(path);
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(in), {}), text);
+  ::unlink(path.c_str());
+}
+
+TEST(WriteNow, AClosedDescriptorIsAnError) {
+  EXPECT_EQ(write_now(-1, "y"), 0u);
+  EXPECT_EQ(errno, EBADF);
+}
+
+// Standard error is the pipe while it lives.
+class AsStandardError {
+ public:
+  explicit AsStandardError(const Pipe& pipe) : kept_(::fcntl(2, F_DUPFD_CLOEXEC, 3)) {
+    ::dup2(pipe.writing.get(), 2);
+  }
+  ~AsStandardError() { ::dup2(kept_.get(), 2); }
+  AsStandardError(const AsStandardError&) = delete;
+  AsStandardError& operator=(const AsStandardError&) = delete;
+
+ private:
+  const Fd kept_;
+};
+
+TEST(StderrSink, F68_LinesThatAreLostAreCountedAndTold) {
+  const Pipe pipe;
+  spdlog::logger logger("weir", std::make_shared<internal::StderrSink>());
+  const AsStandardError standard(pipe);
+  logger.warn("first");
+  fill(2);
+  for (int i = 0; i < 5; ++i) logger.warn("lost");
+  static_cast<void>(pipe.take());
+  logger.warn("second");
+  logger.warn("third");
+  const std::string got = pipe.take();
+  EXPECT_EQ(got.find("lost\n"), got.find(" lines were lost\n") + 12) << got;
+  EXPECT_NE(got.find("standard error took nothing: 5 lines were lost\n"), std::string::npos) << got;
+  EXPECT_NE(got.find("second\n"), std::string::npos) << got;
+  EXPECT_EQ(got.find("5 lines"), got.rfind("lines were lost") - 2) << "told once: " << got;
+}
+
+}  // namespace
+}  // namespace weir::test
