@@ -17,8 +17,10 @@ std::optional<std::vector<SocketAddress>> parse_addresses(const std::vector<std:
 
 // Prints "listening on ADDRESS" for each to standard output, and runs the loop. On SIGINT or
 // SIGTERM calls `end`, which has the loop stop in the end; a second signal ends the process at
-// once, with 128 + its number. Throws what EventLoop::run() throws. Threads that the program has
-// started before must block both signals (AllSignalsBlocked), or they get them; LoopPool's do.
+// once, with 128 + its number, also if the loop is stuck in a callback. (Within 100 ms, and before
+// the loop has heard of the first, two are one.) Meanwhile SIGPIPE does not end the process, unless
+// the program handles it itself. On one loop of a process at a time. Throws what EventLoop::run()
+// throws.
 void run_until_signal(EventLoop& loop, const std::vector<SocketAddress>& listening,
                       std::move_only_function<void()> end);
 

@@ -92,8 +92,8 @@ int SysTable::eventfd(unsigned initial, int flags) { return ::eventfd(initial, f
 int SysTable::signalfd(int fd, const sigset_t* mask, int flags) {
   return ::signalfd(fd, mask, flags);
 }
-int SysTable::sigaction(int signal, const struct sigaction* action) {
-  return ::sigaction(signal, action, nullptr);
+int SysTable::sigaction(int signal, const struct sigaction* action, struct sigaction* old) {
+  return ::sigaction(signal, action, old);
 }
 int SysTable::open(const char* path, int flags, mode_t mode) { return ::open(path, flags, mode); }
 int SysTable::openat(int folder, const char* name, int flags) {
@@ -391,12 +391,18 @@ SysResult<Fd> signalfd(const sigset_t& mask) {
   return descriptor(table().signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
-SysResult<void> handle_signal(int signal, void (*handler)(int)) {
+SysResult<struct sigaction> handle_signal(int signal, void (*handler)(int)) {
   struct sigaction action {};
   action.sa_handler = handler;
   action.sa_flags = SA_RESTART | SA_ONSTACK;
   sigemptyset(&action.sa_mask);
-  return done(table().sigaction(signal, &action));
+  struct sigaction before {};
+  if (table().sigaction(signal, &action, &before) < 0) return std::unexpected(Errno(errno));
+  return before;
+}
+
+SysResult<void> restore_signal(int signal, const struct sigaction& before) {
+  return done(table().sigaction(signal, &before, nullptr));
 }
 
 SysResult<Fd> open(const char* path, int flags, mode_t mode) {

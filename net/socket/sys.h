@@ -68,7 +68,7 @@ class SysTable {
   virtual int epoll_pwait2(int epoll, epoll_event* events, int capacity, const timespec* timeout);
   virtual int eventfd(unsigned initial, int flags);
   virtual int signalfd(int fd, const sigset_t* mask, int flags);
-  virtual int sigaction(int signal, const struct sigaction* action);
+  virtual int sigaction(int signal, const struct sigaction* action, struct sigaction* old);
   virtual int open(const char* path, int flags, mode_t mode);
   virtual int openat(int folder, const char* name, int flags);
   virtual int stat(const char* path, struct stat* result);
@@ -171,8 +171,10 @@ SysResult<void> epoll_ctl(int epoll, int operation, int fd, std::uint32_t events
 SysResult<std::size_t> epoll_wait(int epoll, std::span<epoll_event> events, Duration timeout);
 SysResult<Fd> eventfd();
 SysResult<Fd> signalfd(const sigset_t& mask);
-// Also on an alternate stack; system calls that it interrupts go on where they can.
-SysResult<void> handle_signal(int signal, void (*handler)(int));
+// Also on an alternate stack; system calls that it interrupts go on where they can. Returns what
+// was to be done before, for restore_signal().
+SysResult<struct sigaction> handle_signal(int signal, void (*handler)(int));
+SysResult<void> restore_signal(int signal, const struct sigaction& before);
 
 SysResult<Fd> open(const char* path, int flags, mode_t mode = 0);
 SysResult<Fd> openat(int folder, const char* name, int flags);

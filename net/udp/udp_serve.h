@@ -16,7 +16,7 @@ class UdpServer;
 // ready, and runs the loop until SIGINT or SIGTERM; then sends what waits, for `deadline` at most,
 // and closes. A second signal ends the process at once. Returns what main() returns: 0; 1 when an
 // address cannot be had, 2 when a text is none, each with a sentence on standard error. For signals
-// and threads see run_until_signal.h.
+// see run_until_signal.h.
 int serve(EventLoop& loop, UdpServer& server, const std::vector<std::string>& addresses,
           Duration deadline = std::chrono::seconds(2));
 

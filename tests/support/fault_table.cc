@@ -362,8 +362,8 @@ int FaultTable::eventfd(unsigned initial, int flags) {
 int FaultTable::signalfd(int fd, const sigset_t* mask, int flags) {
   return run(Call::signalfd, fd, 0, [&] { return SysTable::signalfd(fd, mask, flags); });
 }
-int FaultTable::sigaction(int signal, const struct sigaction* action) {
-  return run(Call::sigaction, -1, signal, [&] { return SysTable::sigaction(signal, action); });
+int FaultTable::sigaction(int signal, const struct sigaction* action, struct sigaction* old) {
+  return run(Call::sigaction, -1, signal, [&] { return SysTable::sigaction(signal, action, old); });
 }
 int FaultTable::open(const char* path, int flags, mode_t mode) {
   return run(Call::open, -1, 0, [&] { return SysTable::open(path, flags, mode); });

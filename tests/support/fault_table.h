@@ -181,7 +181,7 @@ class FaultTable final : public internal::SysTable {
   int epoll_pwait2(int epoll, epoll_event* events, int capacity, const timespec* timeout) override;
   int eventfd(unsigned initial, int flags) override;
   int signalfd(int fd, const sigset_t* mask, int flags) override;
-  int sigaction(int signal, const struct sigaction* action) override;
+  int sigaction(int signal, const struct sigaction* action, struct sigaction* old) override;
   int open(const char* path, int flags, mode_t mode) override;
   int openat(int folder, const char* name, int flags) override;
   int stat(const char* path, struct stat* result) override;

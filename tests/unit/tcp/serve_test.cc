@@ -143,6 +143,88 @@ TEST(Serve, ASecondSignalEndsItAtOnce) {
   }
 }
 
+// The loop has not even heard of the first one.
+TEST(Serve, F64_ASecondSignalEndsALoopThatIsStuck) {
+  for (const int number : {SIGINT, SIGTERM}) {
+    Child child([] {
+      EventLoop loop;
+      TcpServer server(loop);
+      server.on_data([](TcpConnection&, Buffer&) {
+        std::puts("stuck");
+        std::fflush(stdout);
+        for (;;) ::pause();
+      });
+      return serve(loop, server, {"127.0.0.1:0"});
+    });
+    TestClient client(child.address());
+    ASSERT_TRUE(client.send_all("x"));
+    EXPECT_EQ(child.line(), "stuck");
+    std::optional<int> code;
+    for (int i = 0; i < 50 && !code; ++i) {
+      child.signal(number);
+      code = child.wait(150ms);
+    }
+    EXPECT_EQ(code, 128 + number);
+  }
+}
+
+// As from timeout(1), which sends its signal to the process and to the process's group.
+TEST(Serve, ASignalThatComesTwiceAtOnceIsOneRequest) {
+  Child child([] { return echo({"127.0.0.1:0"}); });
+  served(child.address()).close();
+  child.signal(SIGTERM);
+  child.signal(SIGINT);
+  EXPECT_EQ(child.wait(), 0);
+}
+
+// A child that was forked from a handler and has not called exec: the server goes on.
+TEST(Serve, F17_ASignalForAChildIsNotTheServers) {
+  Child child([] {
+    EventLoop loop;
+    TcpServer server(loop);
+    server.on_data([](TcpConnection& c, Buffer& in) {
+      const pid_t grandchild = ::fork();
+      if (grandchild == 0) {
+        for (;;) ::pause();
+      }
+      ::kill(grandchild, SIGTERM);
+      int status = 0;
+      ::waitpid(grandchild, &status, 0);
+      in.clear();
+      c.send(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM ? "ended" : "other");
+    });
+    return serve(loop, server, {"127.0.0.1:0"});
+  });
+  TestClient client(child.address());
+  ASSERT_TRUE(client.send_all("x"));
+  EXPECT_EQ(client.receive_exactly(5), "ended");
+  ASSERT_TRUE(client.send_all("x"));
+  EXPECT_EQ(client.receive_exactly(5), "ended");
+  client.close();
+  child.signal(SIGTERM);
+  EXPECT_EQ(child.wait(), 0);
+}
+
+TEST(Serve, F13_AReaderOfItsOutputThatHasGoneDoesNotEndIt) {
+  Child child([] {
+    EventLoop loop;
+    TcpServer server(loop);
+    server.on_data([](TcpConnection& c, Buffer& in) {
+      std::array<int, 2> ends{-1, -1};
+      EXPECT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+      ::close(ends[0]);
+      EXPECT_EQ(::write(ends[1], "x", 1), -1);
+      EXPECT_EQ(errno, EPIPE);
+      ::close(ends[1]);
+      c.send(in);
+    });
+    return serve(loop, server, {"127.0.0.1:0"});
+  });
+  served(child.address()).close();
+  child.signal(SIGTERM);
+  EXPECT_EQ(child.wait(), 0);
+}
+
 // What leaves run() leaves serve(), too, and the signals are then what they were.
 TEST(Serve, AnExceptionOfATaskComesOut) {
   EventLoop loop;
