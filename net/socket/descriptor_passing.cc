@@ -22,9 +22,10 @@ struct alignas(cmsghdr) ControlBlock {
   std::array<std::byte, CMSG_SPACE(kMostBytes)> bytes{};
 };
 
-// Takes the descriptors out of a message that was received.
-std::vector<Fd> descriptors_in(msghdr& message) {
+// Takes the descriptors out of a message that was received: all of them, also after an error.
+SysResult<std::vector<Fd>> descriptors_in(msghdr& message) {
   std::vector<Fd> result;
+  Errno error;
   for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr;
        part = CMSG_NXTHDR(&message, part)) {
     if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
@@ -33,9 +34,15 @@ std::vector<Fd> descriptors_in(msghdr& message) {
     for (std::size_t i = 0; i < count; ++i) {
       int fd = -1;
       std::memcpy(&fd, CMSG_DATA(part) + i * sizeof(int), sizeof(int));
-      result.emplace_back(fd);
+      auto taken = sys::take_over(fd);
+      if (taken) {
+        result.push_back(std::move(*taken));
+      } else {
+        error = taken.error();
+      }
     }
   }
+  if (error) return std::unexpected(error);
   return result;
 }
 
@@ -75,7 +82,9 @@ SysResult<ReceivedDescriptors> receive_descriptors(Socket& socket, std::span<std
   message.msg_controllen = control.bytes.size();
   const auto received = sys::recv_message(socket.fd(), message);
   if (!received) return std::unexpected(received.error());
-  ReceivedDescriptors result{.bytes = *received, .descriptors = descriptors_in(message)};
+  auto descriptors = descriptors_in(message);
+  if (!descriptors) return std::unexpected(descriptors.error());
+  ReceivedDescriptors result{.bytes = *received, .descriptors = std::move(*descriptors)};
   if ((message.msg_flags & MSG_CTRUNC) != 0 || result.descriptors.size() > most) {
     return std::unexpected(Errno(EMSGSIZE));
   }

@@ -157,6 +157,7 @@ SysResult<std::size_t> count(ssize_t answer) {
   return static_cast<std::size_t>(answer);
 }
 
+// Every new descriptor passes here.
 SysResult<Fd> descriptor(int answer) {
   if (answer < 0) return std::unexpected(Errno(errno));
   if (answer > STDERR_FILENO) [[likely]]
@@ -314,7 +315,11 @@ SysResult<SocketPair> socket_pair() {
 SysResult<Pipe> pipe() {
   std::array<int, 2> ends{-1, -1};
   if (table().pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) < 0) return std::unexpected(Errno(errno));
-  return Pipe{Fd(ends[0]), Fd(ends[1])};
+  auto reading = descriptor(ends[0]);
+  auto writing = descriptor(ends[1]);
+  if (!reading) return std::unexpected(reading.error());
+  if (!writing) return std::unexpected(writing.error());
+  return Pipe{std::move(*reading), std::move(*writing)};
 }
 
 SysResult<std::size_t> set_pipe_size(int pipe, std::size_t bytes) {
@@ -441,7 +446,11 @@ SysResult<void> chmod(const char* path, mode_t mode) { return done(table().chmod
 
 SysResult<void> fchmod(int fd, mode_t mode) { return done(table().fchmod(fd, mode)); }
 
-SysResult<Fd> duplicate(int fd) { return descriptor(table().fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
+SysResult<Fd> duplicate(int fd) {
+  return descriptor(table().fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+}
+
+SysResult<Fd> take_over(int fd) { return descriptor(fd); }
 
 SysResult<void> make_our_own(int fd) {
   const auto add = [fd](int get, int set, int flag) -> SysResult<void> {

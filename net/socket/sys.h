@@ -104,7 +104,9 @@ class ScopedTable {
   SysTable* previous_;
 };
 
-// Descriptors come back CLOEXEC and, for sockets, eventfd and signalfd, NONBLOCK.
+// Descriptors come back CLOEXEC and, for sockets, eventfd and signalfd, NONBLOCK. None is below 3:
+// where a program was started without standard input, output or error, what others write there
+// must not reach it. EMFILE where that takes one descriptor too many.
 SysResult<Fd> socket(int domain, int type, int protocol);
 SysResult<void> bind(int fd, const sockaddr* address, socklen_t length);
 SysResult<void> listen(int fd, int backlog);
@@ -185,6 +187,7 @@ SysResult<void> unlinkat(int folder, const char* name);
 SysResult<void> chmod(const char* path, mode_t mode);
 SysResult<void> fchmod(int fd, mode_t mode);
 SysResult<Fd> duplicate(int fd);       // CLOEXEC
+SysResult<Fd> take_over(int fd);       // one that came from elsewhere, CLOEXEC; closed on an error
 SysResult<void> make_our_own(int fd);  // sets CLOEXEC and NONBLOCK on what was inherited
 // FD_CLOEXEC is set. EBADF: it is not open.
 SysResult<bool> closes_on_exec(int fd);
