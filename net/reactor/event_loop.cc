@@ -14,6 +14,7 @@
 #include <bit>
 #include <cerrno>
 #include <new>
+#include <thread>
 #include <utility>
 
 #include "weir/base/check.h"
@@ -421,6 +422,7 @@ void EventLoop::rebuild_epoll() {
     WEIR_LOG_LIMITED(error, 1, "make a new epoll set: epoll_create1: {}",
                      reopened.error().message());
     rebuild_wanted_ = true;
+    std::this_thread::sleep_for(kRebuildPause);
     return;
   }
   WEIR_LOG_LIMITED(

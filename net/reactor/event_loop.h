@@ -33,6 +33,10 @@ class EventLoop {
   // Places for tasks that are kept when a storm of posts is over (40 bytes each).
   static constexpr std::size_t kKeptTasks = 4 * kMaxTasksPerTurn;
 
+  // While the kernel refuses a new epoll set the loop pauses for this long in each turn: the event
+  // that asked for the set keeps the old one from sleeping.
+  static constexpr Duration kRebuildPause = std::chrono::milliseconds(1);
+
   static constexpr std::size_t kTurnBuckets = 24;
   static constexpr std::size_t kTurnUnitBits = 10;  // a microsecond, nearly
 

@@ -241,6 +241,30 @@ TEST_F(ReactorEvents, F04_RebuildingSurvivesARefusedEpoll) {
   EXPECT_GE(other.handler.calls, 1);
 }
 
+// As long as no new set is to be had, the old one reports the event that cannot be got rid of.
+TEST_F(ReactorEvents, F04_ALastingRefusalOfEpollDoesNotSpin) {
+  const AllowLog failed("make a new epoll set");
+  const AllowLog rebuilt("still in epoll");
+  auto watched = std::make_unique<Watched>(loop_);
+  Watched other(loop_);
+  run_turn(loop_);
+  const Fd duplicate(::dup(watched->pair.ours.get()));
+  put(watched->pair.theirs);
+  watched->pair.ours.reset();
+  Fd peer = std::move(watched->pair.theirs);
+  watched.reset();
+  faults_.on(Call::epoll_create1).always().fail(EMFILE);
+  const std::uint64_t before = loop_.stats().turns;
+  constexpr std::uint64_t kMilliseconds = 200;
+  run_for(loop_, std::chrono::milliseconds(kMilliseconds));
+  EXPECT_LE(loop_.stats().turns - before, kMilliseconds + 2);
+  put(other.pair.theirs);
+  EXPECT_TRUE(run_until(loop_, [&] { return other.handler.calls > 0; })) << "others are served";
+  static_cast<void>(take(other.pair.ours));
+  faults_.clear();
+  EXPECT_TRUE(rests(loop_, faults_));
+}
+
 // -- F07, F08, F09: what a mask may say --------------------------------------------------
 
 TEST_F(ReactorEvents, F07_AHangUpWithoutInterestDoesNotSpinAndComesBackWithInterest) {
