@@ -22,12 +22,13 @@ class LoopPool::Thread {
     std::promise<Result<EventLoop*>> made;
     auto loop = made.get_future();
     const AllSignalsBlocked signals;
-    thread_ = std::thread(
-        [this, index, options, made = std::move(made), table = &sys::table()]() mutable {
-          sys::exchange_table(table);
-          pthread_setname_np(pthread_self(), fmt::format("weir-loop-{}", index).c_str());
-          serve(options, std::move(made));
-        });
+    thread_ = std::thread([this, index, options, made = std::move(made), table = &sys::table(),
+                           mask = signal_mask_for_children()]() mutable {
+      internal::set_signal_mask_for_children(mask);
+      sys::exchange_table(table);
+      pthread_setname_np(pthread_self(), fmt::format("weir-loop-{}", index).c_str());
+      serve(options, std::move(made));
+    });
     auto result = loop.get();
     if (!result) {
       thread_.join();

@@ -1,5 +1,6 @@
 #include "weir/net/reactor/signal_set.h"
 
+#include <pthread.h>
 #include <sys/signalfd.h>
 
 #include <span>
@@ -15,6 +16,46 @@ namespace weir {
 namespace sys = internal::sys;
 
 namespace {
+
+// Signals that weir has blocked in this thread, and the program has not.
+struct BlockedHere {
+  sigset_t signals;
+  bool any;
+};
+constinit thread_local BlockedHere blocked_here{};
+
+BlockedHere& blocked_by_weir() {
+  [[maybe_unused]] static const int kChildrenUnblock = ::pthread_atfork(nullptr, nullptr, [] {
+    if (blocked_here.any) pthread_sigmask(SIG_UNBLOCK, &blocked_here.signals, nullptr);
+  });
+  return blocked_here;
+}
+
+sigset_t without(sigset_t set, const sigset_t& taken) {
+  for (int signal = 1; signal <= SIGRTMAX; ++signal) {
+    if (sigismember(&taken, signal) == 1) sigdelset(&set, signal);
+  }
+  return set;
+}
+
+void note_blocked(const sigset_t& signals) {
+  BlockedHere& here = blocked_by_weir();
+  const sigset_t before = here.signals;
+  sigorset(&here.signals, &before, &signals);
+  here.any = true;
+}
+
+void unblock(const sigset_t& signals) {
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+  BlockedHere& here = blocked_by_weir();
+  here.signals = without(here.signals, signals);
+}
+
+sigset_t all_signals() {
+  sigset_t all;
+  sigfillset(&all);
+  return all;
+}
 
 sigset_t set_of(std::initializer_list<int> signals) {
   sigset_t set;
@@ -35,13 +76,14 @@ sigset_t block(std::initializer_list<int> signals) {
   for (const int signal : signals) {
     if (sigismember(&before, signal) == 0) sigaddset(&changed, signal);
   }
+  note_blocked(changed);
   return changed;
 }
 
 Fd open_signalfd(std::initializer_list<int> signals, const sigset_t& blocked) {
   auto fd = sys::signalfd(set_of(signals));
   if (!fd) {
-    pthread_sigmask(SIG_UNBLOCK, &blocked, nullptr);
+    unblock(blocked);
     throw SystemError(Error("watch signals: signalfd", fd.error()));
   }
   return std::move(*fd);
@@ -59,7 +101,7 @@ SignalSet::SignalSet(EventLoop& loop, std::initializer_list<int> signals, Callba
 
 SignalSet::~SignalSet() {
   channel_.remove();
-  pthread_sigmask(SIG_UNBLOCK, &blocked_, nullptr);
+  unblock(blocked_);
 }
 
 void SignalSet::on_ready(std::uint32_t) {
@@ -88,4 +130,29 @@ void SignalSet::on_interest_refused(Errno error) {
   WEIR_LOG(error, "watch signals: epoll_ctl on signalfd {}: {}", fd_.get(), error.message());
 }
 
+AllSignalsBlocked::AllSignalsBlocked() : mask_for_children_before_(signal_mask_for_children()) {
+  const sigset_t all = all_signals();
+  pthread_sigmask(SIG_SETMASK, &all, &before_);
+  internal::set_signal_mask_for_children(mask_for_children_before_);
+}
+
+AllSignalsBlocked::~AllSignalsBlocked() {
+  pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  blocked_by_weir().signals = without(before_, mask_for_children_before_);
+}
+
+sigset_t signal_mask_for_children() {
+  sigset_t now;
+  pthread_sigmask(SIG_BLOCK, nullptr, &now);
+  const BlockedHere& here = blocked_by_weir();
+  return here.any ? without(now, here.signals) : now;
+}
+
+namespace internal {
+
+void set_signal_mask_for_children(const sigset_t& mask) {
+  blocked_by_weir() = {.signals = without(all_signals(), mask), .any = true};
+}
+
+}  // namespace internal
 }  // namespace weir

@@ -5,6 +5,9 @@
 // SignalSet in main() before other threads are started, or start them under AllSignalsBlocked:
 // a thread that does not block a signal gets it in the SignalSet's stead. Signals that come in a
 // burst may be told once (signal(7)).
+//
+// Blocked signals survive exec. A child of fork(2) begins without those that weir has blocked in
+// the thread that forked; for posix_spawn(3) see signal_mask_for_children().
 #pragma once
 
 #include <csignal>
@@ -42,17 +45,26 @@ class SignalSet final : private IoHandler {
 // meanwhile: for threads of your own.
 class AllSignalsBlocked {
  public:
-  AllSignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~AllSignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  AllSignalsBlocked();
+  ~AllSignalsBlocked();
   AllSignalsBlocked(const AllSignalsBlocked&) = delete;
   AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
 
  private:
   sigset_t before_;
+  sigset_t mask_for_children_before_;
 };
+
+// What the calling thread would block without weir: for posix_spawnattr_setsigmask(3), with
+// POSIX_SPAWN_SETSIGMASK. (system(3) and popen(3) know no such thing: their children block what
+// this thread blocks. In a thread of your own that was started under AllSignalsBlocked, weir does
+// not know what it would be.)
+sigset_t signal_mask_for_children();
+
+namespace internal {
+// For a thread that was started under AllSignalsBlocked: what signal_mask_for_children() gave in
+// the thread that started it.
+void set_signal_mask_for_children(const sigset_t& mask);
+}  // namespace internal
 
 }  // namespace weir

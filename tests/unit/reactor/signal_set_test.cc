@@ -1,14 +1,23 @@
 #include "weir/net/reactor/signal_set.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <csignal>
+#include <cstdint>
+#include <cstdlib>
+#include <functional>
+#include <future>
 #include <memory>
 #include <stdexcept>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "support/fault_table.h"
@@ -147,6 +156,86 @@ TEST(SignalSet, F61_PoolThreadsDoNotTakeSignals) {
     ::kill(::getpid(), SIGUSR1);
     ASSERT_TRUE(run_until(loop, [&] { return told == i; }));
   }
+}
+
+// -- children -------------------------------------------------------------------------------------
+
+// The signals that a program blocks which this thread starts: bit n - 1 is signal n.
+std::uint64_t blocked_in(const std::function<pid_t(int output)>& start) {
+  std::array<int, 2> ends{-1, -1};
+  EXPECT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const Fd reading(ends[0]);
+  Fd writing(ends[1]);
+  const pid_t child = start(writing.get());
+  EXPECT_GT(child, 0);
+  writing.reset();
+  std::string text;
+  std::array<char, 64> block{};
+  for (ssize_t got = 0; (got = ::read(reading.get(), block.data(), block.size())) > 0;) {
+    text.append(block.data(), static_cast<std::size_t>(got));
+  }
+  ::waitpid(child, nullptr, 0);
+  EXPECT_TRUE(text.starts_with("SigBlk:\t")) << text;
+  return std::strtoull(text.c_str() + 8, nullptr, 16);
+}
+
+// No shell: some clear their mask when they start.
+constexpr std::array<const char*, 4> kShowMask = {"/bin/grep", "SigBlk", "/proc/self/status",
+                                                  nullptr};
+char* const* show_mask() { return const_cast<char* const*>(kShowMask.data()); }
+
+std::uint64_t blocked_after_fork() {
+  return blocked_in([](int output) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::dup2(output, 1);
+      ::execv(kShowMask[0], show_mask());
+      ::_exit(1);
+    }
+    return child;
+  });
+}
+
+std::uint64_t blocked_after_spawn() {
+  return blocked_in([](int output) {
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, output, 1);
+    posix_spawnattr_init(&attributes);
+    const sigset_t mask = signal_mask_for_children();
+    posix_spawnattr_setsigmask(&attributes, &mask);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    pid_t child = -1;
+    EXPECT_EQ(::posix_spawn(&child, kShowMask[0], &actions, &attributes, show_mask(), environ), 0);
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
+    return child;
+  });
+}
+
+constexpr std::uint64_t bit(int signal) { return std::uint64_t{1} << (signal - 1); }
+
+TEST(SignalSet, F61_ProgramsStartedFromHandlersBlockNoMoreThanTheProgram) {
+  sigset_t usr2;
+  sigemptyset(&usr2);
+  sigaddset(&usr2, SIGUSR2);
+  pthread_sigmask(SIG_BLOCK, &usr2, nullptr);  // the program's own wish
+  {
+    EventLoop loop;
+    const SignalSet set(loop, {SIGINT, SIGTERM, SIGUSR2}, [](int) {});
+    EXPECT_EQ(blocked_after_fork(), bit(SIGUSR2));
+    EXPECT_EQ(blocked_after_spawn(), bit(SIGUSR2));
+    LoopPool pool(1);
+    std::promise<std::pair<std::uint64_t, std::uint64_t>> seen;
+    pool.loop(0).post([&] { seen.set_value({blocked_after_fork(), blocked_after_spawn()}); });
+    EXPECT_EQ(seen.get_future().get(), std::pair(bit(SIGUSR2), bit(SIGUSR2)));
+    EXPECT_TRUE(blocked(SIGTERM)) << "here they stay blocked";
+  }
+  pthread_sigmask(SIG_UNBLOCK, &usr2, nullptr);
+  EXPECT_EQ(blocked_after_fork(), 0u);
+  const AllSignalsBlocked signals;
+  EXPECT_EQ(blocked_after_fork(), 0u);
 }
 
 TEST(SignalSet, F57_ARefusedSignalfdIsAnErrorAndLeavesTheMaskAlone) {
