@@ -50,7 +50,7 @@ class LoopPool::Thread {
   EventLoop& loop() { return *loop_; }
 
   // First all threads of a pool leave run(), then their loops are destroyed: until the last one
-  // has left, tasks may post to any of them.
+  // has left, tasks may call post() on any of them. It says false where the loop has left.
   void ask_to_end() {
     Stage running = Stage::run;
     if (stage_.compare_exchange_strong(running, Stage::end)) loop_->stop();
@@ -71,6 +71,8 @@ class LoopPool::Thread {
     }
     made.set_value(loop->get());
     while (stage_.load() == Stage::run) (*loop)->run();
+    // A post that succeeds would wait for a run() that does not come.
+    (*loop)->mailbox()->close();
     stage_.store(Stage::ended);
     stage_.notify_all();
     stage_.wait(Stage::ended);

@@ -1,17 +1,59 @@
 #include "weir/net/reactor/mailbox.h"
 
+#include <pthread.h>
+
+#include <array>
+#include <cstddef>
+#include <new>
 #include <utility>
 
 namespace weir::internal {
 
 namespace {
+
 std::atomic<std::uint32_t> g_loops_made{0};
+
+// Never destroyed, since a static's destructor may end a loop, and not on the heap.
+struct Registry {
+  std::mutex mutex;
+  IntrusiveList<Mailbox, AllMailboxesTag> all;  // mutex
+};
+Registry& registry() {
+  alignas(Registry) static std::array<std::byte, sizeof(Registry)> place;
+  static Registry* const shared = [] {
+    ::pthread_atfork(Mailbox::lock_all, Mailbox::unlock_all, Mailbox::unlock_all);
+    return ::new (place.data()) Registry;
+  }();
+  return *shared;
 }
+
+}  // namespace
 
 Mailbox::Mailbox(EventLoop& loop, Waker waker)
     : loop_number_(g_loops_made.fetch_add(1, std::memory_order_relaxed)),
       waker_(std::move(waker)),
-      loop_(&loop) {}
+      loop_(&loop) {
+  Registry& shared = registry();
+  const std::lock_guard lock(shared.mutex);
+  shared.all.push_back(*this);
+}
+
+Mailbox::~Mailbox() {
+  const std::lock_guard lock(registry().mutex);
+  unlink();
+}
+
+void Mailbox::lock_all() {
+  Registry& shared = registry();
+  shared.mutex.lock();
+  for (Mailbox& each : shared.all) each.mutex_.lock();
+}
+
+void Mailbox::unlock_all() {
+  Registry& shared = registry();
+  for (Mailbox& each : shared.all) each.mutex_.unlock();
+  shared.mutex.unlock();
+}
 
 bool Mailbox::post(Task task) {
   {

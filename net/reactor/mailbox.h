@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "weir/base/counter.h"
+#include "weir/base/intrusive_list.h"
 #include "weir/net/reactor/timer_queue.h"
 #include "weir/net/reactor/waker.h"
 
@@ -23,9 +24,12 @@ inline const void* this_thread_token() {
   return &token;
 }
 
-class Mailbox {
+struct AllMailboxesTag;
+
+class Mailbox : public ListHook<AllMailboxesTag> {
  public:
   Mailbox(EventLoop& loop, Waker waker);
+  ~Mailbox();
   Mailbox(const Mailbox&) = delete;
   Mailbox& operator=(const Mailbox&) = delete;
 
@@ -47,10 +51,15 @@ class Mailbox {
   std::uint64_t posted() const { return posted_.value(); }  // tasks, ever
   // [loop] Swaps what was posted into `into`, which must be empty.
   void take(std::vector<Task>& into);
-  // [loop] No post succeeds from now on.
+  // [loop] No post succeeds from now on. Tasks that have not begun are destroyed.
   void close();
 
   const Waker& waker() const { return waker_; }
+
+  // Around fork(2): a child finds no mailbox in the middle of a post by a thread that it does not
+  // have.
+  static void lock_all();
+  static void unlock_all();
 
  private:
   const void* const owner_ = this_thread_token();

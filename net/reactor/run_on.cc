@@ -1,17 +1,24 @@
 #include "weir/net/reactor/run_on.h"
 
+#include <cerrno>
 #include <exception>
 #include <future>
+#include <utility>
 
 namespace weir::internal {
 
-void run_on(EventLoop& loop, std::move_only_function<void()> fn) {
+bool try_run_on(EventLoop& loop, std::move_only_function<void()> fn) {
   if (loop.in_loop_thread()) {
     fn();
-    return;
+    return true;
   }
+  bool ran = false;
   std::promise<void> done;
-  loop.post([&] {
+  std::future<void> answer = done.get_future();
+  // The task owns the promise. One that is destroyed without having run breaks it, which ends the
+  // wait, too.
+  loop.post([&fn, &ran, done = std::move(done)]() mutable {
+    ran = true;
     try {
       fn();
       done.set_value();
@@ -19,7 +26,16 @@ void run_on(EventLoop& loop, std::move_only_function<void()> fn) {
       done.set_exception(std::current_exception());
     }
   });
-  done.get_future().get();
+  answer.wait();
+  if (!ran) return false;
+  answer.get();
+  return true;
+}
+
+void run_on(EventLoop& loop, std::move_only_function<void()> fn) {
+  if (!try_run_on(loop, std::move(fn))) {
+    throw SystemError(Error("call into a loop that has ended", Errno(ECANCELED)));
+  }
 }
 
 }  // namespace weir::internal

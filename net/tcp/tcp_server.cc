@@ -21,6 +21,7 @@ using internal::ConnectionGroup;
 using internal::Listener;
 using internal::run_on;
 using internal::Shard;
+using internal::try_run_on;
 
 namespace {
 
@@ -103,7 +104,7 @@ Result<void> TcpServer::Impl::start() {
     }
   } catch (...) {  // the factory's; as if nothing had happened
     for (const auto& shard : shards_) {
-      run_on(shard->loop, [&] { shard->group.reset(); });
+      try_run_on(shard->loop, [&] { shard->group.reset(); });
     }
     shards_.clear();
     pool_ = nullptr;

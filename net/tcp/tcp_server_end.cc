@@ -9,7 +9,7 @@ namespace weir {
 
 using internal::Acceptor;
 using internal::Listener;
-using internal::run_on;
+using internal::try_run_on;
 
 namespace {
 
@@ -245,13 +245,13 @@ void TcpServer::Impl::destroy() {
     return;  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): kept for ever, as said
   }
   for (Listener& listener : listeners_) {
-    run_on(listener.loop, [&] {
+    try_run_on(listener.loop, [&] {
       listener.acceptor->close();
       listener.loop.keep_until_reaped(std::move(listener.acceptor));
     });
   }
   for (const auto& shard : shards_) {
-    run_on(shard->loop, [&] {
+    try_run_on(shard->loop, [&] {
       if (!shard->group) return;
       shard->group->orphan_all();
       shard->loop.keep_until_reaped(std::move(shard->group));

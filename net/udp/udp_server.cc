@@ -13,6 +13,7 @@
 namespace weir {
 
 using internal::run_on;
+using internal::try_run_on;
 
 namespace {
 
@@ -113,7 +114,7 @@ Result<void> UdpServer::Impl::start() {
     }
   } catch (...) {  // the factory's; as if nothing had happened
     for (const auto& shard : shards_) {
-      run_on(shard->loop, [&] { shard->handler.reset(); });
+      try_run_on(shard->loop, [&] { shard->handler.reset(); });
     }
     shards_.clear();
     pool_ = nullptr;
@@ -180,7 +181,7 @@ Result<internal::OpenDatagram> UdpServer::Impl::take_port(const SocketAddress& a
 }
 
 void UdpServer::Impl::close_last(Shard& shard) {
-  run_on(shard.loop, [&] {
+  try_run_on(shard.loop, [&] {
     std::unique_ptr<UdpSocket> last;
     {
       const std::lock_guard lock(sockets_mutex_);
@@ -189,7 +190,7 @@ void UdpServer::Impl::close_last(Shard& shard) {
     }
     last.reset();
   });
-  run_on(shard.loop, [] {});  // a turn later: the descriptor was closed at the end of that one
+  try_run_on(shard.loop, [] {});  // a turn later: the descriptor was closed at the end of that one
 }
 
 // --- ending --------------------------------------------------------------------------------------
@@ -273,7 +274,7 @@ void UdpServer::Impl::destroy() {
     return;  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): kept for ever, as said
   }
   for (const auto& shard : shards_) {
-    run_on(shard->loop, [&] {
+    try_run_on(shard->loop, [&] {
       shard->loop.cancel(shard->drain_timer);
       std::vector<std::unique_ptr<UdpSocket>> sockets;  // their handlers' forget() may ask stats()
       {

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <functional>
 #include <future>
 #include <new>
 #include <set>
@@ -20,6 +21,7 @@
 #include "support/loops.h"
 #include "support/process_state.h"
 #include "support/thread_limit.h"
+#include "weir/net/reactor/run_on.h"
 
 namespace weir::test {
 namespace {
@@ -123,6 +125,40 @@ TEST(LoopPool, F59_LoopsMayPostToEachOtherUntilAllHaveStopped) {
     EXPECT_TRUE(wait_until([&] { return hops > 20; }));
     pool.stop();
   }
+}
+
+// Whoever waited for it would keep its own thread from ending, and so the pool from stopping.
+TEST(LoopPool, F59_NobodyWaitsForALoopThatHasLeft) {
+  for (int round = 0; round < 50; ++round) {
+    LoopPool pool(2);
+    std::atomic<int> ran{0};
+    std::atomic<bool> refused{false};
+    std::function<void()> again = [&] {
+      refused = !internal::try_run_on(pool.loop(0), [&] { ++ran; });
+      if (!refused) pool.loop(1).post([&] { again(); });
+    };
+    pool.loop(1).post([&] { again(); });
+    EXPECT_TRUE(wait_until([&] { return ran > 20; }));
+    pool.stop();
+  }
+}
+
+TEST(LoopPool, F59_APostThatWillNotRunSaysSo) {
+  LoopPool pool(2);
+  std::promise<void> stopping;
+  std::shared_future<void> go = stopping.get_future().share();
+  std::atomic<bool> told{false};
+  pool.loop(1).post([&] {
+    go.wait();
+    told = wait_until([&] { return !pool.loop(0).post([] {}); });
+    EXPECT_THROW(internal::run_on(pool.loop(0), [] { FAIL(); }), SystemError);
+  });
+  std::thread stopper([&] {
+    stopping.set_value();
+    pool.stop();
+  });
+  stopper.join();
+  EXPECT_TRUE(told);
 }
 
 TEST(LoopPool, F57_FailingToMakeALoopIsAnErrorAndLeavesNothing) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <array>
 #include <atomic>
@@ -101,6 +103,34 @@ TEST(MailboxTest, F56_NoWakeUpIsLost) {
   }
   poster.join();
   EXPECT_EQ(lost.load(), 0);
+}
+
+// Otherwise a child would inherit the lock that the other thread holds, and wait for it for ever.
+TEST(MailboxTest, F17_AForkInTheMidstOfAPostLeavesTheChildAWholeLoop) {
+  auto loop = std::make_unique<EventLoop>();
+  std::atomic<bool> done = false;
+  std::thread other([&] {
+    while (!done) {
+      if (loop->backlog() < 10'000) loop->post([] {});
+    }
+  });
+  int ended = 0;
+  constexpr int kChildren = 200;
+  for (int i = 0; i < kChildren; ++i) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::alarm(5);
+      loop.reset();
+      ::_exit(0);
+    }
+    int status = -1;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ended += WIFEXITED(status) ? 1 : 0;
+    run_turn(*loop);
+  }
+  done = true;
+  other.join();
+  EXPECT_EQ(ended, kChildren);
 }
 
 }  // namespace
