@@ -190,7 +190,8 @@ EventLoop::Stats EventLoop::stats() const {
               .spurious_events = counters_.spurious.value(),
               .unknown_events = counters_.unknown.value(),
               .busy = Duration(static_cast<std::int64_t>(counters_.busy_ns.value())),
-              .stalls = watch_.stalls()};
+              .stalls = watch_.stalls(),
+              .preempted = watch_.preempted()};
   for (std::size_t i = 0; i < kTurnBuckets; ++i) {
     stats.turn_times[i] = counters_.turn_times[i].value();
   }
@@ -333,6 +334,8 @@ void EventLoop::wait() {
   if (timeout == Duration::zero()) {  // not asleep
     counters_.busy_ns.add(nanoseconds(now - now_));
     note_turn(now - now_);
+  } else {
+    watch_.slept();
   }
   turned_ = true;
   now_ = now;
@@ -437,7 +440,7 @@ void EventLoop::rebuild_epoll() {
   });
 }
 
-// 4.
+// 4. An interrupted wait has reported nothing, so no time passes for these.
 void EventLoop::expire_timers() {
   timers_.expire(timers_until_, &watch_, &counters_.timers);
   idle_wheel_.expire(deadlines_until_, &watch_);
@@ -469,23 +472,29 @@ void EventLoop::run_tasks() {
 void EventLoop::flush() {
   if (to_flush_.empty()) return;
   flushing_.swap(to_flush_);
-  watch_.enter(internal::Activity::flush);
-  for (internal::LoopClient* client : flushing_) client->on_flush();
-  watch_.leave();
+  for (internal::LoopClient* client : flushing_) {
+    watch_.enter(internal::Activity::flush);
+    client->on_flush();
+    watch_.leave();
+  }
   flushing_.clear();
 }
 
 // 7. Clients may have more clients die; those wait for the next turn.
 void EventLoop::reap() {
   if (to_reap_.empty() && graveyard_.empty()) return;
-  watch_.enter(internal::Activity::reap);
   if (!to_reap_.empty()) {
     reaping_.swap(to_reap_);
-    for (internal::LoopClient* client : reaping_) client->on_reap();
+    for (internal::LoopClient* client : reaping_) {
+      watch_.enter(internal::Activity::reap);
+      client->on_reap();
+      watch_.leave();
+    }
     reaping_.clear();
   }
-  if (!graveyard_.empty() && to_reap_.empty())
-    std::vector<std::shared_ptr<void>>().swap(graveyard_);
+  if (graveyard_.empty() || !to_reap_.empty()) return;
+  watch_.enter(internal::Activity::reap);
+  std::vector<std::shared_ptr<void>>().swap(graveyard_);
   watch_.leave();
 }
 

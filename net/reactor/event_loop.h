@@ -44,7 +44,8 @@ class EventLoop {
     // The block that all connections of the loop read into. Large enough that a bulk stream needs
     // few calls, small enough to stay near the cache.
     std::size_t receive_block = 512 * 1024;
-    // A callback that holds the loop for longer is logged (once a second) and counted. 0: off.
+    // A callback that holds the loop for longer is logged (once a second) and counted. 0: off. Time
+    // in which the thread did not get a processor is not the callback's.
     Duration stall_threshold = std::chrono::milliseconds(25);
     // And its stack is logged while it is stuck. Costs the process a thread, and the signal
     // SIGRTMAX - 3, which interrupts sleeps and waits of the callback. For debugging.
@@ -62,7 +63,10 @@ class EventLoop {
     std::uint64_t spurious_events = 0;  // for channels that were removed earlier in the same batch
     std::uint64_t unknown_events = 0;   // for descriptors that should have left epoll (dup, fork)
     Duration busy{};                    // time not spent waiting
-    std::uint64_t stalls = 0;           // callbacks that took longer than stall_threshold
+    // Callbacks that computed, or waited for something, longer than stall_threshold; and those
+    // that took longer because the thread did not get a processor.
+    std::uint64_t stalls = 0;
+    std::uint64_t preempted = 0;
     // Turns by the time from waking up to the end: [i] counts those below 2^(10 + i) ns that
     // [i - 1] does not; the last one all longer ones. What a new event may have to wait.
     std::array<std::uint64_t, kTurnBuckets> turn_times{};

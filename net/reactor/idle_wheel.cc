@@ -43,12 +43,13 @@ void IdleWheel::expire(TimePoint now, LoopWatch* watch) {
   } else {
     now_ = std::max(now_, tick);
   }
-  if (due_.empty()) return;
-  if (watch != nullptr) watch->enter(Activity::deadline);
-  for (std::size_t served = 0; served < kMaxExpiredPerTurn && !due_.empty(); ++served) {
-    due_.pop_front()->on_deadline();
+  for (std::size_t served = 0; served < kMaxExpiredPerTurn; ++served) {
+    LoopClient* const client = due_.pop_front();
+    if (client == nullptr) return;
+    if (watch != nullptr) watch->enter(Activity::deadline);
+    client->on_deadline();
+    if (watch != nullptr) watch->leave();
   }
-  if (watch != nullptr) watch->leave();
 }
 
 // Moves the buckets after `from` up to and including `to` into due_.

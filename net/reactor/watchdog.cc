@@ -2,6 +2,8 @@
 
 #include <execinfo.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/time.h>
 
 #include <algorithm>
 #include <array>
@@ -13,7 +15,9 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "weir/base/log.h"
@@ -25,9 +29,10 @@ namespace {
 
 using Milliseconds = std::chrono::duration<double, std::milli>;
 
-// The rate of processor_ticks() is measured from here on. Until a first callback seems long, it is
-// taken to be at least this, so that none is missed.
+// The rate of processor_ticks() is measured from here on. In the first moment, when nothing can be
+// measured yet, it is taken to be low, so that no callback is missed.
 constexpr double kLeastTicksPerNanosecond = 0.5;
+constexpr std::uint64_t kNever = std::uint64_t{1} << 62;
 struct Moment {
   std::uint64_t ticks = processor_ticks();
   TimePoint time = Clock::now();
@@ -62,15 +67,25 @@ std::string describe(Activity activity, std::uint64_t id) {
     case Activity::timer:
       return fmt::format("a timer (slot {})", id);
     case Activity::deadline:
-      return "deadlines of connections";
+      return "a deadline of a connection";
     case Activity::task:
       return "a posted task";
     case Activity::flush:
-      return "the flush of output";
+      return "the flush of a connection's output";
     case Activity::reap:
-      return "the end of connections (on_close, destructors)";
+      return "the end of a connection (on_close, destructors)";
   }
   return "nothing";
+}
+
+LoopWatch::Usage usage_of_this_thread() {
+  rusage usage{};
+  if (::getrusage(RUSAGE_THREAD, &usage) != 0) return {};
+  const auto time = [](const timeval& t) -> Duration {
+    return std::chrono::seconds(t.tv_sec) + std::chrono::microseconds(t.tv_usec);
+  };
+  return {.cpu = time(usage.ru_utime) + time(usage.ru_stime),
+          .waits = static_cast<std::uint64_t>(usage.ru_nvcsw)};
 }
 
 // --- taking a stack ------------------------------------------------------------------------------
@@ -226,8 +241,8 @@ class Watchdog {
 LoopWatch::LoopWatch(Duration threshold, bool stacks)
     : stacks_(stacks && threshold > Duration::zero()),
       threshold_(threshold),
-      limit_(threshold > Duration::zero() ? ticks_of(threshold, kLeastTicksPerNanosecond) : kNever),
       share_(ticks_of(kShare, kLeastTicksPerNanosecond)),
+      look_at_(processor_ticks() + (threshold > Duration::zero() ? 0 : kNever)),
       thread_(pthread_self()),
       process_(sys::process_generation()) {
   process_start();
@@ -245,15 +260,46 @@ bool LoopWatch::measured_above_share(std::uint64_t ticks) {
   return static_cast<std::int64_t>(ticks) > share_;
 }
 
-void LoopWatch::held(std::uint64_t ticks) {
-  const Duration took = duration_of(ticks);
-  limit_ = ticks_of(threshold_, ticks_per_nanosecond());
-  if (took <= threshold_) return;
+// Comes several times in a threshold that the loop was busy, so that what the thread has used since
+// the look before is, but for that much, what this callback has used.
+void LoopWatch::look(std::uint64_t now, std::uint64_t since) {
+  const double rate = ticks_per_nanosecond();
+  look_at_ = now + static_cast<std::uint64_t>(ticks_of(threshold_, rate) / kLooks);
+  const auto ticks = static_cast<std::int64_t>(now - since);
+  const bool slow = ticks > ticks_of(threshold_, rate);
+  if (looks_left_ == 0 && !slow) return;
+  const Cause cause = look_at_usage();
+  looks_left_ = slow ? kLooksAfterStall : looks_left_ - 1;
+  if (slow) held(duration_of(static_cast<std::uint64_t>(ticks)), cause);
+}
+
+// What the thread did since the look before.
+LoopWatch::Cause LoopWatch::look_at_usage() {
+  const Usage used = usage_of_this_thread();
+  const Usage before = std::exchange(usage_, used);
+  const std::uint64_t sleeps = sleeps_ - std::exchange(sleeps_at_look_, sleeps_);
+  if (looks_left_ == 0) return Cause::unknown;  // that one was long ago
+  if (used.cpu - before.cpu >= threshold_) return Cause::computing;
+  return used.waits - before.waits > sleeps ? Cause::waiting : Cause::preempted;
+}
+
+void LoopWatch::held(Duration took, Cause cause) {
+  const auto who = [this] {
+    return describe(activity_.load(std::memory_order_relaxed), id_.load(std::memory_order_relaxed));
+  };
+  const double milliseconds = Milliseconds(took).count();
+  if (cause == Cause::preempted) {
+    ++preempted_;
+    WEIR_LOG_LIMITED(info, 1, "the loop did not get a processor for most of {:.1f} ms, in {}",
+                     milliseconds, who());
+    return;
+  }
   ++stalls_;
-  WEIR_LOG_LIMITED(
-      warn, 1, "{} held the loop for {:.1f} ms; others waited (threshold {:.1f} ms)",
-      describe(activity_.load(std::memory_order_relaxed), id_.load(std::memory_order_relaxed)),
-      Milliseconds(took).count(), Milliseconds(threshold_).count());
+  constexpr std::array<std::string_view, 3> kCauses = {"", ", computing",
+                                                       ", waiting for a lock, a disk or the time"};
+  WEIR_LOG_LIMITED(warn, 1, "{} held the loop for {:.1f} ms{}; others waited (threshold {:.1f} ms)",
+                   who(), milliseconds, kCauses.at(static_cast<std::size_t>(cause)),
+                   Milliseconds(threshold_).count());
 }
 
 }  // namespace weir::internal

@@ -1,11 +1,14 @@
 // Callbacks that hold their loop: found, named, and, if asked for, shown with their stack.
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <ctime>
 #include <functional>
 #include <memory>
 #include <numeric>
@@ -76,6 +79,88 @@ TEST(Stalls, F64_TheLogNamesTheCallbackAndHowLongItTook) {
             std::string::npos)
       << line;
   EXPECT_NE(line.find("threshold 20.0 ms"), std::string::npos) << line;
+}
+
+Duration cpu_time() {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + Duration(time.tv_nsec);
+}
+
+void compute(Duration time) {
+  const Duration end = cpu_time() + time;
+  while (cpu_time() < end) {
+  }
+}
+
+// One callback after the other until its line has come: there is one a second at most, and for the
+// first of them the loop does not know the cause.
+bool line_comes(EventLoop& loop, const std::string& cause, const std::function<void()>& callback) {
+  const AllowLog log(" ms, " + cause);
+  return run_until(loop, [&] {
+    if (log.count() == 0) loop.post([&] { callback(); });
+    return log.count() > 0;
+  });
+}
+
+TEST(Stalls, F64_TheLogSaysWhetherItComputedOrWaited) {
+  EventLoop loop({.stall_threshold = kThreshold});
+  EXPECT_TRUE(line_comes(loop, "computing; others waited", [] { compute(kTooLong); }));
+  EXPECT_TRUE(line_comes(loop, "waiting for ", [] { std::this_thread::sleep_for(kTooLong); }));
+}
+
+// The loop's thread gets what another on the same processor leaves: next to nothing.
+TEST(Stalls, F64_AThreadThatGetsNoProcessorIsNotTheCallbacksFault) {
+  std::thread([] {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(static_cast<unsigned>(::sched_getcpu()), &one);
+    ASSERT_EQ(::sched_setaffinity(0, sizeof(one), &one), 0);
+    std::atomic<bool> done = false;
+    std::thread greedy([&] {  // on the same processor, by inheritance
+      while (!done) {
+      }
+    });
+    const sched_param none{};
+    ASSERT_EQ(::sched_setscheduler(0, SCHED_IDLE, &none), 0);
+    EventLoop loop({.stall_threshold = kThreshold});
+    const TimePoint end = Clock::now() + kDeadline;
+    while (loop.stats().preempted == 0 && Clock::now() < end) {
+      loop.post([] {
+        const TimePoint until = Clock::now() + kTooLong;
+        while (Clock::now() < until) {
+        }
+      });
+      run_turn(loop);
+    }
+    EXPECT_GE(loop.stats().preempted, 1u);
+    done = true;
+    greedy.join();
+  }).join();
+}
+
+// Each takes less than the threshold, all of them much more.
+TEST(Stalls, F64_ManyClientsInOnePhaseAreNoStall) {
+  static constexpr Duration kEach = kThreshold / 2;
+  struct Client final : internal::LoopClient {
+    void on_ready(std::uint32_t) override {}
+    void on_interest_refused(Errno) override {}
+    void on_deadline() override { compute(kEach); }
+    void on_flush() override { compute(kEach); }
+    void on_reap() override { compute(kEach); }
+  };
+  EventLoop loop({.stall_threshold = kThreshold});
+  loop.post([] { compute(kTooLong); });  // from now on it knows whether it gets the processor
+  run_turn(loop);
+  const std::uint64_t before = loop.stats().stalls;
+  std::array<Client, 8> clients;
+  for (Client& client : clients) {
+    loop.flush_later(client);
+    loop.reap_later(client);
+    loop.idle_wheel().schedule(client, loop.tick() + 1);
+  }
+  run_for(loop, 8 * 3 * kEach);
+  EXPECT_EQ(loop.stats().stalls, before);
 }
 
 TEST(Stalls, F64_TheLogIsLimitedToOneLineASecond) {
