@@ -23,6 +23,19 @@ TEST(CheckDeathTest, SaysPlaceConditionAndMessage) {
                "check_test\\.cc:[0-9]+: check failed: answer == 42: the answer is 41");
 }
 
+// Not inlined, and no tail call: a frame of its own.
+[[gnu::noinline]] int a_function_of_the_users(int answer) {
+  WEIR_CHECK(answer == 42, "the answer is {}", answer);
+  return answer + 1;
+}
+
+TEST(CheckDeathTest, ShowsWhoseCallLedThere) {
+  EXPECT_DEATH(static_cast<void>(a_function_of_the_users(41)),
+               "check failed: answer == 42: the answer is 41\n"
+               "  called from .*unit_base.*0x[0-9a-f]+.*\n"
+               "(.*\n)*.*addr2line -Cfipe FILE");
+}
+
 TEST(CheckDeathTest, DcheckIsForDebugBuildsOnly) {
   int evaluated = 0;
   WEIR_DCHECK(++evaluated == 1, "never printed");
