@@ -1,5 +1,6 @@
 #include "weir/base/utf8.h"
 
+#include <algorithm>
 #include <array>
 
 namespace weir {
@@ -43,11 +44,39 @@ bool is_utf8(std::string_view text) {
   return all_code_points(text, [](char32_t) { return true; });
 }
 
+namespace {
+
+// Default_Ignorable_Code_Point of Unicode 15.1 (what is drawn as nothing), the separators of lines
+// and paragraphs, the interlinear annotations, and the noncharacters.
+struct Range {
+  char32_t first;
+  char32_t last;
+};
+constexpr std::array<Range, 18> kUnseen = {{{0x00AD, 0x00AD},
+                                            {0x034F, 0x034F},
+                                            {0x061C, 0x061C},
+                                            {0x115F, 0x1160},
+                                            {0x17B4, 0x17B5},
+                                            {0x180B, 0x180F},
+                                            {0x200B, 0x200F},
+                                            {0x2028, 0x202E},
+                                            {0x2060, 0x206F},
+                                            {0x3164, 0x3164},
+                                            {0xFDD0, 0xFDEF},
+                                            {0xFEFF, 0xFEFF},
+                                            {0xFFA0, 0xFFA0},
+                                            {0xFFF0, 0xFFFB},
+                                            {0xFFFE, 0xFFFF},
+                                            {0x1BCA0, 0x1BCA3},
+                                            {0x1D173, 0x1D17A},
+                                            {0xE0000, 0xE0FFF}}};
+
+}  // namespace
+
 bool is_printable(char32_t c) {
   if (c < 0x20 || (c >= 0x7F && c < 0xA0)) return false;
-  const bool format = c == 0x061C || (c >= 0x200B && c <= 0x200F) || (c >= 0x2028 && c <= 0x202E) ||
-                      (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF;
-  return !format;
+  return std::none_of(kUnseen.begin(), kUnseen.end(),
+                      [c](const Range& range) { return range.first <= c && c <= range.last; });
 }
 
 bool is_printable(std::string_view text) {

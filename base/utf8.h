@@ -17,9 +17,10 @@ CodePoint first_code_point(std::string_view text);
 
 bool is_utf8(std::string_view text);
 
-// False for controls (C0, DEL, C1), and for what else moves text about on a terminal: line and
-// paragraph separators, zero-width characters, the marks that switch the direction of writing, the
-// byte order mark.
+// False for controls (C0, DEL, C1), for line and paragraph separators, and for what is not seen:
+// zero-width characters and joiners, fillers, tags, soft hyphens, the marks that switch the
+// direction of writing, the byte order mark. Variation selectors (U+FE00 to U+FE0F), which choose
+// how the character before them looks, are printable.
 bool is_printable(char32_t c);
 // UTF-8, all of it printable.
 bool is_printable(std::string_view text);

@@ -58,7 +58,15 @@ TEST(Utf8, WhatDrivesATerminalIsNotPrintable) {
        U"\x01\n\x1B\x7F\x80\x9B\x9F\u061C\u200B\u200F\u2028\u2029\u202E\u2066\uFEFF") {
     EXPECT_FALSE(is_printable(c)) << static_cast<unsigned>(c);  // also the 0 at its end
   }
-  for (const char32_t c : std::u32string_view(U" ~\u00A0\u00E9\u2014\u20AC\u4E2D\U0001F44B")) {
+  // Drawn as nothing: a soft hyphen, joiners, fillers, tags, separators, annotations,
+  // noncharacters.
+  for (const char32_t c : std::u32string_view(
+           U"\u00AD\u034F\u115F\u17B4\u180E\u200D\u2060\u3164\uFFA0\uFFF9\uFFFB\U0001D173\U000E0001"
+           U"\U000E0041\U000E007F\U000E0FFF")) {
+    EXPECT_FALSE(is_printable(c)) << static_cast<unsigned>(c);
+  }
+  for (const char32_t c :
+       std::u32string_view(U" ~\u00A0\u00E9\u2014\u20AC\u4E2D\uFE0F\uFFFD\U0001F44B")) {
     EXPECT_TRUE(is_printable(c)) << static_cast<unsigned>(c);
   }
   EXPECT_TRUE(is_printable(std::string_view("a \u4E2D\u20AC")));
