@@ -3,6 +3,8 @@
 // block begins elsewhere, as memory of plain operator new does: 16 bytes behind a line.
 #pragma once
 
+#include "weir/base/requirements.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>

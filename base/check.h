@@ -4,6 +4,8 @@
 // WEIR_DCHECK is for conditions too costly to test in release builds.
 #pragma once
 
+#include "weir/base/requirements.h"
+
 #include <fmt/format.h>
 
 #include <string_view>

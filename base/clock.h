@@ -2,6 +2,8 @@
 // nothing.
 #pragma once
 
+#include "weir/base/requirements.h"
+
 #include <chrono>
 #include <cstdint>
 
@@ -27,8 +29,8 @@ using TimePoint = Clock::time_point;
 
 // t + d without overflow: far futures (Duration::max()) stop at TimePoint::max().
 constexpr TimePoint saturating_add(TimePoint t, Duration d) {
-  if (d > Duration::zero() && t > TimePoint::max() - d) return TimePoint::max();
-  if (d < Duration::zero() && t < TimePoint::min() - d) return TimePoint::min();
+  if (d > Duration::zero() && t > (TimePoint::max)() - d) return (TimePoint::max)();
+  if (d < Duration::zero() && t < (TimePoint::min)() - d) return (TimePoint::min)();
   return t + d;
 }
 

@@ -1,6 +1,8 @@
 // Counter: a statistic written by one thread and read by any, at the cost of a plain add.
 #pragma once
 
+#include "weir/base/requirements.h"
+
 #include <atomic>
 #include <cstdint>
 

@@ -1,6 +1,8 @@
 // Fd owns a file descriptor. Movable between threads; not safe for use by two at once.
 #pragma once
 
+#include "weir/base/requirements.h"
+
 #include <cstddef>
 #include <utility>
 

@@ -5,6 +5,8 @@
 // Values from 2^48 ns (78 hours) on share the last bucket; max() and mean() stay exact.
 #pragma once
 
+#include "weir/base/requirements.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -23,8 +25,8 @@ class Histogram {
   // 1 % above the true one, never below it. 0 when nothing was recorded.
   std::uint64_t percentile(double p) const;
   std::uint64_t count() const { return count_; }
-  std::uint64_t min() const { return count_ == 0 ? 0 : min_; }
-  std::uint64_t max() const { return max_; }
+  std::uint64_t(min)() const { return count_ == 0 ? 0 : min_; }
+  std::uint64_t(max)() const { return max_; }
   double mean() const;
   // Those that hold values, from the smallest; what a chart is drawn of.
   struct Bucket {
@@ -40,7 +42,7 @@ class Histogram {
  private:
   std::vector<std::uint64_t> buckets_;
   std::uint64_t count_ = 0;
-  std::uint64_t min_ = std::numeric_limits<std::uint64_t>::max();
+  std::uint64_t min_ = (std::numeric_limits<std::uint64_t>::max)();
   std::uint64_t max_ = 0;
   double sum_ = 0;
 };

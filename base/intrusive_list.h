@@ -10,6 +10,8 @@
 // An element is in at most one list per tag. A list that is destroyed lets its elements go.
 #pragma once
 
+#include "weir/base/requirements.h"
+
 #include <cstddef>
 #include <iterator>
 

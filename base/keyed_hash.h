@@ -6,6 +6,8 @@
 //   std::unordered_map<std::string, Topic, weir::KeyedHash, std::equal_to<>> topics;
 #pragma once
 
+#include "weir/base/requirements.h"
+
 #include <array>
 #include <bit>
 #include <cstddef>

@@ -83,7 +83,7 @@ class LogLimit {
  private:
   const std::int64_t interval_;  // ns between two tokens
   // When the bucket will be full again, ns of Clock. (A full bucket is a time that has passed.)
-  std::atomic<std::int64_t> full_at_{std::numeric_limits<std::int64_t>::min()};
+  std::atomic<std::int64_t> full_at_{(std::numeric_limits<std::int64_t>::min)()};
   std::atomic<std::uint64_t> suppressed_{0};
 };
 

@@ -2,6 +2,8 @@
 // a view that was kept too long is found at its first use. Costs nothing in other builds.
 #pragma once
 
+#include "weir/base/requirements.h"
+
 #include <cstddef>
 #include <span>
 

@@ -2,6 +2,8 @@
 // Error says what was being done, on what, and why it failed.
 #pragma once
 
+#include "weir/base/requirements.h"
+
 #include <fmt/format.h>
 
 #include <compare>

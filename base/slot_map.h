@@ -90,7 +90,7 @@ class SlotMap {
     slot.key = kFree | (std::uint64_t{id.generation} + 1);
     --size_;
     std::destroy_at(value);
-    if (id.generation != std::numeric_limits<std::uint32_t>::max()) push_free(id.slot);
+    if (id.generation != (std::numeric_limits<std::uint32_t>::max)()) push_free(id.slot);
     return true;
   }
 
@@ -113,7 +113,7 @@ class SlotMap {
  private:
   // Above the 32 bits of a generation, so that no id, however made, matches a free slot.
   static constexpr std::uint64_t kFree = std::uint64_t{1} << 32;
-  static constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
+  static constexpr std::uint32_t kNone = (std::numeric_limits<std::uint32_t>::max)();
 
   struct Slot {
     Slot() : next_free(kNone) {}

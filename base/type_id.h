@@ -4,6 +4,8 @@
 // a library built with -fvisibility=hidden has its own copy of it.
 #pragma once
 
+#include "weir/base/requirements.h"
+
 #include <typeinfo>
 
 namespace weir::internal {

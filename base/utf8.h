@@ -2,6 +2,8 @@
 // U+10FFFF. [any]
 #pragma once
 
+#include "weir/base/requirements.h"
+
 #include <cstddef>
 #include <string_view>
 

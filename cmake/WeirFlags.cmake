@@ -50,7 +50,8 @@ if(WEIR_COVERAGE)
   add_link_options(--coverage)
 endif()
 
-# weir_flags(target): C++23 without extensions, warnings, position-independent code.
+# weir_flags(target): C++23 without extensions, position-independent code; warnings where weir is
+# worked on, not in the build of who uses it.
 function(weir_flags target)
   target_compile_features(${target} PUBLIC cxx_std_23)
   set_target_properties(
@@ -60,7 +61,9 @@ function(weir_flags target)
       POSITION_INDEPENDENT_CODE ON
       COMPILE_WARNING_AS_ERROR ${WEIR_WERROR}
   )
-  target_compile_options(${target} PRIVATE ${WEIR_WARNINGS})
+  if(weir_IS_TOP_LEVEL)
+    target_compile_options(${target} PRIVATE ${WEIR_WARNINGS})
+  endif()
 endfunction()
 
 # weir_program(name SOURCES ... [LIBS ...]): one executable, in <build>/bin.

@@ -116,7 +116,7 @@ class Buffer {
   // and is 0 again after any consume().
   std::size_t progress() const { return progress_; }
   void set_progress(std::size_t progress) {
-    constexpr std::uint32_t kMost = std::numeric_limits<std::uint32_t>::max();
+    constexpr std::uint32_t kMost = (std::numeric_limits<std::uint32_t>::max)();
     progress_ = progress < kMost ? static_cast<std::uint32_t>(progress) : kMost;
   }
 

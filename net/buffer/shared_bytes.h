@@ -2,6 +2,8 @@
 // queued on any number of connections on any number of threads without a copy. [any]
 #pragma once
 
+#include "weir/base/requirements.h"
+
 #include <atomic>
 #include <cstddef>
 #include <span>

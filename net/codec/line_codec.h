@@ -37,7 +37,7 @@ class LineCodec {
 
  private:
   // In the place of how far it got: inside a line that was refused.
-  static constexpr std::size_t kSkipping = std::numeric_limits<std::uint32_t>::max();
+  static constexpr std::size_t kSkipping = (std::numeric_limits<std::uint32_t>::max)();
   static Decoded skip(std::string_view bytes, std::size_t& progress);
 
   Options options_;

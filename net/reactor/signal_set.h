@@ -24,7 +24,7 @@ class SignalSet final : private IoHandler {
   using Callback = std::move_only_function<void(int signal)>;
 
   // Throws SystemError when signalfd is refused. An unknown signal number is the caller's bug.
-  SignalSet(EventLoop& loop, std::initializer_list<int> signals, Callback callback);
+  SignalSet(EventLoop& loop, std::initializer_list<int> numbers, Callback callback);
   // Unblocks what it blocked. Signals that came and were not told yet then have their usual effect.
   ~SignalSet();
 

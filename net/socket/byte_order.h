@@ -1,6 +1,8 @@
 // Between the host's byte order and the network's (big-endian), at compile time too. [any]
 #pragma once
 
+#include "weir/base/requirements.h"
+
 #include <bit>
 #include <concepts>
 #include <cstdint>

@@ -430,7 +430,8 @@ std::string SocketAddress::ip() const {
   } else if (family() == Family::ipv6) {
     const auto ipv6 = read_as<sockaddr_in6>(storage_);
     inet_ntop(AF_INET6, &ipv6.sin6_addr, text.data(), text.size());
-    if (ipv6.sin6_scope_id != 0) return text.data() + ("%" + scope_to_text(ipv6.sin6_scope_id));
+    if (ipv6.sin6_scope_id != 0)
+      return fmt::format("{}%{}", text.data(), scope_to_text(ipv6.sin6_scope_id));
   }
   return text.data();
 }
@@ -446,16 +447,16 @@ std::string SocketAddress::unix_name() const {
 std::string SocketAddress::to_string() const {
   switch (family()) {
     case Family::ipv4:
-      return ip() + ":" + std::to_string(port());
+      return fmt::format("{}:{}", ip(), port());
     case Family::ipv6:
-      return "[" + ip() + "]:" + std::to_string(port());
+      return fmt::format("[{}]:{}", ip(), port());
     case Family::unix_abstract:
-      return "unix:@" + escape_bytes(unix_name());
+      return fmt::format("unix:@{}", escape_bytes(unix_name()));
     case Family::unix_path: {
       const std::string name = unix_name();
       // "unix:@x" would be read as an abstract name.
-      if (name.starts_with('@')) return "unix:\\x40" + escape_bytes(name.substr(1));
-      return "unix:" + escape_bytes(name);
+      if (name.starts_with('@')) return fmt::format("unix:\\x40{}", escape_bytes(name.substr(1)));
+      return fmt::format("unix:{}", escape_bytes(name));
     }
     case Family::unspecified:
       break;

@@ -5,6 +5,8 @@
 // of input that handlers have left. docs/flow_control.md says what happens at the bound.
 #pragma once
 
+#include "weir/base/requirements.h"
+
 #include <cstdint>
 
 namespace weir {

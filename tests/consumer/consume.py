@@ -65,7 +65,7 @@ def pkg_config(args):
     program = args.work / "pkg_config_stranger"
     libraries = files[0].parent.parent
     run([
-        args.compiler, "-std=c++23", HERE / "program/main.cc", "-o", program, *flags,
+        args.compiler, HERE / "program/main.cc", "-o", program, *flags,
         f"-Wl,-rpath,{libraries}",
     ])
     run([program], timeout=30)
@@ -82,6 +82,56 @@ def add_subdirectory(args):
 def headers_alone(args):
     """Each public header is compiled as if it were a program's only include."""
     run([args.cmake, "--build", args.weir_build, "--target", "all_verify_interface_header_sets"])
+
+
+def public_headers(args):
+    """Those of the build tree as they are spelled in an #include: weir/net/tcp/tcp_server.h."""
+    for listing in [args.weir / "base/CMakeLists.txt", *args.weir.glob("net/*/CMakeLists.txt")]:
+        folder = listing.parent.relative_to(args.weir)
+        match = re.search(r"PUBLIC_HEADERS\s+(.*?)\bSOURCES\b", listing.read_text(), re.S)
+        for name in match.group(1).split():
+            yield f"weir/{folder}/{name}", (listing.parent / name).read_text()
+
+
+# What other libraries define (Qt, X11, Windows, Apple, curses), or programs with an old habit.
+FOREIGN_MACROS = """signals slots emit foreach forever Q_EMIT None Status Bool Always Success True
+    False Unsorted Complex check verify require nil YES NO interface near far small IN OUT CONST
+    VOID ERROR DELETE DEBUG OPTIONAL unix linux""".split()
+FOREIGN_FUNCTIONS = ["min", "max"]
+
+
+def foreign_macros(args):
+    """All public headers in one file, behind macros that no name of weir's may meet."""
+    headers = dict(public_headers(args))
+    theirs = set()
+    for text in headers.values():
+        theirs |= set(re.findall(r"^#include <([\w/.]+)>", text, re.M))
+    lines = [f"#include <{name}>" for name in sorted(theirs)]
+    for macro in FOREIGN_MACROS:
+        lines += [f"#undef {macro}", f"#define {macro} ] a macro of {macro} ["]
+    lines += [f"#define {name}(a, b) ] a macro of {name} [" for name in FOREIGN_FUNCTIONS]
+    lines += [f'#include "{name}"' for name in headers]
+    program = args.work / "foreign_macros.cc"
+    program.write_text("\n".join(lines) + "\n")
+    run([args.compiler, "-std=c++23", "-fsyntax-only", f"-I{args.weir_build}/include", program])
+
+
+def old_language(args):
+    """With C++20 every public header gives one sentence, and not an error for each of its lines."""
+    def refusal(name):
+        command = [args.compiler, "-std=c++20", "-fsyntax-only", "-x", "c++",
+                   f"-I{args.weir_build}/include", "-include", name, "/dev/null"]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        errors = re.findall(r"error: (.*)", result.stderr)
+        right = len(errors) == 2 and "weir is C++23: compile with -std=c++23" in errors[0]
+        return "" if right else f"{name}: {result.stderr or 'compiles'}"
+
+    names = [name for name, _ in public_headers(args)]
+    assert len(names) > 40, names
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        wrong = [text for text in pool.map(refusal, names) if text]
+    if wrong:
+        raise SystemExit("\n".join(wrong))
 
 
 def verdict(args, case):
@@ -117,7 +167,8 @@ def must_not_compile(args):
         raise SystemExit("some cases are not as they should be")
 
 
-STEPS = [install, find_package, pkg_config, add_subdirectory, headers_alone, must_not_compile]
+STEPS = [install, find_package, pkg_config, add_subdirectory, headers_alone, foreign_macros,
+         old_language, must_not_compile]
 
 
 def main():

@@ -1,0 +1,15 @@
+// What weir needs of a compiler and its library. Every public header includes this, or another one
+// of weir's that does, before any code of its own, so that an old compiler gives one message where
+// otherwise hundreds would follow.
+#pragma once
+
+#include <version>
+
+// std::expected and std::move_only_function. GCC 12 calls its C++23 202100.
+#if __cplusplus <= 202002L
+#error "weir is C++23: compile with -std=c++23 (GCC 12 or later, Clang 16 or later)"
+#include <weir needs -std=c++23>  // ends the compilation here
+#elif !defined(__cpp_lib_expected) || !defined(__cpp_lib_move_only_function)
+#error "weir needs std::expected and std::move_only_function: GCC 12, Clang 16, or later"
+#include <weir needs a newer compiler or C++ library>  // ends the compilation here
+#endif
