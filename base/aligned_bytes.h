@@ -26,7 +26,7 @@ inline constexpr std::size_t kPage = 4096;
 [[nodiscard]] inline std::byte* allocate_aligned(std::size_t size,
                                                  std::size_t alignment = kCacheLine) {
   static_assert(__STDCPP_DEFAULT_NEW_ALIGNMENT__ >= sizeof(void*));
-  if (size > std::numeric_limits<std::size_t>::max() - alignment) throw std::bad_alloc();
+  if (size > (std::numeric_limits<std::size_t>::max)() - alignment) throw std::bad_alloc();
   auto* const piece = static_cast<std::byte*>(::operator new(size + alignment));
   const std::size_t beyond = reinterpret_cast<std::uintptr_t>(piece) % alignment;
   std::byte* const block = piece + (alignment - beyond);

@@ -1,5 +1,7 @@
 #include "weir/net/reactor/run_until_signal.h"
 
+#include <unistd.h>
+
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -28,15 +30,17 @@ constexpr Duration kOneRequest = std::chrono::milliseconds(100);
 
 // What the handler of the signals knows. One run_until_signal() at a time.
 constinit std::atomic<const Waker*> the_waker{nullptr};
-constinit std::atomic<std::uint32_t> the_process{0};  // by generation
-constinit std::atomic<std::int64_t> asked_at{0};      // ns; 0: not yet
+constinit std::atomic<pid_t> the_process{0};
+constinit std::atomic<std::int64_t> asked_at{0};  // ns; 0: not yet
 constinit std::atomic<bool> loop_knows{false};
 constinit std::atomic<int> handlers_running{0};
 
 // On whatever thread the kernel chooses, in the midst of whatever it does: so the second signal
 // counts also where the loop is stuck. Only what signal-safety(7) allows.
 void on_signal(int signal) {
-  if (the_process.load() != sys::process_generation()) {  // a child that has not called exec
+  if (the_process.load() != ::getpid()) {
+    // A child that has not called exec. It may be so young that the handlers of pthread_atfork(3),
+    // and so process_generation(), have not run yet.
     std::signal(signal, SIG_DFL);
     std::raise(signal);
     return;
@@ -66,7 +70,7 @@ class StopSignals final : private IoHandler {
     const Waker* nobody = nullptr;
     WEIR_CHECK(the_waker.compare_exchange_strong(nobody, &waker_),
                "run_until_signal called while it runs on another loop of this process");
-    the_process.store(sys::process_generation());
+    the_process.store(::getpid());
     asked_at.store(0);
     loop_knows.store(false);
     channel_.set_reading(true);

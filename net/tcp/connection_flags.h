@@ -1,6 +1,8 @@
 // The flags and the deadlines of a TcpConnection. Internal to the tcp floor. [loop]
 #pragma once
 
+#include "weir/base/requirements.h"
+
 #include <bit>
 #include <cstdint>
 
