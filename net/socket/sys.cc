@@ -60,6 +60,9 @@ int SysTable::recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
 int SysTable::sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
   return ::sendmmsg(fd, messages, count, flags);
 }
+ssize_t SysTable::pread(int fd, void* data, std::size_t size, off_t offset) {
+  return ::pread(fd, data, size, offset);
+}
 ssize_t SysTable::sendfile(int out, int in, off_t* offset, std::size_t count) {
   return ::sendfile(out, in, offset, count);
 }
@@ -310,6 +313,14 @@ SysResult<SocketPair> socket_pair() {
   const int type = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
   if (table().socketpair(AF_UNIX, type, 0, ends.data()) != 0) return std::unexpected(Errno(errno));
   return SocketPair{.first = Fd(ends[0]), .second = Fd(ends[1])};
+}
+
+SysResult<std::size_t> pread(int fd, std::span<std::byte> into, std::uint64_t offset) {
+  if (offset > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max())) {
+    return std::unexpected(Errno(EOVERFLOW));
+  }
+  return count(retried(
+      [&] { return table().pread(fd, into.data(), into.size(), static_cast<off_t>(offset)); }));
 }
 
 SysResult<Pipe> pipe() {

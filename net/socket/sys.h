@@ -61,6 +61,7 @@ class SysTable {
   virtual int fcntl(int fd, int command, int argument);
   virtual ssize_t splice(int in, int out, std::size_t size, unsigned flags);
   virtual ssize_t read(int fd, void* data, std::size_t size);
+  virtual ssize_t pread(int fd, void* data, std::size_t size, off_t offset);
   virtual ssize_t write(int fd, const void* data, std::size_t size);
   virtual int epoll_create1(int flags);
   virtual int epoll_ctl(int epoll, int operation, int fd, epoll_event* event);
@@ -138,6 +139,7 @@ SysResult<std::size_t> send_batch(int fd, std::span<mmsghdr> messages);
 SysResult<void> drop_queued_error(int fd);
 // Raises no SIGPIPE either. 0 bytes for a length above 0: the file ends at or before `offset`.
 SysResult<std::size_t> sendfile(int out, int in, std::uint64_t offset, std::uint64_t length);
+SysResult<std::size_t> pread(int fd, std::span<std::byte> into, std::uint64_t offset);
 
 // Two connected Unix stream sockets.
 struct SocketPair {

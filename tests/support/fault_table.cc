@@ -220,6 +220,11 @@ ssize_t FaultTable::read(int fd, void* data, std::size_t size) {
     return SysTable::read(fd, data, std::min(size, limit));
   });
 }
+ssize_t FaultTable::pread(int fd, void* data, std::size_t size, off_t offset) {
+  return transfer(Call::pread, fd, [&](std::size_t limit) {
+    return SysTable::pread(fd, data, std::min(size, limit), offset);
+  });
+}
 ssize_t FaultTable::write(int fd, const void* data, std::size_t size) {
   return transfer(Call::write, fd, [&](std::size_t limit) {
     return SysTable::write(fd, data, std::min(size, limit));

@@ -52,6 +52,7 @@ enum class Call : std::uint8_t {
   fcntl,
   splice,
   read,
+  pread,
   write,
   epoll_create1,
   epoll_ctl,
@@ -174,6 +175,7 @@ class FaultTable final : public internal::SysTable {
   int fcntl(int fd, int command, int argument) override;
   ssize_t splice(int in, int out, std::size_t size, unsigned flags) override;
   ssize_t read(int fd, void* data, std::size_t size) override;
+  ssize_t pread(int fd, void* data, std::size_t size, off_t offset) override;
   ssize_t write(int fd, const void* data, std::size_t size) override;
   int epoll_create1(int flags) override;
   int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) override;

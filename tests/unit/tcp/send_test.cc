@@ -221,6 +221,38 @@ TEST(TcpSend, OverflowCloseResets) {
   EXPECT_EQ(s.tcp.server->stats().closed_by(Kind::output_overflow), 1u);
 }
 
+// A file system without sendfile(2), or one that refuses it in the middle of a file.
+TEST(TcpSend, AFileIsReadWhereSendfileIsRefused) {
+  for (const Trigger trigger : kTriggers) {
+    for (const int error : {EINVAL, ENOSYS, EOPNOTSUPP}) {
+      for (const std::uint64_t from : {1u, 2u}) {
+        SCOPED_TRACE(testing::Message() << name(trigger) << " " << error << " from " << from);
+        TcpHarness tcp({.trigger = trigger});
+        tcp.faults.on(Call::sendfile).first(1).limit_bytes(100'000);
+        tcp.faults.on(Call::sendfile).from(from).fail(error);
+        const std::string bytes = pattern(500'000);
+        TestClient client = tcp.connect();
+        EXPECT_EQ(tcp.connection()->send("before "), SendResult::queued);
+        EXPECT_EQ(tcp.connection()->send_file(file_with(bytes), 1000, 400'000), SendResult::queued);
+        EXPECT_EQ(tcp.connection()->send(" behind"), SendResult::queued);
+        EXPECT_TRUE(tcp.collect(client, 400'014) ==
+                    "before " + bytes.substr(1000, 400'000) + " behind");
+        EXPECT_GE(tcp.faults.count(Call::pread), 300'000u / (64 * 1024));
+      }
+    }
+  }
+}
+
+TEST(TcpSend, AFileThatCannotBeReadEndsTheConnection) {
+  TcpHarness tcp;
+  tcp.faults.on(Call::sendfile).fail(EINVAL);
+  tcp.faults.on(Call::pread).fail(EISDIR);
+  TestClient client = tcp.connect();
+  tcp.connection()->send_file(file_with("something"), 0, 9);
+  EXPECT_TRUE(tcp.until_closed());
+  EXPECT_EQ(*tcp.reason, (CloseReason{Kind::io_error, Errno(EISDIR)}));
+}
+
 TEST(TcpSend, OverflowDropLeavesOutWholeMessages) {
   Stuffed s({.high_water = 16 * 1024, .max_output = 64 * 1024, .overflow = Overflow::drop});
   std::string expected;
