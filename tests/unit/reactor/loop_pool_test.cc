@@ -145,14 +145,17 @@ TEST(LoopPool, F59_NobodyWaitsForALoopThatHasLeft) {
 
 TEST(LoopPool, F59_APostThatWillNotRunSaysSo) {
   LoopPool pool(2);
+  std::promise<void> begun;
   std::promise<void> stopping;
   std::shared_future<void> go = stopping.get_future().share();
   std::atomic<bool> told{false};
   pool.loop(1).post([&] {
+    begun.set_value();
     go.wait();
     told = wait_until([&] { return !pool.loop(0).post([] {}); });
     EXPECT_THROW(internal::run_on(pool.loop(0), [] { FAIL(); }), SystemError);
   });
+  begun.get_future().wait();  // a loop that is stopped before it runs the task never does
   std::thread stopper([&] {
     stopping.set_value();
     pool.stop();
