@@ -4,10 +4,9 @@
 //   ^                                                                      |
 //   +---- 7 reap the dead <- 6 flush output that came from elsewhere <- 5 run posted tasks
 //
-// Phases 3, 4 and 5 work through snapshots, so what re-posts or re-arms itself waits for the next
-// turn. They call foreign code that may throw; each keeps its place in members, so that the next
-// run() goes on where the exception left. Phases 6 and 7 call only weir's own clients, which do not
-// throw.
+// Phases 3 to 7 work through snapshots, so what re-posts or re-arms itself waits for the next turn.
+// They call code that may throw; each keeps its place in members, so that the next run() goes on
+// where the exception left.
 #include "weir/net/reactor/event_loop.h"
 
 #include <algorithm>
@@ -97,7 +96,7 @@ EventLoop::~EventLoop() {
   // The queue is whole again before the tasks go: their destructors may set and cancel timers.
   static_cast<void>(std::exchange(timers_, TimerQueue()));
   watch_.begin();
-  while (!to_reap_.empty() || !graveyard_.empty()) {
+  while (has_dead() || !graveyard_.empty()) {
     flush();
     reap();
   }
@@ -199,6 +198,14 @@ std::span<std::byte> EventLoop::receive_block() {
   return {receive_block_.get(), size};
 }
 
+// With room in the list of changes for all that may be changed before it is committed: a change of
+// interest needs no memory.
+SlotId EventLoop::attach(Channel& channel) {
+  const std::size_t room = to_commit_.size() + channels_.size() + 1;
+  if (to_commit_.capacity() < room) to_commit_.reserve(2 * room);
+  return channels_.insert(&channel);
+}
+
 void EventLoop::detach(Channel& channel) {
   poller_.remove(channel);
   counters_.commits.set(poller_.control_calls());
@@ -248,7 +255,7 @@ void EventLoop::commit_interest() {
 
 bool EventLoop::has_work() const {
   return !requeued_.empty() || task_next_ < tasks_.size() || !to_flush_.empty() ||
-         !to_reap_.empty() || stop_.load(std::memory_order_acquire);
+         !flushing_.empty() || has_dead() || stop_.load(std::memory_order_acquire);
 }
 
 // How long phase 2 may sleep: not at all with work at hand, else to the next deadline.
@@ -421,29 +428,25 @@ void EventLoop::run_tasks() {
 
 // 6.
 void EventLoop::flush() {
-  if (to_flush_.empty()) return;
-  flushing_.swap(to_flush_);
-  for (internal::LoopClient* client : flushing_) {
+  flushing_.splice(to_flush_);
+  while (internal::LoopClient* client = flushing_.pop()) {
     watch_.enter(internal::Activity::flush);
     client->on_flush();
     watch_.leave();
   }
-  flushing_.clear();
 }
 
 // 7. Clients may have more clients die; those wait for the next turn.
 void EventLoop::reap() {
-  if (to_reap_.empty() && graveyard_.empty()) return;
-  if (!to_reap_.empty()) {
-    reaping_.swap(to_reap_);
-    for (internal::LoopClient* client : reaping_) {
-      watch_.enter(internal::Activity::reap);
-      client->on_reap();
-      watch_.leave();
-    }
-    reaping_.clear();
+  reaping_.splice(to_reap_);
+  for (std::size_t reaped = 0; reaped < kMaxReapedPerTurn; ++reaped) {
+    internal::LoopClient* const client = reaping_.pop_front();
+    if (client == nullptr) break;
+    watch_.enter(internal::Activity::reap);
+    client->on_reap();
+    watch_.leave();
   }
-  if (graveyard_.empty() || !to_reap_.empty()) return;
+  if (graveyard_.empty() || has_dead()) return;
   watch_.enter(internal::Activity::reap);
   std::vector<std::shared_ptr<void>>().swap(graveyard_);
   watch_.leave();

@@ -13,6 +13,7 @@
 #include "weir/base/aligned_bytes.h"
 #include "weir/base/clock.h"
 #include "weir/base/counter.h"
+#include "weir/base/intrusive_list.h"
 #include "weir/base/result.h"
 #include "weir/base/slot_map.h"
 #include "weir/net/reactor/channel.h"
@@ -30,6 +31,10 @@ class EventLoop {
   // Tasks run in one turn before the loop looks at its descriptors again: some milliseconds at most
   // when each takes a microsecond. Those above it run in the next turn, in order.
   static constexpr std::size_t kMaxTasksPerTurn = 4096;
+  // Connections that end in one turn, with on_close and close(2), which takes tens of microseconds
+  // where it sends a RST: some milliseconds in all. More wait for the next turn, which comes at
+  // once.
+  static constexpr std::size_t kMaxReapedPerTurn = 64;
   // Places for tasks that are kept when a storm of posts is over (40 bytes each).
   static constexpr std::size_t kKeptTasks = 4 * kMaxTasksPerTurn;
 
@@ -141,8 +146,10 @@ class EventLoop {
   void requeue(Channel& channel, std::uint32_t events);
   // Whether the callback that is running has had its share of the turn, kShare. A few instructions.
   bool share_spent() { return watch_.share_spent(); }
-  void flush_later(internal::LoopClient& client) { to_flush_.push_back(&client); }
-  void reap_later(internal::LoopClient& client) { to_reap_.push_back(&client); }
+  // Neither needs memory, and each of them takes a client once until its turn has come.
+  void flush_later(internal::LoopClient& client) { to_flush_.push(client); }
+  // Takes the client out of the wheel.
+  void reap_later(internal::LoopClient& client) { to_reap_.push_back(client); }
   // Keeps `object` until the end of the turn's reap phase.
   void keep_until_reaped(std::shared_ptr<void> object) { graveyard_.push_back(std::move(object)); }
   std::span<std::byte> receive_block();
@@ -164,7 +171,7 @@ class EventLoop {
   [[noreturn]] static void wrong_thread(const char* call);
 
   // Of channels.
-  SlotId attach(Channel& channel) { return channels_.insert(&channel); }
+  SlotId attach(Channel& channel);
   void detach(Channel& channel);
   void interest_changed(Channel& channel);
 
@@ -182,6 +189,7 @@ class EventLoop {
   void note_look(TimePoint before, Duration timeout);
   void note_turn(Duration took);
   bool has_work() const;
+  bool has_dead() const { return !to_reap_.empty() || !reaping_.empty(); }
   void dispatch_event(SlotId id, std::uint32_t events);
   void dispatch(Channel& channel, std::uint32_t events);
   void rebuild_epoll();
@@ -202,10 +210,10 @@ class EventLoop {
   internal::IdleWheel idle_wheel_;
   std::vector<Task> tasks_;  // taken from the mailbox, from task_next_ on
   std::size_t task_next_ = 0;
-  std::vector<internal::LoopClient*> to_flush_;
-  std::vector<internal::LoopClient*> to_reap_;
-  std::vector<internal::LoopClient*> flushing_;  // kept for their memory
-  std::vector<internal::LoopClient*> reaping_;
+  internal::FlushList to_flush_;
+  internal::FlushList flushing_;  // what is left of this turn's
+  IntrusiveList<internal::LoopClient, internal::IdleWheelTag> to_reap_;
+  IntrusiveList<internal::LoopClient, internal::IdleWheelTag> reaping_;  // the same
   std::vector<std::shared_ptr<void>> graveyard_;
   internal::AlignedBytes receive_block_;
   std::array<std::shared_ptr<void>, 2> attachments_;

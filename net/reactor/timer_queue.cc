@@ -13,6 +13,8 @@ namespace {
 constexpr std::size_t kSmallHeap = 64;
 constexpr std::size_t kSmallSlots = 1024;
 constexpr std::size_t kArity = 4;
+// Timers whose entry is neither in the heap nor due, because their task is running.
+constexpr std::size_t kRunning = 1;
 }  // namespace
 
 bool TimerQueue::before(const Entry& a, const Entry& b) {
@@ -25,7 +27,11 @@ std::uint32_t TimerQueue::next_sequence() {
   return sequence_;
 }
 
+// Takes all memory before anything changes. Those that are due get their entry back if they repeat,
+// so there is room for them, too.
 TimerId TimerQueue::schedule(TimePoint deadline, Duration period, Task task) {
+  const std::size_t entries = heap_.size() + (due_.size() - due_next_) + kRunning + 1;
+  if (heap_.capacity() < entries) heap_.reserve(2 * entries);
   std::uint32_t slot = first_free_;
   if (slot != kNone) {
     first_free_ = slots_[slot].next_free;
@@ -161,7 +167,12 @@ void TimerQueue::drop_stale_entries() {
   for (std::size_t index = heap_.size() / kArity + 1; index-- > 0;) {
     if (index < heap_.size()) sift_down(index, heap_[index]);
   }
-  if (heap_.capacity() > 4 * heap_.size() + kSmallHeap) heap_.shrink_to_fit();
+  const std::size_t entries = heap_.size() + (due_.size() - due_next_) + kRunning;
+  if (heap_.capacity() <= 4 * entries + kSmallHeap) return;
+  const std::size_t live = heap_.size();
+  heap_.resize(entries);  // what schedule() keeps room for
+  heap_.shrink_to_fit();
+  heap_.resize(live);
 }
 
 void TimerQueue::release_if_idle() {

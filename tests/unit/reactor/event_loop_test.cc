@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -40,6 +41,7 @@ TEST(EventLoop, ATurnHasItsOrder) {
   EventLoop loop;
   std::vector<std::string> log;
   FlushAndReap client(log);
+  FlushAndReap waiting(log);  // one that is to be reaped has no deadline
   Watched watched(loop);
   put(watched.pair.theirs);
   watched.handler.ready = [&](std::uint32_t) {
@@ -53,7 +55,7 @@ TEST(EventLoop, ATurnHasItsOrder) {
     loop.stop();
   });
   loop.run_at(TimePoint::min(), [&] { log.push_back("timer"); });
-  loop.idle_wheel().schedule(client, internal::tick_of(Clock::now()) - 10);
+  loop.idle_wheel().schedule(waiting, internal::tick_of(Clock::now()) - 10);
   std::this_thread::sleep_until(Clock::now() + 20ms);  // so that the wheel's next tick has come
   loop.run();
   EXPECT_EQ(log, (std::vector<std::string>{"ready", "timer", "deadline", "task", "flush", "reap"}));
@@ -81,6 +83,97 @@ TEST(EventLoop, FlushesAndReapsOfAReapWaitForTheNextTurn) {
   run_turn(loop);
   run_turn(loop);
   EXPECT_EQ(chained.reaps, 3);
+}
+
+// One of many, which may throw when its turn comes.
+struct Throwing final : internal::LoopClient {
+  bool throws = false;
+  int flushes = 0;
+  int reaps = 0;
+  void on_deadline() override {}
+  void on_flush() override {
+    ++flushes;
+    if (throws) throw std::runtime_error("flush");
+  }
+  void on_reap() override {
+    ++reaps;
+    if (throws) throw std::runtime_error("reap");
+  }
+  void on_ready(std::uint32_t) override {}
+  void on_interest_refused(Errno) override {}
+};
+
+TEST(EventLoop, F62_WhatThrowsInFlushOrReapCostsNobodyElseTheirTurn) {
+  EventLoop loop;
+  std::array<Throwing, 5> clients;
+  clients[2].throws = true;
+  for (Throwing& client : clients) {
+    loop.flush_later(client);
+    loop.flush_later(client);  // once is enough
+    loop.reap_later(client);
+    loop.reap_later(client);
+  }
+  int thrown = 0;
+  for (int i = 0; i < 8; ++i) {  // a stop() outlives the exception and takes a run of its own
+    try {
+      run_turn(loop);
+    } catch (const std::runtime_error&) {
+      ++thrown;
+    }
+  }
+  EXPECT_EQ(thrown, 2);
+  for (const Throwing& client : clients) {
+    EXPECT_EQ(client.flushes, 1);
+    EXPECT_EQ(client.reaps, 1);
+  }
+}
+
+TEST(EventLoop, FlushAndReapNeedNoMemory) {
+  EventLoop loop;
+  std::vector<Throwing> clients(1000);
+  const AllocationCount count;
+  for (Throwing& client : clients) {
+    loop.flush_later(client);
+    loop.reap_later(client);
+  }
+  EXPECT_EQ(count.on_this_thread(), 0u);
+  for (int i = 0; i < 20; ++i) run_turn(loop);
+  for (const Throwing& client : clients) EXPECT_EQ(client.flushes + client.reaps, 2);
+}
+
+// More that die together than a turn reaps: the rest follows in the next turns, without sleeping
+// and with what is kept for them still there.
+TEST(EventLoop, F14_ATurnReapsSoManyAndTheNextGoesOnAtOnce) {
+  constexpr std::size_t kMany = 3 * EventLoop::kMaxReapedPerTurn + 1;
+  FaultTable faults;
+  const ScopedFaults use(faults);
+  EventLoop loop;
+  std::vector<Throwing> clients(kMany);
+  auto object = std::make_shared<int>(1);
+  for (Throwing& client : clients) loop.reap_later(client);
+  loop.keep_until_reaped(object);
+  const auto reaped = [&] {
+    return static_cast<std::size_t>(
+        std::ranges::count_if(clients, [](const Throwing& client) { return client.reaps == 1; }));
+  };
+  for (std::size_t turn = 1; turn <= 3; ++turn) {
+    run_turn(loop);
+    EXPECT_EQ(reaped(), turn * EventLoop::kMaxReapedPerTurn);
+    EXPECT_EQ(object.use_count(), 2);
+    EXPECT_EQ(faults.last_timeout(), Duration::zero());
+  }
+  run_turn(loop);
+  EXPECT_EQ(reaped(), kMany);
+  EXPECT_EQ(object.use_count(), 1);
+}
+
+TEST(EventLoop, IsDestroyedWithManyToReap) {
+  std::vector<Throwing> clients(1000);
+  {
+    EventLoop loop;
+    for (Throwing& client : clients) loop.reap_later(client);
+  }
+  for (const Throwing& client : clients) EXPECT_EQ(client.reaps, 1);
 }
 
 TEST(EventLoop, KeepsWhatItIsGivenUntilTheReapPhase) {
