@@ -42,11 +42,12 @@ class Channel {
   // Takes the descriptor out of epoll now and forgets it: no event of it is delivered any more, not
   // even one that the current batch already holds. Cannot be undone.
   void remove();
-  bool removed() const { return id_ == SlotId{}; }
+  bool removed() const { return removed_; }
 
   EventLoop& loop() const { return *loop_; }
   int fd() const { return fd_; }
-  // Identity on this loop: what epoll carries, and what a ConnectionRef holds.
+  // Identity on this loop: what epoll carries, and what a ConnectionRef holds. Names nothing any
+  // more when the channel was removed.
   SlotId id() const { return id_; }
 
  private:
@@ -66,8 +67,9 @@ class Channel {
   SlotId id_;
   int fd_;
   std::uint8_t wanted_ = 0;
-  bool commit_queued_ = false;   // in the loop's list of interest changes
-  bool registered_ = false;      // known to epoll
+  bool commit_queued_ = false;  // in the loop's list of interest changes
+  bool registered_ = false;     // known to epoll
+  bool removed_ = false;
   std::uint32_t committed_ = 0;  // the mask epoll has
   std::uint32_t requeued_ = 0;   // events that the loop's requeue list has for it; 0: not in it
 };

@@ -210,7 +210,7 @@ void EventLoop::detach(Channel& channel) {
   poller_.remove(channel);
   counters_.commits.set(poller_.control_calls());
   channels_.erase(channel.id_);
-  channel.id_ = {};
+  channel.removed_ = true;
   ++detached_;
 }
 

@@ -157,7 +157,10 @@ void BroadcastPart::write_now(TcpConnection& connection) {
 bool BroadcastPart::is_slow(TcpConnection& connection) {
   if (!connection.is_.blocked || !connection.accepts_output()) return false;
   write_now(connection);
-  return connection.accepts_output() && !connection.below_low_mark();
+  if (!connection.accepts_output() || connection.below_low_mark()) return false;
+  // Or is it only that the turn allows no more? Not for ever: max_output is not to be met.
+  return connection.is_.want_write ||
+         connection.pending_output() > connection.group_->limits.max_output / 2;
 }
 
 // A message that comes alone is written member by member: each is visited once, and no queues are

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 #include <random>
 #include <utility>
 
@@ -65,8 +66,9 @@ class TcpClient::Impl final : public internal::GroupWatcher {
   void attempt();
   void attempt_ended(Result<Fd> result);
   void attempt_failed(const Error& error);
+  Error out_of_memory() const;
   void set_options(Socket& socket) const;
-  void wait_for_next();
+  bool wait_for_next();
 
   const Options options_;
   const std::shared_ptr<internal::CallbackHandler> callbacks_ =
@@ -123,11 +125,17 @@ Result<void> TcpClient::Impl::connect(std::vector<SocketAddress> addresses) {
 }
 
 void TcpClient::Impl::attempt() {
-  state_ = State::connecting;
   again_ = false;
   file_.remove();
   ++attempts_;
-  connector_.start(addresses_, [this](Result<Fd> result) { attempt_ended(std::move(result)); });
+  try {
+    state_ = State::connecting;
+    connector_.start(addresses_, [this](Result<Fd> result) { attempt_ended(std::move(result)); });
+  } catch (...) {
+    connector_.cancel();
+    state_ = State::idle;
+    throw;
+  }
 }
 
 void TcpClient::Impl::attempt_ended(Result<Fd> result) {
@@ -143,7 +151,7 @@ void TcpClient::Impl::attempt_ended(Result<Fd> result) {
   open_count_->open.fetch_add(1, std::memory_order_relaxed);
   group_->adopt(socket.take_fd());  // on_open may destroy the client
   if (!destroyed_ && !adopted_) {
-    attempt_failed(Error("connect to " + addresses_.front().to_string(), Errno(ENOMEM)));
+    attempt_failed(out_of_memory());
   }
 }
 
@@ -164,12 +172,27 @@ void TcpClient::Impl::attempt_failed(const Error& error) {
   }
 }
 
-void TcpClient::Impl::wait_for_next() {
+// False: there is no memory for it, and this client stays idle.
+bool TcpClient::Impl::wait_for_next() {
+  try {
+    wait_timer_ = loop_.run_after(back_off_.next(random_fraction()), [this] {
+      wait_timer_ = {};
+      try {
+        attempt();
+      } catch (const std::bad_alloc&) {
+        attempt_failed(out_of_memory());
+      }
+    });
+  } catch (const std::bad_alloc&) {
+    WEIR_LOG_LIMITED(error, 1, "no memory to wait for the next attempt to connect: there is none");
+    return false;
+  }
   state_ = State::waiting;
-  wait_timer_ = loop_.run_after(back_off_.next(random_fraction()), [this] {
-    wait_timer_ = {};
-    attempt();
-  });
+  return true;
+}
+
+Error TcpClient::Impl::out_of_memory() const {
+  return Error("connect to " + addresses_.front().to_string(), Errno(ENOMEM));
 }
 
 // What a kernel lacks is no reason to do without the connection.
@@ -208,7 +231,9 @@ void TcpClient::Impl::on_ended(TcpConnection& connection, CloseReason reason) {
   using Kind = CloseReason::Kind;
   const bool wanted = reason.kind == Kind::local_close || reason.kind == Kind::aborted;
   if (again_ || (options_.reconnect.enabled && !wanted)) {
-    wait_for_next();
+    if (wait_for_next()) return;
+    ++failures_;
+    if (connect_error_) connect_error_(out_of_memory(), ++failed_in_a_row_);
   } else if (options_.reconnect.enabled) {
     WEIR_LOG_LIMITED(info, 1, "connection to {}: the program ended it, so no reconnect follows",
                      addresses_.front().to_string());
@@ -223,7 +248,7 @@ bool TcpClient::Impl::reconnect() {
     again_ = true;
     if (TcpConnection* connection = current_.get()) connection->close();
   } else if (state_ == State::idle) {
-    wait_for_next();
+    return wait_for_next();
   }
   return true;
 }

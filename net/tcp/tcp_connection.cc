@@ -48,23 +48,22 @@ constexpr std::uint8_t kMaxBackOffs = 50;
 }  // namespace
 
 TcpConnection::TcpConnection(internal::ConnectionGroup& group, Fd fd)
-    : fd_(std::move(fd)),
-      channel_(group.loop, fd_.get(), *this, group.limits.trigger),
+    : channel_(group.loop, fd.get(), *this, group.limits.trigger),
       group_(&group),
-      slot_(channel_.id()),
       handler_(group.handler.get()),
       transport_(&internal::raw_transport()),
-      last_read_(now()),
-      last_activity_(now()),
-      write_progress_(now()),
-      since_(now()),
-      message_since_(now()) {}
+      last_read_(clock_now()),
+      last_activity_(last_read_),
+      write_progress_(last_read_),
+      since_(last_read_),
+      message_since_(last_read_),
+      fd_(std::move(fd)) {}
 
 // In on_close, too, so that one finds there what one kept under it.
-ConnectionRef TcpConnection::ref() const { return {loop().mailbox(), slot_}; }
+ConnectionRef TcpConnection::ref() const { return {loop().mailbox(), channel_.id()}; }
 
 std::uint64_t TcpConnection::id() const {
-  return internal::connection_id(*loop().mailbox(), slot_);
+  return internal::connection_id(*loop().mailbox(), channel_.id());
 }
 
 void TcpConnection::open() {
@@ -75,8 +74,10 @@ void TcpConnection::open() {
     channel_.watch_errors();
   }
   arm_deadline();
-  call_handler("on_open", [this] { handler_->on_open(*this); });
-  settle();
+  without_throwing([this] {
+    call_handler("on_open", [this] { handler_->on_open(*this); });
+    settle();
+  });
 }
 
 // --- what the loop calls -------------------------------------------------------------------------
@@ -109,6 +110,7 @@ void TcpConnection::on_flush() {
     flush_output();
     settle();
   });
+  written_kib_ = 0;
 }
 
 void TcpConnection::on_interest_refused(Errno error) {
@@ -117,22 +119,41 @@ void TcpConnection::on_interest_refused(Errno error) {
   finish({Kind::io_error, error});
 }
 
+// Whatever throws, the connection goes.
 void TcpConnection::on_reap() {
   if (is_.settle_queued) {  // the flush list still points here
-    reap_later();
+    loop().reap_later(*this);
     return;
   }
-  const auto index = static_cast<std::size_t>(reason_.kind);
-  ++group_->closed[index];
-  call_handler("on_close", [this] { handler_->on_close(*this, reason_); });
   internal::ConnectionGroup& group = *group_;
-  if (watched_) end_watches();
-  release_producers();
-  context_.reset();
-  fd_.reset();
-  group.remove(*this);
-  delete this;
+  {
+    const std::unique_ptr<TcpConnection, Remove> removed(this);
+    ++group.closed[static_cast<std::size_t>(reason_.kind)];
+    call_handler("on_close", [this] { handler_->on_close(*this, reason_); });
+    if (watched_) end_watches();
+    release_producers();
+    context_.reset();
+    if (output_lost_) end_with_rst();
+    fd_.reset();
+    group.tell_ended(*this);
+  }
+  group.tell_if_empty();
 }
+
+void TcpConnection::Remove::operator()(TcpConnection* connection) const {
+  connection->group_->remove(*connection);
+  delete connection;
+}
+
+// A peer that is still there is not to take what it got for all that there was. A Unix socket has
+// no RST. Of a fork, the socket is the parent's too, and goes on there.
+void TcpConnection::end_with_rst() const {
+  if (loop().forked()) return;
+  const linger rst{.l_onoff = 1, .l_linger = 0};
+  static_cast<void>(internal::sys::setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &rst, sizeof(rst)));
+}
+
+Tick TcpConnection::clock_now() { return internal::tick_of(internal::sys::now()); }
 
 // --- ending --------------------------------------------------------------------------------------
 
@@ -171,7 +192,7 @@ void TcpConnection::start_close(CloseReason reason) {
   is_.draining = false;
   state_ = State::closing;
   reason_ = reason;
-  since_ = write_progress_ = now();
+  since_ = write_progress_ = clock_now();
   arm_deadline();
   settle_later();
   if (is_.relayed) relay_pair().closing(*this, reason);
@@ -201,40 +222,27 @@ void TcpConnection::advance_close() {
     }
     is_.write_shut = true;
     state_ = State::lingering;
-    since_ = now();
+    since_ = clock_now();
     arm_deadline();
   }
 }
 
 void TcpConnection::reset(CloseReason reason) {
   if (state_ == State::closed) return;
-  if (!loop().forked()) {  // else it is the parent's too, and goes on there
-    const linger rst{.l_onoff = 1, .l_linger = 0};
-    static_cast<void>(
-        internal::sys::setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &rst, sizeof(rst)));
-  }
+  output_lost_ = true;
   finish(reason);
 }
 
 void TcpConnection::finish(CloseReason reason) {
   if (state_ == State::closed) return;
+  if (pending_output() > 0) output_lost_ = true;
   stop_gathering();
   state_ = State::closed;
   reason_ = reason;
   is_.starved = false;
   account();
-  loop().idle_wheel().cancel(*this);
   channel_.remove();
-  reap_later();
-}
-
-// With no memory for the list, the wheel, which needs none, tries again.
-void TcpConnection::reap_later() {
-  try {
-    loop().reap_later(*this);
-  } catch (const std::bad_alloc&) {
-    loop().idle_wheel().schedule(*this, now() + 1);
-  }
+  loop().reap_later(*this);
 }
 
 // From here on a send() has to look at the state first.
@@ -351,7 +359,7 @@ void TcpConnection::follow_read_gate() {
   const bool opened = open && is_.gate_shut;
   is_.gate_shut = !open;
   if (opened) {
-    message_since_ = last_read_ = now();
+    message_since_ = last_read_ = clock_now();
     arm_deadline();
   }
   const bool to_the_end = is_.write_failed || (is_.draining && holds_ == 0);

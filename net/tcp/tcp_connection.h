@@ -139,7 +139,10 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   friend class internal::BroadcastPart;
 
   TcpConnection(internal::ConnectionGroup& group, Fd fd);
-  ~TcpConnection() = default;
+  ~TcpConnection() { channel_.remove(); }  // before fd_ goes
+  struct Remove {                          // from its group, and then destroys it
+    void operator()(TcpConnection* connection) const;
+  };
 
   // What the loop calls.
   void on_ready(std::uint32_t events) override;
@@ -191,10 +194,12 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   OutputQueue& output();
   void write_or_queue(std::span<const std::byte> first, std::span<const std::byte> second);
   void keep_unwritten(SysResult<std::size_t> result, std::span<const std::byte> first,
-                      std::span<const std::byte> second);
+                      std::span<const std::byte> second, std::size_t offered);
   void flush_output();
-  SysResult<std::size_t> write_front(std::uint64_t& offered);
-  SysResult<std::size_t> write_queued(std::uint64_t& offered);
+  SysResult<std::size_t> write_front(std::uint64_t most, std::uint64_t& offered);
+  SysResult<std::size_t> write_queued(std::uint64_t most, std::uint64_t& offered);
+  std::uint64_t write_allowance() const;
+  void note_bulk_written(std::size_t n);
   void output_refused();
   void output_failed(Errno error);
   void note_written(std::size_t n);
@@ -214,6 +219,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   template <typename Fn>
   void each_deadline(Fn&& fn);
   void arm_deadline();
+  void judge_deadlines();
   void expired(internal::Deadline which, internal::Tick& since);
   void out_of_time(CloseReason::Kind kind, internal::Tick& since);
   void remind_handler(internal::Tick& since);
@@ -234,8 +240,8 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void start_close(CloseReason reason);
   void advance_close();
   void finish(CloseReason reason);
-  void reap_later();
   void reset(CloseReason reason);
+  void end_with_rst() const;
   void back_off(Errno error);
   void retry_after_back_off();
   void account();
@@ -243,15 +249,15 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void tell_watchers();
   void end_watches();
   internal::Tick now() const { return channel_.loop().tick(); }
+  // For what begins to wait: now() may be as old as the callbacks of this turn took.
+  static internal::Tick clock_now();
   bool edge() const;
   bool calm() const;
   void stop_gathering();
 
-  // Constant after construction.
-  Fd fd_;
+  // Constant after construction, as fd_ below.
   Channel channel_;
   internal::ConnectionGroup* const group_;
-  const SlotId slot_;  // the channel's, also when that is gone
 
   ConnectionHandler* handler_;
   internal::Transport* transport_;
@@ -269,12 +275,15 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   std::uint32_t pauses_ = 0, holds_ = 0;
   std::uint32_t thrown_away_ = 0;  // bytes that came after close()
 
+  Fd fd_;
   internal::ConnectionFlags is_;
   CloseReason reason_;          // of the close in progress; then the one that on_close is told
   std::uint8_t back_offs_ = 0;  // ENOBUFS and kin in a row
   State state_ = State::open;
-  bool same_message_ = false;  // of same_message_goes_on(), in this call of on_data
-  bool watched_ = false;       // somebody in LoopIo::watchers wants to know of it
+  std::uint16_t written_kib_ = 0;  // at once and by flushes, since the last flush phase
+  bool same_message_ : 1 = false;  // of same_message_goes_on(), in this call of on_data
+  bool watched_ : 1 = false;       // somebody in LoopIo::watchers wants to know of it
+  bool output_lost_ : 1 = false;   // some that was accepted is not sent: ends with RST
 };
 
 }  // namespace weir

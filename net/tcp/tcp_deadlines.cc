@@ -61,6 +61,7 @@ void TcpConnection::each_deadline(Fn&& fn) {
 }
 
 void TcpConnection::arm_deadline() {
+  if (state_ == State::closed) return;  // the link is the reap list's
   Tick earliest = 0;
   bool any = false;
   const auto consider = [&](Deadline, Tick since, Tick allowed) {
@@ -78,10 +79,14 @@ void TcpConnection::arm_deadline() {
 
 // A message only notes the tick, so the deadline that was armed may have moved on meanwhile.
 void TcpConnection::on_deadline() {
-  if (state_ == State::closed) {
-    reap_later();
-    return;
-  }
+  without_throwing([this] {
+    judge_deadlines();
+    arm_deadline();
+    settle();
+  });
+}
+
+void TcpConnection::judge_deadlines() {
   if (is_.slack && input_ && internal::mostly_empty(*input_)) input_->shrink_to_fit();
   is_.slack = false;
   Deadline passed{};
@@ -92,8 +97,6 @@ void TcpConnection::on_deadline() {
     first = &since;
   });
   if (first != nullptr) expired(passed, *first);
-  if (state_ != State::closed) arm_deadline();
-  settle();
 }
 
 void TcpConnection::expired(Deadline which, Tick& since) {
@@ -118,14 +121,14 @@ void TcpConnection::expired(Deadline which, Tick& since) {
 }
 
 void TcpConnection::remind_handler(Tick& since) {
-  since = now();  // also if nothing is sent
+  since = clock_now();  // also if nothing is sent
   without_throwing([&] { call_handler("on_heartbeat", [&] { handler_->on_heartbeat(*this); }); });
 }
 
 // The peer had to wait for us, and is to go on: its time begins anew.
 void TcpConnection::peers_turn() {
-  last_read_ = last_activity_ = now();
-  if (bytes_in_ == 0) since_ = now();
+  last_read_ = last_activity_ = clock_now();
+  if (bytes_in_ == 0) since_ = last_read_;
   arm_deadline();
 }
 
@@ -136,7 +139,7 @@ void TcpConnection::out_of_time(Kind kind, Tick& since) {
       [&] { call_handler("on_timeout", [&] { goes_on = handler_->on_timeout(*this, kind); }); });
   if (state_ != State::open) return;
   if (goes_on) {
-    since = now();
+    since = clock_now();
   } else {
     start_close({kind, Errno(ETIMEDOUT)});
   }

@@ -147,7 +147,7 @@ void TcpConnection::keep_leftover(Buffer& in) {
   input_ = std::make_unique<Buffer>(std::move(in));  // copies out of the block
   account();
   heed_budget();
-  message_since_ = now();
+  if (group_->limits.message != 0) message_since_ = clock_now();
   offer_if_out_of_share();
   check_input_bound();
 }
@@ -162,7 +162,9 @@ void TcpConnection::deliver_leftover() {
   } else {
     account();
     heed_budget();
-    if (input_->size() < offered && !same_message_) message_since_ = now();
+    if (input_->size() < offered && !same_message_ && group_->limits.message != 0) {
+      message_since_ = clock_now();
+    }
     note_slack();
     offer_if_out_of_share();
     check_input_bound();

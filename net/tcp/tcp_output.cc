@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "weir/base/log.h"
@@ -28,8 +29,11 @@ namespace {
 constexpr std::size_t kWriteAtOnce = 16 * 1024;
 // So much waiting output is not left to the flush phase: memory stays low.
 constexpr std::uint64_t kFlushAtOnce = 256 * 1024;
-// System calls for one connection before others have their turn, and vectors in each.
+// What the kernel is given of one connection in one turn before others have theirs, whatever the
+// way: bytes, but for those that a handler's small sends gather, and system calls of one flush.
+constexpr std::uint64_t kWriteBudget = 1024 * 1024;
 constexpr int kMaxWritesPerFlush = 16;
+// Vectors in each of them.
 constexpr std::size_t kVectorsPerWrite = 64;
 // So many files waiting count as the high mark, half as many as the low one.
 constexpr std::size_t kManyFiles = 16;
@@ -78,7 +82,7 @@ SendResult TcpConnection::send(SharedBytes bytes) {
 // Straight to the socket, without a queue and without the flush phase: for who has nothing waiting
 // and is sent nothing else in this turn. No value: it is to be sent as anything else.
 std::optional<SendResult> TcpConnection::send_past_queue(const SharedBytes& bytes) {
-  if (!calm() || group_->io->corked == this || bytes.size() > group_->limits.max_output) {
+  if (!calm() || group_->io->corked == this || bytes.size() > write_allowance()) {
     return std::nullopt;
   }
   const auto written = transport_->write(fd_.get(), bytes.bytes());
@@ -86,7 +90,7 @@ std::optional<SendResult> TcpConnection::send_past_queue(const SharedBytes& byte
     if (!(written.error() == EAGAIN) && !transient(written.error())) output_failed(written.error());
     return std::nullopt;
   }
-  note_written(*written);
+  note_bulk_written(*written);
   if (*written == bytes.size()) [[likely]]
     return SendResult::queued;
   without_throwing([&] {
@@ -114,7 +118,8 @@ SendResult TcpConnection::send_slowly(std::span<const std::byte> bytes) {
   if (bytes.empty()) return queued_result();
   SendResult refusal = SendResult::queued;
   internal::LoopIo& io = *group_->io;
-  const bool at_once = !output_ && (io.corked == this || bytes.size() >= kWriteAtOnce);
+  const bool at_once =
+      !output_ && (io.corked == this || bytes.size() >= kWriteAtOnce) && write_allowance() > 0;
   if (!admit(bytes.size(), at_once && !is_.backing_off, refusal)) return refusal;
   without_throwing([&] {
     if (at_once) {
@@ -175,14 +180,16 @@ void TcpConnection::over_budget() {
                    group_->budget.held(), buffered_bytes());
 }
 
-// Whether `size` more bytes may wait. If not, Overflow says what happens and `refusal` what to
-// answer. What the socket takes at once is no matter for the budget.
+// Whether `size` more bytes may wait: no more than max_output in all, but for a single message that
+// finds nothing waiting, which its sender has in memory anyhow. If not, Overflow says what happens
+// and `refusal` what to answer. What the socket takes at once is no matter for the budget.
 bool TcpConnection::admit(std::uint64_t size, bool written_at_once, SendResult& refusal) {
   const internal::ConnectionLimits& limits = group_->limits;
   const internal::LoopIo& io = *group_->io;
   const std::uint64_t held =
       (output_ ? output_->cost() : 0) + (io.corked == this ? io.gathered : 0);
-  const bool fits = held <= limits.max_output && size <= limits.max_output - held;
+  const bool fits =
+      !output_waits() || (held <= limits.max_output && size <= limits.max_output - held);
   if (fits && (written_at_once || is_.relayed || within_budget(size))) return true;
   if (fits) over_budget();
   switch (limits.overflow) {
@@ -248,11 +255,12 @@ void TcpConnection::write_gathered(std::span<const std::byte> gathered) {
   if (written && *written == gathered.size()) [[likely]] {
     note_written(*written);
   } else {
-    keep_unwritten(written, gathered, {});
+    keep_unwritten(written, gathered, {}, gathered.size());
   }
 }
 
-// The same for two pieces, of which the first may be empty.
+// The same for two pieces, of which the first may be empty. Of the second no more is offered than
+// the turn allows.
 void TcpConnection::write_or_queue(std::span<const std::byte> first,
                                    std::span<const std::byte> second) {
   if (is_.backing_off) {
@@ -260,28 +268,35 @@ void TcpConnection::write_or_queue(std::span<const std::byte> first,
     output().append(second);
     return;
   }
+  const std::uint64_t allowed = write_allowance();
+  const std::size_t some = std::min<std::uint64_t>(
+      second.size(), allowed - std::min<std::uint64_t>(allowed, first.size()));
+  const std::size_t offered = first.size() + some;
   if (first.empty()) {
-    keep_unwritten(transport_->write(fd_.get(), second), first, second);
+    keep_unwritten(transport_->write(fd_.get(), second.first(some)), first, second, offered);
     return;
   }
   std::array<iovec, 2> both{};
   both[0] = {.iov_base = const_cast<std::byte*>(first.data()), .iov_len = first.size()};
-  both[1] = {.iov_base = const_cast<std::byte*>(second.data()), .iov_len = second.size()};
-  keep_unwritten(transport_->write_vectors(fd_.get(), both), first, second);
+  both[1] = {.iov_base = const_cast<std::byte*>(second.data()), .iov_len = some};
+  keep_unwritten(transport_->write_vectors(fd_.get(), both), first, second, offered);
 }
 
-// What came of writing `first` and `second`, before which nothing waited: the rest goes to the
-// queue.
+// What came of offering the first `offered` bytes of `first` and `second`, before which nothing
+// waited: the rest goes to the queue.
 void TcpConnection::keep_unwritten(SysResult<std::size_t> result, std::span<const std::byte> first,
-                                   std::span<const std::byte> second) {
+                                   std::span<const std::byte> second, std::size_t offered) {
   std::size_t written = 0;
   if (result) {
     written = *result;
-    note_written(written);
+    note_bulk_written(written);
     if (written == first.size() + second.size()) return;
   } else if (transient(result.error())) {
     back_off(result.error());
-    if (state_ == State::closed) return;
+    if (state_ == State::closed) {
+      output_lost_ = true;
+      return;
+    }
   } else if (!(result.error() == EAGAIN)) {
     output_failed(result.error());
     return;
@@ -290,7 +305,9 @@ void TcpConnection::keep_unwritten(SysResult<std::size_t> result, std::span<cons
   if (written < first.size()) queue.append(first.subspan(written));
   queue.append(second.subspan(written > first.size() ? written - first.size() : 0));
   if (is_.backing_off) return;
-  if (edge()) {
+  if (written == offered) {
+    settle_later();  // it may take more, in the next turn
+  } else if (edge()) {
     flush_output();  // a short write is no proof that the socket is full, and only EAGAIN arms the
                      // edge
   } else {
@@ -298,17 +315,30 @@ void TcpConnection::keep_unwritten(SysResult<std::size_t> result, std::span<cons
   }
 }
 
-// Writes what waits, as far as the socket takes it. Calls no handler: see settle().
+// What this connection may still give the kernel in this turn.
+std::uint64_t TcpConnection::write_allowance() const {
+  return kWriteBudget - std::min(kWriteBudget, std::uint64_t{written_kib_} * 1024);
+}
+
+void TcpConnection::note_bulk_written(std::size_t n) {
+  note_written(n);
+  constexpr std::size_t kMost = std::numeric_limits<std::uint16_t>::max();
+  written_kib_ = static_cast<std::uint16_t>(std::min(kMost, written_kib_ + (n + 1023) / 1024));
+}
+
+// Writes what waits, as far as the socket takes it and the turn allows; the next flush phase goes
+// on with the rest. Calls no handler: see settle().
 void TcpConnection::flush_output() {
   if (state_ == State::closed || is_.write_failed || is_.backing_off) return;
   for (int writes = 0; output_waits(); ++writes) {
-    if (writes == kMaxWritesPerFlush) {
-      if (edge()) loop().requeue(channel_, EPOLLOUT);
-      output_refused();
+    if (writes == kMaxWritesPerFlush) written_kib_ = std::numeric_limits<std::uint16_t>::max();
+    const std::uint64_t allowed = write_allowance();
+    if (allowed == 0) {
+      settle_later();
       return;
     }
     std::uint64_t offered = 0;
-    const auto written = write_front(offered);
+    const auto written = write_front(allowed, offered);
     if (!written) {
       if (written.error() == EAGAIN) {
         output_refused();
@@ -319,7 +349,8 @@ void TcpConnection::flush_output() {
       }
       return;
     }
-    note_written(*written);
+    note_bulk_written(*written);
+    if (is_.want_write) write_progress_ = clock_now();
     if (*written < offered && !edge()) {
       output_refused();
       return;
@@ -332,32 +363,38 @@ void TcpConnection::flush_output() {
   if (output_) group_->io->give_back(std::move(output_));
 }
 
-// One system call for the front of what waits. `offered`: what it would have taken at most.
-SysResult<std::size_t> TcpConnection::write_front(std::uint64_t& offered) {
+// One system call for `most` bytes of the front of what waits (a relay's pipe is less than a turn
+// allows, and goes as one). `offered`: what it would have taken at most.
+SysResult<std::size_t> TcpConnection::write_front(std::uint64_t most, std::uint64_t& offered) {
   if (!output_ || output_->empty()) {  // a relay's pipe
     offered = relay_held();
     const auto moved = write_relayed();
     if (moved && *moved == 0) return std::unexpected(Errno(EIO));
     return moved;
   }
-  auto written = write_queued(offered);
+  auto written = write_queued(most, offered);
   if (written) output_->consume(*written);
   return written;
 }
 
-SysResult<std::size_t> TcpConnection::write_queued(std::uint64_t& offered) {
+SysResult<std::size_t> TcpConnection::write_queued(std::uint64_t most, std::uint64_t& offered) {
   std::array<iovec, kVectorsPerWrite> vectors;
-  const std::size_t count = output_->fill(vectors);
-  if (count > 0) {
-    for (std::size_t i = 0; i < count; ++i) offered += vectors[i].iov_len;
+  const std::size_t filled = output_->fill(vectors);
+  if (filled > 0) {
+    std::size_t count = 0;
+    for (; count < filled && offered < most; ++count) {
+      std::size_t& length = vectors[count].iov_len;
+      length = std::min<std::uint64_t>(length, most - offered);
+      offered += length;
+    }
     return count == 1
                ? transport_->write(fd_.get(), {static_cast<const std::byte*>(vectors[0].iov_base),
                                                vectors[0].iov_len})
                : transport_->write_vectors(fd_.get(), std::span(vectors).first(count));
   }
   const OutputQueue::FileRange file = output_->front_file();
-  offered = file.length;
-  auto sent = transport_->write_file(fd_.get(), file.fd, file.offset, file.length);
+  offered = std::min(file.length, most);
+  auto sent = transport_->write_file(fd_.get(), file.fd, file.offset, offered);
   if (sent && *sent == 0) return std::unexpected(Errno(EIO));  // the file ended before the range
   return sent;
 }
@@ -366,7 +403,7 @@ SysResult<std::size_t> TcpConnection::write_queued(std::uint64_t& offered) {
 void TcpConnection::output_refused() {
   if (is_.want_write) return;
   is_.want_write = true;
-  write_progress_ = now();
+  write_progress_ = clock_now();
   arm_deadline();
   update_interest();
 }
@@ -375,8 +412,10 @@ void TcpConnection::output_refused() {
 // the output here; reading finds the end, and reason_ keeps the first errno. Where nothing is read
 // it would not be found, and the connection ends now.
 void TcpConnection::output_failed(Errno error) {
+  output_lost_ = true;
   const bool reset_by_peer = error == EPIPE || error == ECONNRESET;
-  const CloseReason reason{reset_by_peer ? Kind::reset : Kind::io_error, error};
+  CloseReason reason{reset_by_peer ? Kind::reset : Kind::io_error, error};
+  if (is_.write_failed) reason = reason_;
   if (!reset_by_peer || state_ != State::open || is_.read_eof || pauses_ > 0 || is_.starved) {
     finish(reason);
     return;

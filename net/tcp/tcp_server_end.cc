@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "weir/net/reactor/run_on.h"
+#include "weir/net/socket/sys.h"
 #include "weir/net/tcp/internal/server_impl.h"
 
 namespace weir {
@@ -95,13 +96,13 @@ void TcpServer::Impl::shutdown(const Ending& how, std::move_only_function<void()
     post_home(&Impl::tell_done);
     return;
   }
-  const TimePoint when = saturating_add(loop_.now(), how.deadline);
+  const TimePoint when = saturating_add(internal::sys::now(), how.deadline);
   if (when < deadline_) {
     deadline_ = when;
     loop_.cancel(deadline_timer_);
     deadline_timer_ = loop_.run_at(when, [this] { abort_connections(); });
   }
-  close_at_ = std::min({close_at_, deadline_, saturating_add(loop_.now(), how.grace)});
+  close_at_ = std::min({close_at_, deadline_, saturating_add(internal::sys::now(), how.grace)});
   if (phase_ == Phase::serving) {
     leave_listeners_ = how.leave_listeners;
     begin_shutdown();

@@ -8,6 +8,7 @@
 #include "weir/base/check.h"
 #include "weir/net/reactor/loop_pool.h"
 #include "weir/net/reactor/run_on.h"
+#include "weir/net/socket/sys.h"
 #include "weir/net/udp/internal/open_datagram.h"
 
 namespace weir {
@@ -198,7 +199,7 @@ void UdpServer::Impl::close_last(Shard& shard) {
 void UdpServer::Impl::shutdown(Duration deadline, std::move_only_function<void()> done) {
   if (phase_ == Phase::destroyed) return;
   if (done) done_.push_back(std::move(done));
-  const TimePoint when = saturating_add(loop_.now(), deadline);
+  const TimePoint when = saturating_add(internal::sys::now(), deadline);
   if (phase_ == Phase::stopped || shards_.empty()) {
     phase_ = Phase::stopped;
     post_home(&Impl::tell_done);

@@ -9,11 +9,14 @@
 #include <new>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "support/allocations.h"
 #include "support/expect_log.h"
 #include "support/loops.h"
 #include "support/tcp_harness.h"
+#include "weir/net/tcp/broadcast.h"
+#include "weir/net/tcp/tcp_client.h"
 
 namespace weir::test {
 namespace {
@@ -67,8 +70,9 @@ struct Connected {
   }
   EventLoop& loop() { return tcp.loop; }
 
-  // All of `expected` comes, or less and the connection ended. The neighbour talks on.
-  void expect_whole_or_ended(std::string_view expected) {
+  // All of `expected` comes, or less and the connection was reset. The neighbour talks on.
+  // (A client that sends meanwhile may have met the reset there.)
+  void expect_whole_or_ended(std::string_view expected, bool client_sends = false) {
     std::string got;
     EXPECT_TRUE(tcp.until([&] {
       got += client.receive_for(Duration::zero());
@@ -76,6 +80,9 @@ struct Connected {
     })) << "neither answered nor ended, "
         << got.size() << " of " << expected.size();
     EXPECT_TRUE(expected.starts_with(got)) << "not what was sent";
+    if (got.size() < expected.size() && !client_sends) {
+      EXPECT_EQ(client.ended(), TestClient::End::reset) << "a part that looks complete";
+    }
     EXPECT_TRUE(neighbour.send_all("ping"));
     EXPECT_EQ(tcp.collect(neighbour, 4), "ping");
   }
@@ -116,7 +123,7 @@ TEST_F(Allocations, F63_WhileInputIsLeft) {
       [](Connected& scene) {
         scene.tcp.on.data = [](TcpConnection& c, Buffer& in) { c.send(in); };
         if (scene.client.send_all("!")) scene.sent += "!";
-        scene.expect_whole_or_ended(scene.sent);
+        scene.expect_whole_or_ended(scene.sent, true);
       });
   EXPECT_GE(count, 3u);
 }
@@ -158,6 +165,98 @@ TEST_F(Allocations, F63_TimersAndTasks) {
         EXPECT_TRUE(run_until(scene.own, [&] { return scene.ran == before + 2; }));
       });
   EXPECT_GE(count, 2u);
+}
+
+// A timer that repeats goes on also when others take the memory meanwhile.
+TEST_F(Allocations, F63_RepeatingTimers) {
+  for_each_allocation<Bare>(
+      [](Bare& scene) {
+        scene.own.run_every(1ns, [&scene] { ++scene.ran; });
+        const TimerId cancelled = scene.own.run_after(1h, [] {});
+        for (int i = 0; i < 100; ++i) scene.own.run_after(0ms, [] {});
+        scene.own.cancel(cancelled);
+        turn_for(scene.own, 3);
+      },
+      [](Bare& scene) {
+        const int before = scene.ran;
+        turn_for(scene.own, 3);
+        // It was not set, or it goes on.
+        if (before > 0) {
+          EXPECT_GT(scene.ran, before);
+        }
+      });
+}
+
+// Who is told of a connection is told of its end, once, and it ends for everybody who counts it.
+TEST_F(Allocations, F63_WhileConnectionsBegin) {
+  struct Scene : Connected {
+    Scene() {
+      server.on_open([this](TcpConnection&) { ++opened; });
+      server.on_close([this](TcpConnection&, CloseReason) { ++closed; });
+      address = *server.listen("127.0.0.1:0");
+    }
+    TcpServer server{tcp.loop, {.max_connections_per_peer = 100}};
+    SocketAddress address;
+    std::vector<TestClient> clients;
+    int opened = 0;
+    int closed = 0;
+  };
+  const std::uint64_t count = for_each_allocation<Scene>(
+      [](Scene& scene) {
+        for (int i = 0; i < 5; ++i) scene.clients.emplace_back(scene.address);
+        turn_for(scene.loop(), 3);
+      },
+      [](Scene& scene) {
+        for (TestClient& client : scene.clients) client.close();
+        EXPECT_TRUE(scene.tcp.until([&] { return scene.server.connection_count() == 0; }));
+        EXPECT_EQ(scene.opened, scene.closed);
+      });
+  EXPECT_GE(count, 5u);
+}
+
+// Ends of connections, of which one is held by another and one is watched, with a client that comes
+// back and a server that waits for all of it.
+TEST_F(Allocations, F63_WhileConnectionsEnd) {
+  struct Scene : Connected {
+    Scene() {
+      server.on_open([this](TcpConnection& c) {
+        ++opened;
+        room.join(c);
+      });
+      server.on_close([this](TcpConnection&, CloseReason) { ++closed; });
+      address = *server.listen("127.0.0.1:0");
+      outgoing.on_connect_error([this](const Error&, int) { ++failed; });
+      EXPECT_TRUE(outgoing.connect({address}));
+      for (int i = 0; i < 5; ++i) clients.emplace_back(address);
+      EXPECT_TRUE(tcp.until([&] { return opened == 6; }));
+    }
+    Broadcast room;
+    TcpServer server{tcp.loop};
+    TcpClient outgoing{tcp.loop, {.reconnect = {.initial = 1ms}}};
+    SocketAddress address;
+    std::vector<TestClient> clients;
+    int opened = 0;
+    int closed = 0;
+    int failed = 0;
+  };
+  const std::uint64_t count = for_each_allocation<Scene>(
+      [](Scene& scene) {
+        for (TestClient& client : scene.clients) client.reset();
+        scene.server.shutdown(1s, nullptr);
+        turn_for(scene.loop(), 4);
+      },
+      [](Scene& scene) {
+        EXPECT_TRUE(scene.tcp.until([&] { return scene.server.connection_count() == 0; }));
+        EXPECT_TRUE(scene.tcp.until([&] { return scene.opened == scene.closed; }));
+        // It tries again, or says that it does not.
+        EXPECT_TRUE(scene.tcp.until([&] {
+          return scene.failed > 0 || scene.outgoing.state() != TcpClient::State::connected;
+        }));
+        if (scene.failed == 0) {
+          EXPECT_NE(scene.outgoing.state(), TcpClient::State::idle);
+        }
+      });
+  EXPECT_GE(count, 1u);
 }
 
 // A server that could not be started is no half server: the next attempt works.

@@ -32,22 +32,30 @@ ConnectionGroup::~ConnectionGroup() {
 }
 
 void ConnectionGroup::adopt(Fd fd, PeerPlace place) {
+  TcpConnection* const connection = make(std::move(fd), std::move(place));
+  if (connection == nullptr) {
+    WEIR_LOG_LIMITED(error, 1, "no memory for a connection: it is closed");
+    open_count_->open.fetch_sub(1, std::memory_order_relaxed);
+    return;
+  }
+  connections_.push_back(*connection);
+  ++open_now;
+  ++opened;
+  if (watcher_ != nullptr) watcher_->on_adopted(*connection);
+  connection->open();
+}
+
+// Takes all memory that a connection needs until on_open: who is told of it is told of its end, and
+// nobody else. nullptr: there is none.
+TcpConnection* ConnectionGroup::make(Fd fd, PeerPlace place) {
   TcpConnection* connection = nullptr;
   try {
     connection = new TcpConnection(*this, std::move(fd));  // frees itself in on_reap()
-    connections_.push_back(*connection);
-    ++open_now;
     if (place.counted()) places_.emplace(connection, std::move(place));
-    ++opened;
-    if (watcher_ != nullptr) watcher_->on_adopted(*connection);
-    connection->open();
-  } catch (const std::bad_alloc&) {  // not the handler's: that ends in handler_threw
-    WEIR_LOG_LIMITED(error, 1, "no memory for a connection: it is closed");
-    if (connection == nullptr) {
-      open_count_->open.fetch_sub(1, std::memory_order_relaxed);
-    } else {
-      connection->reset({CloseReason::Kind::io_error, Errno(ENOMEM)});
-    }
+    return connection;
+  } catch (const std::bad_alloc&) {
+    delete connection;
+    return nullptr;
   }
 }
 
@@ -60,6 +68,7 @@ void ConnectionGroup::abort_all() {
     connection.reset({CloseReason::Kind::server_stopped, {}});
   }
   for (RelayPair* relay : relays) relay->cancel();
+  tell_if_empty();
 }
 
 // Connections leave the list in the reap phase only, and join it behind the one at hand.
@@ -103,15 +112,16 @@ void ConnectionGroup::when_empty(std::move_only_function<void()> callback) {
   }
 }
 
+void ConnectionGroup::tell_ended(TcpConnection& connection) {
+  if (watcher_ != nullptr) watcher_->on_ended(connection, connection.reason_);
+}
+
 void ConnectionGroup::remove(TcpConnection& connection) {
   connection.ListHook<GroupTag>::unlink();
   if (!places_.empty()) places_.erase(&connection);
   open_now.set(open_now.value() - 1);
   open_count_->open.fetch_sub(1, std::memory_order_relaxed);
-  if (watcher_ != nullptr) watcher_->on_ended(connection, connection.reason_);
-  if (!connections_.empty()) return;
-  if (budget_timer_) loop.cancel(std::exchange(budget_timer_, {}));
-  tell_if_empty();
+  if (connections_.empty() && budget_timer_) loop.cancel(std::exchange(budget_timer_, {}));
 }
 
 void ConnectionGroup::leave(RelayPair& relay) {
@@ -120,7 +130,14 @@ void ConnectionGroup::leave(RelayPair& relay) {
 }
 
 void ConnectionGroup::tell_if_empty() {
-  if (empty() && when_empty_) std::exchange(when_empty_, nullptr)();
+  if (!empty() || !when_empty_) return;
+  auto callback = std::exchange(when_empty_, nullptr);
+  try {
+    callback();
+  } catch (...) {  // no memory for a post: asked again when another ends, or at the deadline
+    when_empty_ = std::move(callback);
+    throw;
+  }
 }
 
 // --- the budget of buffered bytes ----------------------------------------------------------------

@@ -131,6 +131,8 @@ class ConnectionGroup {
   // If there was no room for so long, half-read messages hold it: one after the other is given up.
   static constexpr Duration kBudgetPatience = std::chrono::seconds(5);
 
+  TcpConnection* make(Fd fd, PeerPlace place);
+  void tell_ended(TcpConnection& connection);
   void remove(TcpConnection& connection);
   void tell_if_empty();
   void look_at_budget();

@@ -66,7 +66,7 @@ void TcpConnection::without_throwing(Fn&& fn) {
   try {
     fn();
   } catch (const std::bad_alloc&) {
-    finish({CloseReason::Kind::io_error, Errno(ENOMEM)});
+    reset({CloseReason::Kind::io_error, Errno(ENOMEM)});
   }
 }
 

@@ -115,6 +115,7 @@ TEST(BroadcastDelivery, TheMemberThatIsResetIsCounted) {
 
 TEST(BroadcastDelivery, WhatMaxOutputRefusesIsDropped) {
   Room two(SlowPolicy::skip, {.high_water = 1000, .max_output = 1000, .overflow = Overflow::drop});
+  for (const ConnectionRef& member : two.tcp.refs) member.get()->send("waiting");
   two.send(std::string(2000, 'x'));
   EXPECT_EQ(two.told.back().queued, 0u);
   EXPECT_EQ(two.told.back().left_out.size(), 2u);

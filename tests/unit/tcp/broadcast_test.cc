@@ -347,9 +347,10 @@ TEST(Broadcast, AMessageThatMaxOutputRefusesIsSkippedWhole) {
   Broadcast room;
   tcp.on.open = [&](TcpConnection& c) { room.join(c); };
   TestClient client = tcp.connect();
+  tcp.connection()->send("waiting ");
   room.send(shared(std::string(2000, 'x')));
   room.send(shared("small"));
-  EXPECT_EQ(tcp.collect(client, 5), "small");
+  EXPECT_EQ(tcp.collect(client, 13), "waiting small");
   EXPECT_EQ(room.stats().skipped, 1u);
 }
 

@@ -277,6 +277,99 @@ TEST(TcpDeadline, OnHeartbeatIsCalledWhenNothingWasSentForItsInterval) {
   }
 }
 
+// A callback that holds the loop makes no deadline shorter that begins in it.
+TEST(TcpDeadline, ADrainBeginsAtTheCloseNotAtTheTurn) {
+  TcpHarness tcp({.drain_timeout = 30s});
+  tcp.on.open = [](TcpConnection& c) { shrink_send_buffer(c); };
+  TestClient client = tcp.connect(0, 4096);
+  tcp.loop.post([&] {
+    tcp.connection()->send(pattern(500'000));
+    tcp.faults.advance_clock(100s);
+    tcp.connection()->close();
+  });
+  tcp.turns(3);
+  pass(tcp, 29s);
+  ASSERT_NE(tcp.connection(), nullptr);
+  EXPECT_EQ(tcp.connection()->state(), TcpConnection::State::closing);
+  pass(tcp, 4s);
+  EXPECT_TRUE(tcp.until_closed());
+  EXPECT_EQ(*tcp.reason, timed_out(Kind::drain_timeout));
+}
+
+TEST(TcpDeadline, ALingerBeginsAtTheFinNotAtTheTurn) {
+  TcpHarness tcp({.linger_timeout = 5s});
+  TestClient client = tcp.connect();
+  tcp.loop.post([&] {
+    tcp.faults.advance_clock(100s);
+    tcp.connection()->close();
+  });
+  tcp.turns(2);
+  pass(tcp, 4s);
+  ASSERT_NE(tcp.connection(), nullptr);
+  EXPECT_EQ(tcp.connection()->state(), TcpConnection::State::lingering);
+  pass(tcp, 2s);
+  EXPECT_TRUE(tcp.until_closed());
+}
+
+TEST(TcpDeadline, AStallBeginsAtTheRefusalNotAtTheTurn) {
+  TcpHarness tcp({.write_stall_timeout = 30s});
+  tcp.on.open = [](TcpConnection& c) { shrink_send_buffer(c); };
+  TestClient client = tcp.connect(0, 4096);
+  tcp.loop.post([&] {
+    tcp.faults.advance_clock(100s);
+    tcp.connection()->send(pattern(500'000));
+  });
+  tcp.turns(2);
+  pass(tcp, 29s);
+  EXPECT_EQ(tcp.calls.close, 0);
+  pass(tcp, 4s);
+  EXPECT_TRUE(tcp.until_closed());
+  EXPECT_EQ(*tcp.reason, timed_out(Kind::write_stall));
+}
+
+TEST(TcpDeadline, AMessageBeginsWhenItWasLeftNotAtTheTurn) {
+  TcpHarness tcp({.message_timeout = 20s});
+  tcp.on.data = [&](TcpConnection&, Buffer&) {
+    if (tcp.calls.data == 1) tcp.faults.advance_clock(100s);
+  };
+  TestClient client = tcp.connect();
+  ASSERT_TRUE(client.send_all("begun"));
+  EXPECT_TRUE(tcp.until([&] { return tcp.calls.data == 1; }));
+  pass(tcp, 19s);
+  EXPECT_EQ(tcp.connection()->state(), TcpConnection::State::open);
+  pass(tcp, 4s);
+  EXPECT_NE(tcp.connection()->state(), TcpConnection::State::open);
+}
+
+TEST(TcpDeadline, AnotherChanceBeginsWhenTheHandlerGaveIt) {
+  TcpHarness tcp({.idle_timeout = 60s});
+  int asked = 0;
+  tcp.on.timeout = [&](TcpConnection&, Kind) {
+    tcp.faults.advance_clock(100s);
+    return ++asked == 1;
+  };
+  TestClient client = tcp.connect();
+  pass(tcp, 65s);
+  EXPECT_EQ(asked, 1);
+  pass(tcp, 59s);
+  EXPECT_EQ(asked, 1);
+  pass(tcp, 12s);  // set 160 s ahead: late by a sixteenth of that
+  EXPECT_EQ(asked, 2);
+}
+
+// Between two run(), nobody moves the loop's clock.
+TEST(TcpDeadline, ADeadlineBetweenTwoRunsBeginsThere) {
+  TcpHarness tcp({.drain_timeout = 30s});
+  tcp.on.open = [](TcpConnection& c) { shrink_send_buffer(c); };
+  TestClient client = tcp.connect(0, 4096);
+  tcp.faults.advance_clock(100s);
+  tcp.connection()->send(pattern(500'000));
+  tcp.connection()->close();
+  pass(tcp, 29s);
+  ASSERT_NE(tcp.connection(), nullptr);
+  EXPECT_EQ(tcp.connection()->state(), TcpConnection::State::closing);
+}
+
 TEST(TcpDeadline, TheHandlerHasALastWord) {
   TcpHarness tcp({.idle_timeout = 60s, .first_byte_timeout = 10s, .message_timeout = 20s});
   std::vector<Kind> told;

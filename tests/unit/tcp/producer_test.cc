@@ -234,6 +234,7 @@ TEST(Producer, SeveralProducersOfOneConnectionAreAllTold) {
 TEST(Producer, WhatMaxOutputRefusesIsCounted) {
   Slow slow({.high_water = 1000, .max_output = 1000, .overflow = Overflow::drop});
   Producer producer(slow.tcp.ref(), kBound);
+  slow.tcp.connection()->send("waiting");
   EXPECT_EQ(producer.try_send(SharedBytes::copy(std::string(2000, 'x'))), Result::queued);
   EXPECT_EQ(producer.dropped(), 1u);
   EXPECT_FALSE(producer.ended());

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <utility>
@@ -221,6 +222,48 @@ TEST(TcpSend, OverflowCloseResets) {
   EXPECT_EQ(s.tcp.server->stats().closed_by(Kind::output_overflow), 1u);
 }
 
+// A message that finds nothing waiting is accepted whole, in all its forms: its sender has it in
+// memory anyhow. What comes behind it overflows.
+TEST(TcpSend, OneMessageMayBeLargerThanMaxOutput) {
+  constexpr std::size_t kMax = 64 * 1024;
+  const std::string message = pattern(20 * kMax);
+  const std::vector<std::function<SendResult(TcpConnection&)>> forms = {
+      [&](TcpConnection& c) { return c.send(message); },
+      [&](TcpConnection& c) {
+        Buffer buffer(message);
+        return c.send(buffer);
+      },
+      [&](TcpConnection& c) { return c.send(SharedBytes::copy(message)); },
+  };
+  for (const Overflow overflow : {Overflow::close, Overflow::drop, Overflow::pause}) {
+    for (const auto& send : forms) {
+      Stuffed s({.high_water = 16 * 1024, .max_output = kMax, .overflow = overflow});
+      ASSERT_EQ(send(s.connection()), SendResult::above_high_mark);
+      s.tcp.turns(2);
+      EXPECT_EQ(s.connection().send("x"),
+                overflow == Overflow::close ? SendResult::closed : SendResult::dropped);
+      if (overflow == Overflow::close) continue;
+      EXPECT_TRUE(s.tcp.collect(s.client, message.size()) == message);
+      EXPECT_EQ(s.connection().send("more"), SendResult::queued);
+      EXPECT_EQ(s.tcp.collect(s.client, 4), "more");
+    }
+  }
+}
+
+// Also behind a head that the handler has just sent.
+TEST(TcpSend, AHeadIsNothingThatWaits) {
+  TcpHarness tcp({.high_water = 16 * 1024, .max_output = 64 * 1024});
+  const std::string body = pattern(2'000'000);
+  tcp.on.data = [&](TcpConnection& c, Buffer& in) {
+    in.clear();
+    EXPECT_EQ(c.send("head "), SendResult::queued);
+    EXPECT_NE(c.send(body), SendResult::closed);
+  };
+  TestClient client = tcp.connect();
+  ASSERT_TRUE(client.send_all("go"));
+  EXPECT_TRUE(tcp.collect(client, 5 + body.size()) == "head " + body);
+}
+
 // A file system without sendfile(2), or one that refuses it in the middle of a file.
 TEST(TcpSend, AFileIsReadWhereSendfileIsRefused) {
   for (const Trigger trigger : kTriggers) {
@@ -251,6 +294,7 @@ TEST(TcpSend, AFileThatCannotBeReadEndsTheConnection) {
   tcp.connection()->send_file(file_with("something"), 0, 9);
   EXPECT_TRUE(tcp.until_closed());
   EXPECT_EQ(*tcp.reason, (CloseReason{Kind::io_error, Errno(EISDIR)}));
+  EXPECT_EQ(client.wait_for_end(), TestClient::End::reset);
 }
 
 TEST(TcpSend, OverflowDropLeavesOutWholeMessages) {
@@ -315,6 +359,7 @@ TEST(TcpSend, OverflowPauseHoldsTheProducer) {
     EXPECT_TRUE(got == data);
     EXPECT_LE(most, kMax + 32 * 1024) << "one read of the producer above the bound";
     // What comes from no connection's handler cannot be held.
+    EXPECT_EQ(consumer.get()->send(pattern(100 * 1024)), SendResult::above_high_mark);
     EXPECT_EQ(consumer.get()->send(pattern(100 * 1024)), SendResult::dropped);
   }
 }

@@ -162,7 +162,7 @@ TEST(TcpSteadyState, AnIdleConnectionHoldsAtMost256Bytes) {
   const auto each = static_cast<double>(live_heap().bytes - before) / kConnections;
   RecordProperty("bytes_per_idle_connection", std::to_string(each));
   EXPECT_LE(each, 256.0);
-  EXPECT_LE(sizeof(TcpConnection), 256u);
+  EXPECT_LE(sizeof(TcpConnection), 216u) << "the heap takes the next larger block";
 }
 
 }  // namespace

@@ -1,0 +1,192 @@
+// A connection whose accepted output is not sent to the end does not look complete: whatever ends
+// it, the peer gets a RST, never an orderly end behind a part.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "support/expect_log.h"
+#include "support/tcp_harness.h"
+
+namespace weir::test {
+namespace {
+
+using Kind = CloseReason::Kind;
+using namespace std::chrono_literals;
+
+constexpr std::size_t kSent = 1'000'000;
+
+Fd file_with(std::string_view bytes) {
+  Fd file(::open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  EXPECT_EQ(::write(file.get(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+  return file;
+}
+
+// A connection whose output waits, because the client does not read.
+struct Waiting {
+  TcpHarness tcp;
+  TestClient client;
+
+  explicit Waiting(TcpServer::Options options) : tcp(options) {
+    tcp.on.open = [](TcpConnection& c) {
+      const int size = 4096;
+      ASSERT_EQ(::setsockopt(c.fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
+    };
+    client = tcp.connect(0, 4096);
+    connection().send(pattern(kSent));
+    tcp.turns(3);
+    EXPECT_GT(connection().pending_output(), 0u);
+  }
+  TcpConnection& connection() { return *tcp.connection(); }
+  void pass(Duration time) {
+    tcp.faults.advance_clock(time);
+    tcp.turns(2);
+  }
+};
+
+struct Case {
+  const char* what;
+  Kind kind;
+  std::function<void(Waiting&)> end;
+};
+
+const std::vector<Case> kCases = {
+    {"the handler throws", Kind::handler_threw,
+     [](Waiting& w) {
+       w.tcp.on.data = [](TcpConnection&, Buffer&) { throw std::runtime_error("handler"); };
+       ASSERT_TRUE(w.client.send_all("go"));
+     }},
+    {"abort", Kind::aborted, [](Waiting& w) { w.connection().abort(); }},
+    {"the output overflows", Kind::output_overflow,
+     [](Waiting& w) { w.connection().send(pattern(4 * kSent)); }},
+    {"the output does not move", Kind::write_stall, [](Waiting& w) { w.pass(400s); }},
+    {"a close takes too long", Kind::drain_timeout,
+     [](Waiting& w) {
+       w.connection().close();
+       w.tcp.turns(2);
+       w.pass(40s);
+     }},
+    {"the server's deadline", Kind::server_stopped,
+     [](Waiting& w) {
+       w.tcp.server->shutdown(1s, nullptr);
+       w.tcp.turns(2);
+       w.pass(2s);
+     }},
+    {"a read fails", Kind::io_error,
+     [](Waiting& w) {
+       w.tcp.faults.on(Call::recv).fail(EIO);
+       ASSERT_TRUE(w.client.send_all("go"));
+     }},
+    {"a write fails", Kind::io_error,
+     [](Waiting& w) {
+       w.tcp.faults.on(Call::send).fail(EHOSTUNREACH);
+       w.tcp.faults.on(Call::sendmsg).fail(EHOSTUNREACH);
+       w.connection().send("more");
+     }},
+    {"no memory in the kernel for a second", Kind::io_error,
+     [](Waiting& w) {
+       w.tcp.faults.on(Call::send).fail(ENOBUFS);
+       w.tcp.faults.on(Call::sendmsg).fail(ENOBUFS);
+       w.connection().send("more");
+       for (int i = 0; i < 60; ++i) w.pass(25ms);
+     }},
+    {"it cannot be watched", Kind::io_error,
+     [](Waiting& w) {
+       w.tcp.faults.on(Call::epoll_ctl).fail(ENOSPC);
+       w.connection().pause_reading();  // the interest changes
+     }},
+};
+
+TEST(LostOutput, EndsWithARstWhateverTheReason) {
+  const AllowLog threw("an exception left");
+  const AllowLog unwatched("watch a connection");
+  for (const Case& one : kCases) {
+    SCOPED_TRACE(one.what);
+    // Read although output waits, so that what the peer sends is seen.
+    Waiting waiting({.high_water = 4 * 1024 * 1024 - 1024});
+    one.end(waiting);
+    EXPECT_TRUE(waiting.tcp.until_closed());
+    waiting.tcp.faults.clear();
+    ASSERT_TRUE(waiting.tcp.reason);
+    EXPECT_EQ(waiting.tcp.reason->kind, one.kind);
+    EXPECT_EQ(waiting.client.wait_for_end(), TestClient::End::reset);
+  }
+}
+
+TEST(LostOutput, OfAFileThatEndsEarly) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger});
+    TestClient client = tcp.connect();
+    tcp.connection()->send_file(file_with(pattern(10'000)), 0, 20'000);
+    EXPECT_TRUE(tcp.until_closed());
+    EXPECT_EQ(*tcp.reason, (CloseReason{Kind::io_error, Errno(EIO)}));
+    EXPECT_EQ(client.wait_for_end(), TestClient::End::reset);
+  }
+}
+
+// What the handler gathered before it threw was accepted, too.
+TEST(LostOutput, OfAHandlerThatThrowsBehindItsAnswer) {
+  const AllowLog threw("an exception left");
+  TcpHarness tcp;
+  tcp.on.data = [](TcpConnection& c, Buffer&) {
+    c.send("half an answer");
+    throw std::runtime_error("handler");
+  };
+  TestClient client = tcp.connect();
+  ASSERT_TRUE(client.send_all("go"));
+  EXPECT_TRUE(tcp.until_closed());
+  EXPECT_EQ(client.wait_for_end(), TestClient::End::reset);
+}
+
+// The other way round: nothing was lost, so the end is an orderly one.
+TEST(LostOutput, NothingLostIsAnOrderlyEnd) {
+  const AllowLog threw("an exception left");
+  TcpHarness tcp;
+  tcp.on.data = [&](TcpConnection&, Buffer& in) {
+    in.clear();
+    throw std::runtime_error("handler");
+  };
+  TestClient client = tcp.connect();
+  tcp.connection()->send("an answer");
+  EXPECT_EQ(tcp.collect(client, 9), "an answer");
+  ASSERT_TRUE(client.send_all("go"));
+  EXPECT_TRUE(tcp.until_closed());
+  EXPECT_EQ(client.wait_for_end(), TestClient::End::eof);
+}
+
+// An abort() from on_close comes too late to be one.
+TEST(LostOutput, AnOrderlyEndStaysOneWhateverItsLastCallDoes) {
+  TcpHarness tcp;
+  tcp.on.close = [](TcpConnection& c, CloseReason) { c.abort(); };
+  TestClient client = tcp.connect();
+  tcp.connection()->send("an answer");
+  tcp.connection()->close();
+  EXPECT_EQ(tcp.collect(client, 9), "an answer");
+  client.shutdown_write();
+  EXPECT_TRUE(tcp.until_closed());
+  EXPECT_EQ(client.wait_for_end(), TestClient::End::eof);
+}
+
+// The first error is the one that is told, also when a shutdown() of ours fails behind it.
+TEST(LostOutput, TheFirstErrorIsTheReason) {
+  TcpHarness tcp;
+  TestClient client = tcp.connect();
+  tcp.faults.on(Call::send).nth(1).fail(ECONNRESET);
+  tcp.faults.on(Call::shutdown).fail(ENOTCONN);
+  tcp.connection()->send(pattern(20'000));
+  tcp.connection()->shutdown();
+  client.shutdown_write();
+  EXPECT_TRUE(tcp.until_closed());
+  EXPECT_EQ(*tcp.reason, (CloseReason{Kind::reset, Errno(ECONNRESET)}));
+}
+
+}  // namespace
+}  // namespace weir::test
