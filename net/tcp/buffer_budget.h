@@ -12,7 +12,8 @@
 namespace weir {
 
 // The bound in bytes, for all servers and clients of the process from now on; 0: none. At first it
-// is a quarter of the machine's memory.
+// is a quarter of the machine's memory, or of the limit of the process's memory cgroup if that is
+// less (as it is when this, or a server or client, is first used).
 void set_buffer_budget(std::uint64_t bytes);
 std::uint64_t buffer_budget();
 

@@ -1,13 +1,12 @@
 #include "weir/net/tcp/internal/buffer_budget.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <limits>
 #include <utility>
 
 #include "weir/net/tcp/buffer_budget.h"
+#include "weir/net/tcp/internal/memory_limit.h"
 
 namespace weir {
 
@@ -19,10 +18,8 @@ constexpr std::uint64_t kNone = std::numeric_limits<std::uint64_t>::max();
 constinit std::atomic<std::int64_t> total{0};
 
 std::uint64_t quarter_of_memory() {
-  const long pages = sysconf(_SC_PHYS_PAGES);
-  const long page = sysconf(_SC_PAGESIZE);
-  if (pages <= 0 || page <= 0) return kNone;
-  return static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(page) / 4;
+  const std::uint64_t memory = internal::memory_limit();
+  return memory == 0 ? kNone : memory / 4;
 }
 
 std::atomic<std::uint64_t>& limit() {
@@ -51,6 +48,11 @@ std::uint64_t buffered_bytes() {
 }
 
 namespace internal {
+
+// The bound of the process is looked for now: to read files is not for when the first bytes wait.
+BufferBudget::BufferBudget(std::uint64_t limit) : limit_(limit) {
+  static_cast<void>(weir::limit());
+}
 
 BufferBudget::~BufferBudget() {
   unreported_ -= static_cast<std::int64_t>(held());

@@ -20,7 +20,7 @@ class BufferBudget {
   static constexpr std::uint64_t kOwnShare = 64 * 1024;
 
   // 0: only the process's bound.
-  explicit BufferBudget(std::uint64_t limit) : limit_(limit) {}
+  explicit BufferBudget(std::uint64_t limit);
   ~BufferBudget();
   BufferBudget(const BufferBudget&) = delete;
   BufferBudget& operator=(const BufferBudget&) = delete;
