@@ -327,7 +327,9 @@ TEST(Relay, F26_TwoFullDirectionsDoNotWaitForEachOther) {
     options.high_water = 32 * 1024;
     Joined joined(options, path, Buffers::small);
     joined.fill();
-    EXPECT_GE(joined.right.get()->pending_output(), options.high_water / 2);
+    // On a busy machine the kernel may just have taken what waited.
+    EXPECT_TRUE(joined.tcp.until(
+        [&] { return joined.right.get()->pending_output() >= options.high_water / 2; }));
     const std::string back = pattern(500'000);
     EXPECT_EQ(joined.pass(joined.b, joined.a, back), back);
   });
