@@ -1,5 +1,7 @@
 #include "weir/net/reactor/serve_group.h"
 
+#include <utility>
+
 #include "weir/net/reactor/run_until_signal.h"
 
 namespace weir {
@@ -26,25 +28,34 @@ void ServeGroup::listen(
 void ServeGroup::add_bound(const std::vector<SocketAddress>& bound,
                            std::move_only_function<void(Done)> end) {
   bound_.insert(bound_.end(), bound.begin(), bound.end());
-  ends_.push_back(std::move(end));
+  ends_.push_back(std::make_shared<End>(std::move(end)));
 }
 
 void ServeGroup::end_all() {
-  if (on_stop_) on_stop_();
+  if (on_stop_) ending_([this] { on_stop_(); });
   running_ = ends_.size();
   if (running_ == 0) loop_.stop();
-  for (auto& end : ends_) {
-    end([this] {
-      loop_.dispatch([this] {
-        if (--running_ == 0) loop_.stop();
+  for (const auto& end : ends_) {
+    const bool begun = ending_([&] {
+      end->begin([this, &loop = loop_, weak = std::weak_ptr(end)] {
+        loop.dispatch([this, weak] {
+          if (const auto ended = weak.lock()) is_over(*ended);
+        });
       });
     });
+    if (!begun) is_over(*end);
   }
+}
+
+// Once for each: one that threw may be called back all the same.
+void ServeGroup::is_over(End& end) {
+  if (!std::exchange(end.over, true) && --running_ == 0) loop_.stop();
 }
 
 int ServeGroup::run() {
   if (failed_ != 0) return failed_;
   run_until_signal(loop_, bound_, [this] { end_all(); });
+  ending_.rethrow_first();
   return 0;
 }
 

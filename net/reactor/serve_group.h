@@ -8,11 +8,14 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "weir/base/call_all.h"
 #include "weir/base/clock.h"
 #include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
@@ -49,6 +52,8 @@ class ServeGroup {
   // SIGTERM; then ends all servers, at the same time, and returns when all are over. A second
   // signal ends the process at once. Returns what main() returns: 0; 1 when an address cannot be
   // had, 2 when a text is none. For signals and threads see run_until_signal.h.
+  // Throws what EventLoop::run() throws. What on_stop or one server's end throws costs no other
+  // server its end: the first such exception leaves run() when all are over.
   int run();
 
  private:
@@ -56,10 +61,17 @@ class ServeGroup {
               const std::function<Result<SocketAddress>(const SocketAddress&)>& listen_on);
   void end_all();
 
+  struct End {
+    std::move_only_function<void(Done)> begin;
+    bool over = false;
+  };
+  void is_over(End& end);
+
   EventLoop& loop_;
   std::vector<SocketAddress> bound_;
-  std::vector<std::move_only_function<void(Done)>> ends_;
+  std::vector<std::shared_ptr<End>> ends_;
   std::move_only_function<void()> on_stop_;
+  CallAll ending_;
   std::size_t running_ = 0;
   int failed_ = 0;  // what run() returns then
 };

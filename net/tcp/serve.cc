@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "weir/net/reactor/run_until_signal.h"
+#include "weir/net/reactor/serve_group.h"
 #include "weir/net/socket/inherited_sockets.h"
 #include "weir/net/tcp/hand_over.h"
 #include "weir/net/tcp/tcp_server.h"
@@ -87,11 +88,12 @@ int serve(EventLoop& loop, TcpServer& server, const std::vector<std::string>& ad
 
 int serve_bound(EventLoop& loop, TcpServer& server, const std::vector<SocketAddress>& bound,
                 ServeOptions options) {
-  run_until_signal(loop, bound, [&] {
-    if (options.on_stop) options.on_stop();
-    server.shutdown(options.deadline, [&loop] { loop.stop(); });
+  ServeGroup alone(loop);
+  alone.on_stop(std::move(options.on_stop));
+  alone.add_bound(bound, [&](ServeGroup::Done done) {
+    server.shutdown(options.deadline, std::move(done));
   });
-  return 0;
+  return alone.run();
 }
 
 }  // namespace weir

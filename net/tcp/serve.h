@@ -45,8 +45,8 @@ struct ServeOptions {
 // loop until SIGINT or SIGTERM; then serves what has arrived and closes every
 // connection in order. A second signal ends the process at once, with 128 + its number. Returns
 // what main() returns: 0; 1 when an address cannot be had, 2 when a text is none, each with a
-// sentence on standard error. Throws what EventLoop::run() throws. For signals see
-// run_until_signal.h.
+// sentence on standard error. Throws what EventLoop::run() throws; what on_stop throws leaves it
+// when the server is over. For signals see run_until_signal.h.
 int serve(EventLoop& loop, TcpServer& server, const std::vector<std::string>& addresses,
           ServeOptions options = {});
 

@@ -121,6 +121,21 @@ TEST(Serve, OnStopComesBeforeTheConnectionsClose) {
   EXPECT_EQ(child.wait(), 0);
 }
 
+TEST(Serve, TheServerIsEndedAlsoWhenOnStopThrows) {
+  ServingChild child([] {
+    try {
+      return echo({"127.0.0.1:0"}, {.on_stop = [] { throw std::runtime_error("on_stop"); }});
+    } catch (const std::runtime_error&) {
+      return 7;
+    }
+  });
+  TestClient client = served(child.address());
+  child.signal(SIGTERM);
+  EXPECT_EQ(client.wait_for_end(), TestClient::End::eof);  // in order, not by ~TcpServer
+  client.close();
+  EXPECT_EQ(child.wait(), 7);
+}
+
 TEST(Serve, WhoDoesNotLeaveIsResetAtTheDeadline) {
   ServingChild child([] { return echo({"127.0.0.1:0"}, {.deadline = 100ms}); });
   TestClient client = served(child.address());

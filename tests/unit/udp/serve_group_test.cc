@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -130,6 +132,38 @@ TEST(ServeGroup, OnStopComesFirstAndOtherThingsCanBeEnded) {
   EXPECT_EQ(child.line(), "end");
   EXPECT_EQ(child.line(), "over");
   EXPECT_EQ(child.wait(), 0);
+}
+
+// What one throws costs the others nothing, and the first exception leaves run() when all are over.
+TEST(ServeGroup, AllAreEndedAlsoWhenOneThrows) {
+  ServingChild child([] {
+    ThreeServers servers;
+    ServeGroup group(servers.loop);
+    group.on_stop([] { throw std::runtime_error("on_stop"); });
+    group.add(servers.tcp, {"127.0.0.1:0"});
+    group.add_bound({}, [](ServeGroup::Done) { throw std::runtime_error("an end"); });
+    group.add_bound({}, [&servers](ServeGroup::Done done) {
+      servers.loop.run_after(10ms, std::move(done));
+      throw std::runtime_error("an end that is called back all the same");
+    });
+    group.add(servers.admin, {"127.0.0.1:0"});
+    try {
+      group.run();
+    } catch (const std::runtime_error& thrown) {
+      std::puts(thrown.what());
+      return 7;
+    }
+    return 0;
+  });
+  TestClient first = answered(child.address(), "tcp");
+  TestClient second = answered(child.address(), "admin");
+  child.signal(SIGTERM);
+  for (TestClient* client : {&first, &second}) {
+    EXPECT_EQ(client->wait_for_end(), TestClient::End::eof);  // in order, not by ~TcpServer
+    client->close();
+  }
+  EXPECT_EQ(child.line(), "on_stop");
+  EXPECT_EQ(child.wait(), 7);
 }
 
 TEST(ServeGroup, TheFirstFailureIsSaidOnceAndEndsIt) {

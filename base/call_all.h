@@ -1,0 +1,38 @@
+// CallAll: makes calls to several parties, none of which goes without its call because an earlier
+// one threw. The first exception is kept, and goes on when all were made.
+//
+//   weir::CallAll all;
+//   for (auto& listener : listeners) all([&] { listener(); });
+//   all.rethrow_first();
+#pragma once
+
+#include "weir/base/requirements.h"
+
+#include <exception>
+#include <utility>
+
+namespace weir {
+
+class CallAll {
+ public:
+  // False: `fn` threw.
+  template <typename Fn>
+  bool operator()(Fn&& fn) noexcept {
+    try {
+      std::forward<Fn>(fn)();
+      return true;
+    } catch (...) {
+      if (!first_) first_ = std::current_exception();
+      return false;
+    }
+  }
+  // Throws the first exception, once.
+  void rethrow_first() {
+    if (first_) std::rethrow_exception(std::exchange(first_, nullptr));
+  }
+
+ private:
+  std::exception_ptr first_;
+};
+
+}  // namespace weir
