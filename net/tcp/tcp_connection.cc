@@ -24,6 +24,7 @@
 #include <new>
 #include <utility>
 
+#include "weir/base/call_all.h"
 #include "weir/base/log.h"
 #include "weir/net/socket/sys.h"
 #include "weir/net/tcp/connection_ref.h"
@@ -119,25 +120,27 @@ void TcpConnection::on_interest_refused(Errno error) {
   finish({Kind::io_error, error});
 }
 
-// Whatever throws, the connection goes.
+// Whatever throws, the connection goes, and everybody who waits for that is told of it.
 void TcpConnection::on_reap() {
   if (is_.settle_queued) {  // the flush list still points here
     loop().reap_later(*this);
     return;
   }
   internal::ConnectionGroup& group = *group_;
+  CallAll all;
   {
     const std::unique_ptr<TcpConnection, Remove> removed(this);
     ++group.closed[static_cast<std::size_t>(reason_.kind)];
-    call_handler("on_close", [this] { handler_->on_close(*this, reason_); });
-    if (watched_) end_watches();
-    release_producers();
+    all([this] { call_handler("on_close", [this] { handler_->on_close(*this, reason_); }); });
+    if (watched_) all([this] { end_watches(); });
+    all([this] { release_producers(); });
     context_.reset();
     if (output_lost_) end_with_rst();
     fd_.reset();
-    group.tell_ended(*this);
+    all([this, &group] { group.tell_ended(*this); });
   }
-  group.tell_if_empty();
+  all([&group] { group.tell_if_empty(); });
+  all.rethrow_first();
 }
 
 void TcpConnection::Remove::operator()(TcpConnection* connection) const {
@@ -274,9 +277,11 @@ void TcpConnection::tell_watchers() {
 
 void TcpConnection::end_watches() {
   auto& watchers = group_->io->watchers;
+  CallAll all;
   for (auto watch = watchers.extract(this); !watch.empty(); watch = watchers.extract(this)) {
-    watch.mapped()->on_ended(*this);
+    all([this, &watch] { watch.mapped()->on_ended(*this); });
   }
+  all.rethrow_first();
 }
 
 // Brings everything that follows from the state up to date: water marks and their events, the next

@@ -13,6 +13,7 @@
 #include <limits>
 #include <utility>
 
+#include "weir/base/call_all.h"
 #include "weir/base/log.h"
 #include "weir/net/tcp/buffer_budget.h"
 #include "weir/net/tcp/connection_ref.h"
@@ -227,9 +228,13 @@ void TcpConnection::release_producers() {
   if (!is_.holds_producers) return;
   is_.holds_producers = false;
   auto& held = group_->io->held_producers;
+  CallAll all;
   for (auto entry = held.extract(id()); !entry.empty(); entry = held.extract(id())) {
-    if (TcpConnection* producer = entry.mapped().get()) producer->resume_reading();
+    if (TcpConnection* producer = entry.mapped().get()) {
+      all([producer] { producer->resume_reading(); });
+    }
   }
+  all.rethrow_first();
 }
 
 OutputQueue& TcpConnection::output() {
