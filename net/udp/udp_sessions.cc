@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <new>
 
 #include "weir/base/check.h"
 #include "weir/base/log.h"
@@ -118,12 +119,15 @@ UdpSession* UdpSessions::find_or_open(UdpSocket& socket, const Datagram& first) 
                      options_.max_sessions);
     return nullptr;
   }
-  auto* session = new UdpSession(*this, socket, first);
+  UdpSession* session = nullptr;
   try {
+    session = new UdpSession(*this, socket, first);
     sessions_.emplace(key, session);
-  } catch (...) {
+  } catch (const std::bad_alloc&) {  // costs this datagram, and not those behind it
     delete session;
-    throw;
+    ++refused_;
+    WEIR_LOG_LIMITED(error, 1, "no memory for a session: a datagram is thrown away");
+    return nullptr;
   }
   session->last_ = loop_.tick();
   if (options_.idle_timeout > Duration::zero()) {

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -12,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "support/allocations.h"
 #include "support/expect_log.h"
 #include "support/udp_harness.h"
 #include "weir/net/udp/udp_server.h"
@@ -141,6 +144,38 @@ TEST(UdpSessions, F25_TheirNumberIsBoundedAndStrangersCostNothing) {
   EXPECT_EQ(all.sessions->size(), 3u);
   EXPECT_EQ(all.sessions->refused(), 2u);
   EXPECT_EQ(all.handler->events.size(), 6u);
+}
+
+// What one session lacks costs the others of the same batch nothing.
+TEST(UdpSessions, F63_NoMemoryForOneCostsTheOthersNoDatagram) {
+  struct Counting final : UdpSessionHandler {
+    void on_datagram(UdpSession&, const Datagram&) override { ++datagrams; }
+    std::uint64_t datagrams = 0;
+  };
+  if (!AllocationCount::available()) GTEST_SKIP() << "the sanitizer's operator new is in use";
+  const AllowLog no_memory("memory");
+  EventLoop loop;
+  std::array<SocketAddress, 3> peers;
+  std::array<Datagram, 3> batch;
+  for (std::size_t i = 0; i < peers.size(); ++i) {
+    peers[i] = SocketAddress::parse("127.0.0.1:" + std::to_string(1000 + i)).value();
+    batch[i].peer = peers[i];
+  }
+  bool happened = true;
+  for (std::uint64_t n = 1; happened; ++n) {
+    SCOPED_TRACE("allocation " + std::to_string(n));
+    const auto handler = std::make_shared<Counting>();
+    UdpSocket socket(loop);
+    UdpSessions sessions(loop, handler);
+    {
+      const FailAllocation fail(n);
+      sessions.on_datagrams(socket, batch);
+      happened = fail.happened();
+    }
+    EXPECT_GE(handler->datagrams, happened ? 2u : 3u);
+    EXPECT_EQ(handler->datagrams + sessions.refused(), 3u);
+    if (HasFailure()) return;
+  }
 }
 
 TEST(UdpSessions, WhoIsNotWantedIsNotKept) {
