@@ -27,13 +27,13 @@ std::size_t DelimiterCodec::find(std::string_view bytes, std::size_t from) const
 
 // `progress` is where a delimiter may still begin.
 Decoded DelimiterCodec::decode(std::string_view bytes, std::size_t& progress) const {
-  const std::string_view window = bytes.substr(0, max_frame_ + delimiter_.size());
+  const std::string_view window = bytes.substr(0, longest_frame());
   const std::size_t end = find(window, std::min(progress, window.size()));
   if (end != window.npos) {
     progress = 0;
     return Frame{bytes.substr(0, end), end + delimiter_.size()};
   }
-  if (window.size() == max_frame_ + delimiter_.size()) {
+  if (window.size() == longest_frame()) {
     return internal::frame_error(
         fmt::format("no delimiter within {} bytes, the most that a frame may have", max_frame_));
   }

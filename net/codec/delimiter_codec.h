@@ -21,6 +21,7 @@ class DelimiterCodec {
     std::size_t progress = 0;
     return decode(bytes, progress);
   }
+  std::size_t longest_frame() const { return max_frame_ + delimiter_.size(); }
   // An error if the delimiter would be found before the end of the payload.
   Result<void> encode(std::string_view payload, Buffer& out) const;
 

@@ -14,6 +14,7 @@ class FixedCodec {
     if (bytes.size() < size_) return std::nullopt;
     return Frame{bytes.substr(0, size_), size_};
   }
+  std::size_t longest_frame() const { return size_; }
   // An error unless the payload has exactly that size.
   Result<void> encode(std::string_view payload, Buffer& out) const;
 

@@ -16,7 +16,8 @@
 namespace weir {
 
 // A message larger than this is refused unless the codec's options say otherwise. A partial frame
-// waits in the connection's input, so keep the largest one below max_input of the server.
+// waits in the connection's input, so the longest one, with what frames it, must fit max_input:
+// listen() and connect() say so otherwise.
 inline constexpr std::size_t kDefaultMaxFrame = 64 * 1024;
 // No codec takes a larger bound: arithmetic on sizes then cannot overflow.
 inline constexpr std::size_t kLargestMaxFrame = std::size_t{1} << 48;
@@ -56,6 +57,19 @@ template <typename C>
 concept RecoveringCodec = SearchingCodec<C> && requires(const C codec, std::size_t progress) {
   { codec.recovers(progress) } -> std::same_as<bool>;
 };
+
+// A codec that says how many bytes its longest frame takes in the stream, with all that frames it.
+template <typename C>
+concept BoundedCodec = FrameCodec<C> && requires(const C codec) {
+  { codec.longest_frame() } -> std::same_as<std::size_t>;
+};
+
+// 0: it does not say.
+template <FrameCodec C>
+std::size_t longest_frame(const C& codec) {
+  if constexpr (BoundedCodec<C>) return codec.longest_frame();
+  return 0;
+}
 
 template <FrameCodec C>
 bool recovers(const C& codec, std::size_t progress) {

@@ -15,6 +15,7 @@
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -122,6 +123,7 @@ class FramedHandler : public ConnectionHandler {
   }
 
   const Codec& codec() const { return codec_; }
+  std::uint64_t longest_message() const override { return longest_frame(codec_); }
 
   void on_data(TcpConnection& connection, Buffer& in) final {
     const ConnectionHandler* const told = connection.handler();

@@ -1,5 +1,6 @@
 #include "weir/net/codec/length_prefixed_codec.h"
 
+#include <algorithm>
 #include <array>
 
 #include "weir/base/check.h"
@@ -9,6 +10,8 @@ namespace {
 
 // Far from where a sum of lengths would overflow.
 constexpr std::int64_t kMaxAdjustment = std::int64_t{1} << 48;
+// Any length from here on is too large whatever is added to it, and none below overflows.
+constexpr std::uint64_t kHuge = std::uint64_t{1} << 62;
 
 }  // namespace
 
@@ -36,18 +39,30 @@ std::uint64_t LengthPrefixedCodec::read_length(std::string_view field) const {
   return length;
 }
 
+// Bytes of payload behind a header that says `length`, which is below kHuge. Negative: it has none.
+std::int64_t LengthPrefixedCodec::payload_of(std::uint64_t length) const {
+  const std::int64_t counted =
+      options_.length_includes_header ? static_cast<std::int64_t>(header()) : 0;
+  return static_cast<std::int64_t>(length) + options_.adjustment - counted;
+}
+
+// What the field cannot say is no frame.
+std::size_t LengthPrefixedCodec::longest_frame() const {
+  const std::uint64_t most = options_.length_bytes == 8
+                                 ? kHuge - 1
+                                 : (std::uint64_t{1} << (8 * options_.length_bytes)) - 1;
+  const auto payload = static_cast<std::size_t>(std::max<std::int64_t>(payload_of(most), 0));
+  return header() + std::min(payload, options_.max_frame);
+}
+
 Decoded LengthPrefixedCodec::decode(std::string_view bytes) const {
   if (bytes.size() < header()) return std::nullopt;
   const std::uint64_t length = read_length(bytes.substr(options_.offset, options_.length_bytes));
-  // Any length from here on is too large whatever is added to it, and none below overflows.
-  constexpr std::uint64_t kHuge = std::uint64_t{1} << 62;
   if (length >= kHuge) {
     return internal::frame_error(fmt::format(
         "the length field says {} bytes; at most {} are accepted", length, options_.max_frame));
   }
-  const std::int64_t counted =
-      options_.length_includes_header ? static_cast<std::int64_t>(header()) : 0;
-  const std::int64_t size = static_cast<std::int64_t>(length) + options_.adjustment - counted;
+  const std::int64_t size = payload_of(length);
   if (size < 0) {
     return internal::frame_error(fmt::format(
         "the length field says {}, which leaves {} bytes for the payload; it takes at least 0",

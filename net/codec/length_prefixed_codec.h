@@ -36,11 +36,13 @@ class LengthPrefixedCodec {
   explicit LengthPrefixedCodec(Options options);
 
   Decoded decode(std::string_view bytes) const;
+  std::size_t longest_frame() const;
   // An error, besides a payload above max_frame: a length that length_bytes cannot hold.
   Result<void> encode(std::string_view payload, Buffer& out) const;
 
  private:
   std::size_t header() const { return options_.offset + options_.length_bytes; }
+  std::int64_t payload_of(std::uint64_t length) const;
   std::uint64_t read_length(std::string_view field) const;
 
   Options options_;

@@ -27,7 +27,7 @@ Decoded LineCodec::decode(std::string_view bytes, std::size_t& progress) const {
   if (recovers(progress)) return skip(bytes, progress);
   const std::size_t most = options_.max_frame;
   // Up to where the LF of the longest line that is accepted may stand.
-  const std::string_view window = bytes.substr(0, most + (options_.strip_cr ? 2 : 1));
+  const std::string_view window = bytes.substr(0, longest_frame());
   const std::size_t end = window.find('\n', std::min(progress, window.size()));
   const std::size_t seen = std::min(end, window.size());
   const bool cr = options_.strip_cr && seen > 0 && window[seen - 1] == '\r';

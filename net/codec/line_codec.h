@@ -32,6 +32,7 @@ class LineCodec {
   bool recovers(std::size_t progress) const {
     return options_.skip_overlong && progress == kSkipping;
   }
+  std::size_t longest_frame() const { return options_.max_frame + (options_.strip_cr ? 2 : 1); }
   // An error if there is a LF in the payload.
   Result<void> encode(std::string_view payload, Buffer& out) const;
 

@@ -43,6 +43,12 @@ Decoded VarintCodec::decode(std::string_view bytes) const {
   return Frame{bytes.substr(used, size), used + size};
 }
 
+std::size_t VarintCodec::longest_frame() const {
+  std::size_t prefix = 1;
+  for (std::size_t rest = max_frame_; rest >= 0x80; rest >>= 7) ++prefix;
+  return prefix + max_frame_;
+}
+
 Result<void> VarintCodec::encode(std::string_view payload, Buffer& out) const {
   if (auto fits = internal::check_payload(payload.size(), max_frame_); !fits) return fits;
   std::array<char, kMaxBytes> prefix{};

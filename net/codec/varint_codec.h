@@ -14,6 +14,7 @@ class VarintCodec {
   // An error, besides a length above max_frame: one of more than 64 bits, and one that is written
   // in more bytes than it needs, so that a stream can be written in one way only.
   Decoded decode(std::string_view bytes) const;
+  std::size_t longest_frame() const;
   Result<void> encode(std::string_view payload, Buffer& out) const;
 
  private:

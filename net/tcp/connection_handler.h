@@ -70,6 +70,11 @@ class ConnectionHandler {
  public:
   virtual ~ConnectionHandler() = default;
 
+  // Bytes of input that the longest message takes which on_data waits for; 0: it does not say. A
+  // message longer than max_input would never be complete: listen(), adopt() and connect() refuse
+  // such a handler, and set_handler() logs a warning. [any]
+  virtual std::uint64_t longest_message() const { return 0; }
+
   // First, once. The connection can be sent to.
   virtual void on_open(TcpConnection&) {}
   // Bytes have come. What is left in `in` is there again next time, with more behind it. `in` is

@@ -112,8 +112,11 @@ Result<void> TcpClient::Impl::connect(std::vector<SocketAddress> addresses) {
   }
   if (!group_) {
     if (!handler_) handler_ = callbacks_;
-    group_ = std::make_shared<ConnectionGroup>(loop_, internal::limits_of(options_), handler_,
-                                               open_count_);
+    const auto limits = internal::limits_of(options_);
+    if (auto fits = internal::check_longest_message(*handler_, limits); !fits) {
+      return std::unexpected(fits.error().within("TcpClient"));
+    }
+    group_ = std::make_shared<ConnectionGroup>(loop_, limits, handler_, open_count_);
     group_->set_watcher(this);
   }
   addresses_ = std::move(addresses);

@@ -25,10 +25,12 @@
 #include <utility>
 
 #include "weir/base/call_all.h"
+#include "weir/base/check.h"
 #include "weir/base/log.h"
 #include "weir/net/socket/sys.h"
 #include "weir/net/tcp/connection_ref.h"
 #include "weir/net/tcp/internal/connection_inline.h"
+#include "weir/net/tcp/internal/limits_of.h"
 #include "weir/net/tcp/internal/relay_pair.h"
 
 namespace weir {
@@ -65,6 +67,15 @@ ConnectionRef TcpConnection::ref() const { return {loop().mailbox(), channel_.id
 
 std::uint64_t TcpConnection::id() const {
   return internal::connection_id(*loop().mailbox(), channel_.id());
+}
+
+void TcpConnection::set_handler(ConnectionHandler& handler) {
+  WEIR_CHECK(!is_.relayed, "TcpConnection::set_handler on a connection that is relayed");
+  if (auto fits = internal::check_longest_message(handler, group_->limits); !fits) {
+    WEIR_LOG_LIMITED(warn, 1, "set_handler on connection {}: {}", id(), fits.error());
+  }
+  handler_ = &handler;
+  if (input_) input_->set_progress(0);
 }
 
 void TcpConnection::open() {

@@ -12,7 +12,6 @@
 #include <string_view>
 #include <utility>
 
-#include "weir/base/check.h"
 #include "weir/base/fd.h"
 #include "weir/base/intrusive_list.h"
 #include "weir/base/typed_context.h"
@@ -113,11 +112,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   bool peer_half_closed() const { return is_.read_eof; }
 
   // Replaces the handler (protocol upgrade). `handler` must outlive the connection.
-  void set_handler(ConnectionHandler& handler) {
-    WEIR_CHECK(!is_.relayed, "TcpConnection::set_handler on a connection that is relayed");
-    handler_ = &handler;
-    if (input_) input_->set_progress(0);
-  }
+  void set_handler(ConnectionHandler& handler);
   // Who is told now; nullptr once the server was destroyed.
   ConnectionHandler* handler() const { return handler_; }
 

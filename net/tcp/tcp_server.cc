@@ -102,16 +102,28 @@ Result<void> TcpServer::Impl::start() {
     for (const auto& shard : shards_) {
       run_on(shard->loop, [&] { make_group(*shard); });
     }
-  } catch (...) {  // the factory's; as if nothing had happened
-    for (const auto& shard : shards_) {
-      try_run_on(shard->loop, [&] { shard->group.reset(); });
-    }
-    shards_.clear();
-    pool_ = nullptr;
-    own_pool_.reset();
+  } catch (...) {  // the factory's
+    undo_start();
     throw;
   }
+  for (const auto& shard : shards_) {
+    const ConnectionGroup& group = *shard->group;
+    if (auto fits = internal::check_longest_message(*group.handler, group.limits); !fits) {
+      undo_start();
+      return std::unexpected(fits.error().within("TcpServer"));
+    }
+  }
   return {};
+}
+
+// As if nothing had happened.
+void TcpServer::Impl::undo_start() {
+  for (const auto& shard : shards_) {
+    try_run_on(shard->loop, [&] { shard->group.reset(); });
+  }
+  shards_.clear();
+  pool_ = nullptr;
+  own_pool_.reset();
 }
 
 void TcpServer::Impl::make_group(Shard& shard) {

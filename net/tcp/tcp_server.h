@@ -185,7 +185,8 @@ class TcpServer {
   void handlers_per_loop(std::function<std::shared_ptr<ConnectionHandler>(EventLoop&)> factory);
 
   // Starts to accept on one more address; returns the address bound, with the port the kernel
-  // chose.
+  // chose. An error of all of these, and of adopt(): the handler waits for messages longer than
+  // max_input.
   [[nodiscard]] Result<SocketAddress> listen(std::string_view address);
   [[nodiscard]] Result<SocketAddress> listen(const SocketAddress& address);
 

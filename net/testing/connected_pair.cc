@@ -1,5 +1,6 @@
 #include "weir/net/testing/connected_pair.h"
 
+#include <cstdint>
 #include <utility>
 
 #include "weir/base/check.h"
@@ -27,6 +28,8 @@ class ConnectedPair::Side final : public ConnectionHandler {
   }
   bool opened() const { return opened_; }
   TcpConnection* connection() const { return ref_.get(); }
+
+  std::uint64_t longest_message() const override { return handler_->longest_message(); }
 
  private:
   void on_open(TcpConnection& connection) override {

@@ -1,10 +1,12 @@
 // What the options of a server or a client say of each of its connections, with values that make no
-// sense brought into range. Internal to the tcp floor.
+// sense brought into range, and whether its handler can work with them. Internal to the tcp floor.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
+#include "weir/base/result.h"
+#include "weir/net/tcp/connection_handler.h"
 #include "weir/net/tcp/internal/connection_group.h"
 
 namespace weir::internal {
@@ -30,5 +32,9 @@ ConnectionLimits limits_of(const Options& options) {
           .drain = ticks_of(options.drain_timeout),
           .drain_limit = ticks(options.drain_limit)};
 }
+
+// An error: what this handler waits for can never be complete within these limits.
+Result<void> check_longest_message(const ConnectionHandler& handler,
+                                   const ConnectionLimits& limits);
 
 }  // namespace weir::internal

@@ -113,6 +113,7 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
 
  private:
   Result<void> start();
+  void undo_start();
   void make_group(internal::Shard& shard);
   ListenOptions listen_options() const;
   Result<std::shared_ptr<ListeningSocket>> open_socket(const SocketAddress& address,
