@@ -38,18 +38,15 @@ namespace {
 
 // A path has at most 4096 bytes (PATH_MAX), each of which may be written as three.
 constexpr std::size_t kMaxLine = 3 * 4096 + 64;
-// To list a large folder takes milliseconds, so the time is looked at before each request: the next
-// one of the same client then waits for the next turn of the loop.
-constexpr int kRequestsPerLook = 1;
 constexpr std::size_t kMaxPerClient = 100;
 
 // Holds nothing per connection, so all loops share one. When what waits to be sent reaches the high
-// mark, in bytes or in open files, FramedHandler lets the requests behind it wait.
+// mark, in bytes or in open files, FramedHandler lets the requests behind it wait; and so it does
+// when those before took a millisecond, as the listing of a large folder does.
 class FileServer final : public weir::FramedHandler<weir::LineCodec> {
  public:
   explicit FileServer(SharedFolder folder)
-      : FramedHandler(weir::LineCodec({.max_frame = kMaxLine}), kRequestsPerLook),
-        folder_(std::move(folder)) {}
+      : FramedHandler(weir::LineCodec({.max_frame = kMaxLine})), folder_(std::move(folder)) {}
 
   void on_frame(weir::TcpConnection& conn, std::string_view line) override {
     const auto request = parse_request(line);

@@ -38,8 +38,6 @@ using rpc::Json;
 
 // Of one client: further ones wait on its side.
 constexpr std::size_t kMaxInFlight = 64;
-// To read the JSON of a large message takes a millisecond.
-constexpr int kCallsPerLook = 1;
 constexpr std::int64_t kLongestSleep = 60'000;
 
 struct Client {
@@ -48,7 +46,7 @@ struct Client {
 
 class Server final : public weir::FramedHandler<weir::LengthPrefixedCodec> {
  public:
-  Server() : FramedHandler(rpc::codec(), kCallsPerLook) {}
+  Server() : FramedHandler(rpc::codec()) {}
 
   void on_open(weir::TcpConnection& conn) override { conn.set_context<Client>(); }
 

@@ -13,21 +13,6 @@ void check_frame(const Frame& frame, std::size_t available) {
              available);
 }
 
-void check_frames_per_look(int frames) {
-  WEIR_CHECK(frames >= 1 && frames <= kMaxFramesPerCall,
-             "FramedHandler: the clock is looked at every {} frames; it must be 1 to {}", frames,
-             kMaxFramesPerCall);
-}
-
-// The first look only starts the clock: a call with few frames never reads it.
-bool FramePace::look() {
-  until_look_ = frames_per_look_;
-  frames_ += frames_per_look_;
-  const TimePoint now = Clock::now();
-  if (began_ == TimePoint{}) began_ = now;
-  return frames_ >= kMaxFramesPerCall || now - began_ >= kMaxTimePerCall;
-}
-
 bool go_on(TcpConnection& connection, const ConnectionHandler* told, Buffer& in,
            std::size_t consumed) {
   if (connection.state() != TcpConnection::State::open) {

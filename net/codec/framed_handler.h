@@ -13,14 +13,12 @@
 #pragma once
 
 #include <array>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
 
-#include "weir/base/clock.h"
 #include "weir/base/poison.h"
 #include "weir/net/codec/frame.h"
 #include "weir/net/tcp/connection_handler.h"
@@ -30,35 +28,14 @@ namespace weir {
 
 namespace internal {
 
-inline constexpr int kMaxFramesPerCall = 4096;
-inline constexpr Duration kMaxTimePerCall = std::chrono::milliseconds(1);
-inline constexpr int kFramesPerLook = 16;
-
 // What FramedHandler does whatever the codec.
 // Consumes the frame that `told` was told of, and says whether to go on with the next one.
 bool go_on(TcpConnection& connection, const ConnectionHandler* told, Buffer& in,
            std::size_t consumed);
 void check_frame(const Frame& frame, std::size_t available);
-void check_frames_per_look(int frames);
 void close_for_frame_error(TcpConnection& connection, const Error& error);
 void log_refused_frame(const TcpConnection& connection, const Error& error);
 Error ended_inside_frame(std::size_t bytes);
-
-// Says when one call of on_data has to end, so that the other connections of the loop are served.
-class FramePace {
- public:
-  explicit FramePace(int frames_per_look) : frames_per_look_(frames_per_look) {}
-  // Asked once before each frame. Reads the clock once in `frames_per_look` frames.
-  bool over() { return --until_look_ == 0 && look(); }
-
- private:
-  bool look();
-
-  const int frames_per_look_;
-  int until_look_ = frames_per_look_;
-  int frames_ = 0;
-  TimePoint began_{};  // of the first look
-};
 
 // Room for a frame on the stack, as a Buffer borrows it.
 struct FrameRoom {
@@ -72,19 +49,12 @@ struct FrameRoom {
 template <FrameCodec Codec>
 class FramedHandler : public ConnectionHandler {
  public:
-  // One call of on_data ends after this number of frames, or after this time; the rest follows in
-  // the next turn, so that one connection does not hold the loop.
-  static constexpr int kMaxFramesPerCall = internal::kMaxFramesPerCall;
-  static constexpr Duration kMaxTimePerCall = internal::kMaxTimePerCall;
-  // The time is looked at once in this number of frames.
-  static constexpr int kFramesPerLook = internal::kFramesPerLook;
+  // One call of on_data ends after this number of frames, or when the connection's share of the
+  // turn is spent (TcpConnection::reading()); the rest follows in the next turn, so that one
+  // connection does not hold the loop.
+  static constexpr int kMaxFramesPerCall = 4096;
 
-  // `frames_per_look`: 1 for a handler whose frame may take a millisecond or more, such as one that
-  // reads a folder. 1 to kMaxFramesPerCall (CHECK).
-  explicit FramedHandler(Codec codec = Codec(), int frames_per_look = kFramesPerLook)
-      : codec_(std::move(codec)), frames_per_look_(frames_per_look) {
-    internal::check_frames_per_look(frames_per_look);
-  }
+  explicit FramedHandler(Codec codec = Codec()) : codec_(std::move(codec)) {}
 
   // A whole frame has come. `payload` is valid for the call. When this call pauses reading, or its
   // answers reach the high mark, the frames behind it wait; when it closes the connection, they are
@@ -128,10 +98,9 @@ class FramedHandler : public ConnectionHandler {
   void on_data(TcpConnection& connection, Buffer& in) final {
     const ConnectionHandler* const told = connection.handler();
     std::size_t progress = in.progress();
-    internal::FramePace pace(frames_per_look_);
     bool message_ended = false;  // in this call
-    while (!in.empty()) {
-      if (pace.over()) {
+    for (int frames = 0; !in.empty(); ++frames) {
+      if (frames == kMaxFramesPerCall) {
         in.set_progress(progress);
         connection.offer_again();
         return;
@@ -175,7 +144,6 @@ class FramedHandler : public ConnectionHandler {
 
  private:
   Codec codec_;
-  const int frames_per_look_;
   std::string heartbeat_;
 };
 
