@@ -66,7 +66,9 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   // Orderly end: sends what is queued, then FIN, throws input away until the peer's FIN so that the
   // kernel does not destroy our last bytes with a RST (64 MiB at most, then RST), then closes.
   void close();
-  // Ends now, with RST; what is queued is lost.
+  // Ends now, with RST; what is queued is lost. A Unix socket has no RST: there the peer reads what
+  // it was sent, and then an end like that of close() (ECONNRESET only if we left input unread), so
+  // it cannot see that something is missing.
   void abort();
 
   // Counted: an answer is being made elsewhere. Until the last release() neither the peer's FIN nor

@@ -175,6 +175,27 @@ TEST(LostOutput, AnOrderlyEndStaysOneWhateverItsLastCallDoes) {
   EXPECT_EQ(client.wait_for_end(), TestClient::End::eof);
 }
 
+// A Unix socket has no RST (docs/closing.md): the peer reads a part and an end of file, unless we
+// left something unread.
+TEST(LostOutput, OfAUnixSocketLooksLikeAnOrderlyEnd) {
+  for (const bool left_unread : {false, true}) {
+    SCOPED_TRACE(left_unread);
+    TcpHarness tcp({}, "unix:@weir-lost-output-" + std::to_string(::getpid()));
+    tcp.on.open = [](TcpConnection& c) { c.pause_reading(); };
+    TestClient client = tcp.connect();
+    if (left_unread) {
+      ASSERT_TRUE(client.send_all("unread"));
+    }
+    tcp.connection()->send(pattern(kSent));
+    tcp.turns(2);
+    ASSERT_GT(tcp.connection()->pending_output(), 0u);
+    tcp.connection()->abort();
+    EXPECT_TRUE(tcp.until_closed());
+    EXPECT_LT(client.receive_until_eof().size(), kSent);
+    EXPECT_EQ(client.ended(), left_unread ? TestClient::End::reset : TestClient::End::eof);
+  }
+}
+
 // The first error is the one that is told, also when a shutdown() of ours fails behind it.
 TEST(LostOutput, TheFirstErrorIsTheReason) {
   TcpHarness tcp;
