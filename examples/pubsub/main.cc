@@ -1,7 +1,8 @@
 // weir-pubsub: clients publish messages on topics, and get those of the topics they subscribe to.
 //
 // The protocol is lines. Each is answered by one line, "ok" or "error WHY"; in between come lines
-// "message TOPIC TEXT".
+// "message TOPIC TEXT", and with --heartbeat lines "ping", which want no answer: they tell a quiet
+// topic from a server that is gone.
 //
 //   sub TOPIC        the last message of the topic, if there was one, and from then on all
 //   unsub TOPIC
@@ -62,7 +63,9 @@ class PubSub final : public weir::FramedHandler<weir::LineCodec> {
       : FramedHandler(weir::LineCodec({.max_frame = kMaxLine, .skip_overlong = true})),
         server_(server),
         topics_(most_topics, slow),
-        most_topics_each_(most_topics_each) {}
+        most_topics_each_(most_topics_each) {
+    set_heartbeat("ping");
+  }
 
   void on_open(weir::TcpConnection& conn) override { conn.set_context<Client>(); }
 
@@ -189,7 +192,14 @@ int main(int argc, char** argv) {
                                "that one connection may subscribe to");
   sample::seconds_option(app, "--idle-timeout", options.idle_timeout,
                          "after which a silent client is let go; 0: never");
+  sample::seconds_option(app, "--heartbeat", options.heartbeat_interval,
+                         "after which a client that was sent nothing gets a line \"ping\", and "
+                         "--idle-timeout is about what the client sends alone; 0: never");
   return sample::run(app, argc, argv, [&] {
+    if (options.heartbeat_interval > weir::Duration::zero()) {
+      // A heartbeat of ours is activity, but it does not show that the client is there.
+      options.read_idle_timeout = std::exchange(options.idle_timeout, weir::Duration::zero());
+    }
     weir::EventLoop loop;
     weir::TcpServer server(loop, options);
     server.use_handler(std::make_shared<PubSub>(server, most_topics, most_topics_each, slow));

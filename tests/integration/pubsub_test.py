@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import threading
+import time
 import unittest
 
 from harness import (BIN, DEADLINE, MIB, SANITIZER, SystemTest, connect, receive_until_end, reset,
@@ -341,6 +342,18 @@ class Program(PubSub):
     def test_a_silent_client_is_let_go(self):
         server = self.pubsub("--idle-timeout", "1")
         self.assertEqual(receive_until_end(self.joins(server, "t").socket), b"")
+
+    def test_heartbeats_come_in_silence_and_keep_nobody(self):
+        server = self.pubsub("--heartbeat", "0.2", "--idle-timeout", "2")
+        alive = self.joins(server, "t")
+        silent = self.joins(server, "t")
+        begin = time.monotonic()
+        while time.monotonic() - begin < 4:  # twice the time that a silent one has
+            if alive.read() == "ping":
+                alive.socket.sendall(b"ping\n")
+        lines = silent.lines.read().decode().splitlines()  # to its end
+        self.assertGreater(len(lines), 2)
+        self.assertEqual(set(lines), {"ping"})
 
     def test_it_ends_on_a_signal_with_clients(self):
         server = self.pubsub("--threads", "2")
