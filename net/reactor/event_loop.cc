@@ -110,6 +110,12 @@ EventLoop::~EventLoop() {
       channels_.size());
 }
 
+// What the last turn of this run() has noted with tick_ happened by `now`.
+inline void EventLoop::end_tick(TimePoint now) {
+  const internal::Tick ended = internal::tick_of(now);
+  if (ended != tick_ && turned_) slow_turns_.note(tick_, ended);
+}
+
 void EventLoop::run() {
   check_thread("EventLoop::run");
   WEIR_CHECK(!forked(), "EventLoop::run in a child of fork(): it may only destroy the loop");
@@ -118,6 +124,7 @@ void EventLoop::run() {
     EventLoop& loop;
     explicit Running(EventLoop& on) : loop(on) { loop.running_ = true; }
     ~Running() {
+      loop.end_tick(sys::now());
       loop.running_ = loop.turned_ = false;
       loop.watch_.rest();
     }
@@ -262,6 +269,7 @@ bool EventLoop::has_work() const {
 Duration EventLoop::time_to_wait() {
   const TimePoint now = sys::now();
   counters_.busy_ns.add(nanoseconds(now - now_));
+  end_tick(now);
   note_turn(now - now_);
   now_ = now;
   if (has_work()) return Duration::zero();

@@ -21,6 +21,7 @@
 #include "weir/net/reactor/idle_wheel.h"
 #include "weir/net/reactor/loop_client.h"
 #include "weir/net/reactor/mailbox.h"
+#include "weir/net/reactor/slow_turns.h"
 #include "weir/net/reactor/timer_queue.h"
 #include "weir/net/reactor/watchdog.h"
 
@@ -136,6 +137,10 @@ class EventLoop {
   internal::IdleWheel& idle_wheel() { return idle_wheel_; }
   // The turn's time in the wheel's unit.
   internal::Tick tick() const { return tick_; }
+  // tick(), but outside run(), where no turn moves it, the clock.
+  internal::Tick tick_or_clock() const { return running_ ? tick_ : internal::tick_of(now()); }
+  // The latest time at which that may have happened which was noted with tick().
+  internal::Tick latest(internal::Tick noted) const { return slow_turns_.latest(noted); }
   // The time by which deadlines about peers are judged, in the wheel's unit: everything that had
   // arrived by then has been dispatched. At most tick().
   internal::Tick deadline_tick() const { return internal::tick_of(deadlines_until_); }
@@ -188,6 +193,7 @@ class EventLoop {
   Duration time_to_wait();
   void note_look(TimePoint before, Duration timeout);
   void note_turn(Duration took);
+  void end_tick(TimePoint now);
   bool has_work() const;
   bool has_dead() const { return !to_reap_.empty() || !reaping_.empty(); }
   void dispatch_event(SlotId id, std::uint32_t events);
@@ -220,6 +226,7 @@ class EventLoop {
   std::unique_ptr<WakeupHandler> wakeup_handler_;
   TimePoint now_;
   internal::Tick tick_;
+  internal::SlowTurns slow_turns_;
   // Phase 4 goes by these instead of now_, because the process may be stopped, or a callback may
   // block, between the arrival of data and the reading of the clock.
   TimePoint timers_until_;

@@ -199,7 +199,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void note_bulk_written(std::size_t n);
   void output_refused();
   void output_failed(Errno error);
-  void note_written(std::size_t n);
+  void note_written(std::size_t n, internal::Tick when);
   void cork();
   void uncork();
 

@@ -20,7 +20,8 @@ constexpr Tick kSlackTicks = 128;
 
 }  // namespace
 
-// Calls fn(which, since, allowed) with the deadlines that may act now, the most pressing first.
+// Calls fn(which, since, due) with the deadlines that may act now, the most pressing first. `since`
+// may be the tick of a turn in which a callback held the loop, `due` counts from the end of that.
 // Arming and expiry both use this list, so that no deadline is armed that may not act. Deadlines
 // about the peer rest while its bytes are not read, or while an answer is owed to it.
 template <typename Fn>
@@ -28,11 +29,13 @@ void TcpConnection::each_deadline(Fn&& fn) {
   const internal::ConnectionLimits& limits = group_->limits;
   const bool waits_for_us = pauses_ > 0 || holds_ > 0;
   const auto consider = [&](Deadline which, Tick& since, Tick allowed) {
-    if (allowed != 0) fn(which, since, allowed);
+    if (allowed != 0) fn(which, since, loop().latest(since) + allowed);
   };
   switch (state_) {
     case State::open:
-      if (tick_reached(last_activity_, last_read_)) last_activity_ = last_read_;
+      if (tick_reached(loop().latest(last_activity_), loop().latest(last_read_))) {
+        last_activity_ = last_read_;
+      }
       if (is_.want_write) consider(Deadline::write_stall, write_progress_, limits.write_stall);
       if (bytes_in_ == 0 && !waits_for_us) {
         consider(Deadline::first_byte, since_, limits.first_byte);
@@ -64,12 +67,12 @@ void TcpConnection::arm_deadline() {
   if (state_ == State::closed) return;  // the link is the reap list's
   Tick earliest = 0;
   bool any = false;
-  const auto consider = [&](Deadline, Tick since, Tick allowed) {
-    if (!any || !tick_reached(earliest, since + allowed)) earliest = since + allowed;
+  const auto consider = [&](Deadline, Tick, Tick due) {
+    if (!any || !tick_reached(earliest, due)) earliest = due;
     any = true;
   };
   each_deadline(consider);
-  if (is_.slack && state_ == State::open) consider({}, now() | (kSlackTicks - 1), 1);
+  if (is_.slack && state_ == State::open) consider({}, {}, (now() | (kSlackTicks - 1)) + 1);
   if (any) {
     loop().idle_wheel().schedule(*this, earliest);
   } else {
@@ -91,8 +94,8 @@ void TcpConnection::judge_deadlines() {
   is_.slack = false;
   Deadline passed{};
   Tick* first = nullptr;
-  each_deadline([&](Deadline which, Tick& since, Tick allowed) {
-    if (first != nullptr || !tick_reached(since + allowed, loop().deadline_tick())) return;
+  each_deadline([&](Deadline which, Tick& since, Tick due) {
+    if (first != nullptr || !tick_reached(due, loop().deadline_tick())) return;
     passed = which;
     first = &since;
   });

@@ -258,7 +258,7 @@ void TcpConnection::write_gathered(std::span<const std::byte> gathered) {
   }
   const auto written = transport_->write(fd_.get(), gathered);
   if (written && *written == gathered.size()) [[likely]] {
-    note_written(*written);
+    note_written(*written, now());
   } else {
     keep_unwritten(written, gathered, {}, gathered.size());
   }
@@ -326,7 +326,7 @@ std::uint64_t TcpConnection::write_allowance() const {
 }
 
 void TcpConnection::note_bulk_written(std::size_t n) {
-  note_written(n);
+  note_written(n, loop().tick_or_clock());
   constexpr std::size_t kMost = std::numeric_limits<std::uint16_t>::max();
   written_kib_ = static_cast<std::uint16_t>(std::min(kMost, written_kib_ + (n + 1023) / 1024));
 }

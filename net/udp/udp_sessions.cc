@@ -79,7 +79,7 @@ void UdpSessions::end(UdpSession& session, bool timed_out) {
 // still lie in the kernel.
 void UdpSessions::look_at(UdpSession& session) {
   if (session.socket_->receiving_paused()) session.last_ = loop_.tick();
-  const Tick due = session.last_ + idle_;
+  const Tick due = loop_.latest(session.last_) + idle_;
   if (!tick_reached(due, loop_.deadline_tick())) {
     loop_.idle_wheel().schedule(session, due);
   } else if (session.socket_->behind()) {

@@ -108,10 +108,10 @@ inline bool TcpConnection::output_waits() const {
   return (output_ && !output_->empty()) || (is_.relayed && relay_held() > 0);
 }
 
-inline void TcpConnection::note_written(std::size_t n) {
+inline void TcpConnection::note_written(std::size_t n, internal::Tick when) {
   bytes_out_ += n;
   group_->bytes_out.add(n);
-  last_activity_ = write_progress_ = now();
+  last_activity_ = write_progress_ = when;
   back_offs_ = 0;
 }
 

@@ -134,6 +134,27 @@ TEST(UdpSessions, F15_AStoppedProcessEndsNoSessionThatHasSpoken) {
   EXPECT_TRUE(world.until([&] { return sessions->size() == 0; }));
 }
 
+// One that takes long makes nobody behind it in the batch silent.
+TEST(UdpSessions, WhoSpokeInASlowTurnIsNotSilent) {
+  Sessions all({.idle_timeout = 60s});
+  const UdpPeer first;
+  const UdpPeer second;
+  int datagrams = 0;
+  all.handler->datagram = [&](UdpSession&, const Datagram&) {
+    if (++datagrams == 1) all.world.faults.advance_clock(100s);
+  };
+  ASSERT_TRUE(first.send(all.address, "a") && second.send(all.address, "b"));
+  ASSERT_TRUE(all.until_events(4));
+  const auto pass = [&](Duration time) {
+    all.world.faults.advance_clock(time);
+    for (int turn = 0; turn < 3; ++turn) run_turn(all.world.loop);
+  };
+  pass(59s);
+  EXPECT_EQ(all.sessions->size(), 2u);
+  pass(6s);
+  EXPECT_EQ(all.sessions->size(), 0u);
+}
+
 TEST(UdpSessions, F25_TheirNumberIsBoundedAndStrangersCostNothing) {
   const AllowLog refusing("3 sessions are open, the most allowed");
   Sessions all({.max_sessions = 3});
