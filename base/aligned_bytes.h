@@ -30,13 +30,14 @@ inline constexpr std::size_t kPage = 4096;
   auto* const piece = static_cast<std::byte*>(::operator new(size + alignment));
   const std::size_t beyond = reinterpret_cast<std::uintptr_t>(piece) % alignment;
   std::byte* const block = piece + (alignment - beyond);
-  std::memcpy(block - sizeof piece, &piece, sizeof piece);
+  std::memcpy(block - sizeof piece, static_cast<const void*>(&piece), sizeof piece);
   return block;
 }
 inline void free_aligned(void* memory) noexcept {
   if (memory == nullptr) return;
   void* piece = nullptr;
-  std::memcpy(&piece, static_cast<std::byte*>(memory) - sizeof piece, sizeof piece);
+  std::memcpy(static_cast<void*>(&piece), static_cast<std::byte*>(memory) - sizeof piece,
+              sizeof piece);
   ::operator delete(piece);
 }
 

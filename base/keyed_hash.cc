@@ -13,6 +13,7 @@ HashKey draw() {
   // At the very start of a machine there may be no randomness yet; nobody waits for it here.
   const ssize_t got = ::getrandom(&key, sizeof(key), GRND_NONBLOCK);
   if (got == static_cast<ssize_t>(sizeof(key))) return key;
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel gives the address as a number
   std::memcpy(&key, reinterpret_cast<const void*>(::getauxval(AT_RANDOM)), sizeof(key));
   return key;
 }
