@@ -81,7 +81,8 @@ void Buffer::shrink_to_fit() {
   if (!owned_ || fitting >= capacity_) return;
   try {
     move_to(internal::allocate_aligned(fitting), fitting);
-  } catch (const std::bad_alloc&) {  // nothing is given back, and nothing is lost
+  } catch (const std::bad_alloc&) {
+    return;  // nothing is given back, and nothing is lost
   }
 }
 

@@ -89,7 +89,8 @@ class FramedHandler : public ConnectionHandler {
 
   // Overriding it, call this one too.
   void on_heartbeat(TcpConnection& connection) override {
-    if (!heartbeat_.empty()) static_cast<void>(send_frame(connection, heartbeat_));
+    if (heartbeat_.empty()) return;
+    [[maybe_unused]] const auto sent = send_frame(connection, heartbeat_);
   }
 
   const Codec& codec() const { return codec_; }
