@@ -175,7 +175,7 @@ Producer::Result Producer::try_send(SharedBytes message) {
   return posted ? Result::queued : Result::ended;
 }
 
-bool Producer::send(SharedBytes message, Duration at_most) {
+bool Producer::send(const SharedBytes& message, Duration at_most) {
   WEIR_CHECK(connection_.get() == nullptr,
              "Producer::send on the thread of the connection's loop, which would wait for itself");
   const TimePoint end = saturating_add(Clock::now(), at_most);

@@ -50,7 +50,7 @@ class Producer {
   // Waits while it is full, but no longer than `at_most`. False: not handed over, because the
   // connection has ended or the time is over. A CHECK on the thread of the connection's loop, which
   // would wait for itself.
-  [[nodiscard]] bool send(SharedBytes message, Duration at_most = (Duration::max)());
+  [[nodiscard]] bool send(const SharedBytes& message, Duration at_most = (Duration::max)());
 
   // For a producer that must not wait, as one on another loop: `fn` is called in a task of the
   // connection's loop, when there is room after a try_send() that said `full`, and when the

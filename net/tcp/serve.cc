@@ -90,9 +90,8 @@ int serve_bound(EventLoop& loop, TcpServer& server, const std::vector<SocketAddr
                 ServeOptions options) {
   ServeGroup alone(loop);
   alone.on_stop(std::move(options.on_stop));
-  alone.add_bound(bound, [&](ServeGroup::Done done) {
-    server.shutdown(options.deadline, std::move(done));
-  });
+  alone.add_bound(
+      bound, [&](ServeGroup::Done done) { server.shutdown(options.deadline, std::move(done)); });
   return alone.run();
 }
 

@@ -66,7 +66,8 @@ TEST(Watchers, AThrowCostsNoClientItsNextAttempt) {
   TcpHarness tcp;
   TcpClient outgoing(tcp.loop, {.reconnect = {.initial = 1ms}});
   ASSERT_TRUE(outgoing.connect(tcp.address));
-  ASSERT_TRUE(tcp.until([&] { return outgoing.connection().get() != nullptr && tcp.calls.open == 1; }));
+  ASSERT_TRUE(
+      tcp.until([&] { return outgoing.connection().get() != nullptr && tcp.calls.open == 1; }));
   internal::ConnectionGroup::watch(*outgoing.connection().get(), std::make_shared<Thrower>());
   tcp.connection()->close();
   EXPECT_THROW(static_cast<void>(tcp.until([&] { return tcp.calls.open == 2; })), std::bad_alloc);
