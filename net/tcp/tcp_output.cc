@@ -213,12 +213,9 @@ bool TcpConnection::hold_producer() {
   TcpConnection* producer = io.running;
   if (producer == nullptr || producer->state_ == State::closed) return false;
   if (producer == this) return true;  // its own high mark stops it already
-  const ConnectionRef ref = producer->ref();
-  const auto [begin, end] = io.held_producers.equal_range(id());
-  for (auto held = begin; held != end; ++held) {
-    if (held->second == ref) return true;
-  }
-  io.held_producers.emplace(id(), ref);
+  const auto [held, is_new] =
+      io.held_producers.try_emplace({id(), producer->id()}, producer->ref());
+  if (!is_new) return true;
   is_.holds_producers = is_.blocked = true;  // settle() lets them go on
   producer->pause_reading();
   return true;
@@ -229,7 +226,9 @@ void TcpConnection::release_producers() {
   is_.holds_producers = false;
   auto& held = group_->io->held_producers;
   CallAll all;
-  for (auto entry = held.extract(id()); !entry.empty(); entry = held.extract(id())) {
+  const auto next = [&] { return held.lower_bound({id(), 0}); };
+  for (auto first = next(); first != held.end() && first->first.first == id(); first = next()) {
+    const auto entry = held.extract(first);
     if (TcpConnection* producer = entry.mapped().get()) {
       all([producer] { producer->resume_reading(); });
     }

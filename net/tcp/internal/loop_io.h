@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <unordered_map>
@@ -91,8 +92,9 @@ struct LoopIo {
   // The connection that reading() told last that its share of the turn is spent.
   const TcpConnection* out_of_share = nullptr;
 
-  // Overflow::pause: which producers wait for which slow connection (by its id).
-  std::unordered_multimap<std::uint64_t, ConnectionRef> held_producers;
+  // Overflow::pause: which producers wait for which slow connection, by the ids of both, the slow
+  // one's first.
+  std::map<std::pair<std::uint64_t, std::uint64_t>, ConnectionRef> held_producers;
 
   // Who wants to know of a connection whose watched_ is set. They are few and rarely called.
   using Watchers =
