@@ -340,11 +340,19 @@ SysResult<std::size_t> set_pipe_size(int pipe, std::size_t bytes) {
 
 SysResult<std::size_t> pipe_size(int pipe) { return count(table().fcntl(pipe, F_GETPIPE_SZ, 0)); }
 
-SysResult<std::size_t> unacknowledged(int socket) {
+namespace {
+
+SysResult<std::size_t> bytes_queued(int socket, unsigned long request) {
   int bytes = 0;
-  if (table().ioctl(socket, SIOCOUTQ, &bytes) < 0) return std::unexpected(Errno(errno));
+  if (table().ioctl(socket, request, &bytes) < 0) return std::unexpected(Errno(errno));
   return static_cast<std::size_t>(std::max(bytes, 0));
 }
+
+}  // namespace
+
+SysResult<std::size_t> unread(int socket) { return bytes_queued(socket, SIOCINQ); }
+
+SysResult<std::size_t> unacknowledged(int socket) { return bytes_queued(socket, SIOCOUTQ); }
 
 SysResult<std::size_t> splice_from_socket(int socket, int pipe, std::size_t size) {
   return count(retried([&] {

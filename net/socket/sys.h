@@ -157,6 +157,8 @@ SysResult<Pipe> pipe();
 // F_SETPIPE_SZ: at least `bytes`; the size that it has now. EPERM: more than this user may have.
 SysResult<std::size_t> set_pipe_size(int pipe, std::size_t bytes);
 SysResult<std::size_t> pipe_size(int pipe);
+// SIOCINQ, tcp(7), unix(7): bytes that have come and were not read yet.
+SysResult<std::size_t> unread(int socket);
 // SIOCOUTQ, tcp(7): bytes, and our FIN, that the peer has not acknowledged yet.
 SysResult<std::size_t> unacknowledged(int socket);
 // Does not wait for the pipe; raises no SIGPIPE. 0 bytes from a socket: the peer's end of file.

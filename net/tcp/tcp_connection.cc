@@ -36,6 +36,7 @@
 namespace weir {
 
 using internal::Tick;
+using internal::tick_reached;
 using Kind = CloseReason::Kind;
 
 namespace {
@@ -119,6 +120,7 @@ void TcpConnection::serve(std::uint32_t events) {
 void TcpConnection::on_flush() {
   is_.settle_queued = false;
   without_throwing([this] {
+    if (is_.starved) group_->holders.resume();
     flush_output();
     settle();
   });
@@ -255,6 +257,7 @@ void TcpConnection::finish(CloseReason reason) {
   reason_ = reason;
   is_.starved = false;
   account();
+  if (holder_) group_->holders.update(*this);
   channel_.remove();
   loop().reap_later(*this);
 }
@@ -320,7 +323,7 @@ void TcpConnection::settle() {
     }
   }
   account();
-  heed_budget();
+  apply_budget();
   if (state_ != State::closed) advance_close();
   if (state_ != State::closed) follow_read_gate();
 }
@@ -333,17 +336,49 @@ void TcpConnection::hear_peer() {
 }
 
 // Over the budget, those that hold more than their own share are not read until there is room.
-void TcpConnection::heed_budget() {
-  const bool starved = state_ == State::open && !is_.relayed &&
-                       charged_ >= internal::BufferBudget::kOwnShare && !group_->budget.has_room(1);
+void TcpConnection::apply_budget() {
+  const bool starved = state_ == State::open && !is_.relayed && holder_ &&
+                       charged_ >= internal::BufferBudget::kOwnShare &&
+                       !group_->holders.make_room(*this, 1);
   if (starved == is_.starved) return;
-  is_.starved = starved;
-  if (!starved) return;
-  if (is_.write_failed) {
+  if (starved && is_.write_failed) {
     finish(reason_);  // its end would not be found
-  } else {
-    group_->budget_spent();
+    return;
   }
+  is_.starved = starved;
+  if (holder_) group_->holders.update(*this);
+}
+
+// Whether what it holds has not moved for `patience`, although the peer could move it: the peer
+// takes none of its output, or sends nothing of the rest of a message. The kernel is asked, too: it
+// may have moved bytes that this loop has not looked at yet, or does not read.
+bool TcpConnection::stalled_for(Tick patience) const {
+  const auto waited = [&](Tick since) {
+    return tick_reached(loop().latest(since) + patience, now());
+  };
+  if (output_waits()) {
+    return is_.want_write && waited(write_progress_) &&
+           internal::sys::unacknowledged(fd_.get()).value_or(0) > 0;
+  }
+  return input_ && pauses_ == 0 && holds_ == 0 && !is_.offer_input && waited(last_read_) &&
+         internal::sys::unread(fd_.get()).value_or(1) == 0;
+}
+
+// The budget is spent, and others need what this one holds. Never from inside its handler.
+void TcpConnection::give_up_memory() {
+  if (charged_ == 0) return;
+  WEIR_LOG_LIMITED(warn, 1,
+                   "the budget of buffered bytes is spent: connection {} from {}, which holds {}, "
+                   "is closed",
+                   id(), peer_address().to_string(), charged_);
+  if (output_waits()) {
+    reset({Kind::output_overflow, Errno(ENOMEM)});
+    return;
+  }
+  start_close({Kind::input_overflow, Errno(ENOMEM)});
+  input_.reset();
+  account();
+  apply_budget();
 }
 
 void TcpConnection::settle_later() {

@@ -30,6 +30,7 @@ class ConnectionRef;
 
 namespace internal {
 class BroadcastPart;
+class BudgetHolders;
 class ConnectionGroup;
 class RelayPair;
 struct GroupTag;
@@ -78,7 +79,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   // Counted: as many resumes as pauses. Input already read is offered again after the last resume.
   void pause_reading();
   void resume_reading();
-  // Whether on_data would be called for what comes: not once the connection is closing, nor while
+  // Whether on_data would be called for what is left: not once the connection is closing, nor while
   // reading is paused or held back by output over the high mark. A handler that takes messages one
   // by one looks at it after each: inside on_data it also says no when that has held the loop for a
   // millisecond, and what is left then is offered in the next turn.
@@ -134,6 +135,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   friend class internal::ConnectionGroup;
   friend class internal::RelayPair;
   friend class internal::BroadcastPart;
+  friend class internal::BudgetHolders;
 
   TcpConnection(internal::ConnectionGroup& group, Fd fd);
   ~TcpConnection() { channel_.remove(); }  // before fd_ goes
@@ -178,7 +180,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   bool accepts_output() const;
   bool output_waits() const;
   bool admit(std::uint64_t size, bool written_at_once, SendResult& refusal);
-  bool within_budget(std::uint64_t more) const;
+  bool within_budget(std::uint64_t more);
   void over_budget();
   bool hold_producer();
   void release_producers();
@@ -206,7 +208,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   // As one side of a relay (tcp_relay.cc).
   internal::RelayPair& relay_pair() const;
   std::size_t read_relayed();
-  std::size_t output_room() const;
+  std::size_t output_room();
   bool relay_drained() const;
   std::size_t relay_held() const;
   bool relay_full() const;
@@ -242,7 +244,9 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void back_off(Errno error);
   void retry_after_back_off();
   void account();
-  void heed_budget();
+  void apply_budget();
+  bool stalled_for(internal::Tick patience) const;
+  void give_up_memory();
   void tell_watchers();
   void end_watches();
   internal::Tick now() const { return channel_.loop().tick(); }
@@ -281,6 +285,7 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   bool same_message_ : 1 = false;  // of same_message_goes_on(), in this call of on_data
   bool watched_ : 1 = false;       // somebody in LoopIo::watchers wants to know of it
   bool output_lost_ : 1 = false;   // some that was accepted is not sent: ends with RST
+  bool holder_ : 1 = false;        // known to the group's BudgetHolders
 };
 
 }  // namespace weir

@@ -27,7 +27,7 @@ constexpr Tick kSlackTicks = 128;
 template <typename Fn>
 void TcpConnection::each_deadline(Fn&& fn) {
   const internal::ConnectionLimits& limits = group_->limits;
-  const bool waits_for_us = pauses_ > 0 || holds_ > 0;
+  const bool waits_for_us = pauses_ > 0 || holds_ > 0 || is_.starved;
   const auto consider = [&](Deadline which, Tick& since, Tick allowed) {
     if (allowed != 0) fn(which, since, loop().latest(since) + allowed);
   };

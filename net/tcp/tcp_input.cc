@@ -82,7 +82,7 @@ void TcpConnection::read_ready() {
 std::size_t TcpConnection::read_once() {
   std::size_t room = group_->read_at_once;
   if (input_ || output_) {
-    heed_budget();
+    apply_budget();
     room = is_.starved ? 0 : read_allowance();
     if (room == 0) return 0;
   }
@@ -146,7 +146,7 @@ SysResult<std::size_t> TcpConnection::receive_behind_leftover(std::size_t room) 
 void TcpConnection::keep_leftover(Buffer& in) {
   input_ = std::make_unique<Buffer>(std::move(in));  // copies out of the block
   account();
-  heed_budget();
+  apply_budget();
   if (group_->limits.message != 0) message_since_ = clock_now();
   offer_if_out_of_share();
   check_input_bound();
@@ -161,7 +161,7 @@ void TcpConnection::deliver_leftover() {
     account();
   } else {
     account();
-    heed_budget();
+    apply_budget();
     if (input_->size() < offered && !same_message_ && group_->limits.message != 0) {
       message_since_ = clock_now();
     }
@@ -276,7 +276,7 @@ void TcpConnection::resume_reading() {
 }
 
 bool TcpConnection::reading() const {
-  if (state_ != State::open || !may_read()) return false;
+  if (state_ != State::open || !may_offer()) return false;
   internal::LoopIo& io = *group_->io;
   if (io.running != this || !loop().share_spent()) return true;
   io.out_of_share = this;

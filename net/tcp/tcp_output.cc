@@ -165,12 +165,12 @@ SendResult TcpConnection::queued_result() {
   return SendResult::above_high_mark;
 }
 
-// Whether the budget lets this connection keep `more` bytes of output. What each may hold whatever
-// others do is left to it.
-bool TcpConnection::within_budget(std::uint64_t more) const {
+// Whether the budget lets this connection keep `more` bytes of output, once stalled holders have
+// gone for it. What each may hold whatever others do is left to it.
+bool TcpConnection::within_budget(std::uint64_t more) {
   const std::uint64_t held = output_ ? output_->cost() : 0;
   return held + more <= internal::BufferBudget::kOwnShare ||
-         group_->budget.has_room(std::max<std::uint64_t>(more, 1));
+         group_->holders.make_room(*this, std::max<std::uint64_t>(more, 1));
 }
 
 void TcpConnection::over_budget() {

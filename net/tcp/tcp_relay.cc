@@ -33,7 +33,7 @@ std::size_t TcpConnection::read_relayed() {
 }
 
 // What a relay may send here at once: as much as the marks, and the budget, let wait.
-std::size_t TcpConnection::output_room() const {
+std::size_t TcpConnection::output_room() {
   const internal::ConnectionLimits& limits = group_->limits;
   const auto left = [](std::uint64_t bound, std::uint64_t used) {
     return used < bound ? bound - used : 0;

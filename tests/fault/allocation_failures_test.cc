@@ -16,6 +16,7 @@
 #include "support/loops.h"
 #include "support/tcp_harness.h"
 #include "weir/net/tcp/broadcast.h"
+#include "weir/net/tcp/buffer_budget.h"
 #include "weir/net/tcp/tcp_client.h"
 
 namespace weir::test {
@@ -185,6 +186,53 @@ TEST_F(Allocations, F63_RepeatingTimers) {
           EXPECT_GT(scene.ran, before);
         }
       });
+}
+
+// Memory runs out, too, while connections begin to wait for the budget and go on again.
+TEST_F(Allocations, F63_WhileTheBudgetIsSpent) {
+  struct Scene {
+    Scene() {
+      tcp.on.data = [](TcpConnection&, Buffer&) {};
+      for (int i = 0; i < 3; ++i) clients.push_back(tcp.connect());
+    }
+    EventLoop& loop() { return tcp.loop; }
+
+    const AllowLog spent{"the budget of buffered bytes is spent"};
+    TcpHarness tcp{{.max_buffered_per_loop = 450'000}};
+    std::vector<TestClient> clients;
+  };
+  const std::string half(200'000, 'x');
+  const std::uint64_t count = for_each_allocation<Scene>(
+      [&](Scene& scene) {
+        for (TestClient& client : scene.clients) {
+          client.send_some(half, 0ms);
+          turn_for(scene.loop(), 3);
+        }
+        scene.clients[0].reset();  // those that wait go on
+        turn_for(scene.loop(), 5);
+      },
+      [](Scene& scene) {
+        for (std::size_t i = 0; i < 2; ++i) scene.clients[i].reset();
+        EXPECT_TRUE(scene.tcp.until([&] { return scene.tcp.calls.close >= 2; }));
+        std::size_t taken = 0;
+        scene.tcp.on.data = [&](TcpConnection&, Buffer& in) {
+          taken += in.size();
+          in.clear();
+        };
+        TestClient& last = scene.clients[2];
+        EXPECT_TRUE(scene.tcp.until([&] {
+          last.send_some("x", Duration::zero());
+          return taken > 0 || last.ended() != TestClient::End::open || scene.tcp.calls.close == 3;
+        }));
+        TestClient next = scene.tcp.connect();
+        EXPECT_TRUE(next.send_all("next"));
+        taken = 0;
+        EXPECT_TRUE(scene.tcp.until([&] { return taken >= 4; }));
+        scene.tcp.server.reset();
+        turn_for(scene.loop(), 2);
+        EXPECT_EQ(buffered_bytes(), 0u);
+      });
+  EXPECT_GE(count, 5u);
 }
 
 // Who is told of a connection is told of its end, once, and it ends for everybody who counts it.

@@ -1,14 +1,12 @@
 #include "weir/net/tcp/internal/connection_group.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <iterator>
 #include <new>
 #include <utility>
 
 #include "weir/base/check.h"
 #include "weir/base/log.h"
-#include "weir/net/tcp/buffer_budget.h"
 #include "weir/net/tcp/connection_ref.h"
 #include "weir/net/tcp/internal/connection_inline.h"
 #include "weir/net/tcp/internal/relay_pair.h"
@@ -23,9 +21,11 @@ ConnectionGroup::ConnectionGroup(EventLoop& on, const ConnectionLimits& with,
       handler(std::move(tells)),
       io(LoopIo::of(on)),
       gather_at_once(std::min<std::uint64_t>(LoopIo::kGatherBlock, with.high_water - 1)),
-      read_at_once(most_read_at_once()),
-      budget(with.max_buffered),
-      open_count_(std::move(open_count)) {}
+      holders(*this),
+      budget(with.max_buffered, on.mailbox(), &holders.owner()),
+      open_count_(std::move(open_count)) {
+  restrain_reads(false);
+}
 
 ConnectionGroup::~ConnectionGroup() {
   WEIR_CHECK(connections_.empty(), "a group of connections destroyed before its connections");
@@ -121,7 +121,6 @@ void ConnectionGroup::remove(TcpConnection& connection) {
   if (!places_.empty()) places_.erase(&connection);
   open_now.set(open_now.value() - 1);
   open_count_->open.fetch_sub(1, std::memory_order_relaxed);
-  if (connections_.empty() && budget_timer_) loop.cancel(std::exchange(budget_timer_, {}));
 }
 
 void ConnectionGroup::leave(RelayPair& relay) {
@@ -140,55 +139,10 @@ void ConnectionGroup::tell_if_empty() {
   }
 }
 
-// --- the budget of buffered bytes ----------------------------------------------------------------
-
-std::size_t ConnectionGroup::most_read_at_once() const {
-  return std::min<std::uint64_t>({io->receive_block.size(), limits.max_input, limits.high_water});
-}
-
-void ConnectionGroup::budget_spent() {
-  ++starved;
-  if (budget_timer_) return;
-  WEIR_LOG_LIMITED(warn, 1,
-                   "the budget of buffered bytes is spent ({} by these connections, {} in the "
-                   "process): reading less",
-                   budget.held(), buffered_bytes());
-  read_at_once = std::min<std::uint64_t>(most_read_at_once(), BufferBudget::kOwnShare);
-  budget_spent_since_ = loop.now();
-  budget_retry_ = kBudgetRetry;
-  budget_timer_ = loop.run_after(budget_retry_, [this] { look_at_budget(); });
-}
-
-void ConnectionGroup::look_at_budget() {
-  budget_timer_ = {};
-  bool waiting = false;
-  const bool room = budget.has_room(1);
-  budget_retry_ = room ? kBudgetRetry : std::min(2 * budget_retry_, kMaxBudgetRetry);
-  if (room) budget_spent_since_ = loop.now();
-  if (!room && loop.now() - budget_spent_since_ >= kBudgetPatience) give_one_up();
-  for (TcpConnection& connection : connections_) {  // those that have ended are never starved
-    if (!connection.is_.starved) continue;
-    connection.heed_budget();
-    connection.read_gate_changed();
-    waiting |= connection.is_.starved;
-  }
-  if (waiting) {
-    budget_timer_ = loop.run_after(budget_retry_, [this] { look_at_budget(); });
-  } else {
-    read_at_once = most_read_at_once();
-  }
-}
-
-// Output is bounded by write_stall_timeout, but input that waits for the rest of a message, which
-// is not read, could wait for ever.
-void ConnectionGroup::give_one_up() {
-  for (TcpConnection& connection : connections_) {
-    if (!connection.is_.starved || !connection.input_) continue;
-    connection.start_close({CloseReason::Kind::input_overflow, Errno(ENOMEM)});
-    connection.input_.reset();
-    connection.account();
-    return;
-  }
+void ConnectionGroup::restrain_reads(bool on) {
+  read_at_once =
+      std::min<std::uint64_t>({io->receive_block.size(), limits.max_input, limits.high_water,
+                               on ? BufferBudget::kOwnShare : io->receive_block.size()});
 }
 
 }  // namespace weir::internal

@@ -14,6 +14,7 @@
 #include "weir/base/intrusive_list.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/tcp/connection_handler.h"
+#include "weir/net/tcp/internal/budget_holders.h"
 #include "weir/net/tcp/internal/buffer_budget.h"
 #include "weir/net/tcp/internal/loop_io.h"
 #include "weir/net/tcp/internal/peer_limits.h"
@@ -107,11 +108,11 @@ class ConnectionGroup {
   const std::size_t gather_at_once;
 
   // What a connection with nothing buffered may read at once.
-  std::size_t read_at_once;
+  std::size_t read_at_once = 0;
+  BudgetHolders holders;
   BufferBudget budget;
-  // Called when a connection stops being read because the budget is spent; sees to it that it
-  // goes on when there is room.
-  void budget_spent();
+  // Has connections read little at once from now on, or as much as they can.
+  void restrain_reads(bool on);
 
   // Written on the loop. [any]
   Counter open_now;  // connections
@@ -124,28 +125,15 @@ class ConnectionGroup {
 
  private:
   friend class weir::TcpConnection;
-  // While the budget is spent. Others may be the ones who give memory back, on any loop, so it is
-  // asked for by the clock: soon, and then half as often each time, down to six times a second.
-  static constexpr Duration kBudgetRetry = std::chrono::milliseconds(20);
-  static constexpr Duration kMaxBudgetRetry = 8 * kBudgetRetry;
-  // If there was no room for so long, half-read messages hold it: one after the other is given up.
-  static constexpr Duration kBudgetPatience = std::chrono::seconds(5);
-
   TcpConnection* make(Fd fd, PeerPlace place);
   void tell_ended(TcpConnection& connection);
   void remove(TcpConnection& connection);
   void tell_if_empty();
-  void look_at_budget();
-  void give_one_up();
-  std::size_t most_read_at_once() const;
 
   IntrusiveList<TcpConnection, GroupTag> connections_;
   std::unordered_map<const TcpConnection*, PeerPlace> places_;  // of those whose peers are counted
   const std::shared_ptr<OpenCount> open_count_;
   std::move_only_function<void()> when_empty_;
-  TimerId budget_timer_;
-  Duration budget_retry_ = kBudgetRetry;
-  TimePoint budget_spent_since_;
   GroupWatcher* watcher_ = nullptr;
 };
 

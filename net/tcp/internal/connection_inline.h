@@ -93,8 +93,15 @@ inline void TcpConnection::account() {
       state_ == State::closed ? 0
                               : (output_ ? output_->cost() : 0) + (input_ ? input_->capacity() : 0);
   if (held == charged_) return;
+  const bool gives_back = held < charged_;
   group_->budget.change(charged_, held);
   charged_ = held;
+  if (holder_ && held == 0) {
+    group_->holders.update(*this);
+  } else if (!holder_ && held >= internal::BufferBudget::kOwnShare) {
+    group_->holders.add(*this);
+  }
+  if (gives_back) group_->holders.released();
 }
 
 inline void TcpConnection::note_read(std::size_t n) {

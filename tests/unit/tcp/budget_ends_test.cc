@@ -23,8 +23,8 @@ using Kind = CloseReason::Kind;
 constexpr std::uint64_t kBudget = 300'000;
 constexpr std::size_t kHalfMessage = 200'000;
 
-// Longer than look_at_budget() ever waits, and than anything is waited for before somebody goes.
-constexpr Duration kRetry = 200ms;
+// Longer than BudgetHolders waits between two searches, and than it waits before a holder goes.
+constexpr Duration kSearchPeriod = 300ms;
 constexpr Duration kPatience = 6s;
 
 // A server whose clients have all sent halves of messages, so that the budget is spent and more
@@ -154,7 +154,7 @@ TEST(BudgetEnds, StarvedConnectionsThatAreEndedInTheTurnThatLooksAtTheBudget) {
         ways[way](tcp);
       };
       ASSERT_TRUE(live.send_all("now"));
-      tcp.faults.advance_clock(kRetry);
+      tcp.faults.advance_clock(kSearchPeriod);
       tcp.turns(5);
       EXPECT_TRUE(tcp.until([&] { return !tcp.server || tcp.calls.close >= 3; }));
     }
