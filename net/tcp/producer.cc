@@ -25,17 +25,17 @@ class ProducerSide final : public ConnectionWatcher {
   Producer::Result reserve(std::uint64_t size) {
     const std::lock_guard lock(mutex_);
     if (ended_) return Producer::Result::ended;
-    if (blocked_ || (on_the_way_ > 0 && on_the_way_ + size > bound_)) {
+    if (!fits(size)) {
       wanted_ = true;
       return Producer::Result::full;
     }
     on_the_way_ += size;
     return Producer::Result::queued;
   }
-  // False: the time is over.
-  bool wait_for_room(TimePoint end) {
+  // Until a message of `size` may be reserved, or the end. False: the time is over.
+  bool wait_for_room(std::uint64_t size, TimePoint end) {
     std::unique_lock lock(mutex_);
-    const auto ready = [this] { return ended_ || has_room(); };
+    const auto ready = [this, size] { return ended_ || (has_room() && fits(size)); };
     if (end != TimePoint::max()) return changed_.wait_until(lock, end, ready);
     changed_.wait(lock, ready);
     return true;
@@ -88,6 +88,10 @@ class ProducerSide final : public ConnectionWatcher {
   }
 
  private:
+  // One that is larger than the bound passes alone.
+  bool fits(std::uint64_t size) const {
+    return !blocked_ && (on_the_way_ == 0 || on_the_way_ + size <= bound_);
+  }
   // Half of the bound, so that a thread is not woken for each message.
   bool has_room() const { return !blocked_ && on_the_way_ <= bound_ / 2; }
 
@@ -182,7 +186,7 @@ bool Producer::send(const SharedBytes& message, Duration at_most) {
   for (;;) {
     const Result result = try_send(message);
     if (result != Result::full) return result == Result::queued;
-    if (!side_->wait_for_room(end)) return false;
+    if (!side_->wait_for_room(message.size(), end)) return false;
   }
 }
 

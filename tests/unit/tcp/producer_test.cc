@@ -54,6 +54,24 @@ struct Slow {
   TestClient client;
 };
 
+// Less than half of the bound is on its way, but not so little that the message has room.
+TEST(Producer, F29_AMessageThatHasNoRoomWaitsNoLongerThanItIsTold) {
+  TcpHarness tcp;
+  TestClient client = tcp.connect();
+  std::atomic<bool> over = false;
+  std::atomic<bool> sent = true;
+  std::thread feeder([&, to = tcp.ref()] {
+    Producer feed(to, kBound);
+    ASSERT_TRUE(feed.send(SharedBytes::copy(pattern(kBound / 2 - 1))));
+    sent = feed.send(SharedBytes::copy(pattern(kBound / 2 + 2)), 10ms);
+    over = true;
+  });
+  EXPECT_TRUE(wait_until([&] { return over.load(); })) << "the loop does not turn meanwhile";
+  EXPECT_TRUE(tcp.until([&] { return over.load(); }));
+  feeder.join();
+  EXPECT_FALSE(sent);
+}
+
 TEST(Producer, F29_WhatWaitsIsBoundedAndNothingIsLost) {
   constexpr std::size_t kMessages = 500;
   Slow slow;
