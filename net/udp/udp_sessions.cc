@@ -59,8 +59,19 @@ void UdpSessions::forget(UdpSocket& socket) {
     drop(*entry.second);
     return true;
   });
-  for (UdpSession* session : ending_) {
-    if (session->socket_ == &socket) session->socket_ = nullptr;
+  for (std::size_t i = 0; i < ending_.size();) {
+    UdpSession& session = *ending_[i];
+    if (session.socket_ != &socket) {
+      ++i;
+      continue;
+    }
+    session.socket_ = nullptr;
+    if (&session == told_) {  // its on_close closes the socket
+      ++i;
+    } else {
+      session.owner_ = nullptr;
+      leave_ending(session);
+    }
   }
 }
 
@@ -90,8 +101,13 @@ void UdpSessions::look_at(UdpSession& session) {
 }
 
 void UdpSessions::reap(UdpSession& session) {
+  told_ = &session;
   guarded("on_close", [&] { handler_->on_close(session, session.timed_out_); });
-  // Only now: the socket may have gone in that call.
+  told_ = nullptr;
+  leave_ending(session);  // only now: the socket may have gone in that call
+}
+
+void UdpSessions::leave_ending(UdpSession& session) {
   ending_.back()->ending_at_ = session.ending_at_;
   ending_[session.ending_at_] = ending_.back();
   ending_.pop_back();
@@ -121,6 +137,8 @@ UdpSession* UdpSessions::find_or_open(UdpSocket& socket, const Datagram& first) 
   }
   UdpSession* session = nullptr;
   try {
+    const std::size_t most = sessions_.size() + 1 + ending_.size();
+    if (ending_.capacity() < most) ending_.reserve(2 * most);  // end() needs no memory
     session = new UdpSession(*this, socket, first);
     sessions_.emplace(key, session);
   } catch (const std::bad_alloc&) {  // costs this datagram, and not those behind it

@@ -152,6 +152,7 @@ class UdpSessions final : public DatagramHandler {
   void drop(UdpSession& session);
   void look_at(UdpSession& session);
   void reap(UdpSession& session);
+  void leave_ending(UdpSession& session);
   template <typename Call>
   static void guarded(const char* event, Call&& call);
 
@@ -161,6 +162,7 @@ class UdpSessions final : public DatagramHandler {
   const internal::Tick idle_;
   std::unordered_map<Key, UdpSession*, Hash> sessions_;
   std::vector<UdpSession*> ending_;     // closed, not yet reaped
+  UdpSession* told_ = nullptr;          // whose on_close is running
   const UdpSocket* current_ = nullptr;  // whose batch is being told
   Counter refused_;
 };

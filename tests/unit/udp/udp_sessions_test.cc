@@ -360,6 +360,31 @@ TEST(UdpSessions, WithoutPacketInfoAPeerIsOneSession) {
   EXPECT_EQ(all.sessions->size(), 1u);
 }
 
+TEST(UdpSessions, F06_AServerDestroyedBehindACloseCallsNothingMore) {
+  for (const bool inside : {false, true}) {
+    UdpHarness world{{}, ""};
+    const auto handler = std::make_shared<Handler>();
+    std::optional<UdpServer> server(std::in_place, world.loop);
+    server->handlers_per_loop(
+        [&](EventLoop& loop) { return std::make_shared<UdpSessions>(loop, handler); });
+    const SocketAddress address = server->listen("127.0.0.1:0").value();
+    const std::array<UdpPeer, 3> peers;
+    std::vector<UdpSession*> open;
+    handler->open = [&](UdpSession& session) {
+      open.push_back(&session);
+      return true;
+    };
+    for (const UdpPeer& peer : peers) ASSERT_TRUE(peer.send(address, "x"));
+    ASSERT_TRUE(world.until([&] { return handler->events.size() == 6; }));
+    handler->close = [&](UdpSession&) { server.reset(); };
+    for (UdpSession* session : open) session->close();
+    if (!inside) server.reset();
+    for (int i = 0; i < 3; ++i) run_turn(world.loop);
+    EXPECT_EQ(handler->events.size(), inside ? 7u : 6u) << "the call that destroys it is the last";
+    server.reset();
+  }
+}
+
 TEST(UdpSessions, ManyThatAreClosedAtOnceAreEachToldOnce) {
   Sessions all({}, {.receive_buffer = 4 << 20});
   constexpr int kPeers = 300;
