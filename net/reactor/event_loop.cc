@@ -12,6 +12,8 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <cstddef>
+#include <iterator>
 #include <new>
 #include <thread>
 #include <utility>
@@ -96,7 +98,7 @@ EventLoop::~EventLoop() {
   // The queue is whole again before the tasks go: their destructors may set and cancel timers.
   static_cast<void>(std::exchange(timers_, TimerQueue()));
   watch_.begin();
-  while (has_dead() || !graveyard_.empty()) {
+  while (has_dead() || !graveyard_.empty() || !buried_.empty()) {
     flush();
     reap();
   }
@@ -232,6 +234,10 @@ void EventLoop::turn() {
   if (ready_.empty() && requeued_next_ == requeued_now_.size()) {  // else an exception left them
     commit_interest();
     wait();
+  } else if (!turned_) {  // run() goes on there, whatever time has passed
+    now_ = sys::now();
+    tick_ = internal::tick_of(now_);
+    turned_ = true;
   }
   watch_.begin();
   dispatch_ready();
@@ -242,10 +248,12 @@ void EventLoop::turn() {
   watch_.rest();
 }
 
-// 1. What changed back in the meantime costs nothing. A refusal is the channel's, not the loop's.
+// 1. What changed back in the meantime costs nothing. A refusal is the channel's, not the loop's,
+// and what its handler changes then waits for the next turn.
 void EventLoop::commit_interest() {
   if (rebuild_wanted_) rebuild_epoll();
-  for (std::size_t i = 0; i < to_commit_.size(); ++i) {  // a refusal may queue more
+  const std::size_t count = to_commit_.size();
+  for (std::size_t i = 0; i < count; ++i) {
     Channel** found = channels_.find(to_commit_[i]);
     if (found == nullptr) continue;
     Channel& channel = **found;
@@ -256,13 +264,14 @@ void EventLoop::commit_interest() {
       channel.handler_->on_interest_refused(committed.error());
     }
   }
-  to_commit_.clear();
+  to_commit_.erase(to_commit_.begin(), to_commit_.begin() + static_cast<std::ptrdiff_t>(count));
   counters_.commits.set(poller_.control_calls());
 }
 
 bool EventLoop::has_work() const {
-  return !requeued_.empty() || task_next_ < tasks_.size() || !to_flush_.empty() ||
-         !flushing_.empty() || has_dead() || stop_.load(std::memory_order_acquire);
+  return !to_commit_.empty() || !requeued_.empty() || task_next_ < tasks_.size() ||
+         !to_flush_.empty() || !flushing_.empty() || has_dead() || !graveyard_.empty() ||
+         stop_.load(std::memory_order_acquire);
 }
 
 // How long phase 2 may sleep: not at all with work at hand, else to the next deadline.
@@ -444,19 +453,37 @@ void EventLoop::flush() {
   }
 }
 
-// 7. Clients may have more clients die; those wait for the next turn.
+std::size_t EventLoop::count_dead() {
+  return static_cast<std::size_t>(std::distance(reaping_.begin(), reaping_.end()) +
+                                  std::distance(to_reap_.begin(), to_reap_.end()));
+}
+
+void EventLoop::reap_again(internal::LoopClient& client) {
+  to_reap_.push_back(client);
+  dead_before_buried_ = count_dead();
+}
+
+// 7. Clients may have more clients die; those wait for the next turn. What is kept goes when the
+// clients that were dead by then have gone, in however many turns, and whoever has died since.
 void EventLoop::reap() {
   reaping_.splice(to_reap_);
   for (std::size_t reaped = 0; reaped < kMaxReapedPerTurn; ++reaped) {
     internal::LoopClient* const client = reaping_.pop_front();
     if (client == nullptr) break;
+    if (dead_before_buried_ > 0) --dead_before_buried_;
     watch_.enter(internal::Activity::reap);
     client->on_reap();
     watch_.leave();
   }
-  if (graveyard_.empty() || has_dead()) return;
+  if (dead_before_buried_ > 0 && has_dead()) return;
+  dead_before_buried_ = 0;
+  if (buried_.empty() && !graveyard_.empty()) {
+    buried_.swap(graveyard_);
+    dead_before_buried_ = count_dead();
+  }
+  if (dead_before_buried_ > 0 || buried_.empty()) return;
   watch_.enter(internal::Activity::reap);
-  std::vector<std::shared_ptr<void>>().swap(graveyard_);
+  std::vector<std::shared_ptr<void>>().swap(buried_);
   watch_.leave();
 }
 

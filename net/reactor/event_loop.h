@@ -155,7 +155,9 @@ class EventLoop {
   void flush_later(internal::LoopClient& client) { to_flush_.push(client); }
   // Takes the client out of the wheel.
   void reap_later(internal::LoopClient& client) { to_reap_.push_back(client); }
-  // Keeps `object` until the end of the turn's reap phase.
+  // From on_reap(), of a client that cannot go yet.
+  void reap_again(internal::LoopClient& client);
+  // Keeps `object` until all clients have gone that are to be reaped by the end of this turn.
   void keep_until_reaped(std::shared_ptr<void> object) { graveyard_.push_back(std::move(object)); }
   std::span<std::byte> receive_block();
   // One object of each floor that keeps something for the loop, made by it on first use.
@@ -195,6 +197,7 @@ class EventLoop {
   void note_turn(Duration took);
   void end_tick(TimePoint now);
   bool has_work() const;
+  std::size_t count_dead();
   bool has_dead() const { return !to_reap_.empty() || !reaping_.empty(); }
   void dispatch_event(SlotId id, std::uint32_t events);
   void dispatch(Channel& channel, std::uint32_t events);
@@ -220,7 +223,9 @@ class EventLoop {
   internal::FlushList flushing_;  // what is left of this turn's
   IntrusiveList<internal::LoopClient, internal::IdleWheelTag> to_reap_;
   IntrusiveList<internal::LoopClient, internal::IdleWheelTag> reaping_;  // the same
-  std::vector<std::shared_ptr<void>> graveyard_;
+  std::vector<std::shared_ptr<void>> graveyard_;  // kept since buried_ was last filled
+  std::vector<std::shared_ptr<void>> buried_;     // goes when so many more have gone:
+  std::size_t dead_before_buried_ = 0;
   internal::AlignedBytes receive_block_;
   std::array<std::shared_ptr<void>, 2> attachments_;
   std::unique_ptr<WakeupHandler> wakeup_handler_;

@@ -136,7 +136,7 @@ void TcpConnection::on_interest_refused(Errno error) {
 // Whatever throws, the connection goes, and everybody who waits for that is told of it.
 void TcpConnection::on_reap() {
   if (is_.settle_queued) {  // the flush list still points here
-    loop().reap_later(*this);
+    loop().reap_again(*this);
     return;
   }
   internal::ConnectionGroup& group = *group_;

@@ -143,7 +143,7 @@ void UdpSocketImpl::orphan() {
 
 void UdpSocketImpl::on_reap() {
   if (flush_queued_) {  // the flush list still points here
-    loop_.reap_later(*this);
+    loop_.reap_again(*this);
     return;
   }
   socket_ = OpenDatagram();

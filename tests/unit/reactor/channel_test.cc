@@ -6,6 +6,8 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <stdexcept>
+#include <utility>
 
 #include "support/fault_table.h"
 #include "support/handlers.h"
@@ -210,6 +212,43 @@ TEST_F(ChannelTest, IsRequeuedOnceHoweverOftenItIsAskedFor) {
   loop_.requeue(watched.channel, EPOLLIN);
   run_turn(loop_);
   EXPECT_EQ(watched.handler.calls, 5) << "nobody is there any more";
+}
+
+TEST_F(ChannelTest, F04_AHandlerThatAsksAgainForWhatIsRefusedDoesNotHoldTheLoop) {
+  Watched watched(loop_);
+  faults_.on(Call::epoll_ctl).first(100).fail(EPERM);
+  int refused = 0;
+  watched.handler.refused = [&](Errno) {
+    ++refused;
+    watched.channel.set_reading(true);
+  };
+  for (int turn = 1; turn <= 5; ++turn) {
+    run_turn(loop_);
+    EXPECT_EQ(refused, turn);
+  }
+  watched.channel.remove();
+}
+
+// An exception leaves run() in the midst of a batch. What is dispatched when run() goes on happens
+// then, not in the turn of the exception.
+TEST_F(ChannelTest, F15_TheRestOfABatchIsDispatchedWithTheTimeOfThatRun) {
+  Watched first(loop_);
+  Watched second(loop_);
+  run_turn(loop_);
+  TimePoint seen;
+  bool thrown = false;
+  const auto ready = [&](std::uint32_t) {
+    if (!std::exchange(thrown, true)) throw std::runtime_error("first");
+    seen = loop_.now();
+  };
+  first.handler.ready = ready;
+  second.handler.ready = ready;
+  put(first.pair.theirs, "x");
+  put(second.pair.theirs, "x");
+  EXPECT_THROW(run_turn(loop_), std::runtime_error);
+  const TimePoint again = Clock::now();
+  run_turn(loop_);
+  EXPECT_GE(seen, again);
 }
 
 }  // namespace

@@ -167,6 +167,44 @@ TEST(EventLoop, F14_ATurnReapsSoManyAndTheNextGoesOnAtOnce) {
   EXPECT_EQ(object.use_count(), 1);
 }
 
+// Something dies in each turn, and has another die in the next one.
+TEST(EventLoop, F14_WhatIsKeptGoesAlsoIfSomethingDiesInEachTurn) {
+  struct Dying final : internal::LoopClient {
+    explicit Dying(EventLoop& on) : loop(on) {}
+    EventLoop& loop;
+    Dying* next = nullptr;
+    std::vector<std::weak_ptr<int>> kept;
+    void on_ready(std::uint32_t) override {}
+    void on_interest_refused(Errno) override {}
+    void on_deadline() override {}
+    void on_flush() override {}
+    void on_reap() override {
+      if (kept.size() == 100) return;
+      const auto object = std::make_shared<int>(1);
+      kept.push_back(object);
+      loop.keep_until_reaped(object);
+      loop.reap_later(*next);
+    }
+  };
+  EventLoop loop;
+  Dying one(loop);
+  Dying two(loop);
+  one.next = &two;
+  two.next = &one;
+  loop.reap_later(one);
+  const auto alive = [&] {
+    const auto held = [](const std::weak_ptr<int>& object) { return !object.expired(); };
+    return std::ranges::count_if(one.kept, held) + std::ranges::count_if(two.kept, held);
+  };
+  for (int i = 0; i < 100; ++i) {
+    run_turn(loop);
+    EXPECT_LE(alive(), 3);
+  }
+  EXPECT_TRUE(run_until(loop, [&] { return one.kept.size() + two.kept.size() >= 199; }));
+  for (int i = 0; i < 4; ++i) run_turn(loop);
+  EXPECT_EQ(alive(), 0);
+}
+
 TEST(EventLoop, IsDestroyedWithManyToReap) {
   std::vector<Throwing> clients(1000);
   {
