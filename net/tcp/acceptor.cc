@@ -50,14 +50,15 @@ std::optional<Acceptor::Queue> Acceptor::queue() const {
       .address = socket_->address(), .waiting = info->tcpi_unacked, .limit = info->tcpi_sacked};
 }
 
+// Also from inside the sink while it leaves: the channel is removed before the socket goes.
 void Acceptor::hold() {
   held_ = true;
-  if (socket_) channel_.set_reading(false);
+  if (!channel_.removed()) channel_.set_reading(false);
 }
 
 // What epoll has reported while it was held is asked for: edge-triggered it would not come again.
 void Acceptor::go_on() {
-  if (!std::exchange(held_, false) || !socket_ || resume_timer_) return;
+  if (!std::exchange(held_, false) || channel_.removed() || resume_timer_) return;
   channel_.set_reading(true);
   channel_.loop().requeue(channel_, EPOLLIN);
 }

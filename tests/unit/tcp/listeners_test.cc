@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "support/echo_server.h"
@@ -154,6 +155,39 @@ TEST(ListenersOnOneLoop, PausedInsideOnOpenNoOtherIsAcceptedInThatTurn) {
       for (int turns = 0; turns < 5; ++turns) run_turn(loop);
       EXPECT_EQ(opened, i);
       echo.server.resume_accepting();
+    }
+  }
+}
+
+// A listener that others go on with is out of epoll already when it takes what is queued.
+TEST(ListenersOnOneLoop, F06_PausedOrResumedInsideOnOpenOfOneWhoWasQueuedWhenAListenerIsLeft) {
+  for (const bool lent : {false, true}) {
+    for (const bool resumes : {false, true}) {
+      SCOPED_TRACE(std::string(lent ? "lent" : "ours") + (resumes ? ", resumes" : ""));
+      EventLoop loop;
+      EchoServer echo(loop, {.accept = AcceptMode::exclusive});
+      echo.server.on_open([&](TcpConnection&) {
+        ++echo.opened;
+        echo.server.pause_accepting();
+        if (resumes) echo.server.resume_accepting();
+      });
+      auto socket = ListeningSocket::open(SocketAddress::parse("127.0.0.1:0").value(), {});
+      ASSERT_TRUE(socket);
+      const SocketAddress address = socket->address();
+      if (lent) socket->set_lent();
+      ASSERT_TRUE(echo.server.listen(std::move(*socket)));
+      std::vector<TestClient> clients;
+      for (int i = 0; i < 3; ++i) clients.emplace_back(address).send_all("ping");
+      bool done = false;
+      echo.server.shutdown({.deadline = 3s, .leave_listeners = !lent}, [&] { done = true; });
+      serve_while(loop, [&] {
+        for (TestClient& client : clients) {
+          EXPECT_EQ(client.receive_until_eof(), "ping");
+          client.close();
+        }
+      });
+      EXPECT_TRUE(run_until(loop, [&] { return done; }));
+      EXPECT_EQ(echo.opened, 3u);
     }
   }
 }
