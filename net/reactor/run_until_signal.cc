@@ -32,7 +32,6 @@ constexpr Duration kOneRequest = std::chrono::milliseconds(100);
 constinit std::atomic<const Waker*> the_waker{nullptr};
 constinit std::atomic<pid_t> the_process{0};
 constinit std::atomic<std::int64_t> asked_at{0};  // ns; 0: not yet
-constinit std::atomic<bool> loop_knows{false};
 constinit std::atomic<int> handlers_running{0};
 
 // On whatever thread the kernel chooses, in the midst of whatever it does: so the second signal
@@ -51,7 +50,7 @@ void on_signal(int signal) {
   std::int64_t before = 0;
   if (asked_at.compare_exchange_strong(before, now)) {
     if (const Waker* waker = the_waker.load()) waker->wake();
-  } else if (loop_knows.load() || now - before > kOneRequest.count()) {
+  } else if (now - before > kOneRequest.count()) {
     std::_Exit(128 + signal);
   }
   --handlers_running;
@@ -72,7 +71,6 @@ class StopSignals final : private IoHandler {
                "run_until_signal called while it runs on another loop of this process");
     the_process.store(::getpid());
     asked_at.store(0);
-    loop_knows.store(false);
     channel_.set_reading(true);
     for (std::size_t i = 0; i < kSignals.size(); ++i) before_[i] = handle(kSignals[i]);
     sigemptyset(&ending_);
@@ -113,7 +111,6 @@ class StopSignals final : private IoHandler {
 
   void on_ready(std::uint32_t) override {
     waker_.drain();
-    if (loop_knows.exchange(true)) return;
     on_stop_();
   }
   void on_interest_refused(Errno error) override {

@@ -16,11 +16,11 @@ namespace weir {
 std::optional<std::vector<SocketAddress>> parse_addresses(const std::vector<std::string>& texts);
 
 // Prints "listening on ADDRESS" for each to standard output, and runs the loop. On SIGINT or
-// SIGTERM calls `end`, which has the loop stop in the end; a second signal ends the process at
-// once, with 128 + its number, also if the loop is stuck in a callback. (Within 100 ms, and before
-// the loop has heard of the first, two are one.) Meanwhile SIGPIPE does not end the process, unless
-// the program handles it itself. On one loop of a process at a time. Throws what EventLoop::run()
-// throws.
+// SIGTERM calls `end`, which has the loop stop in the end; a second signal, more than 100 ms after
+// the first, ends the process at once, with 128 + its number, also if the loop is stuck in a
+// callback. (What comes sooner is the same request.) Meanwhile SIGPIPE does not end the process,
+// unless the program handles it itself. On one loop of a process at a time. Throws what
+// EventLoop::run() throws.
 void run_until_signal(EventLoop& loop, const std::vector<SocketAddress>& listening,
                       std::move_only_function<void()> end);
 

@@ -279,6 +279,9 @@ class Ending(SystemTest):
                     server.signal(first)
                     # Heard, when nobody is listening any more.
                     self.assertTrue(wait_until(lambda: self.not_listening(server.address)))
+                    heard = time.monotonic()
+                    # Sooner it would be the same request, as from timeout(1).
+                    self.assertTrue(wait_until(lambda: time.monotonic() - heard > 0.1))
                     begin = time.monotonic()
                     server.signal(second)
                     self.assertEqual(server.wait(), 128 + second)

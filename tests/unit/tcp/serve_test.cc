@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "support/fault_table.h"
+#include "support/loops.h"
 #include "support/serving_child.h"
 #include "support/test_client.h"
 #include "weir/net/reactor/event_loop.h"
@@ -159,6 +160,8 @@ TEST(Serve, ASecondSignalEndsItAtOnce) {
     const TestClient client = served(child.address());  // does not leave
     child.signal(first);
     EXPECT_EQ(child.line(), "heard");
+    const TimePoint heard = Clock::now();
+    EXPECT_TRUE(wait_until([&] { return Clock::now() - heard > 100ms; }));
     child.signal(second);
     EXPECT_EQ(child.wait(3s), 128 + second);
   }
@@ -204,6 +207,33 @@ TEST(Serve, ASignalThatComesTwiceAtOnceIsOneRequest) {
   });
   served(child.address()).close();
   EXPECT_EQ(child.wait(), 0);
+}
+
+// The second of the two comes when the loop has woken for the first.
+TEST(Serve, ASignalOfTimeoutThatComesAgainWhileTheLoopStopsIsOneRequest) {
+  std::string told;
+  for (int i = 0; i < 20 && told != "again"; ++i) {
+    ServingChild child([] {
+      EventLoop loop;
+      TcpServer server(loop);
+      TimePoint asked;
+      server.on_data([&asked](TcpConnection& c, Buffer& in) {
+        c.send(in);
+        asked = Clock::now();
+        ::raise(SIGTERM);
+      });
+      return serve(loop, server, {"127.0.0.1:0"}, {.on_stop = [&asked] {
+                     const bool late = Clock::now() - asked > 50ms;  // a busy machine
+                     if (!late) ::raise(SIGTERM);
+                     std::puts(late ? "late" : "again");
+                     std::fflush(stdout);
+                   }});
+    });
+    served(child.address()).close();
+    told = child.line();
+    ASSERT_EQ(child.wait(), 0);
+  }
+  EXPECT_EQ(told, "again");
 }
 
 // A child that was forked from a handler and has not called exec: the server goes on.
