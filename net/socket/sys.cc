@@ -171,6 +171,15 @@ SysResult<Fd> descriptor(int answer) {
   return Fd(moved);
 }
 
+template <typename Pair>
+SysResult<Pair> descriptors(const std::array<int, 2>& ends) {
+  auto first = descriptor(ends[0]);
+  auto second = descriptor(ends[1]);
+  if (!first) return std::unexpected(first.error());
+  if (!second) return std::unexpected(second.error());
+  return Pair{std::move(*first), std::move(*second)};
+}
+
 int milliseconds_rounded_up(Duration timeout) {
   if (timeout < Duration::zero()) return -1;
   const auto whole = std::chrono::ceil<std::chrono::milliseconds>(timeout).count();
@@ -312,7 +321,7 @@ SysResult<SocketPair> socket_pair() {
   std::array<int, 2> ends{-1, -1};
   const int type = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
   if (table().socketpair(AF_UNIX, type, 0, ends.data()) != 0) return std::unexpected(Errno(errno));
-  return SocketPair{.first = Fd(ends[0]), .second = Fd(ends[1])};
+  return descriptors<SocketPair>(ends);
 }
 
 SysResult<std::size_t> pread(int fd, std::span<std::byte> into, std::uint64_t offset) {
@@ -326,11 +335,7 @@ SysResult<std::size_t> pread(int fd, std::span<std::byte> into, std::uint64_t of
 SysResult<Pipe> pipe() {
   std::array<int, 2> ends{-1, -1};
   if (table().pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) < 0) return std::unexpected(Errno(errno));
-  auto reading = descriptor(ends[0]);
-  auto writing = descriptor(ends[1]);
-  if (!reading) return std::unexpected(reading.error());
-  if (!writing) return std::unexpected(writing.error());
-  return Pipe{std::move(*reading), std::move(*writing)};
+  return descriptors<Pipe>(ends);
 }
 
 SysResult<std::size_t> set_pipe_size(int pipe, std::size_t bytes) {

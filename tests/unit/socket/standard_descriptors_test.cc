@@ -68,6 +68,9 @@ TEST(StandardDescriptors, F57_EveryMakerLeavesThemAlone) {
     auto pipe = sys::pipe();
     note("pipe", std::move(pipe->reading));
     note("pipe", std::move(pipe->writing));
+    auto pair = sys::socket_pair();
+    note("socket_pair", std::move(pair->first));
+    note("socket_pair", std::move(pair->second));
     EXPECT_EQ(::fcntl(0, F_GETFD), -1);
     EXPECT_EQ(::fcntl(1, F_GETFD), -1);
     EXPECT_EQ(::fcntl(2, F_GETFD), -1);
