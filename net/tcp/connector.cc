@@ -28,8 +28,7 @@ void Connector::start(std::vector<SocketAddress> addresses, Done done) {
   addresses_ = std::move(addresses);
   next_ = 0;
   done_ = std::move(done);
-  deadline_ = options_.timeout > Duration::zero() ? saturating_add(sys::now(), options_.timeout)
-                                                  : TimePoint::max();
+  time_left_ = options_.timeout;
   begin_address();
 }
 
@@ -44,12 +43,24 @@ void Connector::cancel() {
 void Connector::begin_address() {
   retry_ = kFirstRetry;
   self_connects_ = 0;
-  if (deadline_ != TimePoint::max()) {
-    const TimePoint now = sys::now();
-    const auto left = static_cast<Duration::rep>(addresses_.size() - next_);
-    timeout_timer_ = loop_.run_at(now + (deadline_ - now) / left, [this] { timed_out(); });
-  }
+  share_ = Duration::zero();
   try_later(Duration::zero());
+}
+
+// After connect(2), so that time in which the loop did not run is not taken from the address. A
+// retry goes on with the time of the first try.
+void Connector::begin_share() {
+  if (options_.timeout <= Duration::zero() || share_ > Duration::zero()) return;
+  const auto addresses = static_cast<Duration::rep>(addresses_.size() - next_);
+  const Duration share = std::max(time_left_ / addresses, Duration(1));
+  began_ = sys::now();
+  timeout_timer_ = loop_.run_at(saturating_add(began_, share), [this] { timed_out(); });
+  share_ = share;
+}
+
+// An address uses its share at most, also when the loop was held beyond it.
+void Connector::end_share() {
+  if (share_ > Duration::zero()) time_left_ -= std::min(sys::now() - began_, share_);
 }
 
 void Connector::try_later(Duration delay) {
@@ -78,11 +89,13 @@ void Connector::try_address() {
   if (begun) {
     connected(socket_.peer_address());
   } else if (begun.error() == EINPROGRESS) {
+    begin_share();
     channel_.emplace(loop_, socket_.fd(), static_cast<IoHandler&>(*this));
     channel_->set_writing(true);
   } else if (begun.error() == EAGAIN && address().is_unix()) {
     try_later(retry_);
     retry_ = std::min(retry_ * 2, kMaxRetry);
+    begin_share();
   } else {
     address_failed({}, begun.error());
   }
@@ -196,6 +209,7 @@ void Connector::address_failed(const Error& why) {
   loop_.cancel(std::exchange(timeout_timer_, {}));
   if (!last) {
     WEIR_LOG(debug, "{}; trying the next address", why);
+    end_share();
     ++next_;
     begin_address();
   } else {

@@ -53,7 +53,8 @@ class Connector final : private IoHandler {
 
   // Calls `done` once, from the loop and never from inside this call, unless cancelled before. Each
   // address may use an equal share of the time that is left, so that a silent one leaves time for
-  // the next. Not while running; in `done` the Connector is free again, and may be destroyed.
+  // the next. The share begins with the first connect(2) to the address. Not while running; in
+  // `done` the Connector is free again, and may be destroyed.
   void start(std::vector<SocketAddress> addresses, Done done);
   // `done` is not called any more.
   void cancel();
@@ -68,6 +69,8 @@ class Connector final : private IoHandler {
 
   const SocketAddress& address() const { return addresses_[next_]; }
   void begin_address();
+  void begin_share();
+  void end_share();
   void try_later(Duration delay);
   void try_address();
   void set_buffers();
@@ -85,9 +88,11 @@ class Connector final : private IoHandler {
   EventLoop& loop_;
   const Options options_;
   std::vector<SocketAddress> addresses_;
-  std::size_t next_ = 0;  // the address being tried
-  Done done_;             // null: not running
-  TimePoint deadline_ = TimePoint::max();
+  std::size_t next_ = 0;   // the address being tried
+  Done done_;              // null: not running
+  Duration time_left_{0};  // of the timeout: what the addresses before this one did not use
+  Duration share_{0};      // of this address; zero: not begun
+  TimePoint began_{};      // the share
   Socket socket_;
   SocketFile file_;                 // of bind_to
   std::optional<Channel> channel_;  // on socket_

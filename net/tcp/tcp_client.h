@@ -129,9 +129,10 @@ class TcpClient {
   void on_connect_error(std::move_only_function<void(const Error& error, int attempt)> fn);
 
   // Begins to connect. Several addresses are tried in order, each with an equal share of what is
-  // left of connect_timeout. An error value: the text is no address, there is none, the client has
-  // (EISCONN) or makes (EALREADY) a connection (close() first), or its handler waits for messages
-  // longer than max_input.
+  // left of connect_timeout. A share begins with connect(2), and an address uses no more than its
+  // own, also if the loop is held meanwhile; so each address is tried. An error value: the text is
+  // no address, there is none, the client has (EISCONN) or makes (EALREADY) a connection (close()
+  // first), or its handler waits for messages longer than max_input.
   [[nodiscard]] Result<void> connect(std::string_view address);
   [[nodiscard]] Result<void> connect(const SocketAddress& address);
   [[nodiscard]] Result<void> connect(std::vector<SocketAddress> addresses);

@@ -44,6 +44,13 @@ SocketAddress closed_port() {
   return listener.address();
 }
 
+// In progress for ever: connect(2) is never made, and the sockets are never asked.
+void silence_peers(FaultTable& faults) {
+  faults.on(Call::connect).fail(EINPROGRESS);
+  faults.on(Call::epoll_ctl).argument(EPOLL_CTL_ADD).answer(0);
+  faults.on(Call::epoll_ctl).argument(EPOLL_CTL_DEL).answer(0);
+}
+
 void expect_one_failure(ClientHarness& tcp, const SocketAddress& address, int error) {
   ASSERT_TRUE(tcp.until_told());
   ASSERT_EQ(tcp.errors.size(), 1u);
@@ -140,6 +147,54 @@ TEST(ConnectOutcome, F15_AConnectThatSucceededIsNotTimedOutByAStoppedProcess) {
   EXPECT_EQ(tcp.calls.connect_error, 0);
 }
 
+// The loop did not run for longer than the timeout between connect() and the attempt.
+TEST(ConnectOutcome, F15_TheTimeoutBeginsWithTheAttemptNotWithTheCall) {
+  ClientHarness tcp({.connect_timeout = 1s});
+  silence_peers(tcp.faults);
+  const Listener listener;
+  ASSERT_TRUE(tcp.client->connect(listener.address()));
+  tcp.faults.advance_clock(10s);
+  ASSERT_TRUE(tcp.until([&] { return tcp.faults.count(Call::connect) == 1; }));
+  tcp.faults.advance_clock(900ms);
+  tcp.turns(2);
+  EXPECT_EQ(tcp.calls.connect_error, 0);
+  tcp.faults.advance_clock(200ms);
+  expect_one_failure(tcp, listener.address(), ETIMEDOUT);
+}
+
+// A silent address cannot use the time of the next one while the loop is held.
+TEST(ConnectOutcome, F15_AHeldLoopLeavesTheNextAddressItsShare) {
+  ClientHarness tcp({.connect_timeout = 10s});
+  silence_peers(tcp.faults);
+  const Listener first;
+  const Listener second;
+  ASSERT_TRUE(tcp.client->connect(std::vector{first.address(), second.address()}));
+  ASSERT_TRUE(tcp.until([&] { return tcp.faults.count(Call::connect) == 1; }));
+  tcp.faults.advance_clock(60s);
+  ASSERT_TRUE(tcp.until([&] { return tcp.faults.count(Call::connect) == 2; }));
+  tcp.faults.advance_clock(4s);
+  tcp.turns(2);
+  EXPECT_EQ(tcp.calls.connect_error, 0);
+  tcp.faults.advance_clock(1s);
+  ASSERT_TRUE(tcp.until_told());
+  EXPECT_EQ(tcp.errors[0].code().value(), ETIMEDOUT);
+}
+
+TEST(ConnectOutcome, F15_AHealthyAddressAfterASilentOneIsTriedAlsoWhenTheLoopWasHeld) {
+  ClientHarness tcp({.connect_timeout = 1s});
+  tcp.faults.on(Call::connect).nth(1).fail(EINPROGRESS);
+  tcp.faults.on(Call::epoll_ctl).argument(EPOLL_CTL_ADD).nth(1).answer(0);
+  tcp.faults.on(Call::epoll_ctl).argument(EPOLL_CTL_DEL).nth(1).answer(0);
+  const Listener silent;
+  const Listener healthy;
+  ASSERT_TRUE(tcp.client->connect(std::vector{silent.address(), healthy.address()}));
+  ASSERT_TRUE(tcp.until([&] { return tcp.faults.count(Call::connect) == 1; }));
+  tcp.faults.advance_clock(10s);
+  ASSERT_TRUE(tcp.until_told());
+  EXPECT_EQ(tcp.calls.open, 1);
+  EXPECT_EQ(tcp.faults.count(Call::connect), 2u);
+}
+
 TEST(ConnectOutcome, F15_ARefusalIsNotCalledATimeout) {
   const SocketAddress nobody = closed_port();
   ClientHarness tcp({.connect_timeout = 1s});
@@ -227,10 +282,7 @@ TEST(ConnectOutcome, F44_AUnixQueueThatStaysFullTimesOut) {
 
 TEST(ConnectOutcome, F44_ASilentPeerTimesOut) {
   ClientHarness tcp({.connect_timeout = 100ms});
-  // In progress for ever: connect(2) is never made, and the socket never asked.
-  tcp.faults.on(Call::connect).fail(EINPROGRESS);
-  tcp.faults.on(Call::epoll_ctl).argument(EPOLL_CTL_ADD).answer(0);
-  tcp.faults.on(Call::epoll_ctl).argument(EPOLL_CTL_DEL).answer(0);
+  silence_peers(tcp.faults);
   const Listener listener;
   const TimePoint start = Clock::now();
   ASSERT_TRUE(tcp.client->connect(listener.address()));
