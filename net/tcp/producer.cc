@@ -106,9 +106,15 @@ class ProducerSide final : public ConnectionWatcher {
     std::weak_ptr<std::move_only_function<void()>> fn = on_room_;
     lock.unlock();
     if (!connection_.mailbox_) return;
-    connection_.mailbox_->post([fn = std::move(fn)] {
-      if (const auto call = fn.lock()) (*call)();
-    });
+    try {
+      connection_.mailbox_->post([fn = std::move(fn)] {
+        if (const auto call = fn.lock()) (*call)();
+      });
+    } catch (const std::bad_alloc&) {
+      lock.lock();
+      wanted_ = true;  // the next change tells
+      throw;
+    }
   }
 
   const ConnectionRef connection_;
@@ -134,7 +140,12 @@ class Parcel {
   Parcel(Parcel&& other) noexcept = default;
   Parcel& operator=(Parcel&&) = delete;
   ~Parcel() {
-    if (side_) side_->lost(size_);
+    if (!side_) return;
+    try {
+      side_->lost(size_);
+    } catch (const std::bad_alloc&) {
+      return;  // on_room is not called: the end of the watch or the next try_send() tells instead
+    }
   }
   void arrived(SendResult result) { std::exchange(side_, nullptr)->arrived(size_, result); }
   std::shared_ptr<ProducerSide> take() { return std::exchange(side_, nullptr); }

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <new>
 #include <string>
 #include <string_view>
@@ -17,6 +18,7 @@
 #include "support/tcp_harness.h"
 #include "weir/net/tcp/broadcast.h"
 #include "weir/net/tcp/buffer_budget.h"
+#include "weir/net/tcp/producer.h"
 #include "weir/net/tcp/tcp_client.h"
 
 namespace weir::test {
@@ -305,6 +307,48 @@ TEST_F(Allocations, F63_WhileConnectionsEnd) {
         }
       });
   EXPECT_GE(count, 1u);
+}
+
+// Many, so that the tasks which call on_room need more places than the mailbox has.
+TEST_F(Allocations, F63_ProducersSendToAConnectionThatHasJustEnded) {
+  constexpr std::size_t kProducers = 40;
+  struct Scene : Connected {
+    Scene() {
+      for (std::size_t i = 0; i < kProducers; ++i) {
+        producers.push_back(std::make_unique<Producer>(tcp.ref()));
+        producers[i]->on_room([this, i] { ++told[i]; });
+      }
+      tcp.on.data = [this](TcpConnection& c, Buffer& in) {
+        in.clear();
+        c.abort();
+        for (const auto& producer : producers) {
+          try {
+            static_cast<void>(producer->try_send(message));
+          } catch (const std::bad_alloc&) {
+            continue;
+          }
+        }
+      };
+    }
+    const SharedBytes message = SharedBytes::copy("hello");
+    std::vector<std::unique_ptr<Producer>> producers;
+    std::vector<int> told = std::vector<int>(kProducers);
+  };
+  const std::uint64_t count = for_each_allocation<Scene>(
+      [](Scene& scene) {
+        scene.client.send_all("x");
+        turn_for(scene.loop(), 3);
+      },
+      [](Scene& scene) {
+        EXPECT_TRUE(scene.tcp.until([&] { return scene.tcp.calls.close == 1; }));
+        turn_for(scene.loop(), 2);
+        for (std::size_t i = 0; i < kProducers; ++i) {
+          EXPECT_TRUE(scene.producers[i]->ended());
+          EXPECT_EQ(scene.producers[i]->pending(), 0u);
+          EXPECT_EQ(scene.told[i], 1) << "producer " << i;
+        }
+      });
+  EXPECT_GE(count, kProducers);
 }
 
 // A server that could not be started is no half server: the next attempt works.
