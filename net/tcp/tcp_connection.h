@@ -85,7 +85,8 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   // millisecond, and what is left then is offered in the next turn.
   bool reading() const;
   // What on_data leaves is offered again in the next turn without waiting for more, or, if reading
-  // rests, as soon as it goes on. Nothing more is read from the socket before.
+  // rests, as soon as it goes on. Nothing more is read from the socket before. Nothing is offered
+  // any more once the peer's FIN was read (peer_half_closed()).
   void offer_again();
   // From on_data, for a handler that discards a message in parts: the bytes that this call consumes
   // belong to a message that has not ended. message_timeout then runs on from its beginning.
