@@ -99,7 +99,7 @@ const std::vector<Case> kCases = {
      }},
     {"it cannot be watched", Kind::io_error,
      [](Waiting& w) {
-       w.tcp.faults.on(Call::epoll_ctl).fail(ENOSPC);
+       w.tcp.faults.on(Call::epoll_ctl).argument(EPOLL_CTL_MOD).fail(ENOSPC);
        w.connection().pause_reading();  // the interest changes
      }},
 };
