@@ -237,7 +237,8 @@ TEST_F(Allocations, F63_WhileTheBudgetIsSpent) {
   EXPECT_GE(count, 5u);
 }
 
-// Who is told of a connection is told of its end, once, and it ends for everybody who counts it.
+// A handler that was told of a connection is told of its end, once, and every counter of open
+// connections goes down.
 TEST_F(Allocations, F63_WhileConnectionsBegin) {
   struct Scene : Connected {
     Scene() {

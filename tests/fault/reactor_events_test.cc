@@ -189,16 +189,27 @@ TEST_F(ReactorEvents, F04_ADuplicatedDescriptorThatIsRemovedFirstLeavesNothing) 
   EXPECT_EQ(loop_.stats().unknown_events, 0u);
 }
 
+struct StillInEpoll {
+  Fd duplicate;
+  Fd peer;
+};
+
+// The mistake of foreign code: a descriptor is closed before its channel goes, and a duplicate
+// keeps it in epoll, with an event.
+StillInEpoll close_too_early(std::unique_ptr<Watched> watched) {
+  StillInEpoll kept{.duplicate = Fd(::dup(watched->pair.ours.get())), .peer = Fd()};
+  put(watched->pair.theirs);
+  watched->pair.ours.reset();
+  kept.peer = std::move(watched->pair.theirs);
+  return kept;
+}
+
 TEST_F(ReactorEvents, F04_ADescriptorClosedTooEarlyWithADuplicateDoesNotSpin) {
   const AllowLog rebuilt("still in epoll");
   auto watched = std::make_unique<Watched>(loop_);
   Watched other(loop_);
   run_turn(loop_);
-  const Fd duplicate(::dup(watched->pair.ours.get()));
-  put(watched->pair.theirs);
-  watched->pair.ours.reset();  // the foreign code's mistake: closed before the channel went
-  Fd peer = std::move(watched->pair.theirs);
-  watched.reset();
+  const StillInEpoll kept = close_too_early(std::move(watched));
   EXPECT_TRUE(rests(loop_, faults_));
   EXPECT_EQ(loop_.stats().unknown_events, 1u) << "told once";
   put(other.pair.theirs);
@@ -248,11 +259,7 @@ TEST_F(ReactorEvents, F04_ALastingRefusalOfEpollDoesNotSpin) {
   auto watched = std::make_unique<Watched>(loop_);
   Watched other(loop_);
   run_turn(loop_);
-  const Fd duplicate(::dup(watched->pair.ours.get()));
-  put(watched->pair.theirs);
-  watched->pair.ours.reset();
-  Fd peer = std::move(watched->pair.theirs);
-  watched.reset();
+  const StillInEpoll kept = close_too_early(std::move(watched));
   faults_.on(Call::epoll_create1).always().fail(EMFILE);
   const std::uint64_t before = loop_.stats().turns;
   constexpr std::uint64_t kMilliseconds = 200;

@@ -60,6 +60,16 @@ TEST(SlowTurn, NobodyWhoSpokeInItIsSilent) {
   expect_silence_from_the_end({.read_idle_timeout = 60s});
 }
 
+// Its idle_timeout is 60 s.
+void expect_idle_from_now(TcpHarness& tcp) {
+  pass(tcp, 59s);
+  ASSERT_NE(tcp.connection(), nullptr);
+  EXPECT_EQ(tcp.connection()->state(), TcpConnection::State::open);
+  pass(tcp, 6s);
+  ASSERT_NE(tcp.connection(), nullptr);  // it lingers
+  EXPECT_NE(tcp.connection()->state(), TcpConnection::State::open);
+}
+
 // The answer of the slow handler itself goes out at the end.
 TEST(SlowTurn, AnAnswerAtItsEndIsActivity) {
   TcpHarness tcp({.idle_timeout = 60s});
@@ -71,12 +81,7 @@ TEST(SlowTurn, AnAnswerAtItsEndIsActivity) {
   pass(tcp, 30s);
   ASSERT_TRUE(client.send_all("a"));
   EXPECT_TRUE(tcp.until([&] { return tcp.calls.data == 1; }));
-  pass(tcp, 59s);
-  ASSERT_NE(tcp.connection(), nullptr);
-  EXPECT_EQ(tcp.connection()->state(), TcpConnection::State::open);
-  pass(tcp, 6s);
-  ASSERT_NE(tcp.connection(), nullptr);  // it lingers
-  EXPECT_NE(tcp.connection()->state(), TcpConnection::State::open);
+  expect_idle_from_now(tcp);
 }
 
 TEST(SlowTurn, AHeartbeatIsDueAfterTheAnswerAtItsEnd) {
@@ -103,7 +108,8 @@ TEST(SlowTurn, AHeartbeatIsDueAfterTheAnswerAtItsEnd) {
   EXPECT_EQ(heartbeats, 1);
 }
 
-// What is written between two run() is noted there; and that time is not the last turn's.
+// A write between two calls of run() is noted with the time of the write. The time between them
+// does not belong to the last turn.
 TEST(SlowTurn, TimeOutsideRunIsNobodysTurn) {
   TcpHarness tcp({.idle_timeout = 60s});
   TestClient client = tcp.connect();
@@ -111,12 +117,7 @@ TEST(SlowTurn, TimeOutsideRunIsNobodysTurn) {
   EXPECT_TRUE(tcp.until([&] { return tcp.calls.data == 1; }));
   tcp.faults.advance_clock(50s);
   tcp.connection()->send(pattern(20'000));  // at once
-  pass(tcp, 59s);
-  ASSERT_NE(tcp.connection(), nullptr);
-  EXPECT_EQ(tcp.connection()->state(), TcpConnection::State::open);
-  pass(tcp, 6s);
-  ASSERT_NE(tcp.connection(), nullptr);  // it lingers
-  EXPECT_NE(tcp.connection()->state(), TcpConnection::State::open);
+  expect_idle_from_now(tcp);
 }
 
 // An idle loop that turns slowly all the time still ends who is idle.
