@@ -10,16 +10,23 @@ import re
 import sys
 from pathlib import Path
 
+# What a connection and a datagram socket stand on.
+STREAM = ["base", "net/buffer", "net/sys", "net/socket", "net/reactor"]
+
 # Each floor and the floors it may include. A floor may always include itself.
 FLOORS = {
     "base": [],
     "net/buffer": ["base"],
-    "net/socket": ["base"],
-    "net/reactor": ["base", "net/socket"],
-    "net/tcp": ["base", "net/socket", "net/reactor", "net/buffer"],
-    "net/codec": ["base", "net/buffer", "net/tcp"],
-    "net/udp": ["base", "net/socket", "net/reactor"],
-    "net/testing": ["base", "net/buffer", "net/socket", "net/reactor", "net/tcp"],
+    "net/sys": ["base"],
+    "net/socket": ["base", "net/sys"],
+    "net/reactor": ["base", "net/sys"],
+    "net/stream": STREAM,
+    "net/udp": STREAM,
+    "net/codec": ["base", "net/buffer", "net/stream"],
+    "net/tcp": STREAM + ["net/stream"],
+    "net/route": STREAM + ["net/stream"],
+    "net/service": STREAM + ["net/stream", "net/tcp", "net/udp"],
+    "net/testing": STREAM + ["net/stream", "net/tcp"],
 }
 
 # Folders whose files are checked for spelling, length and marks; only floors have layers.
@@ -41,8 +48,8 @@ MAX_COLUMNS = 100
 # The only files that may talk to the kernel. base/fd.cc closes; the rest goes through sys.
 # fake_clock.cc names the call that it replaces.
 SYSTEM_CALL_FILES = {
-    "net/socket/sys.h",
-    "net/socket/sys.cc",
+    "net/sys/sys.h",
+    "net/sys/sys.cc",
     "net/testing/fake_clock.cc",
     "base/fd.cc",
     "base/write_now.cc",
@@ -174,7 +181,7 @@ def check_system_calls(path, text):
     for number, line in enumerate(code.splitlines(), 1):
         for pattern in (GLOBAL_CALL, BARE_CALL):
             for match in pattern.finditer(line):
-                why = f"{match.group(1)}() is called past weir/net/socket/sys.h"
+                why = f"{match.group(1)}() is called past weir/net/sys/sys.h"
                 yield Violation(path, number, "system-call", why)
 
 

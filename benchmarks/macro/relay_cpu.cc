@@ -21,9 +21,9 @@
 #include <vector>
 
 #include "weir/base/fd.h"
-#include "weir/net/tcp/connection_ref.h"
-#include "weir/net/tcp/relay.h"
-#include "weir/net/tcp/tcp_connection.h"
+#include "weir/net/stream/connection_ref.h"
+#include "weir/net/stream/relay.h"
+#include "weir/net/stream/tcp_connection.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace {

@@ -27,11 +27,11 @@
 #include "weir/net/buffer/output_queue.h"
 #include "weir/net/buffer/shared_bytes.h"
 #include "weir/net/reactor/event_loop.h"
+#include "weir/net/route/broadcast.h"
 #include "weir/net/socket/socket_address.h"
-#include "weir/net/tcp/broadcast.h"
-#include "weir/net/tcp/connection_ref.h"
+#include "weir/net/stream/connection_ref.h"
+#include "weir/net/stream/tcp_connection.h"
 #include "weir/net/tcp/tcp_client.h"
-#include "weir/net/tcp/tcp_connection.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace {

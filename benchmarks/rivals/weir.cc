@@ -7,8 +7,8 @@
 #include <string>
 
 #include "rivals/settings.h"
-#include "weir/net/tcp/broadcast.h"
-#include "weir/net/tcp/serve.h"
+#include "weir/net/route/broadcast.h"
+#include "weir/net/service/serve.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace {

@@ -11,7 +11,7 @@
 #include "common/command_line.h"
 #include "weir/net/buffer/shared_bytes.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/tcp/serve.h"
+#include "weir/net/service/serve.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace {

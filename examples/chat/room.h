@@ -23,9 +23,9 @@
 #include "chat/text.h"
 #include "weir/net/buffer/shared_bytes.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/tcp/broadcast.h"
-#include "weir/net/tcp/connection_ref.h"
-#include "weir/net/tcp/tcp_connection.h"
+#include "weir/net/route/broadcast.h"
+#include "weir/net/stream/connection_ref.h"
+#include "weir/net/stream/tcp_connection.h"
 
 namespace chat {
 

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "weir/net/tcp/tcp_connection.h"
+#include "weir/net/stream/tcp_connection.h"
 
 namespace sample {
 

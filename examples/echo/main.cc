@@ -13,7 +13,7 @@
 #include "common/command_line.h"
 #include "program/command_line.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/tcp/serve.h"
+#include "weir/net/service/serve.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace {

@@ -28,8 +28,8 @@
 #include "length_prefixed/protocol.h"
 #include "weir/net/codec/framed_handler.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/tcp/connection_ref.h"
-#include "weir/net/tcp/serve.h"
+#include "weir/net/service/serve.h"
+#include "weir/net/stream/connection_ref.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace {

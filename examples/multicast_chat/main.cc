@@ -20,7 +20,7 @@
 #include "program/command_line.h"
 #include "weir/base/log.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/reactor/run_until_signal.h"
+#include "weir/net/service/run_until_signal.h"
 #include "weir/net/udp/udp_socket.h"
 
 namespace {

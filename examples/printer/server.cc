@@ -15,7 +15,7 @@
 #include "weir/base/log.h"
 #include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/tcp/serve.h"
+#include "weir/net/service/serve.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace {

@@ -32,7 +32,7 @@
 #include "weir/net/codec/framed_handler.h"
 #include "weir/net/codec/line_codec.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/tcp/serve.h"
+#include "weir/net/service/serve.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace {

@@ -13,8 +13,8 @@
 #include <string_view>
 
 #include "weir/net/buffer/shared_bytes.h"
-#include "weir/net/tcp/broadcast.h"
-#include "weir/net/tcp/tcp_connection.h"
+#include "weir/net/route/broadcast.h"
+#include "weir/net/stream/tcp_connection.h"
 
 class Topics {
  public:

@@ -19,9 +19,9 @@
 #include "common/command_line.h"
 #include "weir/base/log.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/tcp/connection_ref.h"
-#include "weir/net/tcp/relay.h"
-#include "weir/net/tcp/serve.h"
+#include "weir/net/service/serve.h"
+#include "weir/net/stream/connection_ref.h"
+#include "weir/net/stream/relay.h"
 #include "weir/net/tcp/tcp_client.h"
 #include "weir/net/tcp/tcp_server.h"
 

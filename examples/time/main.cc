@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "common/command_line.h"
+#include "weir/base/byte_order.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/socket/byte_order.h"
-#include "weir/net/tcp/serve.h"
+#include "weir/net/service/serve.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace {

@@ -13,9 +13,9 @@
 #include <vector>
 
 #include "common/command_line.h"
+#include "weir/base/byte_order.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/socket/byte_order.h"
-#include "weir/net/udp/udp_serve.h"
+#include "weir/net/service/udp_serve.h"
 #include "weir/net/udp/udp_server.h"
 
 namespace {

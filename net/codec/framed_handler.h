@@ -21,8 +21,8 @@
 
 #include "weir/base/poison.h"
 #include "weir/net/codec/frame.h"
-#include "weir/net/tcp/connection_handler.h"
-#include "weir/net/tcp/tcp_connection.h"
+#include "weir/net/stream/connection_handler.h"
+#include "weir/net/stream/tcp_connection.h"
 
 namespace weir {
 

@@ -3,7 +3,7 @@
 #include <cerrno>
 
 #include "weir/net/reactor/channel.h"
-#include "weir/net/socket/sys.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir {
 

@@ -20,7 +20,7 @@
 
 #include "weir/base/check.h"
 #include "weir/base/log.h"
-#include "weir/net/socket/sys.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir {
 

@@ -10,7 +10,7 @@
 #include "weir/base/check.h"
 #include "weir/base/log.h"
 #include "weir/net/reactor/signal_set.h"
-#include "weir/net/socket/sys.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir {
 

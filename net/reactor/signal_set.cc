@@ -9,7 +9,7 @@
 #include "weir/base/check.h"
 #include "weir/base/log.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/socket/sys.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir {
 

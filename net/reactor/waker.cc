@@ -5,7 +5,7 @@
 #include <span>
 
 #include "weir/base/log.h"
-#include "weir/net/socket/sys.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir {
 

@@ -21,7 +21,7 @@
 #include <vector>
 
 #include "weir/base/log.h"
-#include "weir/net/socket/sys.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir::internal {
 

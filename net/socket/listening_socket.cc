@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "weir/base/log.h"
-#include "weir/net/socket/sys.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir {
 namespace {

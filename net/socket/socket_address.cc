@@ -13,9 +13,9 @@
 #include <optional>
 #include <utility>
 
+#include "weir/base/byte_order.h"
 #include "weir/base/keyed_hash.h"
 #include "weir/base/log.h"
-#include "weir/net/socket/byte_order.h"
 
 namespace weir {
 namespace {

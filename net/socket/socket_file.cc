@@ -10,7 +10,7 @@
 #include <string_view>
 #include <utility>
 
-#include "weir/net/socket/sys.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir::internal {
 namespace {

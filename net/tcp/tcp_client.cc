@@ -6,15 +6,15 @@
 #include <random>
 #include <utility>
 
+#include "weir/base/back_off.h"
 #include "weir/base/check.h"
 #include "weir/base/log.h"
 #include "weir/net/socket/socket.h"
 #include "weir/net/socket/socket_file.h"
-#include "weir/net/tcp/connector.h"
-#include "weir/net/tcp/internal/back_off.h"
-#include "weir/net/tcp/internal/callback_handler.h"
-#include "weir/net/tcp/internal/connection_group.h"
-#include "weir/net/tcp/internal/limits_of.h"
+#include "weir/net/stream/callback_handler.h"
+#include "weir/net/stream/internal/connection_group.h"
+#include "weir/net/stream/internal/connection_limits.h"
+#include "weir/net/tcp/internal/connector.h"
 
 namespace weir {
 

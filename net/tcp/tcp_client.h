@@ -22,9 +22,9 @@
 #include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/socket/socket_address.h"
-#include "weir/net/tcp/connection_handler.h"
-#include "weir/net/tcp/connection_ref.h"
-#include "weir/net/tcp/tcp_connection.h"
+#include "weir/net/stream/connection_handler.h"
+#include "weir/net/stream/connection_ref.h"
+#include "weir/net/stream/tcp_connection.h"
 
 namespace weir {
 

@@ -11,8 +11,8 @@
 
 #include "weir/base/log.h"
 #include "weir/net/reactor/run_on.h"
-#include "weir/net/tcp/internal/limits_of.h"
-#include "weir/net/tcp/internal/server_impl.h"
+#include "weir/net/stream/internal/connection_limits.h"
+#include "weir/net/tcp/tcp_server_impl.h"
 
 namespace weir {
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "weir/net/tcp/internal/server_impl.h"
+#include "weir/net/tcp/tcp_server_impl.h"
 
 namespace weir {
 

@@ -3,8 +3,8 @@
 #include <utility>
 
 #include "weir/net/reactor/run_on.h"
-#include "weir/net/socket/sys.h"
-#include "weir/net/tcp/internal/server_impl.h"
+#include "weir/net/sys/sys.h"
+#include "weir/net/tcp/tcp_server_impl.h"
 
 namespace weir {
 

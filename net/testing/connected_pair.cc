@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "weir/base/check.h"
-#include "weir/net/socket/sys.h"
+#include "weir/net/sys/sys.h"
 #include "weir/net/testing/run_until.h"
 
 namespace weir::testing {

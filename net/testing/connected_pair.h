@@ -10,9 +10,9 @@
 #include <memory>
 
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/tcp/connection_handler.h"
-#include "weir/net/tcp/connection_ref.h"
-#include "weir/net/tcp/tcp_connection.h"
+#include "weir/net/stream/connection_handler.h"
+#include "weir/net/stream/connection_ref.h"
+#include "weir/net/stream/tcp_connection.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace weir::testing {

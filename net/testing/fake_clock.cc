@@ -6,7 +6,7 @@
 #include <ctime>
 
 #include "weir/base/check.h"
-#include "weir/net/socket/sys.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir::testing {
 

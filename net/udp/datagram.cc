@@ -5,7 +5,7 @@
 #include <cstring>
 #include <tuple>
 
-#include "weir/net/socket/byte_order.h"
+#include "weir/base/byte_order.h"
 
 namespace weir {
 

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "weir/base/log.h"
-#include "weir/net/socket/sys.h"
+#include "weir/net/sys/sys.h"
 #include "weir/net/udp/internal/udp_socket_impl.h"
 
 namespace weir::internal {

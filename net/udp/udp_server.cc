@@ -8,7 +8,7 @@
 #include "weir/base/check.h"
 #include "weir/net/reactor/loop_pool.h"
 #include "weir/net/reactor/run_on.h"
-#include "weir/net/socket/sys.h"
+#include "weir/net/sys/sys.h"
 #include "weir/net/udp/internal/open_datagram.h"
 
 namespace weir {

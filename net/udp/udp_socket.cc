@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "weir/base/check.h"
-#include "weir/net/socket/sys.h"
+#include "weir/net/sys/sys.h"
 #include "weir/net/udp/internal/udp_socket_impl.h"
 
 namespace weir {

@@ -89,7 +89,7 @@ def public_headers(args):
     for listing in [args.weir / "base/CMakeLists.txt", *args.weir.glob("net/*/CMakeLists.txt")]:
         folder = listing.parent.relative_to(args.weir)
         match = re.search(r"PUBLIC_HEADERS\s+(.*?)\bSOURCES\b", listing.read_text(), re.S)
-        for name in match.group(1).split():
+        for name in match.group(1).split() if match else ():
             yield f"weir/{folder}/{name}", (listing.parent / name).read_text()
 
 

@@ -16,9 +16,9 @@
 #include "support/expect_log.h"
 #include "support/loops.h"
 #include "support/tcp_harness.h"
-#include "weir/net/tcp/broadcast.h"
-#include "weir/net/tcp/buffer_budget.h"
-#include "weir/net/tcp/producer.h"
+#include "weir/net/route/broadcast.h"
+#include "weir/net/stream/buffer_budget.h"
+#include "weir/net/stream/producer.h"
 #include "weir/net/tcp/tcp_client.h"
 
 namespace weir::test {

@@ -16,8 +16,8 @@
 #include "support/loops.h"
 #include "support/memory.h"
 #include "weir/base/fd.h"
-#include "weir/net/tcp/broadcast.h"
-#include "weir/net/tcp/buffer_budget.h"
+#include "weir/net/route/broadcast.h"
+#include "weir/net/stream/buffer_budget.h"
 
 namespace weir::test {
 namespace {

@@ -20,7 +20,7 @@
 #include "support/echo_server.h"
 #include "support/expect_log.h"
 #include "support/process_state.h"
-#include "weir/net/tcp/connector.h"
+#include "weir/net/tcp/internal/connector.h"
 
 namespace weir::test {
 namespace {

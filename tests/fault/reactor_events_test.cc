@@ -24,7 +24,7 @@
 #include "support/spin_oracle.h"
 #include "weir/net/reactor/channel.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/socket/sys.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir::test {
 namespace {

@@ -36,9 +36,9 @@ class CheckLayersTest(unittest.TestCase):
             "base/fd.h": HEADER,
             "base/fd.cc": '#include "weir/base/fd.h"\n\nint f(int n) { return ::close(n); }\n',
             "base/CMakeLists.txt": "weir_floor(NAME base PUBLIC_HEADERS fd.h SOURCES fd.cc)\n",
-            "net/socket/sys.h": HEADER + '#include "weir/base/fd.h"\n',
-            "net/socket/sys.cc": "int g() { return ::accept4(1, nullptr, nullptr, 0); }\n",
-            "net/tcp/server.cc": '#include "weir/net/socket/sys.h"\nint h = sys::read(1);\n',
+            "net/sys/sys.h": HEADER + '#include "weir/base/fd.h"\n',
+            "net/sys/sys.cc": "int g() { return ::accept4(1, nullptr, nullptr, 0); }\n",
+            "net/tcp/server.cc": '#include "weir/net/sys/sys.h"\nint h = sys::read(1);\n',
         }
         self.assertEqual(self.violations(files), [])
 

@@ -24,7 +24,7 @@
 
 #include "weir/base/clock.h"
 #include "weir/base/slot_map.h"
-#include "weir/net/socket/sys.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir::test {
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "weir/net/tcp/buffer_budget.h"
+#include "weir/net/stream/buffer_budget.h"
 
 namespace weir::test {
 

@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "weir/net/socket/sys.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir::internal {
 

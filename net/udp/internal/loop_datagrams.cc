@@ -7,9 +7,9 @@
 #include <cstring>
 #include <functional>
 
+#include "weir/base/byte_order.h"
 #include "weir/base/poison.h"
-#include "weir/net/socket/byte_order.h"
-#include "weir/net/socket/sys.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir::internal {
 

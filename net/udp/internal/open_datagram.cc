@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "weir/base/log.h"
-#include "weir/net/socket/sys.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir::internal {
 

@@ -1,6 +1,6 @@
 // A connection has one owner, its loop.
 // refused: use of deleted function|call to deleted
-#include "weir/net/tcp/tcp_connection.h"
+#include "weir/net/stream/tcp_connection.h"
 
 #ifdef WRONG
 void use(weir::TcpConnection& conn) { weir::TcpConnection copy = conn; }

@@ -1,6 +1,6 @@
 // Connections come from a server, not from a program.
 // refused: private|protected|no matching function|passkey
-#include "weir/net/tcp/tcp_connection.h"
+#include "weir/net/stream/tcp_connection.h"
 
 #ifdef WRONG
 void use() { weir::TcpConnection conn; }

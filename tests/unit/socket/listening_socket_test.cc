@@ -16,9 +16,9 @@
 #include <utility>
 #include <vector>
 
-#include "socket_test_util.h"
 #include "support/expect_log.h"
-#include "weir/net/socket/sys.h"
+#include "support/sockets.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir {
 namespace {

@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "support/colliding_keys.h"
-#include "weir/net/socket/byte_order.h"
+#include "weir/base/byte_order.h"
 
 namespace weir {
 namespace {

@@ -10,10 +10,10 @@
 #include <string>
 #include <utility>
 
-#include "socket_test_util.h"
 #include "support/fault_table.h"
+#include "support/sockets.h"
 #include "weir/net/socket/listening_socket.h"
-#include "weir/net/socket/sys.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir::test {
 namespace {

@@ -14,10 +14,10 @@
 #include <utility>
 #include <vector>
 
-#include "socket_test_util.h"
 #include "support/in_child.h"
-#include "weir/net/socket/descriptor_passing.h"
-#include "weir/net/socket/sys.h"
+#include "support/sockets.h"
+#include "weir/net/service/descriptor_passing.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir {
 namespace {

@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "socket_test_util.h"
+#include "support/sockets.h"
 #include "weir/net/socket/listening_socket.h"
-#include "weir/net/socket/sys.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir {
 namespace {

@@ -1,4 +1,4 @@
-#include "weir/net/tcp/acceptor.h"
+#include "weir/net/tcp/internal/acceptor.h"
 
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -17,7 +17,7 @@
 #include "support/loops.h"
 #include "support/spin_oracle.h"
 #include "support/test_client.h"
-#include "weir/net/socket/sys.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir::test {
 namespace {

@@ -15,7 +15,7 @@
 
 #include "support/client_harness.h"
 #include "support/echo_server.h"
-#include "weir/net/tcp/internal/back_off.h"
+#include "weir/base/back_off.h"
 
 namespace weir::test {
 namespace {

@@ -10,7 +10,7 @@
 #include "support/echo_server.h"
 #include "support/loops.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/tcp/broadcast.h"
+#include "weir/net/route/broadcast.h"
 #include "weir/net/tcp/tcp_client.h"
 #include "weir/net/tcp/tcp_server.h"
 

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/tcp/connection_handler.h"
-#include "weir/net/tcp/tcp_connection.h"
+#include "weir/net/stream/connection_handler.h"
+#include "weir/net/stream/tcp_connection.h"
 #include "weir/net/tcp/tcp_server.h"
 #include "weir/net/testing/connected_pair.h"
 #include "weir/net/testing/fake_clock.h"

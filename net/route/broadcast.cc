@@ -1,0 +1,326 @@
+#include "weir/net/route/broadcast.h"
+
+#include <atomic>
+#include <cerrno>
+#include <exception>
+#include <mutex>
+#include <new>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "weir/base/check.h"
+#include "weir/base/counter.h"
+#include "weir/base/log.h"
+#include "weir/net/stream/internal/connection_inline.h"
+#include "weir/net/stream/tcp_connection.h"
+
+namespace weir {
+
+namespace internal {
+
+// Many messages of one turn are not left to wait for its end, or each member would hold them all:
+// so many bytes fit the first block of an OutputQueue.
+constexpr std::uint64_t kWriteAtOnce = 3 * 1024;
+
+using DeliveryReport = std::function<void(const Broadcast::Delivery&)>;
+
+// The members on one loop. Held by the Broadcast, by tasks under way, and by LoopIo as long as it
+// has a member. [loop] unless marked.
+class BroadcastPart final : public ConnectionWatcher {
+ public:
+  BroadcastPart(EventLoop& loop, SlowPolicy slow, std::shared_ptr<const DeliveryReport> report)
+      : mailbox(loop.mailbox()), slow_(slow), report_(std::move(report)) {}
+
+  // The messages up to number `sent` are not for it.
+  void join(TcpConnection& connection, std::uint64_t sent,
+            const std::shared_ptr<BroadcastPart>& self);
+  void leave(TcpConnection& connection);
+  void hand_out(const SharedBytes& message, std::uint64_t number, const ConnectionRef& except);
+  void report(const Broadcast::Delivery& delivery) const;
+  void disband();
+
+  const std::shared_ptr<Mailbox> mailbox;
+  // The number of the last message that was, or is about to be, posted to it. [any]
+  std::atomic<std::uint64_t> newest{0};
+  // [any] to read.
+  Counter members, delivered, skipped, dropped, closed;
+
+ private:
+  struct Member {
+    TcpConnection* connection;  // valid: on_ended comes before it goes
+    std::uint64_t sent_before;  // messages that were sent when it joined
+    SharedBytes latest;         // SlowPolicy::latest_only: what it gets when it has drained
+  };
+
+  void on_drained(TcpConnection& connection) override;
+  void on_ended(TcpConnection& connection) override { remove(connection); }
+  bool remove(TcpConnection& connection);
+  static void write_now(TcpConnection& connection);
+  static bool is_slow(TcpConnection& connection);
+  void hand_to(Member& member, const SharedBytes& message, bool more_to_come);
+  void hand_to_slow(Member& member, const SharedBytes& message);
+  void leave_out(const Member& member);
+
+  const SlowPolicy slow_;
+  const std::shared_ptr<const DeliveryReport> report_;  // null: nobody asks
+  std::vector<ConnectionRef> left_out_;                 // of the message that is handed out
+  bool reporting_ = false;
+  std::vector<Member> list_;
+  std::unordered_map<const TcpConnection*, std::size_t> places_;  // in list_
+};
+
+void BroadcastPart::join(TcpConnection& connection, std::uint64_t sent,
+                         const std::shared_ptr<BroadcastPart>& self) {
+  if (connection.state() == TcpConnection::State::closed || places_.contains(&connection)) return;
+  if (list_.size() == list_.capacity()) list_.reserve(2 * list_.capacity() + 8);
+  const auto place = places_.emplace(&connection, list_.size()).first;
+  try {
+    ConnectionGroup::watch(connection, self);
+  } catch (...) {
+    places_.erase(place);
+    throw;
+  }
+  list_.push_back({.connection = &connection, .sent_before = sent, .latest = {}});
+  members.set(list_.size());
+}
+
+void BroadcastPart::leave(TcpConnection& connection) {
+  if (remove(connection)) ConnectionGroup::end_watch(connection, this);
+}
+
+bool BroadcastPart::remove(TcpConnection& connection) {
+  const auto entry = places_.find(&connection);
+  if (entry == places_.end()) return false;
+  const std::size_t place = entry->second;
+  places_.erase(entry);
+  if (place + 1 < list_.size()) {  // the last one takes its place
+    list_[place] = std::move(list_.back());
+    places_.find(list_[place].connection)->second = place;
+  }
+  list_.pop_back();
+  members.set(list_.size());
+  return true;
+}
+
+void BroadcastPart::disband() {
+  for (const Member& member : std::exchange(list_, {})) {
+    ConnectionGroup::end_watch(*member.connection, this);
+  }
+  places_.clear();
+  members.set(0);
+}
+
+// No send() calls a handler, and connections are freed in the reap phase only: the list stays as it
+// is meanwhile.
+void BroadcastPart::hand_out(const SharedBytes& message, std::uint64_t number,
+                             const ConnectionRef& except) {
+  const TcpConnection* excepted = except.get();
+  const bool more_to_come = newest.load(std::memory_order_relaxed) != number;
+  const std::uint64_t delivered_before = delivered.value();
+  const std::uint64_t closed_before = closed.value();
+  reporting_ = report_ != nullptr;
+  for (Member& member : list_) {
+    if (member.connection == excepted || number <= member.sent_before) continue;
+    hand_to(member, message, more_to_come);
+  }
+  if (!std::exchange(reporting_, false)) return;
+  const std::vector<ConnectionRef> left_out = std::exchange(left_out_, {});
+  report({.message = number,
+          .queued = delivered.value() - delivered_before,
+          .closed = closed.value() - closed_before,
+          .left_out = left_out});
+}
+
+// In a task, where an exception would end the program or leave run().
+void BroadcastPart::report(const Broadcast::Delivery& delivery) const {
+  try {
+    (*report_)(delivery);
+  } catch (const std::exception& thrown) {
+    WEIR_LOG_LIMITED(error, 10, "an exception left on_delivery of a Broadcast: {}", thrown.what());
+  } catch (...) {
+    WEIR_LOG_LIMITED(error, 10, "an exception left on_delivery of a Broadcast");
+  }
+}
+
+void BroadcastPart::leave_out(const Member& member) {
+  ++skipped;
+  if (reporting_) left_out_.push_back(member.connection->ref());
+}
+
+void BroadcastPart::write_now(TcpConnection& connection) {
+  if (connection.is_.want_write) return;  // it has refused
+  connection.without_throwing([&connection] { connection.flush_output(); });
+}
+
+// Much may come in one turn. Slow is whose socket does not take it, so it is offered first.
+bool BroadcastPart::is_slow(TcpConnection& connection) {
+  if (!connection.is_.blocked || !connection.accepts_output()) return false;
+  write_now(connection);
+  if (!connection.accepts_output() || connection.below_low_mark()) return false;
+  // Or is it only that the turn allows no more? Not for ever: max_output is not to be met.
+  return connection.is_.want_write ||
+         connection.pending_output() > connection.group_->limits.max_output / 2;
+}
+
+// A message that comes alone is written member by member: each is visited once, and no queues are
+// needed. With more behind it, it waits in the queues, to leave together with them.
+void BroadcastPart::hand_to(Member& member, const SharedBytes& message, bool more_to_come) {
+  TcpConnection& connection = *member.connection;
+  try {
+    if (is_slow(connection)) {
+      hand_to_slow(member, message);
+      return;
+    }
+    if (!member.latest.empty()) {  // it drained just now, and on_drained() is still to come
+      leave_out(member);
+      member.latest = {};
+    }
+    const auto written = more_to_come ? std::nullopt : connection.send_past_queue(message);
+    const SendResult result = written ? *written : connection.send(message);
+    if (result == SendResult::queued || result == SendResult::above_high_mark) {
+      ++delivered;
+      if (connection.pending_output() >= kWriteAtOnce) write_now(connection);
+    } else if (result == SendResult::dropped) {
+      ++dropped;
+      leave_out(member);
+    }
+  } catch (const std::bad_alloc&) {  // costs this member, and not those behind it
+    connection.reset({CloseReason::Kind::io_error, Errno(ENOMEM)});
+  }
+}
+
+void BroadcastPart::hand_to_slow(Member& member, const SharedBytes& message) {
+  switch (slow_) {
+    case SlowPolicy::skip:
+      leave_out(member);
+      break;
+    case SlowPolicy::latest_only:
+      if (!member.latest.empty()) leave_out(member);
+      member.latest = message;
+      break;
+    case SlowPolicy::close:
+      ++closed;
+      member.connection->reset({CloseReason::Kind::output_overflow, Errno(ENOBUFS)});
+      break;
+  }
+}
+
+void BroadcastPart::on_drained(TcpConnection& connection) {
+  const auto entry = places_.find(&connection);
+  if (entry == places_.end()) return;
+  Member& member = list_[entry->second];
+  if (!member.latest.empty()) hand_to(member, std::exchange(member.latest, {}), false);
+}
+
+}  // namespace internal
+
+using internal::BroadcastPart;
+
+struct Broadcast::Shared {
+  explicit Shared(SlowPolicy policy) : slow(policy) {}
+
+  // Null: the connection's loop has no part yet. [mutex]
+  std::shared_ptr<BroadcastPart> part_of(const internal::Mailbox* mailbox) const {
+    for (const auto& part : parts) {
+      if (part->mailbox.get() == mailbox) return part;
+    }
+    return nullptr;
+  }
+
+  // So that a loop which is gone is not kept in mind for ever. [mutex]
+  void forget_empty_parts() {
+    std::erase_if(parts, [this](const auto& part) {
+      if (part->members.value() > 0) return false;
+      forgotten.delivered += part->delivered.value();
+      forgotten.skipped += part->skipped.value();
+      forgotten.dropped += part->dropped.value();
+      forgotten.closed += part->closed.value();
+      return true;
+    });
+  }
+
+  const SlowPolicy slow;
+  std::mutex mutex;
+  std::shared_ptr<const internal::DeliveryReport> report;
+  std::uint64_t sent = 0;                             // messages, ever
+  Stats forgotten;                                    // counted by parts that are gone
+  std::vector<std::shared_ptr<BroadcastPart>> parts;  // one a loop
+};
+
+Broadcast::Broadcast(SlowPolicy slow) : shared_(std::make_unique<Shared>(slow)) {}
+
+Broadcast::~Broadcast() {
+  for (const auto& part : shared_->parts) {
+    if (part->members.value() == 0) continue;
+    try {
+      part->mailbox->post([part] { part->disband(); });
+    } catch (const std::bad_alloc&) {
+      continue;  // its members will end by themselves, and nobody sends to them any more
+    }
+  }
+}
+
+void Broadcast::on_delivery(std::function<void(const Delivery&)> fn) {
+  const std::lock_guard lock(shared_->mutex);
+  WEIR_CHECK(shared_->parts.empty(), "Broadcast::on_delivery must be set before the first join()");
+  shared_->report = std::make_shared<const internal::DeliveryReport>(std::move(fn));
+}
+
+void Broadcast::join(TcpConnection& connection) {
+  connection.loop().check_thread("Broadcast::join");
+  const auto& mailbox = connection.loop().mailbox();
+  const std::lock_guard lock(shared_->mutex);
+  std::shared_ptr<BroadcastPart> part = shared_->part_of(mailbox.get());
+  if (!part) {
+    shared_->forget_empty_parts();
+    part = std::make_shared<BroadcastPart>(connection.loop(), shared_->slow, shared_->report);
+    shared_->parts.push_back(part);
+  }
+  part->join(connection, shared_->sent, part);
+}
+
+void Broadcast::leave(TcpConnection& connection) {
+  connection.loop().check_thread("Broadcast::leave");
+  const std::lock_guard lock(shared_->mutex);
+  const auto part = shared_->part_of(connection.loop().mailbox().get());
+  if (part) part->leave(connection);
+}
+
+// Posted under the mutex, so that all loops get the messages of all threads in one order. A mailbox
+// is locked for a moment only, and runs nothing.
+std::uint64_t Broadcast::send(const SharedBytes& message, const ConnectionRef& except) {
+  if (message.empty()) return 0;
+  const std::lock_guard lock(shared_->mutex);
+  const std::uint64_t number = ++shared_->sent;
+  for (const auto& part : shared_->parts) {
+    if (part->members.value() == 0) continue;
+    part->newest.store(number, std::memory_order_relaxed);
+    part->mailbox->post(
+        [part, message, number, except] { part->hand_out(message, number, except); });
+  }
+  return number;
+}
+
+Broadcast::Stats operator-(Broadcast::Stats later, const Broadcast::Stats& earlier) {
+  later.delivered -= earlier.delivered;
+  later.skipped -= earlier.skipped;
+  later.dropped -= earlier.dropped;
+  later.closed -= earlier.closed;
+  return later;
+}
+
+Broadcast::Stats Broadcast::stats() const {
+  const std::lock_guard lock(shared_->mutex);
+  Stats sum = shared_->forgotten;
+  for (const auto& part : shared_->parts) {
+    sum.members += part->members.value();
+    sum.delivered += part->delivered.value();
+    sum.skipped += part->skipped.value();
+    sum.dropped += part->dropped.value();
+    sum.closed += part->closed.value();
+  }
+  return sum;
+}
+
+}  // namespace weir

@@ -1,0 +1,95 @@
+#include "weir/net/stream/internal/admission.h"
+
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <limits>
+#include <new>
+#include <span>
+#include <utility>
+
+#include "weir/base/keyed_hash.h"
+
+namespace weir::internal {
+
+std::optional<PeerKey> PeerKey::of(const SocketAddress& address) {
+  const SocketAddress plain = address.without_v4_mapping();
+  if (plain.family() == SocketAddress::Family::ipv4) {
+    sockaddr_in v4{};
+    std::memcpy(&v4, plain.data(), sizeof v4);
+    return PeerKey{.network = v4.sin_addr.s_addr, .ipv6 = false};
+  }
+  if (plain.family() == SocketAddress::Family::ipv6) {
+    sockaddr_in6 v6{};
+    std::memcpy(&v6, plain.data(), sizeof v6);
+    PeerKey key{.network = 0, .ipv6 = true};
+    std::memcpy(&key.network, &v6.sin6_addr, sizeof key.network);
+    return key;
+  }
+  return std::nullopt;
+}
+
+PeerPlace& PeerPlace::operator=(PeerPlace&& other) noexcept {
+  if (this != &other) {
+    leave();
+    counts_ = std::move(other.counts_);
+    key_ = other.key_;
+  }
+  return *this;
+}
+
+void PeerPlace::leave() {
+  if (!counts_) return;
+  const std::shared_ptr<PeerCounts> counts = std::exchange(counts_, nullptr);
+  const std::lock_guard lock(counts->mutex_);
+  const auto entry = counts->counts_.find(key_);
+  if (entry != counts->counts_.end() && --entry->second == 0) counts->counts_.erase(entry);
+}
+
+std::optional<PeerPlace> PeerCounts::enter(const SocketAddress& peer) {
+  const auto key = PeerKey::of(peer);
+  if (!key) return PeerPlace();
+  const std::lock_guard lock(mutex_);
+  try {
+    std::size_t& count = counts_[*key];
+    if (count >= limit_) return std::nullopt;
+    ++count;
+  } catch (const std::bad_alloc&) {  // then the connection will get no memory either
+    return PeerPlace();
+  }
+  return PeerPlace(shared_from_this(), *key);
+}
+
+std::size_t PeerCounts::size() const {
+  const std::lock_guard lock(mutex_);
+  return counts_.size();
+}
+
+std::size_t PeerCounts::Hash::operator()(const PeerKey& key) const noexcept {
+  const std::array<std::uint64_t, 2> words{key.network, key.ipv6 ? 1U : 0U};
+  return static_cast<std::size_t>(keyed_hash(std::as_bytes(std::span(words))));
+}
+
+AcceptRate::AcceptRate(std::size_t per_second)
+    : interval_(std::max<std::int64_t>(
+          1, std::int64_t{1'000'000'000} / static_cast<std::int64_t>(std::clamp<std::size_t>(
+                                               per_second, 1, std::size_t{1'000'000'000})))),
+      burst_(std::max<std::int64_t>(100'000'000, interval_)),
+      full_at_(std::numeric_limits<std::int64_t>::min()) {}
+
+Duration AcceptRate::take(TimePoint when) {
+  const std::int64_t now = when.time_since_epoch().count();
+  std::int64_t full_at = full_at_.load(std::memory_order_relaxed);
+  std::int64_t next = 0;
+  do {
+    next = std::max(full_at, now) + interval_;
+    if (next - now > burst_) return Duration(next - now - burst_);
+  } while (!full_at_.compare_exchange_weak(full_at, next, std::memory_order_relaxed));
+  return Duration::zero();
+}
+
+void AcceptRate::give_back() { full_at_.fetch_sub(interval_, std::memory_order_relaxed); }
+
+}  // namespace weir::internal

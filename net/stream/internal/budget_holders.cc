@@ -1,0 +1,188 @@
+#include "weir/net/stream/internal/budget_holders.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <new>
+
+#include "weir/base/log.h"
+#include "weir/net/stream/buffer_budget.h"
+#include "weir/net/stream/internal/connection_inline.h"
+
+namespace weir::internal {
+
+namespace {
+
+// A holder that has moved no byte for this long, and could have, goes when others need its memory.
+// When nothing at all was given back for this long, the largest holder goes.
+constexpr Duration kPatience = std::chrono::seconds(5);
+// How often a search for stalled holders that found none is repeated, and the next of the largest
+// goes while those that went before were not enough.
+constexpr Duration kSearchPeriod = std::chrono::milliseconds(250);
+// What one search, and one resumption, may do in a turn.
+constexpr std::size_t kMostLookedAt = 4096;
+constexpr std::size_t kMostEnded = 16;
+constexpr std::uint64_t kMostResumed = 64;
+
+}  // namespace
+
+void BudgetHolders::add(TcpConnection& connection) noexcept {
+  try {
+    holders_.push_back(entries_.try_emplace(&connection, connection).first->second);
+    connection.holder_ = true;
+  } catch (const std::bad_alloc&) {
+  }
+}
+
+void BudgetHolders::update(TcpConnection& connection) {
+  const auto found = entries_.find(&connection);
+  ListHook<StarvedTag>& queued = found->second;
+  if (connection.is_.starved) {
+    if (queued.linked()) return;
+    const bool first = starved_.empty();
+    starved_.push_back(found->second);
+    ++group_.starved;
+    if (first) begin_waiting();
+    return;
+  }
+  const bool was_starved = queued.linked();
+  queued.unlink();
+  if (connection.charged_ == 0) {
+    connection.holder_ = false;
+    entries_.erase(found);
+  }
+  if (!was_starved) return;
+  if (starved_.empty()) {
+    end_waiting();
+  } else {
+    resume_later();
+  }
+}
+
+void BudgetHolders::begin_waiting() {
+  WEIR_LOG_LIMITED(warn, 1,
+                   "the budget of buffered bytes is spent ({} by these connections, {} in the "
+                   "process): reading less",
+                   group_.budget.held(), buffered_bytes());
+  timer_ = group_.loop.run_every(kSearchPeriod, [this] { look(); });
+  group_.restrain_reads(true);
+  extend_patience();
+  wait_for_process();
+}
+
+void BudgetHolders::end_waiting() {
+  group_.loop.cancel(timer_);
+  group_.restrain_reads(false);
+  wait_for_process();
+}
+
+// In the flush phase, through the first of the queue: not while a batch of events is dispatched, of
+// which one may say that the peer of a starved connection is gone.
+void BudgetHolders::resume_later() {
+  Entry* const first = starved_.front();
+  if (first != nullptr && group_.budget.has_room(1)) first->connection.settle_later();
+}
+
+// Each that goes on has the next one called, in the next turn: see update().
+void BudgetHolders::resume() {
+  const std::uint64_t room = group_.budget.room();
+  if (room > 0) extend_patience();
+  const std::uint64_t shares = room / BufferBudget::kOwnShare + (room > 0 ? 1 : 0);
+  for (std::uint64_t left = std::min(shares, kMostResumed); left > 0; --left) {
+    Entry* const first = starved_.front();
+    if (first == nullptr) return;
+    TcpConnection& next = first->connection;
+    next.without_throwing([&next] {
+      next.apply_budget();
+      next.read_gate_changed();
+    });
+    if (next.is_.starved) break;
+  }
+  wait_for_process();
+}
+
+// While one after the other is given up, what that gives back buys no more than a moment.
+void BudgetHolders::extend_patience() {
+  const TimePoint now = group_.loop.now();
+  patience_ends_ = now + (now - last_given_up_ < kPatience ? kSearchPeriod / 2 : kPatience);
+}
+
+// Needed only where the process's bound is what leaves no room.
+void BudgetHolders::wait_for_process() {
+  group_.budget.wait_for_process(!starved_.empty() && !group_.budget.process_has_room(1));
+  resume_later();  // there may be room since
+}
+
+bool BudgetHolders::make_room(const TcpConnection& asks, std::uint64_t size) {
+  BufferBudget& budget = group_.budget;
+  if (budget.has_room(size)) return true;
+  const TimePoint now = group_.loop.now();
+  if (now < next_search_ || size > budget.bound()) return false;
+  end_stalled(&asks, size);
+  if (budget.has_room(size)) return true;
+  next_search_ = now + kSearchPeriod;
+  if (!budget.process_has_room(size)) budget.ask_others();
+  return false;
+}
+
+// By the clock, while connections are starved.
+void BudgetHolders::look() {
+  BufferBudget& budget = group_.budget;
+  const TimePoint now = group_.loop.now();
+  if (!budget.has_room(1)) end_stalled(nullptr, BufferBudget::kOwnShare);
+  if (!budget.has_room(1)) {
+    const bool process_has_room = budget.process_has_room(1);
+    if (!process_has_room) budget.ask_others();
+    if (now >= patience_ends_) {
+      last_given_up_ = now;
+      if (process_has_room || !budget.ask_largest()) end_largest();
+    }
+  }
+  wait_for_process();
+}
+
+void BudgetHolders::budget_short() {
+  group_.budget.report();
+  end_stalled(nullptr, BufferBudget::kOwnShare);
+}
+
+void BudgetHolders::budget_exhausted() {
+  if (!group_.budget.process_has_room(1)) end_largest();
+}
+
+void BudgetHolders::end_stalled(const TcpConnection* asks, std::uint64_t wanted) {
+  if (group_.budget.has_room(wanted)) return;
+  std::array<TcpConnection*, kMostEnded> found{};
+  const std::size_t count = find_largest(found, asks, true);
+  for (std::size_t i = 0; i < count && !group_.budget.has_room(wanted); ++i) {
+    found[i]->give_up_memory();
+  }
+}
+
+void BudgetHolders::end_largest() {
+  TcpConnection* largest = nullptr;
+  if (find_largest({&largest, 1}, nullptr, false) > 0) largest->give_up_memory();
+}
+
+// Fills `found` with holders that may be ended, the largest first, and returns how many there are.
+// If there are more holders than one search looks at, the next one begins with the others.
+std::size_t BudgetHolders::find_largest(std::span<TcpConnection*> found, const TcpConnection* asks,
+                                        bool only_stalled) {
+  const Tick patience = ticks_of(kPatience);
+  std::size_t count = 0;
+  for (std::size_t left = std::min(entries_.size(), kMostLookedAt); left > 0; --left) {
+    Entry* const entry = holders_.pop_front();
+    if (entry == nullptr) break;
+    holders_.push_back(*entry);
+    TcpConnection& holder = entry->connection;
+    if (&holder == asks || holder.charged_ < BufferBudget::kOwnShare) continue;
+    if (count == found.size() && holder.charged_ <= found[count - 1]->charged_) continue;
+    if (group_.io->running == &holder || (only_stalled && !holder.stalled_for(patience))) continue;
+    std::size_t at = count < found.size() ? count++ : count - 1;
+    for (; at > 0 && found[at - 1]->charged_ < holder.charged_; --at) found[at] = found[at - 1];
+    found[at] = &holder;
+  }
+  return count;
+}
+
+}  // namespace weir::internal

@@ -1,0 +1,148 @@
+#include "weir/net/stream/internal/connection_group.h"
+
+#include <algorithm>
+#include <iterator>
+#include <new>
+#include <utility>
+
+#include "weir/base/check.h"
+#include "weir/base/log.h"
+#include "weir/net/stream/connection_ref.h"
+#include "weir/net/stream/internal/connection_inline.h"
+#include "weir/net/stream/internal/relay_pair.h"
+
+namespace weir::internal {
+
+ConnectionGroup::ConnectionGroup(EventLoop& on, const ConnectionLimits& with,
+                                 std::shared_ptr<ConnectionHandler> tells,
+                                 std::shared_ptr<OpenCount> open_count)
+    : loop(on),
+      limits(with),
+      handler(std::move(tells)),
+      io(LoopIo::of(on)),
+      gather_at_once(std::min<std::uint64_t>(LoopIo::kGatherBlock, with.high_water - 1)),
+      holders(*this),
+      budget(with.max_buffered, on.mailbox(), &holders.owner()),
+      open_count_(std::move(open_count)) {
+  restrain_reads(false);
+}
+
+ConnectionGroup::~ConnectionGroup() {
+  WEIR_CHECK(connections_.empty(), "a group of connections destroyed before its connections");
+}
+
+void ConnectionGroup::adopt(Fd fd, PeerPlace place) {
+  TcpConnection* const connection = make(std::move(fd), std::move(place));
+  if (connection == nullptr) {
+    WEIR_LOG_LIMITED(error, 1, "no memory for a connection: it is closed");
+    open_count_->open.fetch_sub(1, std::memory_order_relaxed);
+    return;
+  }
+  connections_.push_back(*connection);
+  ++open_now;
+  ++opened;
+  if (watcher_ != nullptr) watcher_->on_adopted(*connection);
+  connection->open();
+}
+
+// Takes all memory that a connection needs until on_open: who is told of it is told of its end, and
+// nobody else. nullptr: there is none.
+TcpConnection* ConnectionGroup::make(Fd fd, PeerPlace place) {
+  TcpConnection* connection = nullptr;
+  try {
+    connection = new TcpConnection(*this, std::move(fd));  // frees itself in on_reap()
+    if (place.counted()) places_.emplace(connection, std::move(place));
+    return connection;
+  } catch (const std::bad_alloc&) {
+    delete connection;
+    return nullptr;
+  }
+}
+
+void ConnectionGroup::stop_gracefully() {
+  for (TcpConnection& connection : connections_) connection.stop_gracefully();
+}
+
+void ConnectionGroup::abort_all() {
+  for (TcpConnection& connection : connections_) {
+    connection.reset({CloseReason::Kind::server_stopped, {}});
+  }
+  for (RelayPair* relay : relays) relay->cancel();
+  tell_if_empty();
+}
+
+// Connections leave the list in the reap phase only, and join it behind the one at hand.
+void ConnectionGroup::for_each(const std::function<void(TcpConnection&)>& fn) {
+  for (TcpConnection& connection : connections_) {
+    static_cast<void>(connection.ref().post([&fn](TcpConnection& open) { fn(open); }));
+  }
+}
+
+void ConnectionGroup::orphan_all() {
+  for (RelayPair* relay : std::exchange(relays, {})) {
+    relay->forget_done();
+    relay->forget_group(*this);
+  }
+  for (TcpConnection& connection : connections_) {
+    connection.forget_handler();
+    connection.reset({CloseReason::Kind::server_stopped, {}});
+  }
+}
+
+void ConnectionGroup::watch(TcpConnection& connection, std::shared_ptr<ConnectionWatcher> watcher) {
+  connection.group_->io->watchers.emplace(&connection, std::move(watcher));
+  connection.watched_ = true;
+}
+
+void ConnectionGroup::end_watch(TcpConnection& connection, const ConnectionWatcher* watcher) {
+  LoopIo::Watchers& watchers = connection.group_->io->watchers;
+  const auto [begin, end] = watchers.equal_range(&connection);
+  const auto watch =
+      std::find_if(begin, end, [&](const auto& entry) { return entry.second.get() == watcher; });
+  if (watch == end) return;
+  connection.watched_ = std::distance(begin, end) > 1;
+  watchers.erase(watch);
+}
+
+void ConnectionGroup::when_empty(std::move_only_function<void()> callback) {
+  if (empty()) {
+    callback();
+  } else {
+    when_empty_ = std::move(callback);
+  }
+}
+
+void ConnectionGroup::tell_ended(TcpConnection& connection) {
+  if (watcher_ != nullptr) watcher_->on_ended(connection, connection.reason_);
+}
+
+void ConnectionGroup::remove(TcpConnection& connection) {
+  connection.ListHook<GroupTag>::unlink();
+  if (!places_.empty()) places_.erase(&connection);
+  open_now.set(open_now.value() - 1);
+  open_count_->open.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void ConnectionGroup::leave(RelayPair& relay) {
+  relays.erase(&relay);
+  tell_if_empty();
+}
+
+void ConnectionGroup::tell_if_empty() {
+  if (!empty() || !when_empty_) return;
+  auto callback = std::exchange(when_empty_, nullptr);
+  try {
+    callback();
+  } catch (...) {  // no memory for a post: asked again when another ends, or at the deadline
+    when_empty_ = std::move(callback);
+    throw;
+  }
+}
+
+void ConnectionGroup::restrain_reads(bool on) {
+  read_at_once =
+      std::min<std::uint64_t>({io->receive_block.size(), limits.max_input, limits.high_water,
+                               on ? BufferBudget::kOwnShare : io->receive_block.size()});
+}
+
+}  // namespace weir::internal

@@ -1,0 +1,140 @@
+// ConnectionGroup: the connections that one server (or client) has on one loop, with what they
+// share: limits, handler, counters. Internal to the tcp floor. [loop] unless marked.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "weir/base/counter.h"
+#include "weir/base/intrusive_list.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/stream/connection_handler.h"
+#include "weir/net/stream/internal/admission.h"
+#include "weir/net/stream/internal/budget_holders.h"
+#include "weir/net/stream/internal/buffer_budget.h"
+#include "weir/net/stream/internal/loop_buffers.h"
+#include "weir/net/stream/tcp_connection.h"
+
+namespace weir::internal {
+
+class RelayPair;
+
+// Bounds of one connection; times in ticks of the loop's wheel, 0: off.
+struct ConnectionLimits {
+  Trigger trigger = Trigger::level;
+  Overflow overflow = Overflow::close;
+  bool allow_half_open = false;
+  std::uint64_t high_water = 0;  // 1 <= high_water <= max_output
+  std::uint64_t max_output = 0;
+  std::uint64_t max_input = 0;
+  Tick idle = 0;
+  Tick read_idle = 0;
+  Tick heartbeat = 0;
+  Tick first_byte = 0;
+  Tick message = 0;
+  Tick write_stall = 0;
+  Tick linger = 0;
+  Tick drain = 0;
+  Tick drain_limit = 0;
+  std::uint64_t max_buffered = 0;  // by all connections of a group; 0: off
+};
+
+// Connections open over all groups of a server. [any]
+struct OpenCount {
+  std::atomic<std::size_t> open{0};
+};
+
+// Is told of the connections of a group, whatever becomes of their handlers.
+class GroupWatcher {
+ public:
+  // Before on_open.
+  virtual void on_adopted(TcpConnection& connection) = 0;
+  // After on_close, from the reap phase.
+  virtual void on_ended(TcpConnection& connection, CloseReason reason) = 0;
+
+ protected:
+  ~GroupWatcher() = default;
+};
+
+class ConnectionGroup {
+ public:
+  ConnectionGroup(EventLoop& loop, const ConnectionLimits& limits,
+                  std::shared_ptr<ConnectionHandler> handler,
+                  std::shared_ptr<OpenCount> open_count);
+  // All connections are gone by then.
+  ~ConnectionGroup();
+  ConnectionGroup(const ConnectionGroup&) = delete;
+  ConnectionGroup& operator=(const ConnectionGroup&) = delete;
+
+  // Takes over a connected socket and calls on_open. Its place in OpenCount is taken already.
+  // `place` is given back when it ends.
+  void adopt(Fd fd, PeerPlace place = {});
+  // Closes all when what has arrived was served.
+  void stop_gracefully();
+  // Resets all.
+  void abort_all();
+  // Those that have not ended. What `fn` throws ends the connection that it was called with.
+  void for_each(const std::function<void(TcpConnection&)>& fn);
+  // The owner is going: resets all, without any further call of its handler.
+  void orphan_all();
+
+  // Has `watcher` told of one connection until that ends or the watch does.
+  static void watch(TcpConnection& connection, std::shared_ptr<ConnectionWatcher> watcher);
+  static void end_watch(TcpConnection& connection, const ConnectionWatcher* watcher);
+
+  // Null: nobody, as in the beginning.
+  void set_watcher(GroupWatcher* watcher) { watcher_ = watcher; }
+
+  bool empty() const { return connections_.empty() && relays.empty(); }
+  // Called once, from the reap phase, when (or as soon as) the group is empty.
+  void when_empty(std::move_only_function<void()> callback);
+
+  // Those with a side in this group that are not over: it is not empty before, so that the end of a
+  // server leaves time for what their other side has still to send.
+  std::unordered_set<RelayPair*> relays;
+  void leave(RelayPair& relay);
+
+  // Constant after construction.
+  EventLoop& loop;
+  const ConnectionLimits limits;
+  const std::shared_ptr<ConnectionHandler> handler;
+  const std::shared_ptr<LoopIo> io;
+  // What a connection with nothing buffered may gather unasked.
+  const std::size_t gather_at_once;
+
+  // What a connection with nothing buffered may read at once.
+  std::size_t read_at_once = 0;
+  BudgetHolders holders;
+  BufferBudget budget;
+  // Has connections read little at once from now on, or as much as they can.
+  void restrain_reads(bool on);
+
+  // Written on the loop. [any]
+  Counter open_now;  // connections
+  Counter opened;
+  Counter bytes_in;
+  Counter bytes_out;
+  Counter over_budget;  // sends that met the spent budget
+  Counter starved;      // times that a connection stopped being read for it
+  std::array<Counter, CloseReason::kKinds> closed;
+
+ private:
+  friend class weir::TcpConnection;
+  TcpConnection* make(Fd fd, PeerPlace place);
+  void tell_ended(TcpConnection& connection);
+  void remove(TcpConnection& connection);
+  void tell_if_empty();
+
+  IntrusiveList<TcpConnection, GroupTag> connections_;
+  std::unordered_map<const TcpConnection*, PeerPlace> places_;  // of those whose peers are counted
+  const std::shared_ptr<OpenCount> open_count_;
+  std::move_only_function<void()> when_empty_;
+  GroupWatcher* watcher_ = nullptr;
+};
+
+}  // namespace weir::internal

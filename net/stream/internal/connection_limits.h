@@ -1,0 +1,40 @@
+// What the options of a server or a client say of each of its connections, with values that make no
+// sense brought into range, and whether its handler can work with them. Internal to the tcp floor.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "weir/base/result.h"
+#include "weir/net/stream/connection_handler.h"
+#include "weir/net/stream/internal/connection_group.h"
+
+namespace weir::internal {
+
+// Options: TcpServer's or TcpClient's.
+template <typename Options>
+ConnectionLimits limits_of(const Options& options) {
+  const auto ticks = [](Duration d) { return d > Duration::zero() ? ticks_of(d) : Tick{0}; };
+  const std::uint64_t max_output = std::max<std::uint64_t>(options.max_output, 1);
+  return {.trigger = options.trigger,
+          .overflow = options.overflow,
+          .allow_half_open = options.allow_half_open,
+          .high_water = std::clamp<std::uint64_t>(options.high_water, 1, max_output),
+          .max_output = max_output,
+          .max_input = std::max<std::uint64_t>(options.max_input, 1),
+          .idle = ticks(options.idle_timeout),
+          .read_idle = ticks(options.read_idle_timeout),
+          .heartbeat = ticks(options.heartbeat_interval),
+          .first_byte = ticks(options.first_byte_timeout),
+          .message = ticks(options.message_timeout),
+          .write_stall = ticks(options.write_stall_timeout),
+          .linger = ticks_of(options.linger_timeout),
+          .drain = ticks_of(options.drain_timeout),
+          .drain_limit = ticks(options.drain_limit)};
+}
+
+// An error: what this handler waits for can never be complete within these limits.
+Result<void> check_longest_message(const ConnectionHandler& handler,
+                                   const ConnectionLimits& limits);
+
+}  // namespace weir::internal

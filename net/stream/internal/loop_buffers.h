@@ -1,0 +1,109 @@
+// LoopIo: what all connections of one loop share for moving bytes. Internal to the tcp floor.
+// [loop]
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "weir/base/aligned_bytes.h"
+#include "weir/net/buffer/output_queue.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/stream/connection_ref.h"
+#include "weir/net/stream/internal/splice_pipe.h"
+
+namespace weir {
+
+class TcpConnection;
+
+namespace internal {
+
+// Is told of single connections, besides their handlers. [loop]
+class ConnectionWatcher {
+ public:
+  virtual ~ConnectionWatcher() = default;
+  // The low mark was reached again; before the handler's on_drained.
+  virtual void on_drained(TcpConnection& connection) = 0;
+  // After on_close. The watch ends with it.
+  virtual void on_ended(TcpConnection& connection) = 0;
+};
+
+struct LoopIo {
+  // Replies up to this much are gathered while a handler runs and leave in one system call.
+  static constexpr std::size_t kGatherBlock = 64 * 1024;
+  // Emptied queues kept for the next connection that needs one: a broadcast to this many allocates
+  // nothing in the steady state.
+  static constexpr std::size_t kSpareQueues = 256;
+  // Empty pipes kept for relays, two descriptors each: one serves all whose sink takes what comes.
+  static constexpr std::size_t kSparePipes = 8;
+
+  // The one of `loop`, made on first use.
+  static std::shared_ptr<LoopIo> of(EventLoop& loop) {
+    std::shared_ptr<void>& place = loop.attachment(EventLoop::Attachment::tcp);
+    if (!place) {
+      auto made = std::make_shared<LoopIo>();
+      made->receive_block = loop.receive_block();
+      place = std::move(made);
+    }
+    return std::static_pointer_cast<LoopIo>(place);
+  }
+
+  // The bytes gathered, which are the caller's to write now.
+  std::span<const std::byte> take_gathered() { return {gather.get(), std::exchange(gathered, 0)}; }
+
+  std::unique_ptr<OutputQueue> take_queue() {
+    if (spare_queues.empty()) return std::make_unique<OutputQueue>();
+    auto queue = std::move(spare_queues.back());
+    spare_queues.pop_back();
+    return queue;
+  }
+  // A relay has a pipe only while it holds bytes, so that few serve many.
+  SysResult<std::unique_ptr<SplicePipe>> take_pipe() {
+    if (spare_pipes.empty()) return SplicePipe::open();
+    auto pipe = std::move(spare_pipes.back());
+    spare_pipes.pop_back();
+    return pipe;
+  }
+  void give_back(std::unique_ptr<SplicePipe> pipe) {
+    if (spare_pipes.size() < kSparePipes) spare_pipes.push_back(std::move(pipe));
+  }
+  void give_back(std::unique_ptr<OutputQueue> queue) {
+    if (spare_queues.size() < kSpareQueues) spare_queues.push_back(std::move(queue));
+  }
+
+  // What all read into; lent to the handler's Buffer.
+  std::span<std::byte> receive_block;
+
+  // The connection whose handler is running, if its output may be gathered: nothing of it is
+  // queued.
+  TcpConnection* corked = nullptr;
+  std::size_t gathered = 0;      // bytes of `corked` in `gather`
+  std::size_t gather_limit = 0;  // up to which a send() need not look at anything else
+  const AlignedBytes gather = make_aligned_bytes(kGatherBlock);
+
+  // The connection whose handler is running, corked or not.
+  TcpConnection* running = nullptr;
+
+  // The connection that reading() told last that its share of the turn is spent.
+  const TcpConnection* out_of_share = nullptr;
+
+  // Overflow::pause: which producers wait for which slow connection, by the ids of both, the slow
+  // one's first.
+  std::map<std::pair<std::uint64_t, std::uint64_t>, ConnectionRef> held_producers;
+
+  // Who wants to know of a connection whose watched_ is set. They are few and rarely called.
+  using Watchers =
+      std::unordered_multimap<const TcpConnection*, std::shared_ptr<ConnectionWatcher>>;
+  Watchers watchers;
+
+  std::vector<std::unique_ptr<OutputQueue>> spare_queues;
+  std::vector<std::unique_ptr<SplicePipe>> spare_pipes;
+};
+
+}  // namespace internal
+}  // namespace weir

@@ -1,0 +1,344 @@
+#include "weir/net/stream/internal/relay_pair.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "weir/base/check.h"
+#include "weir/net/stream/connection_ref.h"
+#include "weir/net/stream/internal/connection_inline.h"
+#include "weir/net/sys/sys.h"
+
+namespace weir::internal {
+
+using Kind = CloseReason::Kind;
+using State = TcpConnection::State;
+
+namespace {
+
+// A read of so much makes a direction a bulk stream, which is worth a pipe and two splices; one of
+// so little ends that.
+constexpr std::size_t kBulk = 32 * 1024;
+constexpr std::size_t kTrickle = 8 * 1024;
+// How often it is looked whether a peer has acknowledged everything: there is no event for it.
+constexpr Duration kFirstLook = std::chrono::milliseconds(20);
+constexpr Duration kLongestLook = std::chrono::milliseconds(250);
+
+// Answers of a kernel, or of a filter in front of it, that does not splice these sockets.
+bool means_unsupported(Errno error) {
+  return error == EINVAL || error == ENOSYS || error == EPERM || error == EOPNOTSUPP;
+}
+
+bool orderly(Kind kind) {
+  switch (kind) {
+    case Kind::peer_eof:
+    case Kind::local_close:
+    case Kind::idle_timeout:
+    case Kind::read_idle_timeout:
+    case Kind::first_byte_timeout:
+    case Kind::server_stopped:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+RelayPair::RelayPair(Key, TcpConnection& a, TcpConnection& b, RelayOptions options,
+                     RelayDone on_done)
+    : loop_(a.loop()), options_(options), on_done_(std::move(on_done)), ends_{&a, &b} {}
+
+RelayPair::~RelayPair() { leave_groups(); }
+
+RelayHandle RelayPair::join(TcpConnection& a, TcpConnection& b, RelayOptions options,
+                            RelayDone on_done) {
+  a.loop().check_thread("relay");
+  WEIR_CHECK(&a.loop() == &b.loop(), "relay() of connections of two loops");
+  WEIR_CHECK(&a != &b, "relay() of a connection with itself");
+  WEIR_CHECK(!a.is_.relayed && !b.is_.relayed, "relay() of a connection that is relayed already");
+  auto pair = std::make_shared<RelayPair>(Key{}, a, b, options, std::move(on_done));
+  for (std::size_t end = 0; end < 2; ++end) {
+    pair->ends_[end]->group_->relays.insert(pair.get());
+    pair->groups_[end] = pair->ends_[end]->group_;
+  }
+  pair->self_ = pair;
+  for (std::size_t end = 0; end < 2; ++end) pair->take_over(end);
+  for (std::size_t end = 0; end < 2; ++end) pair->catch_up(end);
+  if (!pair->active()) a.loop().post([pair] { pair->finish(); });
+  return RelayHandle(pair);
+}
+
+void RelayPair::take_over(std::size_t end) {
+  TcpConnection& connection = *ends_[end];
+  sent_before_[end] = connection.bytes_out_ + connection.pending_output();
+  if (connection.state_ == State::closed) {  // its own handler is told, or was
+    ended(end, connection.reason_);
+    return;
+  }
+  connection.handler_ = this;
+  connection.is_.relayed = true;
+  connection.offer_again();
+  connection.settle_later();
+}
+
+// What happened to a side before it was joined.
+void RelayPair::catch_up(std::size_t end) {
+  TcpConnection* const here = ends_[end];
+  TcpConnection* const other = ends_[1 - end];
+  if (other == nullptr) return;
+  if (here == nullptr) {
+    end_other(*other, reasons_[end]);
+  } else if (here->state_ != State::open) {
+    end_other(*other, here->reason_);
+  } else if (here->is_.read_eof && here->input_) {
+    here->want_read_again();  // and left_is_forwarded() passes the end on
+  } else if (here->is_.read_eof) {
+    other->shutdown();
+  }
+}
+
+void RelayPair::cancel() {
+  for (TcpConnection* end : ends_) {
+    if (end != nullptr) end->abort();
+  }
+}
+
+// --- through memory ------------------------------------------------------------------------------
+
+// Gives the sink no more than keeps it within its marks. The rest stays with the source, which then
+// rests until the sink has drained.
+void RelayPair::on_data(TcpConnection& source, Buffer& in) {
+  const std::size_t way = index_of(source);
+  TcpConnection* const sink = ends_[1 - way];
+  if (in.size() >= kBulk) ways_[way].bulk = true;
+  while (!in.empty()) {
+    if (sink == nullptr || !sink->accepts_output()) {  // nobody is there to get it
+      in.clear();
+      if (sink != nullptr && sink->state_ != State::open) end_other(source, sink->reason_);
+      return;
+    }
+    const std::size_t some = std::min(in.size(), sink->output_room());
+    const SendResult result =
+        some == 0 ? SendResult::above_high_mark : sink->send(in.bytes().first(some));
+    in.consume(some);
+    if (result == SendResult::above_high_mark) {
+      hold(way);
+      break;
+    }
+  }
+  if (in.empty() && source.is_.read_eof) left_is_forwarded(source);
+}
+
+// The peer's FIN was read before the relay began, and had to wait for this.
+void RelayPair::left_is_forwarded(TcpConnection& source) {
+  on_half_close(source);
+  if (source.is_.write_shut) source.finish({Kind::peer_eof, {}});
+}
+
+void RelayPair::on_half_close(TcpConnection& source) {
+  if (TcpConnection* sink = ends_[1 - index_of(source)]) sink->shutdown();
+}
+
+void RelayPair::hold(std::size_t way) {
+  if (ways_[way].holding) return;
+  ways_[way].holding = true;
+  ends_[way]->pause_reading();
+  TcpConnection& sink = *ends_[1 - way];
+  sink.is_.blocked = true;  // so that on_drained follows
+  sink.settle_later();
+}
+
+void RelayPair::on_drained(TcpConnection& sink) {
+  const std::size_t way = 1 - index_of(sink);
+  if (!std::exchange(ways_[way].holding, false)) return;
+  if (TcpConnection* source = ends_[way]) source->resume_reading();
+}
+
+// --- through pipes -------------------------------------------------------------------------------
+
+bool RelayPair::splices(const TcpConnection& source) {
+  const std::size_t way = index_of(source);
+  Way& here = ways_[way];
+  const TcpConnection* const sink = ends_[1 - way];
+  if (sink == nullptr || !sink->accepts_output()) return false;
+  if (here.pipe) return true;  // what is in it comes first
+  const bool wanted = options_.path == RelayOptions::Path::splice ||
+                      (options_.path == RelayOptions::Path::automatic && here.bulk);
+  if (!wanted || here.refused || source.transport_ != &raw_transport() ||
+      sink->transport_ != &raw_transport()) {
+    return false;
+  }
+  auto pipe = source.group_->io->take_pipe();
+  if (!pipe) {
+    here.bulk = false;
+    return false;
+  }
+  here.pipe = std::move(*pipe);
+  return true;
+}
+
+SysResult<std::size_t> RelayPair::fill(TcpConnection& source) {
+  const std::size_t way = index_of(source);
+  Way& here = ways_[way];
+  auto moved = here.pipe->fill(source.fd(), bound_of(way));
+  if (moved) {
+    if (*moved < kTrickle) here.bulk = false;
+  } else if (moved.error() == EAGAIN && here.pipe->held() > 0) {
+    // Which of the two it is cannot be told; once the pipe is empty it can.
+    here.clogged = true;
+    hold(way);
+  } else if (moved.error() == EAGAIN) {
+    // Mostly true, but it is also said for ever where an urgent byte stands, RFC 6093, with more
+    // behind it. recv(2) knows.
+    moved = std::unexpected(Errno(ENOTSUP));
+  } else if (means_unsupported(moved.error()) && here.pipe->held() == 0) {
+    here.refused = true;
+    moved = std::unexpected(Errno(ENOTSUP));
+  }
+  give_back_if_empty(way);
+  return moved;
+}
+
+void RelayPair::pass_on(TcpConnection& source) {
+  const std::size_t way = index_of(source);
+  TcpConnection& sink = *ends_[1 - way];
+  if (!sink.is_.want_write) sink.flush_output();
+  if (full_for(sink)) hold(way);
+  if (sink.is_.blocked || sink.is_.write_failed) sink.settle_later();
+}
+
+std::size_t RelayPair::held_for(const TcpConnection& sink) const {
+  const Way& way = ways_[1 - index_of(sink)];
+  return way.pipe ? way.pipe->held() : 0;
+}
+
+SysResult<std::size_t> RelayPair::drain(TcpConnection& sink) {
+  const std::size_t way = 1 - index_of(sink);
+  auto moved = ways_[way].pipe->drain(sink.fd());
+  give_back_if_empty(way);
+  return moved;
+}
+
+void RelayPair::discard_for(const TcpConnection& sink) {
+  Way& way = ways_[1 - index_of(sink)];
+  way.pipe.reset();
+  way.clogged = false;
+}
+
+void RelayPair::give_back_if_empty(std::size_t way) {
+  Way& here = ways_[way];
+  if (here.pipe->held() > 0) return;
+  here.clogged = false;
+  const auto any = ends_[0] != nullptr ? ends_[0] : ends_[1];
+  any->group_->io->give_back(std::move(here.pipe));
+}
+
+std::size_t RelayPair::bound_of(std::size_t way) const {
+  const ConnectionLimits& limits = ends_[1 - way]->group_->limits;
+  return static_cast<std::size_t>(
+      std::min<std::uint64_t>(ways_[way].pipe->capacity(), limits.high_water));
+}
+
+bool RelayPair::full_for(const TcpConnection& sink) const {
+  const std::size_t way = 1 - index_of(sink);
+  const Way& here = ways_[way];
+  return here.pipe && (here.clogged || here.pipe->held() >= bound_of(way));
+}
+
+bool RelayPair::low_for(const TcpConnection& sink) const {
+  const std::size_t way = 1 - index_of(sink);
+  const Way& here = ways_[way];
+  return !here.pipe || (!here.clogged && here.pipe->held() <= bound_of(way) / 2);
+}
+
+// --- ends ----------------------------------------------------------------------------------------
+
+void RelayPair::on_close(TcpConnection& connection, CloseReason reason) {
+  const std::size_t end = index_of(connection);
+  discard_for(connection);
+  ended(end, reason);
+  if (TcpConnection* other = ends_[1 - end]) {
+    end_other(*other, reason);
+  } else {
+    finish();
+  }
+}
+
+// Both streams being over is an end by itself, and a failure may still leave something to deliver.
+void RelayPair::closing(const TcpConnection& connection, CloseReason reason) {
+  TcpConnection* const other = ends_[1 - index_of(connection)];
+  if (other == nullptr || reason.kind == Kind::peer_eof || !orderly(reason.kind)) return;
+  end_other(*other, reason);
+}
+
+void RelayPair::ended(std::size_t end, CloseReason reason) {
+  const std::uint64_t out = ends_[end]->bytes_out_;
+  sent_[end] = out > sent_before_[end] ? out - sent_before_[end] : 0;
+  reasons_[end] = reason;
+  ends_[end] = nullptr;
+}
+
+void RelayPair::end_other(TcpConnection& other, CloseReason reason) {
+  // Ends by itself once what waits is sent.
+  if (reason.kind == Kind::peer_eof && other.is_.read_eof && other.is_.shutdown_wanted) return;
+  other.start_close({orderly(reason.kind) ? Kind::local_close : Kind::aborted, {}});
+}
+
+// A RST makes the kernel throw away what the peer has not acknowledged.
+void RelayPair::reset_when_delivered(TcpConnection& connection) {
+  const std::size_t end = index_of(connection);
+  if (looking_[end]) return;
+  const auto left = sys::unacknowledged(connection.fd());
+  if (!left || *left == 0) {
+    connection.reset(connection.reason_);
+    return;
+  }
+  next_look_[end] = std::clamp(2 * next_look_[end], kFirstLook, kLongestLook);
+  looking_[end] = true;
+  loop_.run_after(next_look_[end], [pair = std::weak_ptr(self_), end] {
+    const auto still = pair.lock();
+    if (!still || still->ends_[end] == nullptr) return;
+    still->looking_[end] = false;
+    still->ends_[end]->settle_later();
+  });
+}
+
+void RelayPair::finish() {
+  loop_.keep_until_reaped(std::move(self_));
+  RelayDone done = std::move(on_done_);
+  if (done) done({.a_to_b = sent_[1], .b_to_a = sent_[0], .a = reasons_[0], .b = reasons_[1]});
+  leave_groups();
+}
+
+void RelayPair::forget_group(const ConnectionGroup& group) {
+  for (ConnectionGroup*& mine : groups_) {
+    if (mine == &group) mine = nullptr;
+  }
+}
+
+void RelayPair::leave_groups() {
+  for (std::size_t end = 0; end < 2; ++end) {
+    ConnectionGroup* const group = std::exchange(groups_[end], nullptr);
+    if (group != nullptr) group->leave(*this);
+  }
+}
+
+}  // namespace weir::internal
+
+namespace weir {
+
+bool RelayHandle::active() const {
+  const auto pair = pair_.lock();
+  return pair && pair->active();
+}
+
+void RelayHandle::cancel() const {
+  if (const auto pair = pair_.lock()) pair->cancel();
+}
+
+RelayHandle relay(TcpConnection& a, TcpConnection& b, RelayOptions options, RelayDone on_done) {
+  return internal::RelayPair::join(a, b, options, std::move(on_done));
+}
+
+}  // namespace weir

@@ -1,0 +1,212 @@
+#include "weir/net/stream/producer.h"
+
+#include <condition_variable>
+#include <mutex>
+#include <new>
+#include <utility>
+
+#include "weir/base/check.h"
+#include "weir/net/reactor/mailbox.h"
+#include "weir/net/stream/internal/connection_group.h"
+#include "weir/net/stream/internal/loop_buffers.h"
+#include "weir/net/stream/tcp_connection.h"
+
+namespace weir {
+
+namespace internal {
+
+// What the producer's thread and the connection's loop both see. Held by the Producer, by messages
+// on their way, and by LoopIo as long as the connection lives. [any] unless marked.
+class ProducerSide final : public ConnectionWatcher {
+ public:
+  ProducerSide(ConnectionRef connection, std::uint64_t bound)
+      : connection_(std::move(connection)), bound_(bound) {}
+
+  Producer::Result reserve(std::uint64_t size) {
+    const std::lock_guard lock(mutex_);
+    if (ended_) return Producer::Result::ended;
+    if (!fits(size)) {
+      wanted_ = true;
+      return Producer::Result::full;
+    }
+    on_the_way_ += size;
+    return Producer::Result::queued;
+  }
+  // Until a message of `size` may be reserved, or the end. False: the time is over.
+  bool wait_for_room(std::uint64_t size, TimePoint end) {
+    std::unique_lock lock(mutex_);
+    const auto ready = [this, size] { return ended_ || (has_room() && fits(size)); };
+    if (end != TimePoint::max()) return changed_.wait_until(lock, end, ready);
+    changed_.wait(lock, ready);
+    return true;
+  }
+
+  // [loop] The connection has said `result` to a message.
+  void arrived(std::uint64_t size, SendResult result) {
+    std::unique_lock lock(mutex_);
+    on_the_way_ -= size;
+    if (result == SendResult::above_high_mark) blocked_ = true;
+    if (result == SendResult::dropped) ++dropped_;
+    if (result == SendResult::closed) end();
+    tell_of_change(std::move(lock));
+  }
+  // A message did not arrive, or the connection was not there to be watched.
+  void lost(std::uint64_t size) {
+    std::unique_lock lock(mutex_);
+    on_the_way_ -= size;
+    end();
+    tell_of_change(std::move(lock));
+  }
+  // [loop]
+  void on_drained(TcpConnection&) override {
+    std::unique_lock lock(mutex_);
+    blocked_ = false;
+    tell_of_change(std::move(lock));
+  }
+  // [loop]
+  void on_ended(TcpConnection&) override { lost(0); }
+
+  void on_room(std::move_only_function<void()> fn) {
+    const std::lock_guard lock(mutex_);
+    on_room_ = std::make_shared<std::move_only_function<void()>>(std::move(fn));
+  }
+  void abandon() {
+    const std::lock_guard lock(mutex_);
+    on_room_.reset();
+  }
+  std::uint64_t on_the_way() const {
+    const std::lock_guard lock(mutex_);
+    return on_the_way_;
+  }
+  bool ended() const {
+    const std::lock_guard lock(mutex_);
+    return ended_;
+  }
+  std::uint64_t dropped() const {
+    const std::lock_guard lock(mutex_);
+    return dropped_;
+  }
+
+ private:
+  // One that is larger than the bound passes alone.
+  bool fits(std::uint64_t size) const {
+    return !blocked_ && (on_the_way_ == 0 || on_the_way_ + size <= bound_);
+  }
+  // Half of the bound, so that a thread is not woken for each message.
+  bool has_room() const { return !blocked_ && on_the_way_ <= bound_ / 2; }
+
+  // [mutex]
+  void end() { wanted_ = !std::exchange(ended_, true) || wanted_; }
+
+  // The user's function is called in a task, because this may be inside a call of the connection.
+  void tell_of_change(std::unique_lock<std::mutex> lock) {
+    if (!ended_ && !has_room()) return;
+    changed_.notify_all();
+    if (!on_room_ || !std::exchange(wanted_, false)) return;
+    std::weak_ptr<std::move_only_function<void()>> fn = on_room_;
+    lock.unlock();
+    if (!connection_.mailbox_) return;
+    try {
+      connection_.mailbox_->post([fn = std::move(fn)] {
+        if (const auto call = fn.lock()) (*call)();
+      });
+    } catch (const std::bad_alloc&) {
+      lock.lock();
+      wanted_ = true;  // the next change tells
+      throw;
+    }
+  }
+
+  const ConnectionRef connection_;
+  const std::uint64_t bound_;
+  mutable std::mutex mutex_;  // guards what follows; held for a moment only
+  std::condition_variable changed_;
+  std::uint64_t on_the_way_ = 0;
+  std::uint64_t dropped_ = 0;
+  bool blocked_ = false;  // above the high mark, until on_drained
+  bool ended_ = false;
+  bool wanted_ = false;  // on_room is to be called
+  std::shared_ptr<std::move_only_function<void()>> on_room_;
+};
+
+namespace {
+
+// Travels with a message, or with the order to watch. If that does not reach the connection, its
+// destructor says so.
+class Parcel {
+ public:
+  Parcel(std::shared_ptr<ProducerSide> side, std::uint64_t size)
+      : side_(std::move(side)), size_(size) {}
+  Parcel(Parcel&& other) noexcept = default;
+  Parcel& operator=(Parcel&&) = delete;
+  ~Parcel() {
+    if (!side_) return;
+    try {
+      side_->lost(size_);
+    } catch (const std::bad_alloc&) {
+      return;  // on_room is not called: the end of the watch or the next try_send() tells instead
+    }
+  }
+  void arrived(SendResult result) { std::exchange(side_, nullptr)->arrived(size_, result); }
+  std::shared_ptr<ProducerSide> take() { return std::exchange(side_, nullptr); }
+
+ private:
+  std::shared_ptr<ProducerSide> side_;
+  std::uint64_t size_;
+};
+
+}  // namespace
+}  // namespace internal
+
+Producer::Producer(ConnectionRef connection, std::uint64_t bound)
+    : connection_(std::move(connection)),
+      side_(std::make_shared<internal::ProducerSide>(connection_, bound)) {
+  connection_.post([watch = internal::Parcel(side_, 0)](TcpConnection& to) mutable {
+    internal::ConnectionGroup::watch(to, watch.take());
+  });
+}
+
+Producer::~Producer() {
+  if (!side_) return;  // moved from
+  side_->abandon();
+  try {
+    connection_.post([side = std::move(side_)](TcpConnection& from) {
+      internal::ConnectionGroup::end_watch(from, side.get());
+    });
+  } catch (const std::bad_alloc&) {
+    return;  // it is watched to its end, by one whom nobody asks
+  }
+}
+
+Producer::Result Producer::try_send(SharedBytes message) {
+  if (message.empty()) return side_->ended() ? Result::ended : Result::queued;
+  const Result reserved = side_->reserve(message.size());
+  if (reserved != Result::queued) return reserved;
+  internal::Parcel parcel(side_, message.size());
+  const bool posted = connection_.post(
+      [message = std::move(message), parcel = std::move(parcel)](TcpConnection& to) mutable {
+        parcel.arrived(to.send(std::move(message)));
+      });
+  return posted ? Result::queued : Result::ended;
+}
+
+bool Producer::send(const SharedBytes& message, Duration at_most) {
+  WEIR_CHECK(connection_.get() == nullptr,
+             "Producer::send on the thread of the connection's loop, which would wait for itself");
+  const TimePoint end = saturating_add(Clock::now(), at_most);
+  for (;;) {
+    const Result result = try_send(message);
+    if (result != Result::full) return result == Result::queued;
+    if (!side_->wait_for_room(message.size(), end)) return false;
+  }
+}
+
+void Producer::on_room(std::move_only_function<void()> fn) { side_->on_room(std::move(fn)); }
+
+std::uint64_t Producer::pending() const { return side_->on_the_way(); }
+
+bool Producer::ended() const { return side_->ended(); }
+
+std::uint64_t Producer::dropped() const { return side_->dropped(); }
+
+}  // namespace weir

@@ -1,0 +1,151 @@
+// TcpConnection: its deadlines, in the loop's idle wheel. A message only notes the tick; what was
+// armed compares when it comes.
+#include <cerrno>
+
+#include "weir/net/stream/internal/connection_inline.h"
+#include "weir/net/stream/tcp_connection.h"
+
+namespace weir {
+
+using internal::Deadline;
+using internal::Tick;
+using internal::tick_reached;
+using Kind = CloseReason::Kind;
+
+namespace {
+
+// Memory of input that is mostly empty is given back when the tick is next a multiple of this, each
+// second or so: however often a deadline is armed meanwhile, that does not move it.
+constexpr Tick kSlackTicks = 128;
+
+}  // namespace
+
+// Calls fn(which, since, due) with the deadlines that may act now, the most pressing first. `since`
+// may be the tick of a turn in which a callback held the loop, `due` counts from the end of that.
+// Arming and expiry both use this list, so that no deadline is armed that may not act. Deadlines
+// about the peer rest while its bytes are not read, or while an answer is owed to it.
+template <typename Fn>
+void TcpConnection::each_deadline(Fn&& fn) {
+  const internal::ConnectionLimits& limits = group_->limits;
+  const bool waits_for_us = pauses_ > 0 || holds_ > 0 || is_.starved;
+  const auto consider = [&](Deadline which, Tick& since, Tick allowed) {
+    if (allowed != 0) fn(which, since, loop().latest(since) + allowed);
+  };
+  switch (state_) {
+    case State::open:
+      if (tick_reached(loop().latest(last_activity_), loop().latest(last_read_))) {
+        last_activity_ = last_read_;
+      }
+      if (is_.want_write) consider(Deadline::write_stall, write_progress_, limits.write_stall);
+      if (bytes_in_ == 0 && !waits_for_us) {
+        consider(Deadline::first_byte, since_, limits.first_byte);
+      }
+      if (may_read()) {
+        // Looked at in any case, so that a message which begins later need not be armed for.
+        if (!input_) message_since_ = now();
+        consider(Deadline::message, message_since_, limits.message);
+      }
+      if (may_read() && !waits_for_us) consider(Deadline::read_idle, last_read_, limits.read_idle);
+      if (!waits_for_us) consider(Deadline::idle, last_activity_, limits.idle);
+      if (!is_.want_write && accepts_output()) {
+        consider(Deadline::heartbeat, write_progress_, limits.heartbeat);
+      }
+      break;
+    case State::closing:
+      consider(Deadline::drain, write_progress_, limits.drain);
+      consider(Deadline::drain, since_, limits.drain_limit);
+      break;
+    case State::lingering:
+      consider(Deadline::linger, since_, limits.linger);
+      break;
+    case State::closed:
+      break;
+  }
+}
+
+void TcpConnection::arm_deadline() {
+  if (state_ == State::closed) return;  // the link is the reap list's
+  Tick earliest = 0;
+  bool any = false;
+  const auto consider = [&](Deadline, Tick, Tick due) {
+    if (!any || !tick_reached(earliest, due)) earliest = due;
+    any = true;
+  };
+  each_deadline(consider);
+  if (is_.slack && state_ == State::open) consider({}, {}, (now() | (kSlackTicks - 1)) + 1);
+  if (any) {
+    loop().idle_wheel().schedule(*this, earliest);
+  } else {
+    loop().idle_wheel().cancel(*this);
+  }
+}
+
+// A message only notes the tick, so the deadline that was armed may have moved on meanwhile.
+void TcpConnection::on_deadline() {
+  without_throwing([this] {
+    judge_deadlines();
+    arm_deadline();
+    settle();
+  });
+}
+
+void TcpConnection::judge_deadlines() {
+  if (is_.slack && input_ && internal::mostly_empty(*input_)) input_->shrink_to_fit();
+  is_.slack = false;
+  Deadline passed{};
+  Tick* first = nullptr;
+  each_deadline([&](Deadline which, Tick& since, Tick due) {
+    if (first != nullptr || !tick_reached(due, loop().deadline_tick())) return;
+    passed = which;
+    first = &since;
+  });
+  if (first != nullptr) expired(passed, *first);
+}
+
+void TcpConnection::expired(Deadline which, Tick& since) {
+  switch (which) {
+    case Deadline::write_stall:
+      return reset({Kind::write_stall, Errno(ETIMEDOUT)});
+    case Deadline::first_byte:
+      return out_of_time(Kind::first_byte_timeout, since);
+    case Deadline::message:
+      return out_of_time(Kind::message_timeout, since);
+    case Deadline::idle:
+      return out_of_time(Kind::idle_timeout, since);
+    case Deadline::read_idle:
+      return out_of_time(Kind::read_idle_timeout, since);
+    case Deadline::heartbeat:
+      return remind_handler(since);
+    case Deadline::drain:
+      return reset({Kind::drain_timeout, Errno(ETIMEDOUT)});
+    case Deadline::linger:
+      return finish(reason_);
+  }
+}
+
+void TcpConnection::remind_handler(Tick& since) {
+  since = clock_now();  // also if nothing is sent
+  without_throwing([&] { call_handler("on_heartbeat", [&] { handler_->on_heartbeat(*this); }); });
+}
+
+// The peer had to wait for us, and is to go on: its time begins anew.
+void TcpConnection::peers_turn() {
+  last_read_ = last_activity_ = clock_now();
+  if (bytes_in_ == 0) since_ = last_read_;
+  arm_deadline();
+}
+
+// A deadline that began at `since` has passed: the handler decides.
+void TcpConnection::out_of_time(Kind kind, Tick& since) {
+  bool goes_on = false;
+  without_throwing(
+      [&] { call_handler("on_timeout", [&] { goes_on = handler_->on_timeout(*this, kind); }); });
+  if (state_ != State::open) return;
+  if (goes_on) {
+    since = clock_now();
+  } else {
+    start_close({kind, Errno(ETIMEDOUT)});
+  }
+}
+
+}  // namespace weir

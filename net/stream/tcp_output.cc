@@ -1,0 +1,436 @@
+// TcpConnection: from send() to the socket.
+//
+// While the connection's own handler runs, small sends are gathered in the loop's block and written
+// once when it returns. Otherwise they wait in output_ for the flush phase of the turn. What the
+// socket refuses stays in output_ until EPOLLOUT. Order: output_ before the gather block, and the
+// block is used only while output_ is empty.
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "weir/base/call_all.h"
+#include "weir/base/log.h"
+#include "weir/net/stream/buffer_budget.h"
+#include "weir/net/stream/connection_ref.h"
+#include "weir/net/stream/internal/connection_inline.h"
+#include "weir/net/stream/internal/relay_pair.h"
+
+namespace weir {
+
+using Kind = CloseReason::Kind;
+
+namespace {
+
+// From here on a send is written at once: copying it would cost more than the call saves.
+constexpr std::size_t kWriteAtOnce = 16 * 1024;
+// So much waiting output is not left to the flush phase: memory stays low.
+constexpr std::uint64_t kFlushAtOnce = 256 * 1024;
+// What the kernel is given of one connection in one turn before others have theirs, whatever the
+// way: bytes, but for those that a handler's small sends gather, and system calls of one flush.
+constexpr std::uint64_t kWriteBudget = 1024 * 1024;
+constexpr int kMaxWritesPerFlush = 16;
+// Vectors in each of them.
+constexpr std::size_t kVectorsPerWrite = 64;
+// So many files waiting count as the high mark, half as many as the low one.
+constexpr std::size_t kManyFiles = 16;
+
+bool transient(Errno error) { return error == ENOBUFS || error == ENOMEM; }
+
+}  // namespace
+
+std::uint64_t TcpConnection::pending_output() const {
+  const internal::LoopIo& io = *group_->io;
+  return (output_ ? output_->size() : 0) + (io.corked == this ? io.gathered : 0) +
+         (is_.relayed ? relay_held() : 0);
+}
+
+SendResult TcpConnection::send(std::span<const std::byte> bytes) {
+  loop().check_thread("TcpConnection::send");
+  internal::LoopIo& io = *group_->io;
+  if (io.corked == this && bytes.size() - 1 < kWriteAtOnce - 1 &&  // not 0 bytes
+      io.gathered + bytes.size() <= io.gather_limit) [[likely]] {
+    std::memcpy(io.gather.get() + io.gathered, bytes.data(), bytes.size());
+    io.gathered += bytes.size();
+    return SendResult::queued;
+  }
+  return send_slowly(bytes);
+}
+
+SendResult TcpConnection::send(Buffer& bytes) {
+  const SendResult result = send(bytes.bytes());
+  bytes.clear();
+  return result;
+}
+
+SendResult TcpConnection::send(SharedBytes bytes) {
+  loop().check_thread("TcpConnection::send");
+  if (!accepts_output()) return SendResult::closed;
+  SendResult refusal = SendResult::queued;
+  if (!admit(bytes.size(), false, refusal)) return refusal;
+  without_throwing([&] {
+    output().append(std::move(bytes));
+    settle_later();
+    if (output_->size() >= kFlushAtOnce && !is_.want_write) flush_output();
+  });
+  return queued_result();
+}
+
+// Straight to the socket, without a queue and without the flush phase: for who has nothing waiting
+// and is sent nothing else in this turn. No value: it is to be sent as anything else.
+std::optional<SendResult> TcpConnection::send_past_queue(const SharedBytes& bytes) {
+  if (!calm() || group_->io->corked == this || bytes.size() > write_allowance()) {
+    return std::nullopt;
+  }
+  const auto written = transport_->write(fd_.get(), bytes.bytes());
+  if (!written) {
+    if (!(written.error() == EAGAIN) && !transient(written.error())) output_failed(written.error());
+    return std::nullopt;
+  }
+  note_bulk_written(*written);
+  if (*written == bytes.size()) [[likely]]
+    return SendResult::queued;
+  without_throwing([&] {
+    output().append(bytes);
+    output_->consume(*written);
+    flush_output();
+    settle_later();
+  });
+  return queued_result();
+}
+
+SendResult TcpConnection::send_file(Fd file, std::uint64_t offset, std::uint64_t length) {
+  loop().check_thread("TcpConnection::send_file");
+  if (!accepts_output()) return SendResult::closed;
+  without_throwing([&] {
+    // Takes no memory that counts, so max_output is not asked.
+    output().append_file(std::move(file), offset, length);
+    settle_later();
+  });
+  return queued_result();
+}
+
+SendResult TcpConnection::send_slowly(std::span<const std::byte> bytes) {
+  if (!accepts_output()) return SendResult::closed;
+  if (bytes.empty()) return queued_result();
+  SendResult refusal = SendResult::queued;
+  internal::LoopIo& io = *group_->io;
+  const bool at_once =
+      !output_ && (io.corked == this || bytes.size() >= kWriteAtOnce) && write_allowance() > 0;
+  if (!admit(bytes.size(), at_once && !is_.backing_off, refusal)) return refusal;
+  without_throwing([&] {
+    if (at_once) {
+      write_or_queue(io.corked == this ? io.take_gathered() : std::span<const std::byte>(), bytes);
+      account();
+      if (output_ && group_->limits.overflow == Overflow::close && !is_.relayed &&
+          !within_budget(0)) {
+        over_budget();
+        reset({Kind::output_overflow, Errno(ENOMEM)});
+      }
+    } else {
+      output().append(bytes);
+      if (output_->size() >= kFlushAtOnce && !is_.want_write) flush_output();
+    }
+    settle_later();
+  });
+  return queued_result();
+}
+
+// The marks are about bytes. That what holds them has reached max_output counts as well, which is
+// sooner when there are very many tiny pieces; and so do files, each of which is a descriptor.
+bool TcpConnection::above_high_mark() const {
+  const internal::ConnectionLimits& limits = group_->limits;
+  return pending_output() >= limits.high_water ||
+         (output_ && (output_->cost() >= limits.max_output || output_->files() >= kManyFiles)) ||
+         (is_.relayed && relay_full());
+}
+
+bool TcpConnection::below_low_mark() const {
+  const internal::ConnectionLimits& limits = group_->limits;
+  return pending_output() <= limits.high_water / 2 &&
+         (!output_ ||
+          (output_->cost() <= limits.max_output / 2 && output_->files() <= kManyFiles / 2)) &&
+         (!is_.relayed || relay_drained());
+}
+
+SendResult TcpConnection::queued_result() {
+  account();
+  if (!accepts_output()) return SendResult::closed;
+  if (!above_high_mark()) return SendResult::queued;
+  is_.blocked = true;
+  return SendResult::above_high_mark;
+}
+
+// Whether the budget lets this connection keep `more` bytes of output, once stalled holders have
+// gone for it. What each may hold whatever others do is left to it.
+bool TcpConnection::within_budget(std::uint64_t more) {
+  const std::uint64_t held = output_ ? output_->cost() : 0;
+  return held + more <= internal::BufferBudget::kOwnShare ||
+         group_->holders.make_room(*this, std::max<std::uint64_t>(more, 1));
+}
+
+void TcpConnection::over_budget() {
+  ++group_->over_budget;
+  WEIR_LOG_LIMITED(warn, 1,
+                   "the budget of buffered bytes is spent ({} by these connections, {} in the "
+                   "process): a send is refused",
+                   group_->budget.held(), buffered_bytes());
+}
+
+// Whether `size` more bytes may wait: no more than max_output in all, but for a single message that
+// finds nothing waiting, which its sender has in memory anyhow. If not, Overflow says what happens
+// and `refusal` what to answer. What the socket takes at once is no matter for the budget.
+bool TcpConnection::admit(std::uint64_t size, bool written_at_once, SendResult& refusal) {
+  const internal::ConnectionLimits& limits = group_->limits;
+  const internal::LoopIo& io = *group_->io;
+  const std::uint64_t held =
+      (output_ ? output_->cost() : 0) + (io.corked == this ? io.gathered : 0);
+  const bool fits =
+      !output_waits() || (held <= limits.max_output && size <= limits.max_output - held);
+  if (fits && (written_at_once || is_.relayed || within_budget(size))) return true;
+  if (fits) over_budget();
+  switch (limits.overflow) {
+    case Overflow::close:
+      reset({Kind::output_overflow, Errno(fits ? ENOMEM : ENOBUFS)});
+      refusal = SendResult::closed;
+      return false;
+    case Overflow::drop:
+      break;
+    case Overflow::pause:
+      if (hold_producer()) return true;
+      break;
+  }
+  refusal = SendResult::dropped;
+  return false;
+}
+
+bool TcpConnection::hold_producer() {
+  internal::LoopIo& io = *group_->io;
+  TcpConnection* producer = io.running;
+  if (producer == nullptr || producer->state_ == State::closed) return false;
+  if (producer == this) return true;  // its own high mark stops it already
+  const auto [held, is_new] =
+      io.held_producers.try_emplace({id(), producer->id()}, producer->ref());
+  if (!is_new) return true;
+  is_.holds_producers = is_.blocked = true;  // settle() lets them go on
+  producer->pause_reading();
+  return true;
+}
+
+void TcpConnection::release_producers() {
+  if (!is_.holds_producers) return;
+  is_.holds_producers = false;
+  auto& held = group_->io->held_producers;
+  CallAll all;
+  const auto next = [&] { return held.lower_bound({id(), 0}); };
+  for (auto first = next(); first != held.end() && first->first.first == id(); first = next()) {
+    const auto entry = held.extract(first);
+    if (TcpConnection* producer = entry.mapped().get()) {
+      all([producer] { producer->resume_reading(); });
+    }
+  }
+  all.rethrow_first();
+}
+
+OutputQueue& TcpConnection::output() {
+  if (!output_) {
+    internal::LoopIo& io = *group_->io;
+    output_ = io.take_queue();
+    if (io.corked == this) {  // what was gathered comes first
+      output_->append(io.take_gathered());
+      io.corked = nullptr;
+    }
+  }
+  return *output_;
+}
+
+// Mostly the socket takes all of it.
+void TcpConnection::write_gathered(std::span<const std::byte> gathered) {
+  if (state_ == State::closed || is_.write_failed) return;
+  if (is_.backing_off) {
+    output().append(gathered);
+    return;
+  }
+  const auto written = transport_->write(fd_.get(), gathered);
+  if (written && *written == gathered.size()) [[likely]] {
+    note_written(*written, now());
+  } else {
+    keep_unwritten(written, gathered, {}, gathered.size());
+  }
+}
+
+// The same for two pieces, of which the first may be empty. Of the second no more is offered than
+// the turn allows.
+void TcpConnection::write_or_queue(std::span<const std::byte> first,
+                                   std::span<const std::byte> second) {
+  if (is_.backing_off) {
+    output().append(first);
+    output().append(second);
+    return;
+  }
+  const std::uint64_t allowed = write_allowance();
+  const std::size_t some = std::min<std::uint64_t>(
+      second.size(), allowed - std::min<std::uint64_t>(allowed, first.size()));
+  const std::size_t offered = first.size() + some;
+  if (first.empty()) {
+    keep_unwritten(transport_->write(fd_.get(), second.first(some)), first, second, offered);
+    return;
+  }
+  std::array<iovec, 2> both{};
+  both[0] = {.iov_base = const_cast<std::byte*>(first.data()), .iov_len = first.size()};
+  both[1] = {.iov_base = const_cast<std::byte*>(second.data()), .iov_len = some};
+  keep_unwritten(transport_->write_vectors(fd_.get(), both), first, second, offered);
+}
+
+// What came of offering the first `offered` bytes of `first` and `second`, before which nothing
+// waited: the rest goes to the queue.
+void TcpConnection::keep_unwritten(SysResult<std::size_t> result, std::span<const std::byte> first,
+                                   std::span<const std::byte> second, std::size_t offered) {
+  std::size_t written = 0;
+  if (result) {
+    written = *result;
+    note_bulk_written(written);
+    if (written == first.size() + second.size()) return;
+  } else if (transient(result.error())) {
+    back_off(result.error());
+    if (state_ == State::closed) {
+      output_lost_ = true;
+      return;
+    }
+  } else if (!(result.error() == EAGAIN)) {
+    output_failed(result.error());
+    return;
+  }
+  OutputQueue& queue = output();
+  if (written < first.size()) queue.append(first.subspan(written));
+  queue.append(second.subspan(written > first.size() ? written - first.size() : 0));
+  if (is_.backing_off) return;
+  if (written == offered) {
+    settle_later();  // it may take more, in the next turn
+  } else if (edge()) {
+    flush_output();  // a short write is no proof that the socket is full, and only EAGAIN arms the
+                     // edge
+  } else {
+    output_refused();
+  }
+}
+
+// What this connection may still give the kernel in this turn.
+std::uint64_t TcpConnection::write_allowance() const {
+  return kWriteBudget - std::min(kWriteBudget, std::uint64_t{written_kib_} * 1024);
+}
+
+void TcpConnection::note_bulk_written(std::size_t n) {
+  note_written(n, loop().tick_or_clock());
+  constexpr std::size_t kMost = std::numeric_limits<std::uint16_t>::max();
+  written_kib_ = static_cast<std::uint16_t>(std::min(kMost, written_kib_ + (n + 1023) / 1024));
+}
+
+// Writes what waits, as far as the socket takes it and the turn allows; the next flush phase goes
+// on with the rest. Calls no handler: see settle().
+void TcpConnection::flush_output() {
+  if (state_ == State::closed || is_.write_failed || is_.backing_off) return;
+  for (int writes = 0; output_waits(); ++writes) {
+    if (writes == kMaxWritesPerFlush) written_kib_ = std::numeric_limits<std::uint16_t>::max();
+    const std::uint64_t allowed = write_allowance();
+    if (allowed == 0) {
+      settle_later();
+      return;
+    }
+    std::uint64_t offered = 0;
+    const auto written = write_front(allowed, offered);
+    if (!written) {
+      if (written.error() == EAGAIN) {
+        output_refused();
+      } else if (transient(written.error())) {
+        back_off(written.error());
+      } else {
+        output_failed(written.error());
+      }
+      return;
+    }
+    note_bulk_written(*written);
+    if (is_.want_write) write_progress_ = clock_now();
+    if (*written < offered && !edge()) {
+      output_refused();
+      return;
+    }
+  }
+  if (is_.want_write) {
+    is_.want_write = false;
+    if (group_->limits.heartbeat != 0) arm_deadline();  // it rested
+  }
+  if (output_) group_->io->give_back(std::move(output_));
+}
+
+// One system call for `most` bytes of the front of what waits (a relay's pipe is less than a turn
+// allows, and goes as one). `offered`: what it would have taken at most.
+SysResult<std::size_t> TcpConnection::write_front(std::uint64_t most, std::uint64_t& offered) {
+  if (!output_ || output_->empty()) {  // a relay's pipe
+    offered = relay_held();
+    const auto moved = write_relayed();
+    if (moved && *moved == 0) return std::unexpected(Errno(EIO));
+    return moved;
+  }
+  auto written = write_queued(most, offered);
+  if (written) output_->consume(*written);
+  return written;
+}
+
+SysResult<std::size_t> TcpConnection::write_queued(std::uint64_t most, std::uint64_t& offered) {
+  std::array<iovec, kVectorsPerWrite> vectors;
+  const std::size_t filled = output_->fill(vectors);
+  if (filled > 0) {
+    std::size_t count = 0;
+    for (; count < filled && offered < most; ++count) {
+      std::size_t& length = vectors[count].iov_len;
+      length = std::min<std::uint64_t>(length, most - offered);
+      offered += length;
+    }
+    return count == 1
+               ? transport_->write(fd_.get(), {static_cast<const std::byte*>(vectors[0].iov_base),
+                                               vectors[0].iov_len})
+               : transport_->write_vectors(fd_.get(), std::span(vectors).first(count));
+  }
+  const OutputQueue::FileRange file = output_->front_file();
+  offered = std::min(file.length, most);
+  auto sent = transport_->write_file(fd_.get(), file.fd, file.offset, offered);
+  if (sent && *sent == 0) return std::unexpected(Errno(EIO));  // the file ended before the range
+  return sent;
+}
+
+// EPOLLOUT is wanted exactly from here until the queue is empty.
+void TcpConnection::output_refused() {
+  if (is_.want_write) return;
+  is_.want_write = true;
+  write_progress_ = clock_now();
+  arm_deadline();
+  update_interest();
+}
+
+// The peer is gone. What it sent before is still to be delivered, so EPIPE and ECONNRESET only end
+// the output here; reading finds the end, and reason_ keeps the first errno. Where nothing is read
+// it would not be found, and the connection ends now.
+void TcpConnection::output_failed(Errno error) {
+  output_lost_ = true;
+  const bool reset_by_peer = error == EPIPE || error == ECONNRESET;
+  CloseReason reason{reset_by_peer ? Kind::reset : Kind::io_error, error};
+  if (is_.write_failed) reason = reason_;
+  if (!reset_by_peer || state_ != State::open || is_.read_eof || pauses_ > 0 || is_.starved) {
+    finish(reason);
+    return;
+  }
+  stop_gathering();
+  is_.write_failed = true;
+  is_.want_write = is_.blocked = is_.blocked_told = is_.refilled = false;
+  reason_ = reason;
+  output_.reset();
+  if (is_.relayed) relay_pair().discard_for(*this);
+  read_gate_changed();
+}
+
+}  // namespace weir
