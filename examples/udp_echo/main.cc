@@ -14,7 +14,7 @@
 #include "common/command_line.h"
 #include "program/command_line.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/service/udp_serve.h"
+#include "weir/net/service/serve.h"
 #include "weir/net/udp/udp_server.h"
 
 namespace {

@@ -3,11 +3,13 @@
 #include <optional>
 #include <utility>
 
+#include "weir/base/check.h"
 #include "weir/net/service/hand_over.h"
 #include "weir/net/service/inherited_sockets.h"
 #include "weir/net/service/run_until_signal.h"
 #include "weir/net/service/serve_group.h"
 #include "weir/net/tcp/tcp_server.h"
+#include "weir/net/udp/udp_server.h"
 
 namespace weir {
 
@@ -84,6 +86,16 @@ int serve(EventLoop& loop, TcpServer& server, const std::vector<std::string>& ad
                   [&loop, &server, last] { server.shutdown(last, [&loop] { loop.stop(); }); });
   }
   return serve_bound(loop, server, *bound, std::move(options));
+}
+
+int serve(EventLoop& loop, UdpServer& server, const std::vector<std::string>& addresses,
+          ServeOptions options) {
+  WEIR_CHECK(options.hand_over.empty() && !options.inherit,
+             "serve: the sockets of a UdpServer are neither handed over nor inherited");
+  ServeGroup alone(loop);
+  alone.on_stop(std::move(options.on_stop));
+  alone.add(server, addresses, options.deadline);
+  return alone.run();
 }
 
 int serve_bound(EventLoop& loop, TcpServer& server, const std::vector<SocketAddress>& bound,

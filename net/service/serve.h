@@ -1,4 +1,4 @@
-// serve(): what main() does with a TcpServer once its handlers are set. [loop]
+// serve(): what main() does with a TcpServer or a UdpServer once its handlers are set. [loop]
 //
 //   weir::EventLoop loop;
 //   weir::TcpServer server(loop);
@@ -20,13 +20,17 @@
 namespace weir {
 
 class TcpServer;
+class UdpServer;
 
 struct ServeOptions {
-  // After SIGINT or SIGTERM: what TcpServer::shutdown() is given. Who watches over services usually
-  // kills what is still there after 5 to 10 s.
+  // After SIGINT or SIGTERM: the deadline of the server's shutdown(). Service managers usually kill
+  // a process that is still running after 5 to 10 s.
   Duration deadline = std::chrono::seconds(4);
-  // Called before that shutdown, for a last word to the clients.
+  // Called before that shutdown, for a last message to the clients.
   std::move_only_function<void()> on_stop{};
+
+  // The rest is for stream sockets. Datagram sockets are neither handed over nor inherited: serve()
+  // with a UdpServer ends the program if hand_over or inherit is set, and `grace` has no effect.
 
   // A restart that loses no client: the Unix path where the process that serves hands its listening
   // sockets over to the next one of its program (hand_over.h). Empty: there is no such place.
@@ -48,6 +52,10 @@ struct ServeOptions {
 // sentence on standard error. Throws what EventLoop::run() throws; what on_stop throws leaves it
 // when the server is over. For signals see run_until_signal.h.
 int serve(EventLoop& loop, TcpServer& server, const std::vector<std::string>& addresses,
+          ServeOptions options = {});
+
+// For a UdpServer, which sends what waits before it closes. The same otherwise.
+int serve(EventLoop& loop, UdpServer& server, const std::vector<std::string>& addresses,
           ServeOptions options = {});
 
 // The same for a server that listens already, on `bound`; of the options it heeds the first two.

@@ -1,5 +1,6 @@
-// TcpServer::Impl: what a server is made of. Internal to the tcp floor; starting stands in
-// tcp_server.cc, ending in tcp_server_end.cc. [loop] of the server, unless marked.
+// TcpServer::Impl: what a server is made of. Internal to the tcp floor. Starting stands in
+// tcp_server.cc, its addresses in tcp_listeners.cc, the way of a connection to its loop in
+// tcp_admission.cc, ending in tcp_server_end.cc. [home], the server's loop, unless marked.
 #pragma once
 
 #include <atomic>
@@ -12,7 +13,7 @@
 #include <vector>
 
 #include "weir/base/check.h"
-#include "weir/net/reactor/loop_pool.h"
+#include "weir/net/reactor/shards.h"
 #include "weir/net/socket/listening_socket.h"
 #include "weir/net/stream/callback_handler.h"
 #include "weir/net/stream/internal/admission.h"
@@ -25,16 +26,15 @@ namespace weir {
 namespace internal {
 
 // One loop's part of the server.
-struct Shard : std::enable_shared_from_this<Shard> {
-  explicit Shard(EventLoop& on) : loop(on) {}
+struct TcpShard : Shard, std::enable_shared_from_this<TcpShard> {
+  using Shard::Shard;
   // Connections that it has or that are on their way to it. [any]
   std::size_t load() const {
     return group->open_now.value() + coming.load(std::memory_order_relaxed);
   }
+  void release();
 
-  EventLoop& loop;
-  // Made and used on the loop's thread; its counters are read from any. Null: the server is
-  // destroyed.
+  // Made and used on the loop's thread; its counters are read from any. Null: released.
   std::shared_ptr<ConnectionGroup> group;
   std::atomic<std::size_t> coming{0};
 };
@@ -43,7 +43,7 @@ struct Shard : std::enable_shared_from_this<Shard> {
 // loop has ended, or the server was destroyed), it is closed and its places are given back.
 class Arrival {
  public:
-  Arrival(Shard& to, Fd fd, PeerPlace place, std::shared_ptr<OpenCount> open_count);
+  Arrival(TcpShard& to, Fd fd, PeerPlace place, std::shared_ptr<OpenCount> open_count);
   Arrival(Arrival&& other) noexcept = default;
   Arrival& operator=(Arrival&&) = delete;
   ~Arrival();
@@ -51,7 +51,7 @@ class Arrival {
   void adopt();
 
  private:
-  const std::shared_ptr<Shard> to_;
+  const std::shared_ptr<TcpShard> to_;
   Fd fd_;
   PeerPlace place_;
   std::shared_ptr<OpenCount> open_count_;  // null: arrived, or moved from
@@ -82,8 +82,8 @@ struct Listener {
 
 }  // namespace internal
 
-// Held by the TcpServer, and for the length of a call by what it posted to its own loop.
-class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
+// Kept to the end of the turn in which the TcpServer goes: one of its calls may be running.
+class TcpServer::Impl {
  public:
   Impl(EventLoop& loop, Options options);
 
@@ -96,12 +96,14 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
                            std::move_only_function<void()> done);
   Result<std::vector<ListenerShare>> duplicate_listeners() const;
   void shutdown(const Ending& how, std::move_only_function<void()> done);
-  void destroy();
+  // For destroy_server().
+  void cancel_timers();
+  void release();
   Stats stats() const;
 
   internal::CallbackHandler& callbacks() {
     loop_.check_thread("TcpServer::on_...");
-    WEIR_CHECK(shards_.empty(), "TcpServer: handlers must be set before the first listen()");
+    WEIR_CHECK(!shards_.started(), "TcpServer: handlers must be set before the first listen()");
     return *callbacks_;
   }
 
@@ -109,35 +111,34 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
   std::shared_ptr<ConnectionHandler> handler_;
   std::function<std::shared_ptr<ConnectionHandler>(EventLoop&)> factory_;
   const std::shared_ptr<internal::OpenCount> open_count_ = std::make_shared<internal::OpenCount>();
-  std::vector<std::shared_ptr<internal::Shard>> shards_;  // constant after the first listen()
+  internal::Shards<internal::TcpShard> shards_;
 
  private:
+  // A shutdown lets handshakes that have begun come to an end for so long: the round trip of a
+  // region. Without it, those whose last step is under way when the listener closes would be reset.
+  static constexpr Duration kLastHandshakes = std::chrono::milliseconds(50);
+
   Result<void> start();
-  void undo_start();
-  void make_group(internal::Shard& shard);
+  Result<void> make_group(internal::TcpShard& shard);
   ListenOptions listen_options() const;
   Result<std::shared_ptr<ListeningSocket>> open_socket(const SocketAddress& address,
                                                        bool reuse_port);
   void add_listener(EventLoop& loop, std::shared_ptr<ListeningSocket> socket, bool exclusive,
-                    internal::Shard* shard);
+                    internal::TcpShard* shard);
   void adopt_one(std::shared_ptr<ListeningSocket> socket, bool by_all_loops);
-  void accepted(internal::Shard* shard, bool may_move, Fd fd);
+  void accepted(internal::TcpShard* shard, bool may_move, Fd fd);
   std::optional<internal::PeerPlace> admit(int fd);
-  bool hand_over(internal::Shard& target, Fd fd, internal::PeerPlace place);
-  internal::Shard& even_out(internal::Shard& wanted);
+  bool hand_over(internal::TcpShard& target, Fd fd, internal::PeerPlace place);
+  internal::TcpShard& even_out(internal::TcpShard& wanted);
   struct ClosingListener;
   void stop_listener(std::shared_ptr<ClosingListener> closing);
   void listener_stopped(const std::shared_ptr<ClosingListener>& closing);
   void begin_shutdown();
   void stop_accepting();
-  void acceptors_stopped();
   void begin_grace();
   void close_connections();
-  void shard_stopped();
-  void tell_done();
   void abort_connections();
-  // Has `step` called in a task of the server's loop, unless the server is destroyed before.
-  void post_home(void (Impl::*step)());
+  void stopped();
 
   const Options options_;
   bool backlog_warned_ = false;  // that the kernel cuts it
@@ -146,9 +147,7 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
   const std::unique_ptr<internal::AcceptRate> accept_rate_;  // null: no bound
   const std::shared_ptr<internal::CallbackHandler> callbacks_ =
       std::make_shared<internal::CallbackHandler>();
-  std::unique_ptr<LoopPool> own_pool_;
-  LoopPool* pool_ = nullptr;            // that one, or one of the program's; null: all is on loop_
-  mutable std::mutex listeners_mutex_;  // for stats(), while listen() adds one more
+  mutable std::mutex listeners_mutex_;         // for stats(), while listen() adds one more
   std::vector<internal::Listener> listeners_;  // written on the server's loop only
   Stats closed_listeners_;                     // what they counted; with the mutex
   bool accepting_ = true;
@@ -164,18 +163,14 @@ class TcpServer::Impl : public std::enable_shared_from_this<TcpServer::Impl> {
     last_accepts,  // the acceptors of other loops take what is queued
     grace,
     stopping,
-    stopped,
-    destroyed
+    stopped
   };
   Phase phase_ = Phase::serving;
-  std::size_t loops_accepting_ = 0;  // in last_accepts
-  std::size_t shards_running_ = 0;
   TimePoint deadline_ = TimePoint::max();
   TimePoint close_at_ = TimePoint::max();  // end of the grace, at most deadline_
   bool leave_listeners_ = false;
   TimerId deadline_timer_;
   TimerId step_timer_;  // to the end of the last handshakes, then of the grace
-  std::vector<std::move_only_function<void()>> done_;
 };
 
 }  // namespace weir

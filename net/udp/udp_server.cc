@@ -2,164 +2,209 @@
 
 #include <algorithm>
 #include <mutex>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "weir/base/check.h"
-#include "weir/net/reactor/loop_pool.h"
 #include "weir/net/reactor/run_on.h"
+#include "weir/net/reactor/shards.h"
 #include "weir/net/sys/sys.h"
+#include "weir/net/udp/internal/datagram_callbacks.h"
 #include "weir/net/udp/internal/open_datagram.h"
 
 namespace weir {
 
 using internal::run_on;
 using internal::try_run_on;
+using Call = internal::ShardsBase::Call;
 
 namespace {
 
 // How often a server that ends asks whether its sockets have sent what waits.
 constexpr Duration kDrainCheck = std::chrono::milliseconds(5);
 
-// Shared by all loops.
-struct SharedCallback final : DatagramHandler {
-  std::function<void(UdpSocket&, std::span<const Datagram>)> datagrams;
-  void on_datagrams(UdpSocket& socket, std::span<const Datagram> batch) override {
-    if (datagrams) datagrams(socket, batch);
-  }
+// What a server has on one loop. [that loop], unless marked.
+class UdpShard : public internal::Shard {
+ public:
+  using Shard::Shard;
+
+  // Takes a socket that has been bound.
+  void add(std::unique_ptr<UdpSocket> socket);
+  void close_last();
+  // Receives no more. Calls `over` when all sockets are closed: when they have sent what waits, or
+  // by close().
+  void drain(Call over);
+  void close();
+  void release();
+  void add_counters(UdpSocket::Stats& sum) const;  // [any]
+
+  std::shared_ptr<DatagramHandler> handler;
+
+ private:
+  void close_if_drained();
+
+  mutable std::mutex mutex_;  // the list of sockets, for add_counters()
+  std::vector<std::unique_ptr<UdpSocket>> sockets_;
+  TimerId drain_timer_;
+  Call over_;  // while it drains
 };
 
-// What a server has on one loop.
-struct Shard {
-  explicit Shard(EventLoop& on) : loop(on) {}
-  EventLoop& loop;
-  std::shared_ptr<DatagramHandler> handler;  // made and used on the loop
-  std::vector<std::unique_ptr<UdpSocket>> sockets;
-  TimerId drain_timer;
-  bool stopped = false;  // its sockets are closed
-};
+void UdpShard::add(std::unique_ptr<UdpSocket> socket) {
+  const std::lock_guard lock(mutex_);
+  sockets_.push_back(std::move(socket));
+}
+
+void UdpShard::close_last() {
+  std::unique_ptr<UdpSocket> last;
+  const std::lock_guard lock(mutex_);
+  last = std::move(sockets_.back());
+  sockets_.pop_back();
+}
+
+void UdpShard::drain(Call over) {
+  over_ = std::move(over);
+  for (const auto& socket : sockets_) socket->pause_receiving();
+  drain_timer_ = loop.run_every(kDrainCheck, [this] { close_if_drained(); });
+  close_if_drained();
+}
+
+void UdpShard::close_if_drained() {
+  const auto waits = [](const auto& socket) { return socket->queued_datagrams() > 0; };
+  if (std::ranges::none_of(sockets_, waits)) close();
+}
+
+void UdpShard::close() {
+  if (!over_) return;
+  loop.cancel(drain_timer_);
+  for (const auto& socket : sockets_) socket->close();
+  over_();
+  over_ = nullptr;
+}
+
+void UdpShard::release() {
+  loop.cancel(drain_timer_);
+  std::vector<std::unique_ptr<UdpSocket>> sockets;  // their handler's forget() may ask for counters
+  {
+    const std::lock_guard lock(mutex_);
+    sockets.swap(sockets_);
+  }
+  sockets.clear();
+  loop.keep_until_reaped(std::move(handler));
+}
+
+void UdpShard::add_counters(UdpSocket::Stats& sum) const {
+  const std::lock_guard lock(mutex_);
+  for (const auto& socket : sockets_) {
+    const UdpSocket::Stats one = socket->stats();
+    sum.received += one.received;
+    sum.bytes_in += one.bytes_in;
+    sum.truncated += one.truncated;
+    sum.sent += one.sent;
+    sum.bytes_out += one.bytes_out;
+    sum.dropped += one.dropped;
+    sum.send_failed += one.send_failed;
+    sum.errors += one.errors;
+    sum.receive_calls += one.receive_calls;
+    sum.send_calls += one.send_calls;
+  }
+}
 
 }  // namespace
 
-class UdpServer::Impl : public std::enable_shared_from_this<UdpServer::Impl> {
+// Kept to the end of the turn in which the UdpServer goes: one of its calls may be running.
+class UdpServer::Impl {
  public:
-  Impl(EventLoop& loop, Options options) : loop_(loop), options_(options) {
-    WEIR_CHECK(options.pool == nullptr || options.threads == 0,
-               "UdpServer with both a pool and threads of its own");
-  }
+  Impl(EventLoop& loop, const Options& options)
+      : shards_(loop, {.server = "UdpServer",
+                       .threads = options.threads,
+                       .pool = options.pool,
+                       .loop = options.loop}),
+        options_(options) {}
 
   Result<SocketAddress> listen(const SocketAddress& address);
-  void shutdown(Duration deadline, std::move_only_function<void()> done);
-  void destroy();
-  UdpSocket::Stats stats() const;
+  void shutdown(const Ending& how, std::move_only_function<void()> done);
+  // For destroy_server().
+  void cancel_timers() { loop().cancel(timer_); }
+  void release() {}
 
-  void check_unstarted() const {
-    loop_.check_thread("UdpServer: setting a handler");
-    WEIR_CHECK(shards_.empty(), "UdpServer: handlers must be set before the first listen()");
+  EventLoop& loop() const { return shards_.home(); }
+  internal::DatagramCallbacks& callbacks() {
+    loop().check_thread("UdpServer::on_...");
+    WEIR_CHECK(!shards_.started(), "UdpServer: handlers must be set before the first listen()");
+    return *callbacks_;
   }
 
-  EventLoop& loop_;
-  std::shared_ptr<DatagramHandler> handler_ = std::make_shared<SharedCallback>();
+  std::shared_ptr<DatagramHandler> handler_;
   std::function<std::shared_ptr<DatagramHandler>(EventLoop&)> factory_;
-  std::vector<std::unique_ptr<Shard>> shards_;  // constant after the first listen()
+  internal::Shards<UdpShard> shards_;
 
  private:
-  enum class Phase { serving, stopping, stopped, destroyed };
+  enum class Phase { serving, grace, draining, stopped };
 
   Result<void> start();
-  Result<SocketAddress> open(Shard& shard, const SocketAddress& address);
+  Result<SocketAddress> open(UdpShard& shard, const SocketAddress& address);
   Result<internal::OpenDatagram> take_port(const SocketAddress& address) const;
-  void close_last(Shard& shard);
-  void stop_shard(Shard& shard, TimePoint deadline);
-  void close_if_drained(Shard& shard, TimePoint deadline);
-  void shard_stopped();
-  void tell_done();
-  void post_home(void (Impl::*step)());
+  void stop_receiving();
+  void close_sockets();
+  void stopped();
 
   const Options options_;
-  std::unique_ptr<LoopPool> own_pool_;
-  LoopPool* pool_ = nullptr;          // that one, or one of the program's; null: all is on loop_
-  mutable std::mutex sockets_mutex_;  // the lists of sockets, for stats()
+  const std::shared_ptr<internal::DatagramCallbacks> callbacks_ =
+      std::make_shared<internal::DatagramCallbacks>();
   Phase phase_ = Phase::serving;
-  std::size_t shards_running_ = 0;
   TimePoint deadline_ = TimePoint::max();
-  std::vector<std::move_only_function<void()>> done_;
+  TimePoint stop_at_ = TimePoint::max();  // end of the grace, at most deadline_
+  TimerId timer_;                         // to the end of the grace, then to the deadline
 };
 
 // --- starting ------------------------------------------------------------------------------------
 
 Result<void> UdpServer::Impl::start() {
-  if (!shards_.empty()) return {};
-  if (options_.pool != nullptr && options_.pool->size() > 0) {
-    pool_ = options_.pool;
-  } else if (options_.threads > 0) {
-    auto pool = LoopPool::create(options_.threads, options_.loop);
-    if (!pool) return std::unexpected(std::move(pool.error()));
-    own_pool_ = std::move(*pool);
-    pool_ = own_pool_.get();
-  }
-  if (pool_ != nullptr) {
-    for (std::size_t i = 0; i < pool_->size(); ++i) {
-      shards_.push_back(std::make_unique<Shard>(pool_->loop(i)));
-    }
-  } else {
-    shards_.push_back(std::make_unique<Shard>(loop_));
-  }
-  try {
-    for (const auto& shard : shards_) {
-      run_on(shard->loop, [&] {
-        shard->handler = factory_ ? factory_(shard->loop) : handler_;
-        WEIR_CHECK(shard->handler != nullptr,
-                   "UdpServer::handlers_per_loop: the factory returned no handler");
-      });
-    }
-  } catch (...) {  // the factory's; as if nothing had happened
-    for (const auto& shard : shards_) {
-      try_run_on(shard->loop, [&] { shard->handler.reset(); });
-    }
-    shards_.clear();
-    pool_ = nullptr;
-    own_pool_.reset();
-    throw;
-  }
-  return {};
+  if (!handler_) handler_ = callbacks_;
+  return shards_.start([this](UdpShard& shard) -> Result<void> {
+    shard.handler = factory_ ? factory_(shard.loop) : handler_;
+    WEIR_CHECK(shard.handler != nullptr,
+               "UdpServer::handlers_per_loop: the factory returned no handler");
+    return {};
+  });
 }
 
-Result<SocketAddress> UdpServer::Impl::open(Shard& shard, const SocketAddress& address) {
+Result<SocketAddress> UdpServer::Impl::open(UdpShard& shard, const SocketAddress& address) {
   Result<SocketAddress> bound = address;
   run_on(shard.loop, [&] {
     UdpSocket::Options options = options_.socket;
-    options.reuse_port = pool_ != nullptr && address.is_ip();
+    options.reuse_port = shards_.pooled() && address.is_ip();
     auto socket = std::make_unique<UdpSocket>(shard.loop, options);
     socket->use_handler(shard.handler);
     bound = socket->bind(address);
-    if (!bound) return;
-    const std::lock_guard lock(sockets_mutex_);
-    shard.sockets.push_back(std::move(socket));
+    if (bound) shard.add(std::move(socket));
   });
   return bound;
 }
 
 Result<SocketAddress> UdpServer::Impl::listen(const SocketAddress& address) {
-  loop_.check_thread("UdpServer::listen");
+  loop().check_thread("UdpServer::listen");
   if (phase_ != Phase::serving) {
     return std::unexpected(Error("bind to " + address.to_string() + ": the server was shut down"));
   }
-  const bool several =
-      options_.threads > 0 || (options_.pool != nullptr && options_.pool->size() > 0);
-  if (!several || !address.is_ip()) {
+  if (!shards_.pooled() || !address.is_ip()) {
     if (auto started = start(); !started) return std::unexpected(std::move(started.error()));
-    return open(*shards_.front(), address);
+    return open(shards_[0], address);
   }
   auto keeper = take_port(address);
   if (!keeper) return std::unexpected(std::move(keeper.error()));
   if (auto started = start(); !started) return std::unexpected(std::move(started.error()));
   const SocketAddress bound = internal::local_address_of(keeper->socket.fd());
   for (std::size_t i = 0; i < shards_.size(); ++i) {
-    if (auto one = open(*shards_[i], bound); !one) {
-      while (i > 0) close_last(*shards_[--i]);
-      return one;
+    auto one = open(shards_[i], bound);
+    if (one) continue;
+    while (i > 0) {
+      UdpShard& shard = shards_[--i];
+      try_run_on(shard.loop, [&] { shard.close_last(); });
+      try_run_on(shard.loop, [] {});  // a turn later: the descriptor is closed at the end of one
     }
+    return one;
   }
   return bound;
 }
@@ -181,133 +226,46 @@ Result<internal::OpenDatagram> UdpServer::Impl::take_port(const SocketAddress& a
   return keeper;
 }
 
-void UdpServer::Impl::close_last(Shard& shard) {
-  try_run_on(shard.loop, [&] {
-    std::unique_ptr<UdpSocket> last;
-    {
-      const std::lock_guard lock(sockets_mutex_);
-      last = std::move(shard.sockets.back());
-      shard.sockets.pop_back();
-    }
-    last.reset();
-  });
-  try_run_on(shard.loop, [] {});  // a turn later: the descriptor was closed at the end of that one
-}
-
 // --- ending --------------------------------------------------------------------------------------
 
-void UdpServer::Impl::shutdown(Duration deadline, std::move_only_function<void()> done) {
-  if (phase_ == Phase::destroyed) return;
-  if (done) done_.push_back(std::move(done));
-  const TimePoint when = saturating_add(internal::sys::now(), deadline);
-  if (phase_ == Phase::stopped || shards_.empty()) {
-    phase_ = Phase::stopped;
-    post_home(&Impl::tell_done);
+void UdpServer::Impl::shutdown(const Ending& how, std::move_only_function<void()> done) {
+  shards_.add_done(std::move(done));
+  if (phase_ == Phase::stopped) {
+    shards_.post_home([this] { shards_.call_done(); });
     return;
   }
-  if (phase_ == Phase::serving) {
-    phase_ = Phase::stopping;
-    shards_running_ = shards_.size();
-  } else if (when >= deadline_) {
-    return;
-  }
-  deadline_ = when;
-  // Posted also to this very loop: what is ready in the turn that runs it has been served by then.
-  for (const auto& shard : shards_) {
-    shard->loop.post(
-        [self = shared_from_this(), &part = *shard, when] { self->stop_shard(part, when); });
+  const TimePoint now = internal::sys::now();
+  const TimePoint deadline = std::min(deadline_, saturating_add(now, how.deadline));
+  const TimePoint stop_at = std::min({stop_at_, deadline, saturating_add(now, how.grace)});
+  const bool earlier = phase_ == Phase::draining ? deadline < deadline_ : stop_at < stop_at_;
+  deadline_ = deadline;
+  stop_at_ = stop_at;
+  if (!earlier) return;
+  loop().cancel(timer_);
+  if (phase_ == Phase::draining) {
+    timer_ = loop().run_at(deadline_, [this] { close_sockets(); });
+  } else {
+    phase_ = Phase::grace;
+    timer_ = loop().run_at(stop_at_, [this] { stop_receiving(); });
   }
 }
 
-// On the shard's loop. A second one has an earlier deadline.
-void UdpServer::Impl::stop_shard(Shard& shard, TimePoint deadline) {
-  const bool again = shard.loop.cancel(shard.drain_timer);
-  if (shard.stopped || shard.handler == nullptr) return;  // destroyed
-  if (!again) {
-    for (const auto& socket : shard.sockets) socket->pause_receiving();
-  }
-  shard.drain_timer = shard.loop.run_every(
-      kDrainCheck, [this, &shard, deadline] { close_if_drained(shard, deadline); });
-  close_if_drained(shard, deadline);
+// Posted also to this very loop: what is ready in the turn that runs it has been served by then.
+void UdpServer::Impl::stop_receiving() {
+  phase_ = Phase::draining;
+  shards_.on_each([](UdpShard& shard, Call over) { shard.drain(std::move(over)); },
+                  [this] { stopped(); });
+  timer_ = loop().run_at(deadline_, [this] { close_sockets(); });
 }
 
-void UdpServer::Impl::close_if_drained(Shard& shard, TimePoint deadline) {
-  const bool waits = std::ranges::any_of(
-      shard.sockets, [](const auto& socket) { return socket->queued_datagrams() > 0; });
-  if (waits && shard.loop.now() < deadline) return;
-  shard.loop.cancel(shard.drain_timer);
-  shard.drain_timer = {};
-  shard.stopped = true;
-  for (const auto& socket : shard.sockets) socket->close();
-  post_home(&Impl::shard_stopped);
+void UdpServer::Impl::close_sockets() {
+  shards_.post_each([](UdpShard& shard) { shard.close(); });
 }
 
-void UdpServer::Impl::shard_stopped() {
-  if (phase_ != Phase::stopping || --shards_running_ > 0) return;
+void UdpServer::Impl::stopped() {
   phase_ = Phase::stopped;
-  tell_done();
-}
-
-// One a task: it may throw, which leaves run(), or destroy the server.
-void UdpServer::Impl::tell_done() {
-  if (done_.empty()) return;
-  auto done = std::move(done_.front());
-  done_.erase(done_.begin());
-  if (!done_.empty()) post_home(&Impl::tell_done);
-  done();
-}
-
-// [any]
-void UdpServer::Impl::post_home(void (Impl::*step)()) {
-  loop_.post([self = weak_from_this(), step] {
-    if (auto server = self.lock()) ((*server).*step)();
-  });
-}
-
-// From ~UdpServer, which may be called inside a handler on this loop.
-void UdpServer::Impl::destroy() {
-  loop_.check_thread("UdpServer::~UdpServer");
-  phase_ = Phase::destroyed;
-  done_.clear();
-  if (pool_ != nullptr && loop_.forked()) {
-    // The loops' threads did not come along into this child: what is on them stays as it is.
-    static_cast<void>(new std::shared_ptr<Impl>(shared_from_this()));
-    return;  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): kept for ever, as said
-  }
-  for (const auto& shard : shards_) {
-    try_run_on(shard->loop, [&] {
-      shard->loop.cancel(shard->drain_timer);
-      std::vector<std::unique_ptr<UdpSocket>> sockets;  // their handlers' forget() may ask stats()
-      {
-        const std::lock_guard lock(sockets_mutex_);
-        sockets.swap(shard->sockets);
-      }
-      sockets.clear();
-      shard->loop.keep_until_reaped(std::move(shard->handler));
-    });
-  }
-  own_pool_.reset();
-}
-
-UdpSocket::Stats UdpServer::Impl::stats() const {
-  UdpSocket::Stats sum;
-  const std::lock_guard lock(sockets_mutex_);
-  for (const auto& shard : shards_) {
-    for (const auto& socket : shard->sockets) {
-      const UdpSocket::Stats one = socket->stats();
-      sum.received += one.received;
-      sum.bytes_in += one.bytes_in;
-      sum.truncated += one.truncated;
-      sum.sent += one.sent;
-      sum.bytes_out += one.bytes_out;
-      sum.dropped += one.dropped;
-      sum.send_failed += one.send_failed;
-      sum.errors += one.errors;
-      sum.receive_calls += one.receive_calls;
-      sum.send_calls += one.send_calls;
-    }
-  }
-  return sum;
+  cancel_timers();
+  shards_.call_done();
 }
 
 // --- the public face -----------------------------------------------------------------------------
@@ -318,25 +276,33 @@ UdpServer::UdpServer(EventLoop& loop, Options options)
 }
 
 UdpServer::~UdpServer() {
-  impl_->destroy();
-  impl_->loop_.keep_until_reaped(std::move(impl_));  // one of its tasks may be running
+  impl_->loop().check_thread("UdpServer::~UdpServer");
+  internal::destroy_server(impl_);
 }
 
-void UdpServer::on_datagrams(std::function<void(UdpSocket&, std::span<const Datagram>)> fn) {
-  impl_->check_unstarted();
-  auto handler = std::make_shared<SharedCallback>();
-  handler->datagrams = std::move(fn);
-  impl_->handler_ = std::move(handler);
+void UdpServer::on_datagrams(
+    std::move_only_function<void(UdpSocket&, std::span<const Datagram>)> fn) {
+  impl_->callbacks().datagrams = std::move(fn);
+}
+void UdpServer::on_send_failed(
+    std::move_only_function<void(UdpSocket&, const FailedDatagram&)> fn) {
+  impl_->callbacks().send_failed = std::move(fn);
+}
+void UdpServer::on_drained(std::move_only_function<void(UdpSocket&)> fn) {
+  impl_->callbacks().drained = std::move(fn);
+}
+void UdpServer::on_error(std::move_only_function<void(UdpSocket&, Errno)> fn) {
+  impl_->callbacks().error = std::move(fn);
 }
 
 void UdpServer::use_handler(std::shared_ptr<DatagramHandler> handler) {
-  impl_->check_unstarted();
+  static_cast<void>(impl_->callbacks());  // the same conditions hold
   impl_->handler_ = std::move(handler);
 }
 
 void UdpServer::handlers_per_loop(
     std::function<std::shared_ptr<DatagramHandler>(EventLoop&)> factory) {
-  impl_->check_unstarted();
+  static_cast<void>(impl_->callbacks());
   impl_->factory_ = std::move(factory);
 }
 
@@ -351,23 +317,23 @@ Result<SocketAddress> UdpServer::listen(const SocketAddress& address) {
 }
 
 void UdpServer::shutdown(Duration deadline, std::move_only_function<void()> done) {
-  if (impl_->loop_.in_loop_thread()) {
-    impl_->shutdown(deadline, std::move(done));
-    return;
-  }
-  impl_->loop_.post([self = std::weak_ptr(impl_), deadline, done = std::move(done)]() mutable {
-    if (auto impl = self.lock()) impl->shutdown(deadline, std::move(done));
+  shutdown(Ending{.deadline = deadline}, std::move(done));
+}
+
+void UdpServer::shutdown(const Ending& how, std::move_only_function<void()> done) {
+  impl_->shards_.dispatch_home([impl = impl_.get(), how, done = std::move(done)]() mutable {
+    impl->shutdown(how, std::move(done));
   });
 }
 
-UdpSocket::Stats UdpServer::stats() const { return impl_->stats(); }
+UdpSocket::Stats UdpServer::stats() const {
+  UdpSocket::Stats sum;
+  for (const auto& shard : impl_->shards_) shard->add_counters(sum);
+  return sum;
+}
 
 std::size_t UdpServer::loop_count() const { return impl_->shards_.size(); }
 
-EventLoop& UdpServer::loop(std::size_t index) const {
-  WEIR_CHECK(index < impl_->shards_.size(), "UdpServer::loop({}) of {}", index,
-             impl_->shards_.size());
-  return impl_->shards_[index]->loop;
-}
+EventLoop& UdpServer::loop(std::size_t index) const { return impl_->shards_.loop(index); }
 
 }  // namespace weir

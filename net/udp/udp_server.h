@@ -34,6 +34,15 @@ class UdpServer {
     EventLoop::Options loop{};  // of the server's own loops
   };
 
+  // How to end; times from now on.
+  struct Ending {
+    // What then still waits to be sent is dropped.
+    Duration deadline{0};
+    // Datagrams are received and answered as before for this long, at most until the deadline.
+    // Since there are no connections, nothing ends the grace earlier.
+    Duration grace{0};
+  };
+
   explicit UdpServer(EventLoop& loop) : UdpServer(loop, Options{}) {}
   UdpServer(EventLoop& loop, Options options);
   // On the loop's thread; also from inside a handler there. Closes all at once, without a call of
@@ -42,10 +51,14 @@ class UdpServer {
   UdpServer(const UdpServer&) = delete;
   UdpServer& operator=(const UdpServer&) = delete;
 
-  // With threads, called from all loops at once; see DatagramHandler.
-  void on_datagrams(std::function<void(UdpSocket&, std::span<const Datagram>)> fn);
-  // Instead: one handler for all loops, or one made for each on its thread by the first listen().
-  // It serves all addresses of the server. It is destroyed on its loop, after its last call.
+  // Handlers: see DatagramHandler for when each is called. With threads, from all loops at once.
+  void on_datagrams(std::move_only_function<void(UdpSocket&, std::span<const Datagram>)> fn);
+  void on_send_failed(std::move_only_function<void(UdpSocket&, const FailedDatagram&)> fn);
+  void on_drained(std::move_only_function<void(UdpSocket&)> fn);
+  void on_error(std::move_only_function<void(UdpSocket&, Errno)> fn);
+  // Instead of the functions above: one handler for all loops, or one made for each on its thread
+  // by the first listen(), which serves all addresses and is destroyed on its loop, after its last
+  // call. What the factory throws comes out of that listen().
   void use_handler(std::shared_ptr<DatagramHandler> handler);
   void handlers_per_loop(std::function<std::shared_ptr<DatagramHandler>(EventLoop&)> factory);
 
@@ -54,11 +67,12 @@ class UdpServer {
   [[nodiscard]] Result<SocketAddress> listen(std::string_view address);
   [[nodiscard]] Result<SocketAddress> listen(const SocketAddress& address);
 
-  // Receives no more and closes when what is queued has left, at `deadline` in any case; then calls
-  // `done` on the server's loop. What the kernel has received and nobody has fetched yet is served
-  // first, one turn's worth. A further call may bring the deadline forward and adds its `done`. The
-  // server may be destroyed in `done`. [any]
+  // Receives no more (after the grace), serves what the kernel has received and nobody has fetched
+  // yet, one turn's worth, and closes when what is queued has left, or at `deadline`; then calls
+  // `done` on the server's loop. A further call may bring both times forward and adds its `done`.
+  // The server may be destroyed in `done`. [any]
   void shutdown(Duration deadline, std::move_only_function<void()> done);
+  void shutdown(const Ending& how, std::move_only_function<void()> done);
 
   UdpSocket::Stats stats() const;  // of all sockets [any], after the first listen()
   std::size_t loop_count() const;  // [any], after the first listen()

@@ -3,7 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "rivals/settings.h"
-#include "weir/net/service/udp_serve.h"
+#include "weir/net/service/serve.h"
 #include "weir/net/udp/udp_server.h"
 
 int main(int argc, char** argv) {

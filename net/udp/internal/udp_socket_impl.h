@@ -14,33 +14,13 @@
 #include "weir/net/reactor/channel.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/udp/datagram.h"
+#include "weir/net/udp/internal/datagram_callbacks.h"
 #include "weir/net/udp/internal/datagram_queue.h"
 #include "weir/net/udp/internal/loop_datagrams.h"
 #include "weir/net/udp/internal/open_datagram.h"
 #include "weir/net/udp/udp_socket.h"
 
 namespace weir::internal {
-
-// The handler behind UdpSocket::on_datagrams and its kin.
-struct DatagramCallbacks final : DatagramHandler {
-  std::move_only_function<void(UdpSocket&, std::span<const Datagram>)> datagrams;
-  std::move_only_function<void(UdpSocket&, const FailedDatagram&)> send_failed;
-  std::move_only_function<void(UdpSocket&)> drained;
-  std::move_only_function<void(UdpSocket&, Errno)> error;
-
-  void on_datagrams(UdpSocket& socket, std::span<const Datagram> batch) override {
-    if (datagrams) datagrams(socket, batch);
-  }
-  void on_send_failed(UdpSocket& socket, const FailedDatagram& failed) override {
-    if (send_failed) send_failed(socket, failed);
-  }
-  void on_drained(UdpSocket& socket) override {
-    if (drained) drained(socket);
-  }
-  void on_error(UdpSocket& socket, Errno what) override {
-    if (error) error(socket, what);
-  }
-};
 
 class UdpSocketImpl final : public LoopClient {
  public:

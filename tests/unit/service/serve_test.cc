@@ -13,6 +13,7 @@
 #include <csignal>
 #include <cstdio>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -22,9 +23,11 @@
 #include "support/loops.h"
 #include "support/serving_child.h"
 #include "support/test_client.h"
+#include "support/udp_harness.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/stream/connection_ref.h"
 #include "weir/net/tcp/tcp_server.h"
+#include "weir/net/udp/udp_server.h"
 
 namespace weir::test {
 namespace {
@@ -120,6 +123,33 @@ TEST(Serve, OnStopComesBeforeTheConnectionsClose) {
   EXPECT_EQ(client.ended(), TestClient::End::eof);
   client.close();
   EXPECT_EQ(child.wait(), 0);
+}
+
+TEST(Serve, ADatagramServerHasTheSameOptions) {
+  ServingChild child([] {
+    EventLoop loop;
+    UdpServer server(loop);
+    server.on_datagrams([](UdpSocket& socket, std::span<const Datagram> batch) {
+      for (const Datagram& in : batch) socket.reply(in, in.payload);
+    });
+    bool stopped = false;
+    const int code = serve(loop, server, {"127.0.0.1:0"},
+                           {.deadline = 1s, .on_stop = [&stopped] { stopped = true; }});
+    return stopped ? code : 7;
+  });
+  const SocketAddress address = child.address();
+  const UdpPeer peer;
+  ASSERT_TRUE(peer.send(address, "x"));
+  EXPECT_EQ(peer.receive(), "x");
+  child.signal(SIGTERM);
+  EXPECT_EQ(child.wait(), 0);
+}
+
+TEST(ServeDeathTest, DatagramSocketsAreNotHandedOver) {
+  EventLoop loop;
+  UdpServer server(loop);
+  EXPECT_DEATH(serve(loop, server, {"127.0.0.1:0"}, {.hand_over = "/tmp/weir"}), "handed over");
+  EXPECT_DEATH(serve(loop, server, {"127.0.0.1:0"}, {.inherit = true}), "inherited");
 }
 
 TEST(Serve, TheServerIsEndedAlsoWhenOnStopThrows) {

@@ -115,6 +115,38 @@ TEST_P(UdpServerThreads, F62_WhenOneDoneThrowsTheOthersAreStillCalled) {
   EXPECT_EQ(thrown, 2);
 }
 
+TEST_P(UdpServerThreads, ServesDuringTheGraceWhichALaterShutdownEnds) {
+  EventLoop loop;
+  UdpServer server(loop, {.threads = GetParam()});
+  server.on_datagrams(echo_all);
+  const SocketAddress address = server.listen("127.0.0.1:0").value();
+  const UdpPeer peer;
+  int told = 0;
+  server.shutdown({.deadline = 60s, .grace = 50s}, [&] { ++told; });
+  for (int i = 1; i <= 3; ++i) {
+    ASSERT_TRUE(peer.send(address, "x"));
+    const auto answers = static_cast<std::uint64_t>(i);
+    ASSERT_TRUE(run_until(loop, [&] { return server.stats().sent == answers; }));
+    EXPECT_EQ(peer.receive(), "x");
+  }
+  EXPECT_FALSE(server.listen("127.0.0.1:0"));
+  EXPECT_EQ(told, 0);
+  server.shutdown({.deadline = 60s, .grace = 55s}, [&] { ++told; });  // changes nothing
+  server.shutdown({.deadline = 60s, .grace = 10ms}, [&] { ++told; });
+  ASSERT_TRUE(run_until(loop, [&] { return told == 3; }));
+}
+
+TEST_P(UdpServerThreads, TheGraceEndsAtTheDeadline) {
+  EventLoop loop;
+  UdpServer server(loop, {.threads = GetParam()});
+  ASSERT_TRUE(server.listen("127.0.0.1:0"));
+  const TimePoint begin = Clock::now();
+  bool done = false;
+  server.shutdown({.deadline = 20ms, .grace = 60s}, [&] { done = true; });
+  ASSERT_TRUE(run_until(loop, [&] { return done; }));
+  EXPECT_GE(Clock::now() - begin, 20ms);
+}
+
 TEST_P(UdpServerThreads, IsDestroyedUnderFire) {
   for (int i = 0; i < 5; ++i) {
     EventLoop loop;
@@ -231,6 +263,31 @@ TEST(UdpServer, ShutdownIsToldWhenAllLoopsHaveSentTheirs) {
   world.faults.clear();
   ASSERT_TRUE(world.until([&] { return told == 3; }));
   EXPECT_EQ(peer.receive(), "x");
+}
+
+TEST(UdpServer, HasAFunctionForEachEventOfItsHandler) {
+  UdpHarness world({}, "");  // for its fault table
+  const UdpSocket::Options options{.max_queued = 100'000, .queue_full = QueueFull::refuse};
+  UdpServer server(world.loop, {.socket = options});
+  std::vector<Errno> failures;
+  std::vector<Errno> errors;
+  int drained = 0;
+  server.on_datagrams([](UdpSocket& socket, std::span<const Datagram> batch) {
+    socket.reply(batch[0], std::string(65'520, 'x'));  // IPv4 carries 65,507
+    for (int i = 0; i < 300; ++i) socket.reply(batch[0], std::string(1000, 'x'));
+  });
+  server.on_send_failed(
+      [&](UdpSocket&, const FailedDatagram& failed) { failures.push_back(failed.error); });
+  server.on_drained([&](UdpSocket&) { ++drained; });
+  server.on_error([&](UdpSocket&, Errno error) { errors.push_back(error); });
+  const SocketAddress address = server.listen("127.0.0.1:0").value();
+  const UdpPeer peer;
+  world.faults.on(Call::recvmmsg).nth(1).fail(ECONNREFUSED);
+  world.faults.on(Call::sendmmsg).nth(2).fail(EAGAIN);
+  ASSERT_TRUE(peer.send(address, "x"));
+  ASSERT_TRUE(world.until([&] { return drained > 0; }));
+  EXPECT_EQ(failures, std::vector{Errno(EMSGSIZE)});
+  EXPECT_EQ(errors, std::vector{Errno(ECONNREFUSED)});
 }
 
 TEST(UdpServer, PortZeroIsAPortOfItsOwn) {

@@ -1,0 +1,123 @@
+// The way of a connection, accepted or adopted, to the loop that it lives on.
+#include <algorithm>
+#include <new>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "weir/base/log.h"
+#include "weir/net/tcp/tcp_server_impl.h"
+
+namespace weir {
+
+using internal::TcpShard;
+
+namespace {
+
+// A loop may have so many connections more than another, or this part of its own (5 %).
+constexpr std::size_t kUnevenAtLeast = 8;
+constexpr std::size_t kUnevenPart = 20;
+
+}  // namespace
+
+internal::Arrival::Arrival(TcpShard& to, Fd fd, PeerPlace place,
+                           std::shared_ptr<OpenCount> open_count)
+    : to_(to.shared_from_this()),
+      fd_(std::move(fd)),
+      place_(std::move(place)),
+      open_count_(std::move(open_count)) {
+  to_->coming.fetch_add(1, std::memory_order_relaxed);
+}
+
+internal::Arrival::~Arrival() {
+  if (!open_count_) return;
+  to_->coming.fetch_sub(1, std::memory_order_relaxed);
+  open_count_->open.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void internal::Arrival::adopt() {
+  if (to_->released) return;
+  open_count_.reset();
+  to_->group->adopt(std::move(fd_), std::move(place_));
+  to_->coming.fetch_sub(1, std::memory_order_relaxed);
+}
+
+// The emptiest loop, if `wanted` has many more connections. Neither turns nor who is idle keeps
+// loops even: connections end on some of them, and the kernel wakes the same idle loop each time.
+// [any]
+TcpShard& TcpServer::Impl::even_out(TcpShard& wanted) {
+  if (shards_.size() == 1) return wanted;
+  const auto& emptiest = *std::ranges::min_element(
+      shards_, {}, [](const std::shared_ptr<TcpShard>& shard) { return shard->load(); });
+  const std::size_t load = wanted.load();
+  const std::size_t allowed = std::max(kUnevenAtLeast, load / kUnevenPart);
+  return load > emptiest->load() + allowed ? *emptiest : wanted;
+}
+
+// Takes a connection's places among those of the server and of its peer; none: there are no more.
+std::optional<internal::PeerPlace> TcpServer::Impl::admit(int fd) {
+  std::optional<internal::PeerPlace> place(std::in_place);
+  if (peers_) place = peers_->enter(internal::peer_address_of(fd));
+  if (!place) {
+    refused_per_peer_.fetch_add(1, std::memory_order_relaxed);
+    WEIR_LOG_LIMITED(warn, 1, "{} has {} connections, the most allowed: refusing more",
+                     internal::peer_address_of(fd).ip(), options_.max_connections_per_peer);
+    return std::nullopt;
+  }
+  if (open_count_->open.fetch_add(1, std::memory_order_relaxed) >= connection_limit_) {
+    open_count_->open.fetch_sub(1, std::memory_order_relaxed);
+    refused_.fetch_add(1, std::memory_order_relaxed);
+    WEIR_LOG_LIMITED(warn, 1, "{} connections are open, the most allowed: refusing more",
+                     connection_limit_);
+    return std::nullopt;
+  }
+  return place;
+}
+
+// On the acceptor's loop. `shard`: that loop's, where the connection is to live, unless it
+// `may_move`; null: the next one in turn.
+void TcpServer::Impl::accepted(TcpShard* shard, bool may_move, Fd fd) {
+  auto place = admit(fd.get());
+  if (!place) return;
+  TcpShard& wanted = shard != nullptr ? *shard : shards_[next_shard_++ % shards_.size()];
+  TcpShard& target = shard == nullptr || may_move ? even_out(wanted) : wanted;
+  if (&target == shard) {
+    shard->group->adopt(std::move(fd), std::move(*place));
+    return;
+  }
+  hand_over(target, std::move(fd), std::move(*place));
+}
+
+// Of a connection that was admitted.
+bool TcpServer::Impl::hand_over(TcpShard& target, Fd fd, internal::PeerPlace place) {
+  try {
+    return target.loop.post(
+        [arrival = internal::Arrival(target, std::move(fd), std::move(place),
+                                     open_count_)]() mutable { arrival.adopt(); });
+  } catch (const std::bad_alloc&) {
+    WEIR_LOG_LIMITED(error, 1, "no memory to hand a connection over: it is closed");
+    return false;
+  }
+}
+
+Result<void> TcpServer::Impl::adopt(Fd connection) {
+  loop_.check_thread("TcpServer::adopt");
+  const auto refused = [](std::string why) {
+    return std::unexpected(Error("adopt a connection: " + std::move(why)));
+  };
+  if (phase_ != Phase::serving) return refused("the server was shut down");
+  auto socket = Socket::adopt(std::move(connection));
+  if (!socket) return std::unexpected(socket.error().within("adopt a connection"));
+  if (auto started = start(); !started) return std::unexpected(std::move(started.error()));
+  if (socket->local_address().is_ip()) {
+    internal::tune_stream(*socket, listen_options(), "adopt a connection");
+  }
+  adopted_.fetch_add(1, std::memory_order_relaxed);
+  auto place = admit(socket->fd());
+  if (!place) return refused("there are as many as may be");
+  TcpShard& target = even_out(shards_[next_shard_++ % shards_.size()]);
+  if (!hand_over(target, socket->take_fd(), std::move(*place))) return refused("no memory");
+  return {};
+}
+
+}  // namespace weir
