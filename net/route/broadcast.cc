@@ -56,8 +56,8 @@ class BroadcastPart final : public ConnectionWatcher {
   void on_drained(TcpConnection& connection) override;
   void on_ended(TcpConnection& connection) override { remove(connection); }
   bool remove(TcpConnection& connection);
-  static void write_now(TcpConnection& connection);
-  static bool is_slow(TcpConnection& connection);
+  static void write_now(Connection& connection);
+  static bool is_slow(Connection& connection);
   void hand_to(Member& member, const SharedBytes& message, bool more_to_come);
   void hand_to_slow(Member& member, const SharedBytes& message);
   void leave_out(const Member& member);
@@ -148,13 +148,13 @@ void BroadcastPart::leave_out(const Member& member) {
   if (reporting_) left_out_.push_back(member.connection->ref());
 }
 
-void BroadcastPart::write_now(TcpConnection& connection) {
+void BroadcastPart::write_now(Connection& connection) {
   if (connection.is_.want_write) return;  // it has refused
   connection.without_throwing([&connection] { connection.flush_output(); });
 }
 
 // Much may come in one turn. Slow is whose socket does not take it, so it is offered first.
-bool BroadcastPart::is_slow(TcpConnection& connection) {
+bool BroadcastPart::is_slow(Connection& connection) {
   if (!connection.is_.blocked || !connection.accepts_output()) return false;
   write_now(connection);
   if (!connection.accepts_output() || connection.below_low_mark()) return false;
@@ -166,7 +166,7 @@ bool BroadcastPart::is_slow(TcpConnection& connection) {
 // A message that comes alone is written member by member: each is visited once, and no queues are
 // needed. With more behind it, it waits in the queues, to leave together with them.
 void BroadcastPart::hand_to(Member& member, const SharedBytes& message, bool more_to_come) {
-  TcpConnection& connection = *member.connection;
+  Connection& connection = machine_of(*member.connection);
   try {
     if (is_slow(connection)) {
       hand_to_slow(member, message);
@@ -201,7 +201,7 @@ void BroadcastPart::hand_to_slow(Member& member, const SharedBytes& message) {
       break;
     case SlowPolicy::close:
       ++closed;
-      member.connection->reset({CloseReason::Kind::output_overflow, Errno(ENOBUFS)});
+      machine_of(*member.connection).reset({CloseReason::Kind::output_overflow, Errno(ENOBUFS)});
       break;
   }
 }

@@ -6,7 +6,7 @@
 
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/reactor/mailbox.h"
-#include "weir/net/stream/tcp_connection.h"
+#include "weir/net/stream/internal/connection.h"
 
 namespace weir {
 
@@ -25,7 +25,7 @@ std::uint64_t connection_id(const Mailbox& mailbox, SlotId slot) {
 TcpConnection* ConnectionRef::get() const {
   if (!mailbox_ || !mailbox_->in_loop_thread() || mailbox_->loop() == nullptr) return nullptr;
   IoHandler* handler = mailbox_->loop()->find_handler(slot_);
-  return static_cast<TcpConnection*>(static_cast<internal::LoopClient*>(handler));
+  return static_cast<internal::Connection*>(static_cast<internal::LoopClient*>(handler));
 }
 
 // There is a connection to blame for what is thrown, so it costs no other.
@@ -34,9 +34,9 @@ bool ConnectionRef::run_posted(TcpConnection& connection, Fn& fn) {
   try {
     return fn(connection);
   } catch (const std::exception& thrown) {
-    connection.handler_threw("a posted function", thrown.what());
+    internal::machine_of(connection).handler_threw("a posted function", thrown.what());
   } catch (...) {
-    connection.handler_threw("a posted function", "not a std::exception");
+    internal::machine_of(connection).handler_threw("a posted function", "not a std::exception");
   }
   return false;
 }

@@ -20,6 +20,7 @@ namespace weir {
 class TcpConnection;
 
 namespace internal {
+class Connection;
 class Mailbox;
 class ProducerSide;
 }  // namespace internal
@@ -46,7 +47,7 @@ class ConnectionRef {
   friend bool operator==(const ConnectionRef& a, const ConnectionRef& b) = default;
 
  private:
-  friend class TcpConnection;
+  friend class internal::Connection;
   friend class internal::ProducerSide;
   ConnectionRef(std::shared_ptr<internal::Mailbox> mailbox, SlotId slot)
       : mailbox_(std::move(mailbox)), slot_(slot) {}

@@ -6,38 +6,25 @@
 // turn.
 #pragma once
 
-#include <memory>
-#include <optional>
+#include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string_view>
 #include <utility>
 
 #include "weir/base/fd.h"
-#include "weir/base/intrusive_list.h"
 #include "weir/base/typed_context.h"
 #include "weir/net/buffer/buffer.h"
-#include "weir/net/buffer/output_queue.h"
 #include "weir/net/buffer/shared_bytes.h"
-#include "weir/net/reactor/event_loop.h"
 #include "weir/net/socket/socket.h"
-#include "weir/net/stream/connection_flags.h"
 #include "weir/net/stream/connection_handler.h"
-#include "weir/net/stream/transport.h"
 
 namespace weir {
 
 class ConnectionRef;
+class EventLoop;
 
-namespace internal {
-class BroadcastPart;
-class BudgetHolders;
-class ConnectionGroup;
-class RelayPair;
-struct GroupTag;
-struct LoopIo;
-}  // namespace internal
-
-class TcpConnection final : private internal::LoopClient, public ListHook<internal::GroupTag> {
+class TcpConnection {
  public:
   enum class State : std::uint8_t {
     open,
@@ -90,35 +77,33 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
   void offer_again();
   // From on_data, for a handler that discards a message in parts: the bytes that this call consumes
   // belong to a message that has not ended. message_timeout then runs on from its beginning.
-  void same_message_goes_on() { same_message_ = true; }
+  void same_message_goes_on();
 
   ConnectionRef ref() const;
-  EventLoop& loop() const { return channel_.loop(); }
+  EventLoop& loop() const;
   // Unique among the connections alive in this process. Stable until after on_close.
   std::uint64_t id() const;
-  State state() const { return state_; }
+  State state() const;
   // Asked from the kernel; unspecified once it has forgotten (after a reset).
-  SocketAddress local_address() const { return internal::local_address_of(fd_.get()); }
-  SocketAddress peer_address() const { return internal::peer_address_of(fd_.get()); }
-  SysResult<struct tcp_info> tcp_info() const { return internal::tcp_info_of(fd_.get()); }
+  SocketAddress local_address() const;
+  SocketAddress peer_address() const;
+  SysResult<struct tcp_info> tcp_info() const;
   // Of a Unix connection: the process, user and group at the other end (SO_PEERCRED, unix(7)).
-  SysResult<Credentials> peer_credentials() const {
-    return internal::peer_credentials_of(fd_.get());
-  }
-  int fd() const { return fd_.get(); }
+  SysResult<Credentials> peer_credentials() const;
+  int fd() const;
 
   // Bytes accepted by send() that the kernel has not taken yet.
   std::uint64_t pending_output() const;
   // Bytes that on_data left unconsumed, as of its last return.
-  std::size_t pending_input() const { return input_ ? input_->size() : 0; }
-  std::uint64_t bytes_in() const { return bytes_in_; }
-  std::uint64_t bytes_out() const { return bytes_out_; }
-  bool peer_half_closed() const { return is_.read_eof; }
+  std::size_t pending_input() const;
+  std::uint64_t bytes_in() const;
+  std::uint64_t bytes_out() const;
+  bool peer_half_closed() const;
 
   // Replaces the handler (protocol upgrade). `handler` must outlive the connection.
   void set_handler(ConnectionHandler& handler);
   // Who is told now; nullptr once the server was destroyed.
-  ConnectionHandler* handler() const { return handler_; }
+  ConnectionHandler* handler() const;
 
   // One value of the user's, destroyed with the connection after on_close.
   template <typename T, typename... Args>
@@ -131,162 +116,11 @@ class TcpConnection final : private internal::LoopClient, public ListHook<intern
     return context_.get<T>();
   }
 
- private:
-  friend class ConnectionRef;
-  friend class internal::ConnectionGroup;
-  friend class internal::RelayPair;
-  friend class internal::BroadcastPart;
-  friend class internal::BudgetHolders;
+ protected:
+  TcpConnection() = default;
+  ~TcpConnection() = default;
 
-  TcpConnection(internal::ConnectionGroup& group, Fd fd);
-  ~TcpConnection() { channel_.remove(); }  // before fd_ goes
-  struct Remove {                          // from its group, and then destroys it
-    void operator()(TcpConnection* connection) const;
-  };
-
-  // What the loop calls.
-  void on_ready(std::uint32_t events) override;
-  void on_interest_refused(Errno error) override;
-  void on_deadline() override;
-  void on_flush() override;
-  void on_reap() override;
-
-  // What the group calls.
-  void open();
-  void stop_gracefully();
-  void forget_handler();
-
-  // Input (tcp_input.cc).
-  bool may_read() const;
-  bool may_offer() const;
-  std::size_t read_allowance() const;
-  void read_ready();
-  std::size_t read_once();
-  SysResult<std::size_t> receive_behind_leftover(std::size_t room);
-  void deliver_leftover();
-  void keep_leftover(Buffer& in);
-  void check_input_bound();
-  void note_read(std::size_t n);
-  void input_ended();
-  void follow_peer();
-  void input_failed(Errno error);
-  void want_read_again();
-  void offer_if_out_of_share();
-  void end_if_drained();
-  void throw_away(std::size_t n);
-  void note_slack();
-  void hear_peer();
-
-  // Output (tcp_output.cc).
-  bool accepts_output() const;
-  bool output_waits() const;
-  bool admit(std::uint64_t size, bool written_at_once, SendResult& refusal);
-  bool within_budget(std::uint64_t more);
-  void over_budget();
-  bool hold_producer();
-  void release_producers();
-  bool above_high_mark() const;
-  bool below_low_mark() const;
-  SendResult send_slowly(std::span<const std::byte> bytes);
-  std::optional<SendResult> send_past_queue(const SharedBytes& bytes);
-  void write_gathered(std::span<const std::byte> gathered);
-  SendResult queued_result();
-  OutputQueue& output();
-  void write_or_queue(std::span<const std::byte> first, std::span<const std::byte> second);
-  void keep_unwritten(SysResult<std::size_t> result, std::span<const std::byte> first,
-                      std::span<const std::byte> second, std::size_t offered);
-  void flush_output();
-  SysResult<std::size_t> write_front(std::uint64_t most, std::uint64_t& offered);
-  SysResult<std::size_t> write_queued(std::uint64_t most, std::uint64_t& offered);
-  std::uint64_t write_allowance() const;
-  void note_bulk_written(std::size_t n);
-  void output_refused();
-  void output_failed(Errno error);
-  void note_written(std::size_t n, internal::Tick when);
-  void cork();
-  void uncork();
-
-  // As one side of a relay (tcp_relay.cc).
-  internal::RelayPair& relay_pair() const;
-  std::size_t read_relayed();
-  std::size_t output_room();
-  bool relay_drained() const;
-  std::size_t relay_held() const;
-  bool relay_full() const;
-  SysResult<std::size_t> write_relayed();
-
-  // Deadlines (tcp_deadlines.cc).
-  template <typename Fn>
-  void each_deadline(Fn&& fn);
-  void arm_deadline();
-  void judge_deadlines();
-  void expired(internal::Deadline which, internal::Tick& since);
-  void out_of_time(CloseReason::Kind kind, internal::Tick& since);
-  void remind_handler(internal::Tick& since);
-  void peers_turn();
-
-  // Life (tcp_connection.cc).
-  template <typename Call>
-  void call_handler(const char* event, Call&& call);
-  void handler_threw(const char* event, const char* what);
-  template <typename Fn>
-  void without_throwing(Fn&& fn);
-  void serve(std::uint32_t events);
-  void settle();
-  void settle_later();
-  void update_interest();
-  void read_gate_changed();
-  void follow_read_gate();
-  void start_close(CloseReason reason);
-  void advance_close();
-  void finish(CloseReason reason);
-  void reset(CloseReason reason);
-  void end_with_rst() const;
-  void back_off(Errno error);
-  void retry_after_back_off();
-  void account();
-  void apply_budget();
-  bool stalled_for(internal::Tick patience) const;
-  void give_up_memory();
-  void tell_watchers();
-  void end_watches();
-  internal::Tick now() const { return channel_.loop().tick(); }
-  // For what begins to wait: now() may be as old as the callbacks of this turn took.
-  static internal::Tick clock_now();
-  bool edge() const;
-  bool calm() const;
-  void stop_gathering();
-
-  // Constant after construction, as fd_ below.
-  Channel channel_;
-  internal::ConnectionGroup* const group_;
-
-  ConnectionHandler* handler_;
-  internal::Transport* transport_;
-  std::unique_ptr<Buffer> input_;        // only while the handler leaves bytes
-  std::unique_ptr<OutputQueue> output_;  // while the kernel refuses, or until the flush phase
   internal::TypedContext context_;
-  std::uint64_t charged_ = 0;  // to the group's budget, for input_ and output_
-  std::uint64_t bytes_in_ = 0;
-  std::uint64_t bytes_out_ = 0;
-  internal::Tick last_read_;       // a byte came
-  internal::Tick last_activity_;   // a byte went, or (as each_deadline() looks) came
-  internal::Tick write_progress_;  // output began to wait, or the kernel took some of it
-  internal::Tick since_;           // when state_ became what it is
-  internal::Tick message_since_;   // when the handler last consumed, or left, of input_
-  std::uint32_t pauses_ = 0, holds_ = 0;
-  std::uint32_t thrown_away_ = 0;  // bytes that came after close()
-
-  Fd fd_;
-  internal::ConnectionFlags is_;
-  CloseReason reason_;          // of the close in progress; then the one that on_close is told
-  std::uint8_t back_offs_ = 0;  // ENOBUFS and kin in a row
-  State state_ = State::open;
-  std::uint16_t written_kib_ = 0;  // at once and by flushes, since the last flush phase
-  bool same_message_ : 1 = false;  // of same_message_goes_on(), in this call of on_data
-  bool watched_ : 1 = false;       // somebody in LoopIo::watchers wants to know of it
-  bool output_lost_ : 1 = false;   // some that was accepted is not sent: ends with RST
-  bool holder_ : 1 = false;        // known to the group's BudgetHolders
 };
 
 }  // namespace weir

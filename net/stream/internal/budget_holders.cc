@@ -26,7 +26,7 @@ constexpr std::uint64_t kMostResumed = 64;
 
 }  // namespace
 
-void BudgetHolders::add(TcpConnection& connection) noexcept {
+void BudgetHolders::add(Connection& connection) noexcept {
   try {
     holders_.push_back(entries_.try_emplace(&connection, connection).first->second);
     connection.holder_ = true;
@@ -34,7 +34,7 @@ void BudgetHolders::add(TcpConnection& connection) noexcept {
   }
 }
 
-void BudgetHolders::update(TcpConnection& connection) {
+void BudgetHolders::update(Connection& connection) {
   const auto found = entries_.find(&connection);
   ListHook<StarvedTag>& queued = found->second;
   if (connection.is_.starved) {
@@ -91,7 +91,7 @@ void BudgetHolders::resume() {
   for (std::uint64_t left = std::min(shares, kMostResumed); left > 0; --left) {
     Entry* const first = starved_.front();
     if (first == nullptr) return;
-    TcpConnection& next = first->connection;
+    Connection& next = first->connection;
     next.without_throwing([&next] {
       next.apply_budget();
       next.read_gate_changed();
@@ -113,7 +113,7 @@ void BudgetHolders::wait_for_process() {
   resume_later();  // there may be room since
 }
 
-bool BudgetHolders::make_room(const TcpConnection& asks, std::uint64_t size) {
+bool BudgetHolders::make_room(const Connection& asks, std::uint64_t size) {
   BufferBudget& budget = group_.budget;
   if (budget.has_room(size)) return true;
   const TimePoint now = group_.loop.now();
@@ -150,9 +150,9 @@ void BudgetHolders::budget_exhausted() {
   if (!group_.budget.process_has_room(1)) end_largest();
 }
 
-void BudgetHolders::end_stalled(const TcpConnection* asks, std::uint64_t wanted) {
+void BudgetHolders::end_stalled(const Connection* asks, std::uint64_t wanted) {
   if (group_.budget.has_room(wanted)) return;
-  std::array<TcpConnection*, kMostEnded> found{};
+  std::array<Connection*, kMostEnded> found{};
   const std::size_t count = find_largest(found, asks, true);
   for (std::size_t i = 0; i < count && !group_.budget.has_room(wanted); ++i) {
     found[i]->give_up_memory();
@@ -160,13 +160,13 @@ void BudgetHolders::end_stalled(const TcpConnection* asks, std::uint64_t wanted)
 }
 
 void BudgetHolders::end_largest() {
-  TcpConnection* largest = nullptr;
+  Connection* largest = nullptr;
   if (find_largest({&largest, 1}, nullptr, false) > 0) largest->give_up_memory();
 }
 
 // Fills `found` with holders that may be ended, the largest first, and returns how many there are.
 // If there are more holders than one search looks at, the next one begins with the others.
-std::size_t BudgetHolders::find_largest(std::span<TcpConnection*> found, const TcpConnection* asks,
+std::size_t BudgetHolders::find_largest(std::span<Connection*> found, const Connection* asks,
                                         bool only_stalled) {
   const Tick patience = ticks_of(kPatience);
   std::size_t count = 0;
@@ -174,7 +174,7 @@ std::size_t BudgetHolders::find_largest(std::span<TcpConnection*> found, const T
     Entry* const entry = holders_.pop_front();
     if (entry == nullptr) break;
     holders_.push_back(*entry);
-    TcpConnection& holder = entry->connection;
+    Connection& holder = entry->connection;
     if (&holder == asks || holder.charged_ < BufferBudget::kOwnShare) continue;
     if (count == found.size() && holder.charged_ <= found[count - 1]->charged_) continue;
     if (group_.io->running == &holder || (only_stalled && !holder.stalled_for(patience))) continue;

@@ -7,7 +7,7 @@
 // is starved: it waits in a queue, and goes on when memory is given back, on whatever loop. A timer
 // runs only while connections wait, to find holders that have become stalled.
 //
-// Holders are few, so what is kept for each is outside of TcpConnection. They leave the lists
+// Holders are few, so what is kept for each is outside of Connection. They leave the lists
 // themselves, whatever ends them; ending one calls no handler and frees nothing before the reap
 // phase.
 #pragma once
@@ -22,12 +22,9 @@
 #include "weir/net/reactor/timer_queue.h"
 #include "weir/net/stream/internal/buffer_budget.h"
 
-namespace weir {
+namespace weir::internal {
 
-class TcpConnection;
-
-namespace internal {
-
+class Connection;
 class ConnectionGroup;
 
 class BudgetHolders final : private BudgetOwner {
@@ -39,9 +36,9 @@ class BudgetHolders final : private BudgetOwner {
   BudgetOwner& owner() { return *this; }
 
   // The connection has become a holder. With no memory to note that, it is not one yet.
-  void add(TcpConnection& connection) noexcept;
+  void add(Connection& connection) noexcept;
   // A holder is starved, or is not any more, or holds nothing any more.
-  void update(TcpConnection& connection);
+  void update(Connection& connection);
   // A connection of the group gave memory back.
   void released() {
     if (!starved_.empty()) resume_later();
@@ -49,7 +46,7 @@ class BudgetHolders final : private BudgetOwner {
 
   // Whether `size` more bytes may be buffered, after stalled holders have been ended for it if need
   // be, but never the one that asks.
-  bool make_room(const TcpConnection& asks, std::uint64_t size);
+  bool make_room(const Connection& asks, std::uint64_t size);
   // Has those go on to read for whom there is room, the one that has waited longest first.
   void resume();
 
@@ -57,8 +54,8 @@ class BudgetHolders final : private BudgetOwner {
   struct AllTag;
   struct StarvedTag;
   struct Entry : ListHook<AllTag>, ListHook<StarvedTag> {
-    explicit Entry(TcpConnection& of) : connection(of) {}
-    TcpConnection& connection;
+    explicit Entry(Connection& of) : connection(of) {}
+    Connection& connection;
   };
 
   // Of BudgetOwner.
@@ -72,13 +69,12 @@ class BudgetHolders final : private BudgetOwner {
   void extend_patience();
   void wait_for_process();
   void look();
-  void end_stalled(const TcpConnection* asks, std::uint64_t wanted);
+  void end_stalled(const Connection* asks, std::uint64_t wanted);
   void end_largest();
-  std::size_t find_largest(std::span<TcpConnection*> found, const TcpConnection* asks,
-                           bool only_stalled);
+  std::size_t find_largest(std::span<Connection*> found, const Connection* asks, bool only_stalled);
 
   ConnectionGroup& group_;
-  std::unordered_map<const TcpConnection*, Entry> entries_;
+  std::unordered_map<const Connection*, Entry> entries_;
   IntrusiveList<Entry, AllTag> holders_;
   IntrusiveList<Entry, StarvedTag> starved_;
   TimerId timer_;            // while connections are starved
@@ -87,5 +83,4 @@ class BudgetHolders final : private BudgetOwner {
   TimePoint last_given_up_;  // when one went that was not stalled
 };
 
-}  // namespace internal
-}  // namespace weir
+}  // namespace weir::internal

@@ -32,7 +32,7 @@ ConnectionGroup::~ConnectionGroup() {
 }
 
 void ConnectionGroup::adopt(Fd fd, PeerPlace place) {
-  TcpConnection* const connection = make(std::move(fd), std::move(place));
+  Connection* const connection = make(std::move(fd), std::move(place));
   if (connection == nullptr) {
     WEIR_LOG_LIMITED(error, 1, "no memory for a connection: it is closed");
     open_count_->open.fetch_sub(1, std::memory_order_relaxed);
@@ -47,10 +47,10 @@ void ConnectionGroup::adopt(Fd fd, PeerPlace place) {
 
 // Takes all memory that a connection needs until on_open: who is told of it is told of its end, and
 // nobody else. nullptr: there is none.
-TcpConnection* ConnectionGroup::make(Fd fd, PeerPlace place) {
-  TcpConnection* connection = nullptr;
+Connection* ConnectionGroup::make(Fd fd, PeerPlace place) {
+  Connection* connection = nullptr;
   try {
-    connection = new TcpConnection(*this, std::move(fd));  // frees itself in on_reap()
+    connection = new Connection(*this, std::move(fd));  // frees itself in on_reap()
     if (place.counted()) places_.emplace(connection, std::move(place));
     return connection;
   } catch (const std::bad_alloc&) {
@@ -60,11 +60,11 @@ TcpConnection* ConnectionGroup::make(Fd fd, PeerPlace place) {
 }
 
 void ConnectionGroup::stop_gracefully() {
-  for (TcpConnection& connection : connections_) connection.stop_gracefully();
+  for (Connection& connection : connections_) connection.stop_gracefully();
 }
 
 void ConnectionGroup::abort_all() {
-  for (TcpConnection& connection : connections_) {
+  for (Connection& connection : connections_) {
     connection.reset({CloseReason::Kind::server_stopped, {}});
   }
   for (RelayPair* relay : relays) relay->cancel();
@@ -73,7 +73,7 @@ void ConnectionGroup::abort_all() {
 
 // Connections leave the list in the reap phase only, and join it behind the one at hand.
 void ConnectionGroup::for_each(const std::function<void(TcpConnection&)>& fn) {
-  for (TcpConnection& connection : connections_) {
+  for (Connection& connection : connections_) {
     static_cast<void>(connection.ref().post([&fn](TcpConnection& open) { fn(open); }));
   }
 }
@@ -83,24 +83,24 @@ void ConnectionGroup::orphan_all() {
     relay->forget_done();
     relay->forget_group(*this);
   }
-  for (TcpConnection& connection : connections_) {
+  for (Connection& connection : connections_) {
     connection.forget_handler();
     connection.reset({CloseReason::Kind::server_stopped, {}});
   }
 }
 
 void ConnectionGroup::watch(TcpConnection& connection, std::shared_ptr<ConnectionWatcher> watcher) {
-  connection.group_->io->watchers.emplace(&connection, std::move(watcher));
-  connection.watched_ = true;
+  machine_of(connection).group_->io->watchers.emplace(&connection, std::move(watcher));
+  machine_of(connection).watched_ = true;
 }
 
 void ConnectionGroup::end_watch(TcpConnection& connection, const ConnectionWatcher* watcher) {
-  LoopIo::Watchers& watchers = connection.group_->io->watchers;
+  LoopIo::Watchers& watchers = machine_of(connection).group_->io->watchers;
   const auto [begin, end] = watchers.equal_range(&connection);
   const auto watch =
       std::find_if(begin, end, [&](const auto& entry) { return entry.second.get() == watcher; });
   if (watch == end) return;
-  connection.watched_ = std::distance(begin, end) > 1;
+  machine_of(connection).watched_ = std::distance(begin, end) > 1;
   watchers.erase(watch);
 }
 
@@ -112,11 +112,11 @@ void ConnectionGroup::when_empty(std::move_only_function<void()> callback) {
   }
 }
 
-void ConnectionGroup::tell_ended(TcpConnection& connection) {
+void ConnectionGroup::tell_ended(Connection& connection) {
   if (watcher_ != nullptr) watcher_->on_ended(connection, connection.reason_);
 }
 
-void ConnectionGroup::remove(TcpConnection& connection) {
+void ConnectionGroup::remove(Connection& connection) {
   connection.ListHook<GroupTag>::unlink();
   if (!places_.empty()) places_.erase(&connection);
   open_now.set(open_now.value() - 1);

@@ -17,8 +17,8 @@
 #include "weir/net/stream/internal/admission.h"
 #include "weir/net/stream/internal/budget_holders.h"
 #include "weir/net/stream/internal/buffer_budget.h"
+#include "weir/net/stream/internal/connection.h"
 #include "weir/net/stream/internal/loop_buffers.h"
-#include "weir/net/stream/tcp_connection.h"
 
 namespace weir::internal {
 
@@ -124,14 +124,14 @@ class ConnectionGroup {
   std::array<Counter, CloseReason::kKinds> closed;
 
  private:
-  friend class weir::TcpConnection;
-  TcpConnection* make(Fd fd, PeerPlace place);
-  void tell_ended(TcpConnection& connection);
-  void remove(TcpConnection& connection);
+  friend class Connection;
+  Connection* make(Fd fd, PeerPlace place);
+  void tell_ended(Connection& connection);
+  void remove(Connection& connection);
   void tell_if_empty();
 
-  IntrusiveList<TcpConnection, GroupTag> connections_;
-  std::unordered_map<const TcpConnection*, PeerPlace> places_;  // of those whose peers are counted
+  IntrusiveList<Connection, GroupTag> connections_;
+  std::unordered_map<const Connection*, PeerPlace> places_;  // of those whose peers are counted
   const std::shared_ptr<OpenCount> open_count_;
   std::move_only_function<void()> when_empty_;
   GroupWatcher* watcher_ = nullptr;

@@ -1,26 +1,24 @@
-// What every message passes through, for TcpConnection's sources to share. Internal. [loop]
+// What every message passes through, for Connection's sources to share. Internal. [loop]
 #pragma once
 
 #include <cerrno>
 #include <exception>
 #include <new>
 
+#include "weir/net/stream/internal/connection.h"
 #include "weir/net/stream/internal/connection_group.h"
-#include "weir/net/stream/tcp_connection.h"
 
-namespace weir {
+namespace weir::internal {
 
-namespace internal {
 // Keeps memory that its bytes do not need.
 inline bool mostly_empty(const Buffer& input) {
   return input.capacity() > Buffer::kKeptCapacity && input.size() < input.capacity() / 4;
 }
-}  // namespace internal
 
-inline bool TcpConnection::edge() const { return group_->limits.trigger == Trigger::edge; }
+inline bool Connection::edge() const { return group_->limits.trigger == Trigger::edge; }
 
 // In `closing` and `lingering` input is read to be thrown away.
-inline bool TcpConnection::may_read() const {
+inline bool Connection::may_read() const {
   if (state_ == State::closed || is_.read_eof || is_.backing_off) return false;
   if (state_ != State::open) return true;
   // What a relay reads does not add to its own output, but to the other side's.
@@ -29,24 +27,24 @@ inline bool TcpConnection::may_read() const {
 
 // What was left may go to the handler also where no more is read for want of memory, and to a relay
 // that began after the peer's FIN.
-inline bool TcpConnection::may_offer() const {
+inline bool Connection::may_offer() const {
   return may_read() ||
          (is_.starved && !is_.read_eof && !is_.backing_off && pauses_ == 0 && !is_.blocked) ||
          (is_.relayed && is_.read_eof && state_ == State::open && pauses_ == 0);
 }
 
-inline bool TcpConnection::accepts_output() const {
+inline bool Connection::accepts_output() const {
   return state_ == State::open && !is_.shutdown_wanted && !is_.write_failed;
 }
 
 // Open and reading, with nothing buffered and nothing pending: what most messages leave behind.
-inline bool TcpConnection::calm() const {
+inline bool Connection::calm() const {
   return !is_.any() && state_ == State::open && !output_ && pauses_ == 0 && channel_.reading();
 }
 
 // Calls the handler: gathers what it sends, and ends the connection if an exception leaves it.
 template <typename Call>
-void TcpConnection::call_handler(const char* event, Call&& call) {
+void Connection::call_handler(const char* event, Call&& call) {
   if (handler_ == nullptr) return;  // the server is gone
   cork();
   try {
@@ -62,7 +60,7 @@ void TcpConnection::call_handler(const char* event, Call&& call) {
 // What the handlers throw is caught where they are called. What is left is memory for a buffer that
 // was not to be had: it costs this connection, whose stream has a hole now, and nothing else.
 template <typename Fn>
-void TcpConnection::without_throwing(Fn&& fn) {
+void Connection::without_throwing(Fn&& fn) {
   try {
     fn();
   } catch (const std::bad_alloc&) {
@@ -70,16 +68,16 @@ void TcpConnection::without_throwing(Fn&& fn) {
   }
 }
 
-inline void TcpConnection::cork() {
-  internal::LoopIo& io = *group_->io;
+inline void Connection::cork() {
+  LoopIo& io = *group_->io;
   io.running = this;
   if (output_ || !accepts_output()) return;
   io.corked = this;
   io.gather_limit = group_->gather_at_once;
 }
 
-inline void TcpConnection::uncork() {
-  internal::LoopIo& io = *group_->io;
+inline void Connection::uncork() {
+  LoopIo& io = *group_->io;
   io.running = nullptr;
   if (io.corked != this) return;
   io.corked = nullptr;
@@ -88,7 +86,7 @@ inline void TcpConnection::uncork() {
 
 // Tells the budget what is buffered now. O(1), and nothing where nothing is or was. What is closed
 // gives its memory back before the turn is over.
-inline void TcpConnection::account() {
+inline void Connection::account() {
   const std::uint64_t held =
       state_ == State::closed ? 0
                               : (output_ ? output_->cost() : 0) + (input_ ? input_->capacity() : 0);
@@ -98,28 +96,28 @@ inline void TcpConnection::account() {
   charged_ = held;
   if (holder_ && held == 0) {
     group_->holders.update(*this);
-  } else if (!holder_ && held >= internal::BufferBudget::kOwnShare) {
+  } else if (!holder_ && held >= BufferBudget::kOwnShare) {
     group_->holders.add(*this);
   }
   if (gives_back) group_->holders.released();
 }
 
-inline void TcpConnection::note_read(std::size_t n) {
+inline void Connection::note_read(std::size_t n) {
   last_read_ = now();
   back_offs_ = 0;
   bytes_in_ += n;
   group_->bytes_in.add(n);
 }
 
-inline bool TcpConnection::output_waits() const {
+inline bool Connection::output_waits() const {
   return (output_ && !output_->empty()) || (is_.relayed && relay_held() > 0);
 }
 
-inline void TcpConnection::note_written(std::size_t n, internal::Tick when) {
+inline void Connection::note_written(std::size_t n, Tick when) {
   bytes_out_ += n;
   group_->bytes_out.add(n);
   last_activity_ = write_progress_ = when;
   back_offs_ = 0;
 }
 
-}  // namespace weir
+}  // namespace weir::internal

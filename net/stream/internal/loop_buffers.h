@@ -18,10 +18,12 @@
 #include "weir/net/stream/internal/splice_pipe.h"
 
 namespace weir {
-
 class TcpConnection;
+}
 
-namespace internal {
+namespace weir::internal {
+
+class Connection;
 
 // Is told of single connections, besides their handlers. [loop]
 class ConnectionWatcher {
@@ -81,16 +83,16 @@ struct LoopIo {
 
   // The connection whose handler is running, if its output may be gathered: nothing of it is
   // queued.
-  TcpConnection* corked = nullptr;
+  Connection* corked = nullptr;
   std::size_t gathered = 0;      // bytes of `corked` in `gather`
   std::size_t gather_limit = 0;  // up to which a send() need not look at anything else
   const AlignedBytes gather = make_aligned_bytes(kGatherBlock);
 
   // The connection whose handler is running, corked or not.
-  TcpConnection* running = nullptr;
+  Connection* running = nullptr;
 
   // The connection that reading() told last that its share of the turn is spent.
-  const TcpConnection* out_of_share = nullptr;
+  const Connection* out_of_share = nullptr;
 
   // Overflow::pause: which producers wait for which slow connection, by the ids of both, the slow
   // one's first.
@@ -105,5 +107,4 @@ struct LoopIo {
   std::vector<std::unique_ptr<SplicePipe>> spare_pipes;
 };
 
-}  // namespace internal
-}  // namespace weir
+}  // namespace weir::internal

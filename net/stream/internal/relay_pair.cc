@@ -12,7 +12,6 @@
 namespace weir::internal {
 
 using Kind = CloseReason::Kind;
-using State = TcpConnection::State;
 
 namespace {
 
@@ -45,14 +44,12 @@ bool orderly(Kind kind) {
 
 }  // namespace
 
-RelayPair::RelayPair(Key, TcpConnection& a, TcpConnection& b, RelayOptions options,
-                     RelayDone on_done)
+RelayPair::RelayPair(Key, Connection& a, Connection& b, RelayOptions options, RelayDone on_done)
     : loop_(a.loop()), options_(options), on_done_(std::move(on_done)), ends_{&a, &b} {}
 
 RelayPair::~RelayPair() { leave_groups(); }
 
-RelayHandle RelayPair::join(TcpConnection& a, TcpConnection& b, RelayOptions options,
-                            RelayDone on_done) {
+RelayHandle RelayPair::join(Connection& a, Connection& b, RelayOptions options, RelayDone on_done) {
   a.loop().check_thread("relay");
   WEIR_CHECK(&a.loop() == &b.loop(), "relay() of connections of two loops");
   WEIR_CHECK(&a != &b, "relay() of a connection with itself");
@@ -70,9 +67,9 @@ RelayHandle RelayPair::join(TcpConnection& a, TcpConnection& b, RelayOptions opt
 }
 
 void RelayPair::take_over(std::size_t end) {
-  TcpConnection& connection = *ends_[end];
+  Connection& connection = *ends_[end];
   sent_before_[end] = connection.bytes_out_ + connection.pending_output();
-  if (connection.state_ == State::closed) {  // its own handler is told, or was
+  if (connection.state() == TcpConnection::State::closed) {  // its own handler is told, or was
     ended(end, connection.reason_);
     return;
   }
@@ -84,12 +81,12 @@ void RelayPair::take_over(std::size_t end) {
 
 // What happened to a side before it was joined.
 void RelayPair::catch_up(std::size_t end) {
-  TcpConnection* const here = ends_[end];
-  TcpConnection* const other = ends_[1 - end];
+  Connection* const here = ends_[end];
+  Connection* const other = ends_[1 - end];
   if (other == nullptr) return;
   if (here == nullptr) {
     end_other(*other, reasons_[end]);
-  } else if (here->state_ != State::open) {
+  } else if (here->state() != TcpConnection::State::open) {
     end_other(*other, here->reason_);
   } else if (here->is_.read_eof && here->input_) {
     here->want_read_again();  // and left_is_forwarded() passes the end on
@@ -99,7 +96,7 @@ void RelayPair::catch_up(std::size_t end) {
 }
 
 void RelayPair::cancel() {
-  for (TcpConnection* end : ends_) {
+  for (Connection* end : ends_) {
     if (end != nullptr) end->abort();
   }
 }
@@ -108,14 +105,16 @@ void RelayPair::cancel() {
 
 // Gives the sink no more than keeps it within its marks. The rest stays with the source, which then
 // rests until the sink has drained.
-void RelayPair::on_data(TcpConnection& source, Buffer& in) {
+void RelayPair::on_data(TcpConnection& from, Buffer& in) {
+  Connection& source = machine_of(from);
   const std::size_t way = index_of(source);
-  TcpConnection* const sink = ends_[1 - way];
+  Connection* const sink = ends_[1 - way];
   if (in.size() >= kBulk) ways_[way].bulk = true;
   while (!in.empty()) {
     if (sink == nullptr || !sink->accepts_output()) {  // nobody is there to get it
       in.clear();
-      if (sink != nullptr && sink->state_ != State::open) end_other(source, sink->reason_);
+      if (sink != nullptr && sink->state() != TcpConnection::State::open)
+        end_other(source, sink->reason_);
       return;
     }
     const std::size_t some = std::min(in.size(), sink->output_room());
@@ -131,20 +130,20 @@ void RelayPair::on_data(TcpConnection& source, Buffer& in) {
 }
 
 // The peer's FIN was read before the relay began, and had to wait for this.
-void RelayPair::left_is_forwarded(TcpConnection& source) {
+void RelayPair::left_is_forwarded(Connection& source) {
   on_half_close(source);
   if (source.is_.write_shut) source.finish({Kind::peer_eof, {}});
 }
 
 void RelayPair::on_half_close(TcpConnection& source) {
-  if (TcpConnection* sink = ends_[1 - index_of(source)]) sink->shutdown();
+  if (Connection* sink = ends_[1 - index_of(source)]) sink->shutdown();
 }
 
 void RelayPair::hold(std::size_t way) {
   if (ways_[way].holding) return;
   ways_[way].holding = true;
   ends_[way]->pause_reading();
-  TcpConnection& sink = *ends_[1 - way];
+  Connection& sink = *ends_[1 - way];
   sink.is_.blocked = true;  // so that on_drained follows
   sink.settle_later();
 }
@@ -152,15 +151,15 @@ void RelayPair::hold(std::size_t way) {
 void RelayPair::on_drained(TcpConnection& sink) {
   const std::size_t way = 1 - index_of(sink);
   if (!std::exchange(ways_[way].holding, false)) return;
-  if (TcpConnection* source = ends_[way]) source->resume_reading();
+  if (Connection* source = ends_[way]) source->resume_reading();
 }
 
 // --- through pipes -------------------------------------------------------------------------------
 
-bool RelayPair::splices(const TcpConnection& source) {
+bool RelayPair::splices(const Connection& source) {
   const std::size_t way = index_of(source);
   Way& here = ways_[way];
-  const TcpConnection* const sink = ends_[1 - way];
+  const Connection* const sink = ends_[1 - way];
   if (sink == nullptr || !sink->accepts_output()) return false;
   if (here.pipe) return true;  // what is in it comes first
   const bool wanted = options_.path == RelayOptions::Path::splice ||
@@ -178,7 +177,7 @@ bool RelayPair::splices(const TcpConnection& source) {
   return true;
 }
 
-SysResult<std::size_t> RelayPair::fill(TcpConnection& source) {
+SysResult<std::size_t> RelayPair::fill(Connection& source) {
   const std::size_t way = index_of(source);
   Way& here = ways_[way];
   auto moved = here.pipe->fill(source.fd(), bound_of(way));
@@ -200,9 +199,9 @@ SysResult<std::size_t> RelayPair::fill(TcpConnection& source) {
   return moved;
 }
 
-void RelayPair::pass_on(TcpConnection& source) {
+void RelayPair::pass_on(Connection& source) {
   const std::size_t way = index_of(source);
-  TcpConnection& sink = *ends_[1 - way];
+  Connection& sink = *ends_[1 - way];
   if (!sink.is_.want_write) sink.flush_output();
   if (full_for(sink)) hold(way);
   if (sink.is_.blocked || sink.is_.write_failed) sink.settle_later();
@@ -213,7 +212,7 @@ std::size_t RelayPair::held_for(const TcpConnection& sink) const {
   return way.pipe ? way.pipe->held() : 0;
 }
 
-SysResult<std::size_t> RelayPair::drain(TcpConnection& sink) {
+SysResult<std::size_t> RelayPair::drain(Connection& sink) {
   const std::size_t way = 1 - index_of(sink);
   auto moved = ways_[way].pipe->drain(sink.fd());
   give_back_if_empty(way);
@@ -258,7 +257,7 @@ void RelayPair::on_close(TcpConnection& connection, CloseReason reason) {
   const std::size_t end = index_of(connection);
   discard_for(connection);
   ended(end, reason);
-  if (TcpConnection* other = ends_[1 - end]) {
+  if (Connection* other = ends_[1 - end]) {
     end_other(*other, reason);
   } else {
     finish();
@@ -266,8 +265,8 @@ void RelayPair::on_close(TcpConnection& connection, CloseReason reason) {
 }
 
 // Both streams being over is an end by itself, and a failure may still leave something to deliver.
-void RelayPair::closing(const TcpConnection& connection, CloseReason reason) {
-  TcpConnection* const other = ends_[1 - index_of(connection)];
+void RelayPair::closing(const Connection& connection, CloseReason reason) {
+  Connection* const other = ends_[1 - index_of(connection)];
   if (other == nullptr || reason.kind == Kind::peer_eof || !orderly(reason.kind)) return;
   end_other(*other, reason);
 }
@@ -279,14 +278,14 @@ void RelayPair::ended(std::size_t end, CloseReason reason) {
   ends_[end] = nullptr;
 }
 
-void RelayPair::end_other(TcpConnection& other, CloseReason reason) {
+void RelayPair::end_other(Connection& other, CloseReason reason) {
   // Ends by itself once what waits is sent.
   if (reason.kind == Kind::peer_eof && other.is_.read_eof && other.is_.shutdown_wanted) return;
   other.start_close({orderly(reason.kind) ? Kind::local_close : Kind::aborted, {}});
 }
 
 // A RST makes the kernel throw away what the peer has not acknowledged.
-void RelayPair::reset_when_delivered(TcpConnection& connection) {
+void RelayPair::reset_when_delivered(Connection& connection) {
   const std::size_t end = index_of(connection);
   if (looking_[end]) return;
   const auto left = sys::unacknowledged(connection.fd());
@@ -338,7 +337,8 @@ void RelayHandle::cancel() const {
 }
 
 RelayHandle relay(TcpConnection& a, TcpConnection& b, RelayOptions options, RelayDone on_done) {
-  return internal::RelayPair::join(a, b, options, std::move(on_done));
+  return internal::RelayPair::join(internal::machine_of(a), internal::machine_of(b), options,
+                                   std::move(on_done));
 }
 
 }  // namespace weir

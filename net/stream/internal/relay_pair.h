@@ -10,15 +10,17 @@
 #include "weir/base/clock.h"
 #include "weir/base/result.h"
 #include "weir/net/stream/connection_handler.h"
+#include "weir/net/stream/internal/connection.h"
 #include "weir/net/stream/internal/splice_pipe.h"
 #include "weir/net/stream/relay.h"
 
 namespace weir {
-
 class EventLoop;
+}
 
-namespace internal {
+namespace weir::internal {
 
+class Connection;
 class ConnectionGroup;
 
 class RelayPair final : public ConnectionHandler {
@@ -26,9 +28,8 @@ class RelayPair final : public ConnectionHandler {
 
  public:
   // Of join().
-  RelayPair(Key, TcpConnection& a, TcpConnection& b, RelayOptions options, RelayDone on_done);
-  static RelayHandle join(TcpConnection& a, TcpConnection& b, RelayOptions options,
-                          RelayDone on_done);
+  RelayPair(Key, Connection& a, Connection& b, RelayOptions options, RelayDone on_done);
+  static RelayHandle join(Connection& a, Connection& b, RelayOptions options, RelayDone on_done);
   ~RelayPair() override;
   void cancel();
   bool active() const { return ends_[0] != nullptr || ends_[1] != nullptr; }
@@ -37,25 +38,25 @@ class RelayPair final : public ConnectionHandler {
   // And so is its group.
   void forget_group(const ConnectionGroup& group);
   // This side begins to end.
-  void closing(const TcpConnection& connection, CloseReason reason);
+  void closing(const Connection& connection, CloseReason reason);
 
   // -- what a connection asks in place of reading into memory and writing from it -----------------
 
   // Whether what comes next from `source` goes through a pipe; one is there then.
-  bool splices(const TcpConnection& source);
+  bool splices(const Connection& source);
   // Socket to pipe. EAGAIN: nothing for now (`source` may have been paused for it). ENOTSUP: copy.
-  SysResult<std::size_t> fill(TcpConnection& source);
+  SysResult<std::size_t> fill(Connection& source);
   // Passes on what fill() has just brought.
-  void pass_on(TcpConnection& source);
+  void pass_on(Connection& source);
   // Bytes in the pipe that leads to `sink`.
   std::size_t held_for(const TcpConnection& sink) const;
-  SysResult<std::size_t> drain(TcpConnection& sink);
+  SysResult<std::size_t> drain(Connection& sink);
   void discard_for(const TcpConnection& sink);
   // The pipe's part in the marks of `sink`.
   bool full_for(const TcpConnection& sink) const;
   bool low_for(const TcpConnection& sink) const;
   // `aborted` and nothing left to send: resets when the peer has it all.
-  void reset_when_delivered(TcpConnection& connection);
+  void reset_when_delivered(Connection& connection);
 
   void on_data(TcpConnection& source, Buffer& in) override;
   void on_half_close(TcpConnection& source) override;
@@ -74,16 +75,16 @@ class RelayPair final : public ConnectionHandler {
 
   void take_over(std::size_t end);
   void catch_up(std::size_t end);
-  void left_is_forwarded(TcpConnection& source);
+  void left_is_forwarded(Connection& source);
   void ended(std::size_t end, CloseReason reason);
-  void end_other(TcpConnection& other, CloseReason reason);
+  void end_other(Connection& other, CloseReason reason);
   void finish();
   void leave_groups();
   void hold(std::size_t way);
   void give_back_if_empty(std::size_t way);
 
   std::size_t index_of(const TcpConnection& connection) const {
-    return &connection == ends_[0] ? 0 : 1;
+    return &machine_of(connection) == ends_[0] ? 0 : 1;
   }
   std::size_t bound_of(std::size_t way) const;
 
@@ -91,7 +92,7 @@ class RelayPair final : public ConnectionHandler {
   const RelayOptions options_;
   RelayDone on_done_;
   std::shared_ptr<RelayPair> self_;
-  std::array<TcpConnection*, 2> ends_;        // nullptr: ended
+  std::array<Connection*, 2> ends_;           // nullptr: ended
   std::array<ConnectionGroup*, 2> groups_{};  // of both until finish(); nullptr: gone
   std::array<std::uint64_t, 2> sent_before_{};
   std::array<std::uint64_t, 2> sent_{};
@@ -101,5 +102,4 @@ class RelayPair final : public ConnectionHandler {
   std::array<Way, 2> ways_;
 };
 
-}  // namespace internal
-}  // namespace weir
+}  // namespace weir::internal

@@ -1,15 +1,12 @@
-// TcpConnection: its deadlines, in the loop's idle wheel. A message only notes the tick; what was
+// Connection: its deadlines, in the loop's idle wheel. A message only notes the tick; what was
 // armed compares when it comes.
 #include <cerrno>
 
+#include "weir/net/stream/internal/connection.h"
 #include "weir/net/stream/internal/connection_inline.h"
-#include "weir/net/stream/tcp_connection.h"
 
-namespace weir {
+namespace weir::internal {
 
-using internal::Deadline;
-using internal::Tick;
-using internal::tick_reached;
 using Kind = CloseReason::Kind;
 
 namespace {
@@ -25,8 +22,8 @@ constexpr Tick kSlackTicks = 128;
 // Arming and expiry both use this list, so that no deadline is armed that may not act. Deadlines
 // about the peer rest while its bytes are not read, or while an answer is owed to it.
 template <typename Fn>
-void TcpConnection::each_deadline(Fn&& fn) {
-  const internal::ConnectionLimits& limits = group_->limits;
+void Connection::each_deadline(Fn&& fn) {
+  const ConnectionLimits& limits = group_->limits;
   const bool waits_for_us = pauses_ > 0 || holds_ > 0 || is_.starved;
   const auto consider = [&](Deadline which, Tick& since, Tick allowed) {
     if (allowed != 0) fn(which, since, loop().latest(since) + allowed);
@@ -63,7 +60,7 @@ void TcpConnection::each_deadline(Fn&& fn) {
   }
 }
 
-void TcpConnection::arm_deadline() {
+void Connection::arm_deadline() {
   if (state_ == State::closed) return;  // the link is the reap list's
   Tick earliest = 0;
   bool any = false;
@@ -81,7 +78,7 @@ void TcpConnection::arm_deadline() {
 }
 
 // A message only notes the tick, so the deadline that was armed may have moved on meanwhile.
-void TcpConnection::on_deadline() {
+void Connection::on_deadline() {
   without_throwing([this] {
     judge_deadlines();
     arm_deadline();
@@ -89,8 +86,8 @@ void TcpConnection::on_deadline() {
   });
 }
 
-void TcpConnection::judge_deadlines() {
-  if (is_.slack && input_ && internal::mostly_empty(*input_)) input_->shrink_to_fit();
+void Connection::judge_deadlines() {
+  if (is_.slack && input_ && mostly_empty(*input_)) input_->shrink_to_fit();
   is_.slack = false;
   Deadline passed{};
   Tick* first = nullptr;
@@ -102,7 +99,7 @@ void TcpConnection::judge_deadlines() {
   if (first != nullptr) expired(passed, *first);
 }
 
-void TcpConnection::expired(Deadline which, Tick& since) {
+void Connection::expired(Deadline which, Tick& since) {
   switch (which) {
     case Deadline::write_stall:
       return reset({Kind::write_stall, Errno(ETIMEDOUT)});
@@ -123,20 +120,20 @@ void TcpConnection::expired(Deadline which, Tick& since) {
   }
 }
 
-void TcpConnection::remind_handler(Tick& since) {
+void Connection::remind_handler(Tick& since) {
   since = clock_now();  // also if nothing is sent
   without_throwing([&] { call_handler("on_heartbeat", [&] { handler_->on_heartbeat(*this); }); });
 }
 
 // The peer had to wait for us, and is to go on: its time begins anew.
-void TcpConnection::peers_turn() {
+void Connection::peers_turn() {
   last_read_ = last_activity_ = clock_now();
   if (bytes_in_ == 0) since_ = last_read_;
   arm_deadline();
 }
 
 // A deadline that began at `since` has passed: the handler decides.
-void TcpConnection::out_of_time(Kind kind, Tick& since) {
+void Connection::out_of_time(Kind kind, Tick& since) {
   bool goes_on = false;
   without_throwing(
       [&] { call_handler("on_timeout", [&] { goes_on = handler_->on_timeout(*this, kind); }); });
@@ -148,4 +145,4 @@ void TcpConnection::out_of_time(Kind kind, Tick& since) {
   }
 }
 
-}  // namespace weir
+}  // namespace weir::internal

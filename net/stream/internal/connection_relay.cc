@@ -1,22 +1,20 @@
-// TcpConnection: as one side of a relay(). What its RelayPair splices does not enter memory; all
+// Connection: as one side of a relay(). What its RelayPair splices does not enter memory; all
 // else is as with any other connection.
 #include <algorithm>
 #include <cerrno>
 
+#include "weir/net/stream/internal/connection.h"
 #include "weir/net/stream/internal/connection_inline.h"
 #include "weir/net/stream/internal/relay_pair.h"
-#include "weir/net/stream/tcp_connection.h"
 
-namespace weir {
+namespace weir::internal {
 
-internal::RelayPair& TcpConnection::relay_pair() const {
-  return static_cast<internal::RelayPair&>(*handler_);
-}
+RelayPair& Connection::relay_pair() const { return static_cast<RelayPair&>(*handler_); }
 
 // As read_once(), by a pipe if the pair wants it.
-std::size_t TcpConnection::read_relayed() {
+std::size_t Connection::read_relayed() {
   if (state_ != State::open || input_ || !relay_pair().splices(*this)) return read_once();
-  internal::RelayPair& pair = relay_pair();
+  RelayPair& pair = relay_pair();
   const auto moved = pair.fill(*this);
   if (!moved) {
     if (moved.error() == ENOTSUP) return read_once();
@@ -33,8 +31,8 @@ std::size_t TcpConnection::read_relayed() {
 }
 
 // What a relay may send here at once: as much as the marks, and the budget, let wait.
-std::size_t TcpConnection::output_room() {
-  const internal::ConnectionLimits& limits = group_->limits;
+std::size_t Connection::output_room() {
+  const ConnectionLimits& limits = group_->limits;
   const auto left = [](std::uint64_t bound, std::uint64_t used) {
     return used < bound ? bound - used : 0;
   };
@@ -42,20 +40,20 @@ std::size_t TcpConnection::output_room() {
   const std::uint64_t room =
       std::min(left(limits.high_water, pending_output()), left(limits.max_output, cost));
   if (within_budget(room)) return room;
-  return std::min(room, left(internal::BufferBudget::kOwnShare, cost));
+  return std::min(room, left(BufferBudget::kOwnShare, cost));
 }
 
 // Its part of the low mark: the pipe, and, without a budget, half of what each may hold anyway.
-bool TcpConnection::relay_drained() const {
+bool Connection::relay_drained() const {
   return relay_pair().low_for(*this) &&
          (group_->budget.has_room(1) ||
-          (output_ ? output_->cost() : 0) <= internal::BufferBudget::kOwnShare / 2);
+          (output_ ? output_->cost() : 0) <= BufferBudget::kOwnShare / 2);
 }
 
-std::size_t TcpConnection::relay_held() const { return relay_pair().held_for(*this); }
+std::size_t Connection::relay_held() const { return relay_pair().held_for(*this); }
 
-bool TcpConnection::relay_full() const { return relay_pair().full_for(*this); }
+bool Connection::relay_full() const { return relay_pair().full_for(*this); }
 
-SysResult<std::size_t> TcpConnection::write_relayed() { return relay_pair().drain(*this); }
+SysResult<std::size_t> Connection::write_relayed() { return relay_pair().drain(*this); }
 
-}  // namespace weir
+}  // namespace weir::internal

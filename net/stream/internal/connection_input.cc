@@ -1,4 +1,4 @@
-// TcpConnection: from the socket to the handler.
+// Connection: from the socket to the handler.
 //
 // Bytes are read into the loop's receive block, which is lent to the handler's Buffer. Only what
 // the handler leaves is copied to memory of the connection's own, input_, which goes when it is
@@ -15,10 +15,10 @@
 
 #include "weir/base/check.h"
 #include "weir/base/poison.h"
+#include "weir/net/stream/internal/connection.h"
 #include "weir/net/stream/internal/connection_inline.h"
-#include "weir/net/stream/tcp_connection.h"
 
-namespace weir {
+namespace weir::internal {
 
 using Kind = CloseReason::Kind;
 
@@ -42,12 +42,12 @@ bool transient(Errno error) { return error == ENOBUFS || error == ENOMEM; }
 
 // No more than the input's bound leaves room for, and no more than an echo of it could add to the
 // output without passing the high mark or max_output. Zero only when may_read() will be false.
-std::size_t TcpConnection::read_allowance() const {
+std::size_t Connection::read_allowance() const {
   if (state_ != State::open) return group_->io->receive_block.size();
   const auto left = [](std::uint64_t bound, std::uint64_t used) {
     return used < bound ? bound - used : 0;
   };
-  const internal::ConnectionLimits& limits = group_->limits;
+  const ConnectionLimits& limits = group_->limits;
   return std::min({std::uint64_t{group_->read_at_once},
                    left(limits.max_input, input_ ? input_->size() : 0),
                    left(limits.high_water, output_ && !is_.relayed ? output_->size() : 0),
@@ -56,7 +56,7 @@ std::size_t TcpConnection::read_allowance() const {
 
 // Level-triggered: one read; what is left is reported again. Edge-triggered: to EAGAIN, because a
 // short read does not prove that nothing is left; a spent budget asks for the next turn itself.
-void TcpConnection::read_ready() {
+void Connection::read_ready() {
   if (is_.offer_input && may_offer()) {
     is_.offer_input = false;
     if (input_ && state_ == State::open) deliver_leftover();
@@ -79,7 +79,7 @@ void TcpConnection::read_ready() {
 }
 
 // Reads and delivers. 0: there is nothing more for now, or it is over.
-std::size_t TcpConnection::read_once() {
+std::size_t Connection::read_once() {
   std::size_t room = group_->read_at_once;
   if (input_ || output_) {
     apply_budget();
@@ -87,7 +87,7 @@ std::size_t TcpConnection::read_once() {
     if (room == 0) return 0;
   }
   const std::span<std::byte> block = group_->io->receive_block.first(room);
-  internal::unpoison(block);
+  unpoison(block);
   const auto received = input_ && state_ == State::open ? receive_behind_leftover(room)
                                                         : transport_->read(fd_.get(), block);
   if (!received) {
@@ -115,7 +115,7 @@ std::size_t TcpConnection::read_once() {
   return n;
 }
 
-void TcpConnection::throw_away(std::size_t n) {
+void Connection::throw_away(std::size_t n) {
   thrown_away_ += static_cast<std::uint32_t>(n);  // n is one read's
   if (thrown_away_ <= kMostThrownAway) return;
   // Of what is ours nothing is lost once it was sent; the reason is that of the close then.
@@ -123,7 +123,7 @@ void TcpConnection::throw_away(std::size_t n) {
 }
 
 // Into what is free behind the bytes that the handler left, and then into the receive block.
-SysResult<std::size_t> TcpConnection::receive_behind_leftover(std::size_t room) {
+SysResult<std::size_t> Connection::receive_behind_leftover(std::size_t room) {
   const std::span<std::byte> block = group_->io->receive_block.first(room);
   const std::span<std::byte> tail = input_->free_tail();
   const std::size_t first = std::min(tail.size(), room);
@@ -143,7 +143,7 @@ SysResult<std::size_t> TcpConnection::receive_behind_leftover(std::size_t room) 
   return received;
 }
 
-void TcpConnection::keep_leftover(Buffer& in) {
+void Connection::keep_leftover(Buffer& in) {
   input_ = std::make_unique<Buffer>(std::move(in));  // copies out of the block
   account();
   apply_budget();
@@ -152,7 +152,7 @@ void TcpConnection::keep_leftover(Buffer& in) {
   check_input_bound();
 }
 
-void TcpConnection::deliver_leftover() {
+void Connection::deliver_leftover() {
   const std::size_t offered = input_->size();
   same_message_ = false;
   call_handler("on_data", [&] { handler_->on_data(*this, *input_); });
@@ -173,21 +173,21 @@ void TcpConnection::deliver_leftover() {
 
 // The first byte of a message must not keep the memory of those before it. In a busy stream the
 // next read mostly needs it, so it is given back only a second later.
-void TcpConnection::note_slack() {
-  if (is_.slack || state_ != State::open || !internal::mostly_empty(*input_)) return;
+void Connection::note_slack() {
+  if (is_.slack || state_ != State::open || !mostly_empty(*input_)) return;
   is_.slack = true;
   arm_deadline();
 }
 
 // A handler that can do nothing with so much will not get further with more. One that paused
 // reading is only late.
-void TcpConnection::check_input_bound() {
+void Connection::check_input_bound() {
   if (pauses_ == 0 && !is_.relayed && input_->size() >= group_->limits.max_input) {
     start_close({Kind::input_overflow, {}});
   }
 }
 
-void TcpConnection::input_ended() {
+void Connection::input_ended() {
   is_.read_eof = true;
   if (is_.write_failed) {
     finish(reason_);
@@ -205,24 +205,24 @@ void TcpConnection::input_ended() {
 }
 
 // The peer has closed its side, and we ours, unless an answer is still to come.
-void TcpConnection::follow_peer() {
+void Connection::follow_peer() {
   if (holds_ == 0 && !group_->limits.allow_half_open && !is_.relayed) {
     start_close({Kind::peer_eof, {}});
   }
 }
 
 // The server is stopping, and all that had arrived here was served.
-void TcpConnection::end_if_drained() {
+void Connection::end_if_drained() {
   if (is_.draining && holds_ == 0) start_close({Kind::server_stopped, {}});
 }
 
-void TcpConnection::hold_open() {
+void Connection::hold_open() {
   loop().check_thread("TcpConnection::hold_open");
   WEIR_CHECK(holds_ < kMostCounted, "TcpConnection::hold_open {} times without a release", holds_);
   ++holds_;
 }
 
-void TcpConnection::release() {
+void Connection::release() {
   loop().check_thread("TcpConnection::release");
   WEIR_CHECK(holds_ > 0, "TcpConnection::release without a hold_open before it");
   if (--holds_ > 0 || state_ != State::open) return;
@@ -234,7 +234,7 @@ void TcpConnection::release() {
   read_gate_changed();
 }
 
-void TcpConnection::input_failed(Errno error) {
+void Connection::input_failed(Errno error) {
   if (error == EAGAIN) {
     end_if_drained();
     if (is_.write_failed) finish(reason_);
@@ -253,11 +253,11 @@ void TcpConnection::input_failed(Errno error) {
 
 // An edge that told of an error may be spent before reading gets there, and reading may rest by
 // then: it is asked for again.
-void TcpConnection::want_read_again() {
+void Connection::want_read_again() {
   loop().requeue(channel_, edge() ? EPOLLIN | EPOLLERR : EPOLLIN);
 }
 
-void TcpConnection::pause_reading() {
+void Connection::pause_reading() {
   loop().check_thread("TcpConnection::pause_reading");
   WEIR_CHECK(pauses_ < kMostCounted, "TcpConnection::pause_reading {} times without a resume",
              pauses_);
@@ -266,7 +266,7 @@ void TcpConnection::pause_reading() {
   read_gate_changed();
 }
 
-void TcpConnection::resume_reading() {
+void Connection::resume_reading() {
   loop().check_thread("TcpConnection::resume_reading");
   WEIR_CHECK(pauses_ > 0, "TcpConnection::resume_reading without a pause_reading before it");
   if (--pauses_ > 0 || state_ != State::open) return;
@@ -275,9 +275,9 @@ void TcpConnection::resume_reading() {
   read_gate_changed();
 }
 
-bool TcpConnection::reading() const {
+bool Connection::reading() const {
   if (state_ != State::open || !may_offer()) return false;
-  internal::LoopIo& io = *group_->io;
+  LoopIo& io = *group_->io;
   if (io.running != this || !loop().share_spent()) return true;
   io.out_of_share = this;
   return false;
@@ -285,15 +285,15 @@ bool TcpConnection::reading() const {
 
 // Asked after on_data has left something: whether its share of the turn was spent, so that the rest
 // follows in the next one.
-void TcpConnection::offer_if_out_of_share() {
+void Connection::offer_if_out_of_share() {
   if (std::exchange(group_->io->out_of_share, nullptr) == this) is_.offer_input = true;
 }
 
-void TcpConnection::offer_again() {
+void Connection::offer_again() {
   loop().check_thread("TcpConnection::offer_again");
   if (state_ != State::open) return;
   is_.offer_input = true;
   read_gate_changed();
 }
 
-}  // namespace weir
+}  // namespace weir::internal

@@ -1,4 +1,4 @@
-// TcpConnection: from send() to the socket.
+// Connection: from send() to the socket.
 //
 // While the connection's own handler runs, small sends are gathered in the loop's block and written
 // once when it returns. Otherwise they wait in output_ for the flush phase of the turn. What the
@@ -20,7 +20,7 @@
 #include "weir/net/stream/internal/connection_inline.h"
 #include "weir/net/stream/internal/relay_pair.h"
 
-namespace weir {
+namespace weir::internal {
 
 using Kind = CloseReason::Kind;
 
@@ -43,15 +43,15 @@ bool transient(Errno error) { return error == ENOBUFS || error == ENOMEM; }
 
 }  // namespace
 
-std::uint64_t TcpConnection::pending_output() const {
-  const internal::LoopIo& io = *group_->io;
+std::uint64_t Connection::pending_output() const {
+  const LoopIo& io = *group_->io;
   return (output_ ? output_->size() : 0) + (io.corked == this ? io.gathered : 0) +
          (is_.relayed ? relay_held() : 0);
 }
 
-SendResult TcpConnection::send(std::span<const std::byte> bytes) {
+SendResult Connection::send(std::span<const std::byte> bytes) {
   loop().check_thread("TcpConnection::send");
-  internal::LoopIo& io = *group_->io;
+  LoopIo& io = *group_->io;
   if (io.corked == this && bytes.size() - 1 < kWriteAtOnce - 1 &&  // not 0 bytes
       io.gathered + bytes.size() <= io.gather_limit) [[likely]] {
     std::memcpy(io.gather.get() + io.gathered, bytes.data(), bytes.size());
@@ -61,13 +61,13 @@ SendResult TcpConnection::send(std::span<const std::byte> bytes) {
   return send_slowly(bytes);
 }
 
-SendResult TcpConnection::send(Buffer& bytes) {
+SendResult Connection::send(Buffer& bytes) {
   const SendResult result = send(bytes.bytes());
   bytes.clear();
   return result;
 }
 
-SendResult TcpConnection::send(SharedBytes bytes) {
+SendResult Connection::send(SharedBytes bytes) {
   loop().check_thread("TcpConnection::send");
   if (!accepts_output()) return SendResult::closed;
   SendResult refusal = SendResult::queued;
@@ -82,7 +82,7 @@ SendResult TcpConnection::send(SharedBytes bytes) {
 
 // Straight to the socket, without a queue and without the flush phase: for who has nothing waiting
 // and is sent nothing else in this turn. No value: it is to be sent as anything else.
-std::optional<SendResult> TcpConnection::send_past_queue(const SharedBytes& bytes) {
+std::optional<SendResult> Connection::send_past_queue(const SharedBytes& bytes) {
   if (!calm() || group_->io->corked == this || bytes.size() > write_allowance()) {
     return std::nullopt;
   }
@@ -103,7 +103,7 @@ std::optional<SendResult> TcpConnection::send_past_queue(const SharedBytes& byte
   return queued_result();
 }
 
-SendResult TcpConnection::send_file(Fd file, std::uint64_t offset, std::uint64_t length) {
+SendResult Connection::send_file(Fd file, std::uint64_t offset, std::uint64_t length) {
   loop().check_thread("TcpConnection::send_file");
   if (!accepts_output()) return SendResult::closed;
   without_throwing([&] {
@@ -114,11 +114,11 @@ SendResult TcpConnection::send_file(Fd file, std::uint64_t offset, std::uint64_t
   return queued_result();
 }
 
-SendResult TcpConnection::send_slowly(std::span<const std::byte> bytes) {
+SendResult Connection::send_slowly(std::span<const std::byte> bytes) {
   if (!accepts_output()) return SendResult::closed;
   if (bytes.empty()) return queued_result();
   SendResult refusal = SendResult::queued;
-  internal::LoopIo& io = *group_->io;
+  LoopIo& io = *group_->io;
   const bool at_once =
       !output_ && (io.corked == this || bytes.size() >= kWriteAtOnce) && write_allowance() > 0;
   if (!admit(bytes.size(), at_once && !is_.backing_off, refusal)) return refusal;
@@ -142,22 +142,22 @@ SendResult TcpConnection::send_slowly(std::span<const std::byte> bytes) {
 
 // The marks are about bytes. That what holds them has reached max_output counts as well, which is
 // sooner when there are very many tiny pieces; and so do files, each of which is a descriptor.
-bool TcpConnection::above_high_mark() const {
-  const internal::ConnectionLimits& limits = group_->limits;
+bool Connection::above_high_mark() const {
+  const ConnectionLimits& limits = group_->limits;
   return pending_output() >= limits.high_water ||
          (output_ && (output_->cost() >= limits.max_output || output_->files() >= kManyFiles)) ||
          (is_.relayed && relay_full());
 }
 
-bool TcpConnection::below_low_mark() const {
-  const internal::ConnectionLimits& limits = group_->limits;
+bool Connection::below_low_mark() const {
+  const ConnectionLimits& limits = group_->limits;
   return pending_output() <= limits.high_water / 2 &&
          (!output_ ||
           (output_->cost() <= limits.max_output / 2 && output_->files() <= kManyFiles / 2)) &&
          (!is_.relayed || relay_drained());
 }
 
-SendResult TcpConnection::queued_result() {
+SendResult Connection::queued_result() {
   account();
   if (!accepts_output()) return SendResult::closed;
   if (!above_high_mark()) return SendResult::queued;
@@ -167,13 +167,13 @@ SendResult TcpConnection::queued_result() {
 
 // Whether the budget lets this connection keep `more` bytes of output, once stalled holders have
 // gone for it. What each may hold whatever others do is left to it.
-bool TcpConnection::within_budget(std::uint64_t more) {
+bool Connection::within_budget(std::uint64_t more) {
   const std::uint64_t held = output_ ? output_->cost() : 0;
-  return held + more <= internal::BufferBudget::kOwnShare ||
+  return held + more <= BufferBudget::kOwnShare ||
          group_->holders.make_room(*this, std::max<std::uint64_t>(more, 1));
 }
 
-void TcpConnection::over_budget() {
+void Connection::over_budget() {
   ++group_->over_budget;
   WEIR_LOG_LIMITED(warn, 1,
                    "the budget of buffered bytes is spent ({} by these connections, {} in the "
@@ -184,9 +184,9 @@ void TcpConnection::over_budget() {
 // Whether `size` more bytes may wait: no more than max_output in all, but for a single message that
 // finds nothing waiting, which its sender has in memory anyhow. If not, Overflow says what happens
 // and `refusal` what to answer. What the socket takes at once is no matter for the budget.
-bool TcpConnection::admit(std::uint64_t size, bool written_at_once, SendResult& refusal) {
-  const internal::ConnectionLimits& limits = group_->limits;
-  const internal::LoopIo& io = *group_->io;
+bool Connection::admit(std::uint64_t size, bool written_at_once, SendResult& refusal) {
+  const ConnectionLimits& limits = group_->limits;
+  const LoopIo& io = *group_->io;
   const std::uint64_t held =
       (output_ ? output_->cost() : 0) + (io.corked == this ? io.gathered : 0);
   const bool fits =
@@ -208,9 +208,9 @@ bool TcpConnection::admit(std::uint64_t size, bool written_at_once, SendResult& 
   return false;
 }
 
-bool TcpConnection::hold_producer() {
-  internal::LoopIo& io = *group_->io;
-  TcpConnection* producer = io.running;
+bool Connection::hold_producer() {
+  LoopIo& io = *group_->io;
+  Connection* producer = io.running;
   if (producer == nullptr || producer->state_ == State::closed) return false;
   if (producer == this) return true;  // its own high mark stops it already
   const auto [held, is_new] =
@@ -221,7 +221,7 @@ bool TcpConnection::hold_producer() {
   return true;
 }
 
-void TcpConnection::release_producers() {
+void Connection::release_producers() {
   if (!is_.holds_producers) return;
   is_.holds_producers = false;
   auto& held = group_->io->held_producers;
@@ -236,9 +236,9 @@ void TcpConnection::release_producers() {
   all.rethrow_first();
 }
 
-OutputQueue& TcpConnection::output() {
+OutputQueue& Connection::output() {
   if (!output_) {
-    internal::LoopIo& io = *group_->io;
+    LoopIo& io = *group_->io;
     output_ = io.take_queue();
     if (io.corked == this) {  // what was gathered comes first
       output_->append(io.take_gathered());
@@ -249,7 +249,7 @@ OutputQueue& TcpConnection::output() {
 }
 
 // Mostly the socket takes all of it.
-void TcpConnection::write_gathered(std::span<const std::byte> gathered) {
+void Connection::write_gathered(std::span<const std::byte> gathered) {
   if (state_ == State::closed || is_.write_failed) return;
   if (is_.backing_off) {
     output().append(gathered);
@@ -265,8 +265,8 @@ void TcpConnection::write_gathered(std::span<const std::byte> gathered) {
 
 // The same for two pieces, of which the first may be empty. Of the second no more is offered than
 // the turn allows.
-void TcpConnection::write_or_queue(std::span<const std::byte> first,
-                                   std::span<const std::byte> second) {
+void Connection::write_or_queue(std::span<const std::byte> first,
+                                std::span<const std::byte> second) {
   if (is_.backing_off) {
     output().append(first);
     output().append(second);
@@ -288,8 +288,8 @@ void TcpConnection::write_or_queue(std::span<const std::byte> first,
 
 // What came of offering the first `offered` bytes of `first` and `second`, before which nothing
 // waited: the rest goes to the queue.
-void TcpConnection::keep_unwritten(SysResult<std::size_t> result, std::span<const std::byte> first,
-                                   std::span<const std::byte> second, std::size_t offered) {
+void Connection::keep_unwritten(SysResult<std::size_t> result, std::span<const std::byte> first,
+                                std::span<const std::byte> second, std::size_t offered) {
   std::size_t written = 0;
   if (result) {
     written = *result;
@@ -320,11 +320,11 @@ void TcpConnection::keep_unwritten(SysResult<std::size_t> result, std::span<cons
 }
 
 // What this connection may still give the kernel in this turn.
-std::uint64_t TcpConnection::write_allowance() const {
+std::uint64_t Connection::write_allowance() const {
   return kWriteBudget - std::min(kWriteBudget, std::uint64_t{written_kib_} * 1024);
 }
 
-void TcpConnection::note_bulk_written(std::size_t n) {
+void Connection::note_bulk_written(std::size_t n) {
   note_written(n, loop().tick_or_clock());
   constexpr std::size_t kMost = std::numeric_limits<std::uint16_t>::max();
   written_kib_ = static_cast<std::uint16_t>(std::min(kMost, written_kib_ + (n + 1023) / 1024));
@@ -332,7 +332,7 @@ void TcpConnection::note_bulk_written(std::size_t n) {
 
 // Writes what waits, as far as the socket takes it and the turn allows; the next flush phase goes
 // on with the rest. Calls no handler: see settle().
-void TcpConnection::flush_output() {
+void Connection::flush_output() {
   if (state_ == State::closed || is_.write_failed || is_.backing_off) return;
   for (int writes = 0; output_waits(); ++writes) {
     if (writes == kMaxWritesPerFlush) written_kib_ = std::numeric_limits<std::uint16_t>::max();
@@ -369,7 +369,7 @@ void TcpConnection::flush_output() {
 
 // One system call for `most` bytes of the front of what waits (a relay's pipe is less than a turn
 // allows, and goes as one). `offered`: what it would have taken at most.
-SysResult<std::size_t> TcpConnection::write_front(std::uint64_t most, std::uint64_t& offered) {
+SysResult<std::size_t> Connection::write_front(std::uint64_t most, std::uint64_t& offered) {
   if (!output_ || output_->empty()) {  // a relay's pipe
     offered = relay_held();
     const auto moved = write_relayed();
@@ -381,7 +381,7 @@ SysResult<std::size_t> TcpConnection::write_front(std::uint64_t most, std::uint6
   return written;
 }
 
-SysResult<std::size_t> TcpConnection::write_queued(std::uint64_t most, std::uint64_t& offered) {
+SysResult<std::size_t> Connection::write_queued(std::uint64_t most, std::uint64_t& offered) {
   std::array<iovec, kVectorsPerWrite> vectors;
   const std::size_t filled = output_->fill(vectors);
   if (filled > 0) {
@@ -404,7 +404,7 @@ SysResult<std::size_t> TcpConnection::write_queued(std::uint64_t most, std::uint
 }
 
 // EPOLLOUT is wanted exactly from here until the queue is empty.
-void TcpConnection::output_refused() {
+void Connection::output_refused() {
   if (is_.want_write) return;
   is_.want_write = true;
   write_progress_ = clock_now();
@@ -415,7 +415,7 @@ void TcpConnection::output_refused() {
 // The peer is gone. What it sent before is still to be delivered, so EPIPE and ECONNRESET only end
 // the output here; reading finds the end, and reason_ keeps the first errno. Where nothing is read
 // it would not be found, and the connection ends now.
-void TcpConnection::output_failed(Errno error) {
+void Connection::output_failed(Errno error) {
   output_lost_ = true;
   const bool reset_by_peer = error == EPIPE || error == ECONNRESET;
   CloseReason reason{reset_by_peer ? Kind::reset : Kind::io_error, error};
@@ -433,4 +433,4 @@ void TcpConnection::output_failed(Errno error) {
   read_gate_changed();
 }
 
-}  // namespace weir
+}  // namespace weir::internal
