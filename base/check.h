@@ -6,29 +6,24 @@
 
 #include "weir/base/requirements.h"
 
-#include <fmt/format.h>
-
 #include <string_view>
-#include <utility>
 
 namespace weir::internal {
 
 [[noreturn]] void check_failed(const char* file, int line, const char* condition,
                                std::string_view message);
 
-template <typename... Args>
-[[noreturn]] void check_failed_with(const char* file, int line, const char* condition,
-                                    fmt::format_string<Args...> format, Args&&... args) {
-  check_failed(file, line, condition, fmt::format(format, std::forward<Args>(args)...));
-}
+constexpr std::string_view check_message(std::string_view message) { return message; }
 
 }  // namespace weir::internal
 
-// WEIR_CHECK(condition, "format {}", args...): the message says what the caller did wrong.
-#define WEIR_CHECK(condition, ...) \
-  (static_cast<bool>(condition)    \
-       ? static_cast<void>(0)      \
-       : ::weir::internal::check_failed_with(__FILE__, __LINE__, #condition, __VA_ARGS__))
+// WEIR_CHECK(condition, "message"): the message says what the caller did wrong. With
+// weir/base/check_format.h it may be a format and its arguments.
+#define WEIR_CHECK(condition, ...)                                      \
+  (static_cast<bool>(condition)                                         \
+       ? static_cast<void>(0)                                           \
+       : ::weir::internal::check_failed(__FILE__, __LINE__, #condition, \
+                                        ::weir::internal::check_message(__VA_ARGS__)))
 
 #ifdef NDEBUG
 #define WEIR_DCHECK(condition, ...) static_cast<void>(0)

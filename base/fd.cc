@@ -5,7 +5,7 @@
 
 #include <cerrno>
 
-#include "weir/base/check.h"
+#include "weir/base/check_format.h"
 
 namespace weir {
 namespace {

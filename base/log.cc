@@ -1,5 +1,6 @@
 #include "weir/base/log.h"
 
+#include <fmt/format.h>
 #include <pthread.h>
 #include <spdlog/logger.h>
 
@@ -12,7 +13,7 @@
 #include <iterator>
 #include <mutex>
 
-#include "weir/base/check.h"
+#include "weir/base/log_line.h"
 #include "weir/base/stderr_sink.h"
 #include "weir/base/utf8.h"
 #include "weir/base/write_now.h"
@@ -146,6 +147,33 @@ std::shared_ptr<spdlog::logger> logger() {
   return logger_of(shared);
 }
 
+void write_log(LogLevel level, std::string_view line) noexcept {
+  if (internal::log_enabled(level)) internal::log(level, 0, "{}", line);
+}
+
+void write_log(LogLevel level, LogLimit& limit, std::string_view line) noexcept {
+  std::uint64_t suppressed = 0;
+  if (internal::log_enabled(level) && limit.admit(suppressed)) {
+    internal::log(level, suppressed, "{}", line);
+  }
+}
+
+bool LogLimit::admit(TimePoint now, std::uint64_t& suppressed) noexcept {
+  constexpr std::int64_t kBurst = 1'000'000'000;  // the bucket holds one second's tokens
+  const std::int64_t time = now.time_since_epoch().count();
+  std::int64_t full_at = full_at_.load(std::memory_order_relaxed);
+  std::int64_t next = 0;
+  do {
+    next = std::max(full_at, time) + interval_;
+    if (next - time > kBurst) {
+      suppressed_.fetch_add(1, std::memory_order_relaxed);
+      return false;
+    }
+  } while (!full_at_.compare_exchange_weak(full_at, next, std::memory_order_relaxed));
+  suppressed = suppressed_.exchange(0, std::memory_order_relaxed);
+  return true;
+}
+
 namespace internal {
 
 constinit std::atomic<int> log_threshold{-1};
@@ -201,22 +229,6 @@ void write_log(LogLevel level, std::uint64_t suppressed, fmt::string_view format
     write_now(2, "weir: a log line was lost\n");
   }
   errno = saved_errno;
-}
-
-bool LogLimit::admit(TimePoint now, std::uint64_t& suppressed) noexcept {
-  constexpr std::int64_t kBurst = 1'000'000'000;  // the bucket holds one second's tokens
-  const std::int64_t time = now.time_since_epoch().count();
-  std::int64_t full_at = full_at_.load(std::memory_order_relaxed);
-  std::int64_t next = 0;
-  do {
-    next = std::max(full_at, time) + interval_;
-    if (next - time > kBurst) {
-      suppressed_.fetch_add(1, std::memory_order_relaxed);
-      return false;
-    }
-  } while (!full_at_.compare_exchange_weak(full_at, next, std::memory_order_relaxed));
-  suppressed = suppressed_.exchange(0, std::memory_order_relaxed);
-  return true;
 }
 
 LogObserver set_log_observer(LogObserver observer) {

@@ -13,7 +13,7 @@ namespace {
 const char* name_of(int code) { return ::strerrorname_np(code); }
 std::string describe(int code) {
   const char* text = ::strerrordesc_np(code);
-  return text != nullptr ? text : fmt::format("Unknown error {}", code);
+  return text != nullptr ? text : "Unknown error " + std::to_string(code);
 }
 
 #else
@@ -35,7 +35,7 @@ Errno Errno::last() { return Errno(errno); }
 
 std::string Errno::name() const {
   const char* name = name_of(value_);
-  return name != nullptr ? name : fmt::format("E{}", value_);
+  return name != nullptr ? name : "E" + std::to_string(value_);
 }
 
 std::string Errno::message() const { return describe(value_); }
@@ -46,7 +46,7 @@ Error::Error(std::string what, Errno code)
 Error::Error(std::string message) : message_(std::move(message)), code_(EINVAL) {}
 
 Error Error::within(std::string_view what) const {
-  Error outer(fmt::format("{}: {}", what, message_));
+  Error outer(std::string(what) + ": " + message_);
   outer.code_ = code_;
   return outer;
 }
@@ -57,13 +57,3 @@ int fail(const Error& error) {
 }
 
 }  // namespace weir
-
-auto fmt::formatter<weir::Errno>::format(weir::Errno code, format_context& context) const
-    -> format_context::iterator {
-  return fmt::format_to(context.out(), "{} ({})", code.message(), code.name());
-}
-
-auto fmt::formatter<weir::Error>::format(const weir::Error& error, format_context& context) const
-    -> format_context::iterator {
-  return fmt::formatter<fmt::string_view>::format(error.message(), context);
-}

@@ -4,8 +4,6 @@
 
 #include "weir/base/requirements.h"
 
-#include <fmt/format.h>
-
 #include <compare>
 #include <expected>
 #include <stdexcept>
@@ -79,15 +77,3 @@ class SystemError : public std::runtime_error {
 int fail(const Error& error);
 
 }  // namespace weir
-
-// An Errno prints as "Connection refused (ECONNREFUSED)", an Error as its message.
-template <>
-struct fmt::formatter<weir::Errno> {
-  constexpr auto parse(format_parse_context& context) { return context.begin(); }
-  auto format(weir::Errno code, format_context& context) const -> format_context::iterator;
-};
-
-template <>
-struct fmt::formatter<weir::Error> : fmt::formatter<fmt::string_view> {
-  auto format(const weir::Error& error, format_context& context) const -> format_context::iterator;
-};

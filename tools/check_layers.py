@@ -79,6 +79,11 @@ MARK = re.compile(r"\b(" + "TO" + "DO|FIX" + r"ME)\b")
 # A floor's list of installed headers in its CMakeLists.txt.
 PUBLIC_HEADERS = re.compile(r"PUBLIC_HEADERS\s+(.*?)(?:\bSOURCES\b|\bDEPENDS\b|\))", re.S)
 
+# Libraries that weir is built with and its users need not have, and the one installed header that
+# includes them, for users who do; no other installed header may include it.
+PRIVATE_LIBRARIES = re.compile(r"(fmt|spdlog)/")
+HEADER_FOR_FMT = "base/fmt.h"
+
 
 class Violation:
     def __init__(self, path, line, rule, why):
@@ -208,7 +213,7 @@ def check_cycles(graph):
 
 
 def check_public_headers(floor, listing, headers):
-    """A header that is installed may not include one that is not.
+    """A header that is installed may not include one that is not, nor a library of weir's own.
 
     `headers`: path -> text of every header of every floor; `listing`: floor -> installed names.
     """
@@ -219,6 +224,10 @@ def check_public_headers(floor, listing, headers):
             continue
         for number, _, included in includes(headers[path]):
             target = included.removeprefix("weir/")
+            private = PRIVATE_LIBRARIES.match(included) or target == HEADER_FOR_FMT
+            if private and path != HEADER_FOR_FMT:
+                why = f"is installed but includes {included}, which users need not have"
+                yield Violation(path, number, "public-header", why)
             target_floor = floor_of(target)
             if target_floor is None or target == included or target not in headers:
                 continue

@@ -27,6 +27,7 @@
 #include "file_server/shared_folder.h"
 #include "program/command_line.h"
 #include "weir/base/log.h"
+#include "weir/base/log_limit.h"
 #include "weir/base/result.h"
 #include "weir/net/codec/framed_handler.h"
 #include "weir/net/codec/line_codec.h"
@@ -68,9 +69,10 @@ class FileServer final : public weir::FramedHandler<weir::LineCodec> {
 
   void on_close(weir::TcpConnection&, weir::CloseReason reason) override {
     if (reason.kind == weir::CloseReason::Kind::io_error && reason.error == EIO) {
-      WEIR_LOG_LIMITED(warn, 1,
-                       "a file could not be sent to its end, it has become shorter or its disk "
-                       "fails: the connection is ended");
+      static weir::LogLimit limit(1);  // line a second
+      weir::write_log(weir::LogLevel::warn, limit,
+                      "a file could not be sent to its end, it has become shorter or its disk "
+                      "fails: the connection is ended");
     }
   }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "weir/base/log.h"
+#include "weir/base/log_limit.h"
 #include "weir/net/codec/framed_handler.h"
 
 using rpc::Json;
@@ -86,7 +87,8 @@ void RpcClient::received(std::string_view text) {
   const auto answer = rpc::parse(text);
   const Json id = answer && answer->is_object() ? answer->value("id", Json()) : Json();
   if (!id.is_number_unsigned()) {
-    WEIR_LOG_LIMITED(warn, 1, "an answer to no call: {}", weir::escaped(text));
+    static weir::LogLimit limit(1);  // line a second
+    weir::write_log(weir::LogLevel::warn, limit, "an answer to no call: " + weir::escaped(text));
   } else if (answer->contains("result")) {
     settle(id.get<std::uint64_t>(), answer->at("result"));
   } else {

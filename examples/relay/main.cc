@@ -18,6 +18,7 @@
 
 #include "common/command_line.h"
 #include "weir/base/log.h"
+#include "weir/base/log_limit.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/service/serve.h"
 #include "weir/net/stream/connection_ref.h"
@@ -72,7 +73,8 @@ class Relay final : public weir::ConnectionHandler {
 
   void failed(const weir::ConnectionRef& ref, const weir::Error& error) {
     failures_.fetch_add(1, std::memory_order_relaxed);
-    WEIR_LOG_LIMITED(warn, 1, "a client is let go: {}", error);
+    static weir::LogLimit limit(1);  // line a second
+    weir::write_log(weir::LogLevel::warn, limit, "a client is let go: " + error.message());
     if (weir::TcpConnection* const client = ref.get()) client->close();
   }
 

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "weir/base/aligned_bytes.h"
-#include "weir/base/check.h"
+#include "weir/base/check_format.h"
 
 namespace weir {
 namespace {

@@ -10,7 +10,7 @@
 #include <variant>
 
 #include "weir/base/aligned_bytes.h"
-#include "weir/base/check.h"
+#include "weir/base/check_format.h"
 #include "weir/base/poison.h"
 
 namespace weir {

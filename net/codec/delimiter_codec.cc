@@ -1,11 +1,13 @@
 #include "weir/net/codec/delimiter_codec.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <utility>
 
-#include "weir/base/check.h"
+#include "weir/base/check_format.h"
 
 namespace weir {
 

@@ -1,5 +1,7 @@
 #include "weir/net/codec/fixed_codec.h"
 
+#include <fmt/format.h>
+
 namespace weir {
 
 FixedCodec::FixedCodec(std::size_t frame_size) : size_(frame_size) {

@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "weir/base/check.h"
+#include "weir/base/check_format.h"
 
 namespace weir::internal {
 

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "weir/base/check.h"
-#include "weir/base/log.h"
+#include "weir/base/check_format.h"
+#include "weir/base/log_line.h"
 
 namespace weir::internal {
 

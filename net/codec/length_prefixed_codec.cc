@@ -1,9 +1,11 @@
 #include "weir/net/codec/length_prefixed_codec.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 
-#include "weir/base/check.h"
+#include "weir/base/check_format.h"
 
 namespace weir {
 namespace {

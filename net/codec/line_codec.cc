@@ -1,8 +1,10 @@
 #include "weir/net/codec/line_codec.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
-#include "weir/base/check.h"
+#include "weir/base/check_format.h"
 
 namespace weir {
 

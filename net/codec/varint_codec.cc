@@ -1,5 +1,7 @@
 #include "weir/net/codec/varint_codec.h"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <cstdint>
 

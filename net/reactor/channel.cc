@@ -2,7 +2,7 @@
 
 #include <sys/epoll.h>
 
-#include "weir/base/check.h"
+#include "weir/base/check_format.h"
 #include "weir/net/reactor/event_loop.h"
 
 namespace weir {

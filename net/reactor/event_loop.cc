@@ -9,6 +9,8 @@
 // where the exception left.
 #include "weir/net/reactor/event_loop.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <bit>
 #include <cerrno>
@@ -18,8 +20,8 @@
 #include <thread>
 #include <utility>
 
-#include "weir/base/check.h"
-#include "weir/base/log.h"
+#include "weir/base/check_format.h"
+#include "weir/base/log_line.h"
 #include "weir/net/sys/sys.h"
 
 namespace weir {

@@ -1,5 +1,6 @@
 #include "weir/net/reactor/loop_pool.h"
 
+#include <fmt/format.h>
 #include <pthread.h>
 
 #include <future>
@@ -7,7 +8,7 @@
 #include <thread>
 #include <utility>
 
-#include "weir/base/check.h"
+#include "weir/base/check_format.h"
 #include "weir/base/log.h"
 #include "weir/net/reactor/signal_set.h"
 #include "weir/net/sys/sys.h"

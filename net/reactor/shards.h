@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "weir/base/check.h"
+#include "weir/base/check_format.h"
 #include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/reactor/loop_pool.h"

@@ -6,8 +6,8 @@
 #include <span>
 #include <utility>
 
-#include "weir/base/check.h"
-#include "weir/base/log.h"
+#include "weir/base/check_format.h"
+#include "weir/base/log_line.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/sys/sys.h"
 

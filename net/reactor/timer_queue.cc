@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "weir/base/check.h"
+#include "weir/base/check_format.h"
 #include "weir/net/reactor/watchdog.h"
 
 namespace weir {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <span>
 
-#include "weir/base/log.h"
+#include "weir/base/log_line.h"
 #include "weir/net/sys/sys.h"
 
 namespace weir {

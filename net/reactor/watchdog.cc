@@ -1,6 +1,7 @@
 #include "weir/net/reactor/watchdog.h"
 
 #include <execinfo.h>
+#include <fmt/format.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/time.h>
@@ -20,7 +21,7 @@
 #include <utility>
 #include <vector>
 
-#include "weir/base/log.h"
+#include "weir/base/log_line.h"
 #include "weir/net/sys/sys.h"
 
 namespace weir::internal {

@@ -11,7 +11,7 @@
 
 #include "weir/base/check.h"
 #include "weir/base/counter.h"
-#include "weir/base/log.h"
+#include "weir/base/log_line.h"
 #include "weir/net/stream/internal/connection_inline.h"
 #include "weir/net/stream/tcp_connection.h"
 

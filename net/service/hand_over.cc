@@ -6,6 +6,7 @@
 //   old -> new   kLetGo
 #include "weir/net/service/hand_over.h"
 
+#include <fmt/format.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -18,7 +19,7 @@
 #include <string_view>
 #include <utility>
 
-#include "weir/base/log.h"
+#include "weir/base/log_line.h"
 #include "weir/net/service/descriptor_passing.h"
 #include "weir/net/sys/sys.h"
 #include "weir/net/tcp/tcp_server.h"

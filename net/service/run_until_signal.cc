@@ -13,7 +13,8 @@
 #include <thread>
 #include <utility>
 
-#include "weir/base/check.h"
+#include "weir/base/check_format.h"
+#include "weir/base/fmt.h"
 #include "weir/net/reactor/channel.h"
 #include "weir/net/reactor/waker.h"
 #include "weir/net/sys/sys.h"

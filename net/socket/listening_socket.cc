@@ -11,7 +11,7 @@
 #include <string>
 #include <utility>
 
-#include "weir/base/log.h"
+#include "weir/base/log_line.h"
 #include "weir/net/sys/sys.h"
 
 namespace weir {

@@ -8,7 +8,7 @@
 
 #include "weir/base/back_off.h"
 #include "weir/base/check.h"
-#include "weir/base/log.h"
+#include "weir/base/log_line.h"
 #include "weir/net/socket/socket.h"
 #include "weir/net/socket/socket_file.h"
 #include "weir/net/stream/callback_handler.h"

@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "weir/base/log.h"
+#include "weir/base/log_line.h"
 #include "weir/net/tcp/tcp_server_impl.h"
 
 namespace weir {

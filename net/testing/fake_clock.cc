@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <ctime>
 
-#include "weir/base/check.h"
+#include "weir/base/check_format.h"
 #include "weir/net/sys/sys.h"
 
 namespace weir::testing {

@@ -7,7 +7,7 @@
 #include <new>
 #include <utility>
 
-#include "weir/base/log.h"
+#include "weir/base/log_line.h"
 #include "weir/net/sys/sys.h"
 #include "weir/net/udp/internal/udp_socket_impl.h"
 

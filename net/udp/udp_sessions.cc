@@ -5,7 +5,7 @@
 #include <new>
 
 #include "weir/base/check.h"
-#include "weir/base/log.h"
+#include "weir/base/log_line.h"
 
 namespace weir {
 

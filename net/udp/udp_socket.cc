@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-#include "weir/base/check.h"
+#include "weir/base/check_format.h"
 #include "weir/net/sys/sys.h"
 #include "weir/net/udp/internal/udp_socket_impl.h"
 

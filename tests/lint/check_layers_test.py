@@ -152,6 +152,14 @@ class CheckLayersTest(unittest.TestCase):
         }
         self.assert_caught(files, "base/a.h", "public-header")
 
+    def test_an_installed_header_that_needs_fmt_or_spdlog(self):
+        listing = {"base/CMakeLists.txt": "weir_floor(NAME base PUBLIC_HEADERS a.h fmt.h)\n"}
+        for_fmt = listing | {"base/fmt.h": HEADER + "#include <fmt/format.h>\n"}
+        self.assertEqual(self.violations(for_fmt | {"base/a.h": HEADER}), [])
+        for name in ("<fmt/format.h>", "<spdlog/logger.h>", '"weir/base/fmt.h"'):
+            files = for_fmt | {"base/a.h": HEADER + f"#include {name}\n"}
+            self.assert_caught(files, "base/a.h", "public-header")
+
     def test_an_installed_header_that_is_not_there(self):
         files = {"base/CMakeLists.txt": "weir_floor(NAME base PUBLIC_HEADERS a.h SOURCES b.cc)\n"}
         self.assert_caught(files, "base/CMakeLists.txt", "public-header")

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <mutex>
 
+#include "weir/base/log_line.h"
+
 namespace weir::test {
 namespace {
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "load/worker.h"
+#include "weir/base/fmt.h"
 
 namespace weir::load {
 

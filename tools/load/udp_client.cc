@@ -9,6 +9,7 @@
 
 #include "load/pattern.h"
 #include "load/worker.h"
+#include "weir/base/fmt.h"
 
 namespace weir::load {
 

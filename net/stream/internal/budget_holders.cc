@@ -5,7 +5,7 @@
 #include <chrono>
 #include <new>
 
-#include "weir/base/log.h"
+#include "weir/base/log_line.h"
 #include "weir/net/stream/buffer_budget.h"
 #include "weir/net/stream/internal/connection_inline.h"
 

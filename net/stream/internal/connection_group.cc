@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "weir/base/check.h"
-#include "weir/base/log.h"
+#include "weir/base/log_line.h"
 #include "weir/net/stream/connection_ref.h"
 #include "weir/net/stream/internal/connection_inline.h"
 #include "weir/net/stream/internal/relay_pair.h"

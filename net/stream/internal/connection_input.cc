@@ -13,7 +13,7 @@
 #include <limits>
 #include <utility>
 
-#include "weir/base/check.h"
+#include "weir/base/check_format.h"
 #include "weir/base/poison.h"
 #include "weir/net/stream/internal/connection.h"
 #include "weir/net/stream/internal/connection_inline.h"

@@ -26,7 +26,7 @@
 
 #include "weir/base/call_all.h"
 #include "weir/base/check.h"
-#include "weir/base/log.h"
+#include "weir/base/log_line.h"
 #include "weir/net/stream/connection_ref.h"
 #include "weir/net/stream/internal/connection_inline.h"
 #include "weir/net/stream/internal/connection_limits.h"

@@ -14,7 +14,7 @@
 #include <utility>
 
 #include "weir/base/call_all.h"
-#include "weir/base/log.h"
+#include "weir/base/log_line.h"
 #include "weir/net/stream/buffer_budget.h"
 #include "weir/net/stream/connection_ref.h"
 #include "weir/net/stream/internal/connection_inline.h"

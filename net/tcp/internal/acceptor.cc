@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <utility>
 
-#include "weir/base/log.h"
+#include "weir/base/log_line.h"
 #include "weir/net/sys/sys.h"
 
 namespace weir::internal {

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "weir/base/check.h"
-#include "weir/base/log.h"
+#include "weir/base/log_line.h"
 #include "weir/net/sys/sys.h"
 
 namespace weir::internal {

@@ -1,4 +1,4 @@
-#include "weir/base/check.h"
+#include "weir/base/check_format.h"
 
 #include <gtest/gtest.h>
 

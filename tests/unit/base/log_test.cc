@@ -1,4 +1,4 @@
-#include "weir/base/log.h"
+#include "weir/base/log_line.h"
 
 #include <gtest/gtest.h>
 #include <spdlog/logger.h>
@@ -62,6 +62,24 @@ TEST_F(LogTest, WritesFormattedLines) {
   ASSERT_EQ(observed_.size(), 2U);
   EXPECT_EQ(observed_[1].first, LogLevel::error);
   EXPECT_EQ(observed_[1].second, "accept: Too many open files (EMFILE)");
+}
+
+TEST_F(LogTest, WritesALineOfThePrograms) {
+  errno = EAGAIN;
+  write_log(LogLevel::info, "no {format}\n");
+  set_log_level(LogLevel::warn);
+  write_log(LogLevel::info, "not on");
+  EXPECT_EQ(errno, EAGAIN);
+  EXPECT_EQ(text(), "info|no {format}\\n\n");
+}
+
+TEST_F(LogTest, WritesLinesOfTheProgramsWithinALimit) {
+  LogLimit limit(1);
+  set_log_level(LogLevel::warn);
+  write_log(LogLevel::info, limit, "not on, and not counted");
+  write_log(LogLevel::warn, limit, "once");
+  write_log(LogLevel::warn, limit, "again");
+  EXPECT_EQ(text(), "warning|once\n");
 }
 
 TEST_F(LogTest, EveryLevelIsWrittenFromTheThresholdOn) {
@@ -249,7 +267,7 @@ TEST_F(LogTest, F68_APeerCannotForgeALineOrDriveATerminal) {
 // -- rate limit -----------------------------------------------------------------------------------
 
 TEST(LogLimit, AdmitsItsRateAndCountsTheRest) {
-  internal::LogLimit limit(10);
+  LogLimit limit(10);
   TimePoint now = TimePoint(100s);
   std::uint64_t suppressed = 99;
   for (int i = 0; i < 10; ++i) {
@@ -268,7 +286,7 @@ TEST(LogLimit, AdmitsItsRateAndCountsTheRest) {
 }
 
 TEST(LogLimit, OnePerSecond) {
-  internal::LogLimit limit(1);
+  LogLimit limit(1);
   std::uint64_t suppressed = 0;
   int admitted = 0;
   for (auto at = 0ms; at < 10s; at += 10ms) {
@@ -278,7 +296,7 @@ TEST(LogLimit, OnePerSecond) {
 }
 
 TEST(LogLimit, WorksAtTheEndsOfTime) {
-  internal::LogLimit limit(1);
+  LogLimit limit(1);
   std::uint64_t suppressed = 0;
   EXPECT_TRUE(limit.admit(TimePoint(0ns), suppressed));
   EXPECT_FALSE(limit.admit(TimePoint(999'999'999ns), suppressed));
@@ -287,7 +305,7 @@ TEST(LogLimit, WorksAtTheEndsOfTime) {
 }
 
 TEST(LogLimit, ThreadsShareOneBucketAndLoseNoCount) {
-  internal::LogLimit limit(100);
+  LogLimit limit(100);
   constexpr int kThreads = 4;
   constexpr int kEach = 10'000;
   std::atomic<std::uint64_t> admitted{0};

@@ -6,6 +6,8 @@
 #include <cerrno>
 #include <string>
 
+#include "weir/base/fmt.h"
+
 namespace weir {
 namespace {
 

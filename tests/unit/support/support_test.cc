@@ -21,6 +21,7 @@
 #include "support/spin_oracle.h"
 #include "support/subprocess.h"
 #include "support/test_client.h"
+#include "weir/base/log_line.h"
 #include "weir/net/socket/listening_socket.h"
 
 namespace weir::test {
