@@ -70,12 +70,13 @@ EventLoop::EventLoop(Options options, EpollPoller poller, Waker waker)
       mailbox_(std::make_shared<internal::Mailbox>(*this, std::move(waker))),
       poller_(std::move(poller)),
       idle_wheel_(sys::now()),
-      wakeup_handler_(std::make_unique<WakeupHandler>(*this)),
       now_(sys::now()),
       tick_(internal::tick_of(now_)),
       timers_until_(now_),
       deadlines_until_(now_),
       watch_(options.stall_threshold, options.stall_stacks) {
+  const internal::CurrentLoop current(*mailbox_);
+  wakeup_handler_ = std::make_unique<WakeupHandler>(*this);
   commit_interest();
 }
 
@@ -90,9 +91,10 @@ Result<std::unique_ptr<EventLoop>> EventLoop::create(Options options) {
 }
 
 EventLoop::~EventLoop() {
-  check_thread("EventLoop::~EventLoop");
+  check_owner("EventLoop::~EventLoop");
   WEIR_CHECK(!running_,
              "EventLoop destroyed inside its own run(): call stop() and destroy it later");
+  const internal::CurrentLoop current(*mailbox_);
   std::vector<Task> left = std::move(tasks_);
   left.erase(left.begin(), left.begin() + static_cast<std::ptrdiff_t>(task_next_));
   mailbox_->close();  // destroys what was posted
@@ -121,12 +123,13 @@ inline void EventLoop::end_tick(TimePoint now) {
 }
 
 void EventLoop::run() {
-  check_thread("EventLoop::run");
+  check_owner("EventLoop::run");
   WEIR_CHECK(!forked(), "EventLoop::run in a child of fork(): it may only destroy the loop");
   WEIR_CHECK(!running_, "EventLoop::run called from inside EventLoop::run");
   struct Running {
     EventLoop& loop;
-    explicit Running(EventLoop& on) : loop(on) { loop.running_ = true; }
+    const internal::CurrentLoop current;
+    explicit Running(EventLoop& on) : loop(on), current(*on.mailbox_) { loop.running_ = true; }
     ~Running() {
       loop.end_tick(sys::now());
       loop.running_ = loop.turned_ = false;
@@ -190,11 +193,17 @@ std::uint64_t EventLoop::backlog() const {
   return posted > begun ? posted - begun : 0;
 }
 
+// Also from inside a turn of another loop.
+void EventLoop::check_owner(const char* call) const {
+  if (!mailbox_->belongs_to_this_thread()) wrong_thread(call);
+}
+
 void EventLoop::wrong_thread(const char* call) {
-  internal::check_failed(__FILE__, __LINE__, "in_loop_thread()",
-                         fmt::format("{} called from a thread that is not the loop's; use "
-                                     "EventLoop::post or a ConnectionRef",
-                                     call));
+  internal::check_failed(
+      __FILE__, __LINE__, "in_loop_thread()",
+      fmt::format("{} called from a thread that is not the loop's, or inside a turn of another "
+                  "loop; use EventLoop::post or a ConnectionRef",
+                  call));
 }
 
 IoHandler* EventLoop::find_handler(SlotId id) {

@@ -1,7 +1,8 @@
 // EventLoop: the reactor. One loop, one thread, one order; see docs/loop.md.
 //
 // A loop belongs to the thread that makes it. Calls marked [any] may come from any thread, all
-// others must come from that one; they check it in every build.
+// others must come from that one, and not from inside a turn of another loop; they check it in
+// every build.
 #pragma once
 
 #include <array>
@@ -87,14 +88,15 @@ class EventLoop {
   explicit EventLoop(Options options);
   static Result<std::unique_ptr<EventLoop>> create() { return create(Options{}); }
   static Result<std::unique_ptr<EventLoop>> create(Options options);
-  // On the loop's thread, outside run(), after all channels and servers on it are gone. Tasks not
-  // run are destroyed here.
+  // On the loop's thread, outside its run(), after all channels and servers on it are gone. Tasks
+  // not run are destroyed here.
   ~EventLoop();
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
-  // Turns until stop(). Throws what a task, a timer or a foreign IoHandler threw; what was ready or
-  // due with it is kept, and run() may be called again.
+  // Turns until stop(). May be called from inside a turn of another loop. Throws what a task, a
+  // timer or a foreign IoHandler threw; what was ready or due with it is kept, and run() may be
+  // called again.
   void run();
   // Ends run() after its current turn. Sticky: before run(), it makes the next run() return at
   // once. [any]
@@ -117,8 +119,10 @@ class EventLoop {
 
   // When the current turn began to serve events; Clock::now() while the loop is not running.
   TimePoint now() const;
-  bool in_loop_thread() const { return mailbox_->in_loop_thread(); }  // [any]
-  Stats stats() const;                                                // [any]
+  // While a turn of this loop runs on the calling thread, and while no loop runs there that was
+  // made there. A turn of another loop is another thread to it. [any]
+  bool in_loop_thread() const { return mailbox_->in_loop_thread(); }
+  Stats stats() const;  // [any]
   // Posted tasks that have not begun. Who posts at a rate that others decide looks at it. [any]
   std::uint64_t backlog() const;
 
@@ -128,7 +132,7 @@ class EventLoop {
 
   // -- for the floors above --------------------------------------------------------------------
 
-  // Ends the program with a message that names `call`, unless on the loop's thread.
+  // Ends the program with a message that names `call`, unless in_loop_thread().
   void check_thread(const char* call) const {
     if (!in_loop_thread()) [[unlikely]]
       wrong_thread(call);
@@ -175,6 +179,7 @@ class EventLoop {
   };
 
   EventLoop(Options options, EpollPoller poller, Waker waker);
+  void check_owner(const char* call) const;
   [[noreturn]] static void wrong_thread(const char* call);
 
   // Of channels.

@@ -126,7 +126,7 @@ void LoopPool::stop() {
     return;
   }
   for (const auto& thread : threads_) {
-    WEIR_CHECK(!thread->loop().in_loop_thread(),
+    WEIR_CHECK(!thread->loop().mailbox()->belongs_to_this_thread(),
                "LoopPool stopped or destroyed from one of its own threads");
   }
   for (const auto& thread : threads_) thread->ask_to_end();

@@ -24,6 +24,27 @@ inline const void* this_thread_token() {
   return &token;
 }
 
+class Mailbox;
+
+// The identity of the loop that this thread is in the middle of: of its turn, its construction or
+// its end. Null: of none. Set by CurrentLoop.
+inline const Mailbox*& current_loop() {
+  static constinit thread_local const Mailbox* current = nullptr;
+  return current;
+}
+
+// While it lives, this thread is the loop's, and no other loop's.
+class CurrentLoop {
+ public:
+  explicit CurrentLoop(const Mailbox& loop) : before_(current_loop()) { current_loop() = &loop; }
+  ~CurrentLoop() { current_loop() = before_; }
+  CurrentLoop(const CurrentLoop&) = delete;
+  CurrentLoop& operator=(const CurrentLoop&) = delete;
+
+ private:
+  const Mailbox* const before_;
+};
+
 struct AllMailboxesTag;
 
 class Mailbox : public ListHook<AllMailboxesTag> {
@@ -37,7 +58,13 @@ class Mailbox : public ListHook<AllMailboxesTag> {
   bool post(Task task);
   void wake() const { waker_.wake(); }
 
-  bool in_loop_thread() const { return owner_ == this_thread_token(); }
+  // In the middle of a loop, this thread is that loop's only; else of all loops made on it.
+  bool in_loop_thread() const {
+    const Mailbox* const current = current_loop();
+    return current == this || (current == nullptr && belongs_to_this_thread());
+  }
+  // The loop was made on this thread, so no other runs it.
+  bool belongs_to_this_thread() const { return owner_ == this_thread_token(); }
   // [loop] nullptr when the loop is gone.
   EventLoop* loop() const { return loop_; }
   // Tells the loops of a process apart: part of connection ids.

@@ -8,7 +8,8 @@
 namespace weir::internal {
 
 bool try_run_on(EventLoop& loop, std::move_only_function<void()> fn) {
-  if (loop.in_loop_thread()) {
+  if (loop.mailbox()->belongs_to_this_thread()) {  // which would wait for itself
+    const CurrentLoop current(*loop.mailbox());
     fn();
     return true;
   }

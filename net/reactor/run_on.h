@@ -7,8 +7,8 @@
 
 namespace weir::internal {
 
-// Runs fn on the loop's thread and waits for it. What fn throws comes out here. SystemError
-// (ECANCELED) when the loop has ended, and fn was not run.
+// Runs fn on the loop's thread, as if in a turn of the loop, and waits for it. What fn throws comes
+// out here. SystemError (ECANCELED) when the loop has ended, and fn was not run.
 void run_on(EventLoop& loop, std::move_only_function<void()> fn);
 
 // The same, for what is to be taken back: false when the loop has ended.

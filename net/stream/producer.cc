@@ -34,6 +34,8 @@ class ProducerSide final : public ConnectionWatcher {
   }
   // Until a message of `size` may be reserved, or the end. False: the time is over.
   bool wait_for_room(std::uint64_t size, TimePoint end) {
+    WEIR_CHECK(!connection_.mailbox_->belongs_to_this_thread(),
+               "Producer::send waits on the thread of the connection's loop, inside another loop");
     std::unique_lock lock(mutex_);
     const auto ready = [this, size] { return ended_ || (has_room() && fits(size)); };
     if (end != TimePoint::max()) return changed_.wait_until(lock, end, ready);
