@@ -61,6 +61,9 @@ function(weir_flags target)
       POSITION_INDEPENDENT_CODE ON
       COMPILE_WARNING_AS_ERROR ${WEIR_WERROR}
   )
+  if(WEIR_SANITIZE MATCHES "address")
+    target_compile_definitions(${target} PUBLIC WEIR_POISON=1)
+  endif()
   if(weir_IS_TOP_LEVEL)
     target_compile_options(${target} PRIVATE ${WEIR_WARNINGS})
   endif()

@@ -11,11 +11,35 @@ foreach(top IN ITEMS base net)
   )
 endforeach()
 
+# The library that a floor's files go into: one for the floor, or one for all floors (shared).
+function(weir_library target)
+  weir_flags(${target})
+  set_target_properties(${target} PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
+  # No public header includes them: users need not have their headers.
+  target_link_libraries(${target} PUBLIC Threads::Threads PRIVATE spdlog::spdlog fmt::fmt)
+endfunction()
+
+# weir::weir, the whole house under one name: the shared library, or all static ones.
+if(BUILD_SHARED_LIBS)
+  add_library(weir SHARED)
+  weir_library(weir)
+  set_target_properties(
+    weir
+    PROPERTIES
+      VERSION ${weir_VERSION}
+      SOVERSION ${weir_VERSION_MAJOR}.${weir_VERSION_MINOR}
+  )
+else()
+  add_library(weir INTERFACE)
+endif()
+add_library(weir::weir ALIAS weir)
+
 # weir_floor(NAME base DEPENDS ... PUBLIC_HEADERS ... SOURCES ...)
 #
-# Makes the library weir_<NAME> with the alias weir::<NAME>. PUBLIC_HEADERS are installed and
-# checked to compile alone (target all_verify_interface_header_sets); headers that only the floor
-# itself uses stand among SOURCES. Paths are relative to the calling CMakeLists.txt.
+# Makes the target weir_<NAME> with the alias weir::<NAME>: a static library, or another name for
+# the shared one. PUBLIC_HEADERS are installed and checked to compile alone (target
+# all_verify_interface_header_sets); headers that only the floor itself uses stand among SOURCES.
+# Paths are relative to the calling CMakeLists.txt.
 function(weir_floor)
   cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME" "DEPENDS;PUBLIC_HEADERS;SOURCES")
   file(RELATIVE_PATH folder "${weir_SOURCE_DIR}" "${CMAKE_CURRENT_SOURCE_DIR}")
@@ -24,22 +48,22 @@ function(weir_floor)
   list(TRANSFORM headers PREPEND "${WEIR_INCLUDE_ROOT}/weir/${folder}/")
 
   set(target weir_${arg_NAME})
-  add_library(${target} ${arg_SOURCES})
+  if(BUILD_SHARED_LIBS)
+    set(library weir)
+    target_sources(weir PRIVATE ${arg_SOURCES})
+    add_library(${target} INTERFACE)
+    target_link_libraries(${target} INTERFACE weir)
+  else()
+    set(library ${target})
+    add_library(${target} STATIC ${arg_SOURCES})
+    weir_library(${target})
+    target_link_libraries(${target} PUBLIC ${arg_DEPENDS})
+  endif()
   add_library(weir::${arg_NAME} ALIAS ${target})
-  weir_flags(${target})
+  set_target_properties(${target} PROPERTIES EXPORT_NAME ${arg_NAME})
   target_sources(
-    ${target}
+    ${library}
     PUBLIC FILE_SET HEADERS BASE_DIRS "${WEIR_INCLUDE_ROOT}" FILES ${headers}
-  )
-  target_link_libraries(${target} PUBLIC ${arg_DEPENDS})
-  set_target_properties(
-    ${target}
-    PROPERTIES
-      EXPORT_NAME ${arg_NAME}
-      VERSION ${weir_VERSION}
-      SOVERSION ${weir_VERSION_MAJOR}.${weir_VERSION_MINOR}
-      INSTALL_RPATH "$ORIGIN"
-      VERIFY_INTERFACE_HEADER_SETS ON
   )
   set_property(GLOBAL APPEND PROPERTY WEIR_FLOORS ${target})
 endfunction()

@@ -14,6 +14,24 @@ install(
 )
 install(EXPORT weirTargets NAMESPACE weir:: DESTINATION "${package_dir}")
 
+set(WEIR_COMPONENTS "${floors}")
+list(REMOVE_ITEM WEIR_COMPONENTS weir_sys) # not for users
+list(TRANSFORM WEIR_COMPONENTS REPLACE "^weir_" "")
+list(JOIN WEIR_COMPONENTS " " WEIR_COMPONENTS)
+
+if(BUILD_SHARED_LIBS)
+  set(WEIR_PC_REQUIRES_PRIVATE "")
+  set(WEIR_PC_LIBS "-lweir")
+else()
+  set(WEIR_PC_REQUIRES_PRIVATE "spdlog fmt")
+  # The linker wants a library before the ones that it needs: the top floor first.
+  set(WEIR_PC_LIBS ${floors})
+  list(REMOVE_ITEM WEIR_PC_LIBS weir_testing) # for tests only
+  list(REVERSE WEIR_PC_LIBS)
+  list(TRANSFORM WEIR_PC_LIBS PREPEND "-l")
+  list(JOIN WEIR_PC_LIBS " " WEIR_PC_LIBS)
+endif()
+
 configure_package_config_file(
   "${weir_SOURCE_DIR}/cmake/weirConfig.cmake.in" "${weir_BINARY_DIR}/weirConfig.cmake"
   INSTALL_DESTINATION "${package_dir}"
@@ -28,13 +46,6 @@ install(
   DESTINATION "${package_dir}"
 )
 
-# The linker wants a library before the ones that it needs: the top floor first.
-set(WEIR_PC_LIBS "")
-list(REMOVE_ITEM floors weir_testing)  # for tests only
-foreach(floor IN LISTS floors)
-  string(PREPEND WEIR_PC_LIBS "-l${floor} ")
-endforeach()
-string(STRIP "${WEIR_PC_LIBS}" WEIR_PC_LIBS)
 # The prefix as seen from the folder of the .pc file, so that an installed tree may be moved.
 set(pc_dir "${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 file(RELATIVE_PATH WEIR_PC_PREFIX "${pc_dir}" "${CMAKE_INSTALL_PREFIX}")

@@ -19,13 +19,62 @@ def run(command, **options):
     subprocess.run([str(word) for word in command], check=True, **options)
 
 
-def configure(args, source, build, *definitions):
+def configuration(args, source, build, *definitions):
+    """The command that configures an empty build folder."""
     shutil.rmtree(build, ignore_errors=True)
-    run([
+    return [
         args.cmake, "-S", source, "-B", build, "-G", "Ninja",
         f"-DCMAKE_CXX_COMPILER={args.compiler}", f"-DCMAKE_CXX_COMPILER_LAUNCHER={args.launcher}",
         *definitions,
-    ])
+    ]
+
+
+def configure(args, source, build, *definitions):
+    run(configuration(args, source, build, *definitions))
+
+
+# What weir is built with, and the header by which a program would notice that it is there.
+PRIVATE_LIBRARIES = {"fmt": "fmt/format.h", "spdlog": "spdlog/spdlog.h"}
+
+
+def without_private_headers(args):
+    """The flag that hides the headers of fmt and spdlog: these come first, and are none."""
+    folder = args.work / "no_headers"
+    for name in PRIVATE_LIBRARIES:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for header in ("fmt/core.h", "spdlog/logger.h", *PRIVATE_LIBRARIES.values()):
+        (folder / header).write_text(f"#error {header} is not installed here\n")
+    return f"-I{folder}"
+
+
+def readme_server(args):
+    """The folder of tests/consumer/program with the server of README.md as its main.cc."""
+    source = args.work / "readme_server"
+    source.mkdir(parents=True, exist_ok=True)
+    text = (args.weir / "README.md").read_text()
+    code = re.search(r"^```cpp\n(.*?)^```", text, re.M | re.S).group(1)
+    assert "int main()" in code, code
+    (source / "main.cc").write_text(code)
+    for name in ("CMakeLists.txt", "test.cc"):
+        shutil.copy(HERE / "program" / name, source)
+    return source
+
+
+def package_flags(args, prefix, *options):
+    """What pkg-config says of the weir that is installed at `prefix`."""
+    files = sorted(prefix.rglob("weir.pc"))
+    assert len(files) == 1, files
+    # For the shared library nothing else is to be found.
+    where = "PKG_CONFIG_LIBDIR" if prefix == args.shared_prefix else "PKG_CONFIG_PATH"
+    flags = subprocess.run(
+        ["pkg-config", "--cflags", "--libs", *options, "weir"], check=True, capture_output=True,
+        text=True, env={where: str(files[0].parent), "PATH": "/usr/local/bin:/usr/bin:/bin"},
+    ).stdout.split()
+    return [*flags, f"-Wl,-rpath,{files[0].parent.parent}"]
+
+
+def compile_by_hand(args, source, program, *flags):
+    run([args.compiler, without_private_headers(args), source, "-o", program, *flags])
 
 
 def install(args):
@@ -48,27 +97,72 @@ def install(args):
 def find_package(args):
     """find_package(weir) against the prefix, with nothing of the build tree in reach."""
     build = args.work / "find_package"
-    configure(args, HERE / "program", build, f"-DCMAKE_PREFIX_PATH={args.prefix}")
+    configure(args, HERE / "program", build, f"-DCMAKE_PREFIX_PATH={args.prefix}",
+              f"-DCMAKE_CXX_FLAGS={without_private_headers(args)}")
     run([args.cmake, "--build", build])
     run([build / "stranger"], timeout=30)
     run([build / "stranger_test"], timeout=30)
 
 
+def components(args):
+    """The floors are components; a wrong one is named, with those that there are."""
+    def configured(*names):
+        command = configuration(args, HERE / "program", args.work / "components",
+                                f"-DCMAKE_PREFIX_PATH={args.prefix}",
+                                f"-DCOMPONENTS={';'.join(names)}")
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    good = configured("tcp", "udp", "testing")
+    assert good.returncode == 0, good.stderr
+    wrong = configured("tcp", "pigeon")
+    words = " ".join(wrong.stderr.split())
+    assert wrong.returncode != 0, "a component that does not exist was found"
+    assert 'weir has no component "pigeon". Its components are: base buffer ' in words, wrong.stderr
+
+
 def pkg_config(args):
     """The same program by hand, with the flags that pkg-config gives."""
-    files = sorted(args.prefix.rglob("weir.pc"))
-    assert len(files) == 1, files
-    flags = subprocess.run(
-        ["pkg-config", "--cflags", "--libs", "weir"], check=True, capture_output=True, text=True,
-        env={"PKG_CONFIG_PATH": str(files[0].parent), "PATH": "/usr/local/bin:/usr/bin:/bin"},
-    ).stdout.split()
     program = args.work / "pkg_config_stranger"
-    libraries = files[0].parent.parent
-    run([
-        args.compiler, HERE / "program/main.cc", "-o", program, *flags,
-        f"-Wl,-rpath,{libraries}",
-    ])
+    compile_by_hand(args, HERE / "program/main.cc", program,
+                    *package_flags(args, args.prefix, "--static"))
     run([program], timeout=30)
+
+
+def shared_install(args):
+    """Builds weir as one shared library, and installs it."""
+    build = args.work / "shared_build"
+    shutil.rmtree(args.shared_prefix, ignore_errors=True)
+    configure(args, args.weir, build, "-DBUILD_SHARED_LIBS=ON", "-DWEIR_BUILD_EXAMPLES=OFF",
+              "-DWEIR_BUILD_TOOLS=OFF", "-DCMAKE_BUILD_TYPE=Debug", "-DCMAKE_CXX_FLAGS_DEBUG=-O1",
+              f"-DCMAKE_INSTALL_PREFIX={args.shared_prefix}", "-DCMAKE_INSTALL_LIBDIR=lib")
+    run([args.cmake, "--build", build])
+    run([args.cmake, "--install", build])
+    libraries = {path.name for path in (args.shared_prefix / "lib").glob("lib*")}
+    assert libraries == {"libweir.so", "libweir.so.0.1", "libweir.so.0.1.0"}, libraries
+
+
+def shared_find_package(args):
+    """Programs against the shared library, where fmt and spdlog cannot be developed with."""
+    hidden = [f"-DCMAKE_DISABLE_FIND_PACKAGE_{name}=ON" for name in PRIVATE_LIBRARIES]
+    for source in (HERE / "program", readme_server(args)):
+        build = args.work / "shared_find_package" / source.name
+        configure(args, source, build, f"-DCMAKE_PREFIX_PATH={args.shared_prefix}",
+                  f"-DCMAKE_CXX_FLAGS={without_private_headers(args)}", *hidden)
+        run([args.cmake, "--build", build])
+        run([build / "stranger_test"], timeout=30)
+    run([args.work / "shared_find_package/program/stranger"], timeout=30)
+
+
+def shared_pkg_config(args):
+    """The same by hand."""
+    flags = package_flags(args, args.shared_prefix)
+    strange = [flag for flag in flags if "fmt" in flag or "spdlog" in flag]
+    assert not strange, strange
+    program = args.work / "shared_pkg_config_stranger"
+    compile_by_hand(args, HERE / "program/main.cc", program, *flags)
+    run([program], timeout=30)
+    compile_by_hand(args, readme_server(args) / "main.cc", args.work / "readme_server_by_hand",
+                    *flags)
 
 
 def add_subdirectory(args):
@@ -167,8 +261,9 @@ def must_not_compile(args):
         raise SystemExit("some cases are not as they should be")
 
 
-STEPS = [install, find_package, pkg_config, add_subdirectory, headers_alone, foreign_macros,
-         old_language, must_not_compile]
+STEPS = [install, find_package, components, pkg_config, shared_install, shared_find_package,
+         shared_pkg_config, add_subdirectory, headers_alone, foreign_macros, old_language,
+         must_not_compile]
 
 
 def main():
@@ -179,6 +274,7 @@ def main():
     parser.add_argument("--weir", type=Path, required=True, help="the source tree")
     parser.add_argument("--weir-build", type=Path, required=True, help="its build tree")
     parser.add_argument("--prefix", type=Path, required=True)
+    parser.add_argument("--shared-prefix", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="where programs are built")
     parser.add_argument("--tools", default="", help="programs that are installed, with commas")
     parser.add_argument("step", choices=[step.__name__ for step in STEPS])
