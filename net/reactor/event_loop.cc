@@ -9,8 +9,6 @@
 // where the exception left.
 #include "weir/net/reactor/event_loop.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <bit>
 #include <cerrno>
@@ -201,9 +199,10 @@ void EventLoop::check_owner(const char* call) const {
 void EventLoop::wrong_thread(const char* call) {
   internal::check_failed(
       __FILE__, __LINE__, "in_loop_thread()",
-      fmt::format("{} called from a thread that is not the loop's, or inside a turn of another "
-                  "loop; use EventLoop::post or a ConnectionRef",
-                  call));
+      internal::check_message(
+          "{} called from a thread that is not the loop's, or inside a turn of another "
+          "loop; use EventLoop::post or a ConnectionRef",
+          call));
 }
 
 IoHandler* EventLoop::find_handler(SlotId id) {
