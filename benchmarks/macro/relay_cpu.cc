@@ -22,7 +22,7 @@
 
 #include "weir/base/fd.h"
 #include "weir/net/stream/connection_ref.h"
-#include "weir/net/stream/relay.h"
+#include "weir/net/route/relay.h"
 #include "weir/net/stream/tcp_connection.h"
 #include "weir/net/tcp/tcp_server.h"
 

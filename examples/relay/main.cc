@@ -22,7 +22,7 @@
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/service/serve.h"
 #include "weir/net/stream/connection_ref.h"
-#include "weir/net/stream/relay.h"
+#include "weir/net/route/relay.h"
 #include "weir/net/tcp/tcp_client.h"
 #include "weir/net/tcp/tcp_server.h"
 

@@ -27,7 +27,7 @@ using DeliveryReport = std::function<void(const Broadcast::Delivery&)>;
 
 // The members on one loop. Held by the Broadcast, by tasks under way, and by LoopIo as long as it
 // has a member. [loop] unless marked.
-class BroadcastPart final : public ConnectionWatcher {
+class BroadcastPart final : public ConnectionObserver {
  public:
   BroadcastPart(EventLoop& loop, SlowPolicy slow, std::shared_ptr<const DeliveryReport> report)
       : mailbox(loop.mailbox()), slow_(slow), report_(std::move(report)) {}
@@ -54,7 +54,7 @@ class BroadcastPart final : public ConnectionWatcher {
   };
 
   void on_drained(TcpConnection& connection) override;
-  void on_ended(TcpConnection& connection) override { remove(connection); }
+  void on_ended(TcpConnection& connection, CloseReason) override { remove(connection); }
   bool remove(TcpConnection& connection);
   static void write_now(Connection& connection);
   static bool is_slow(Connection& connection);
@@ -76,7 +76,7 @@ void BroadcastPart::join(TcpConnection& connection, std::uint64_t sent,
   if (list_.size() == list_.capacity()) list_.reserve(2 * list_.capacity() + 8);
   const auto place = places_.emplace(&connection, list_.size()).first;
   try {
-    ConnectionGroup::watch(connection, self);
+    ConnectionGroup::observe(connection, self);
   } catch (...) {
     places_.erase(place);
     throw;
@@ -86,7 +86,7 @@ void BroadcastPart::join(TcpConnection& connection, std::uint64_t sent,
 }
 
 void BroadcastPart::leave(TcpConnection& connection) {
-  if (remove(connection)) ConnectionGroup::end_watch(connection, this);
+  if (remove(connection)) ConnectionGroup::end_observation(connection, this);
 }
 
 bool BroadcastPart::remove(TcpConnection& connection) {
@@ -105,7 +105,7 @@ bool BroadcastPart::remove(TcpConnection& connection) {
 
 void BroadcastPart::disband() {
   for (const Member& member : std::exchange(list_, {})) {
-    ConnectionGroup::end_watch(*member.connection, this);
+    ConnectionGroup::end_observation(*member.connection, this);
   }
   places_.clear();
   members.set(0);
@@ -149,18 +149,18 @@ void BroadcastPart::leave_out(const Member& member) {
 }
 
 void BroadcastPart::write_now(Connection& connection) {
-  if (connection.is_.want_write) return;  // it has refused
+  if (connection.want_write()) return;  // it has refused
   connection.without_throwing([&connection] { connection.flush_output(); });
 }
 
 // Much may come in one turn. Slow is whose socket does not take it, so it is offered first.
 bool BroadcastPart::is_slow(Connection& connection) {
-  if (!connection.is_.blocked || !connection.accepts_output()) return false;
+  if (!connection.under_pressure() || !connection.accepts_output()) return false;
   write_now(connection);
   if (!connection.accepts_output() || connection.below_low_mark()) return false;
   // Or is it only that the turn allows no more? Not for ever: max_output is not to be met.
-  return connection.is_.want_write ||
-         connection.pending_output() > connection.group_->limits.max_output / 2;
+  return connection.want_write() ||
+         connection.pending_output() > connection.group().limits.max_output / 2;
 }
 
 // A message that comes alone is written member by member: each is visited once, and no queues are

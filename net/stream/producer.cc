@@ -17,7 +17,7 @@ namespace internal {
 
 // What the producer's thread and the connection's loop both see. Held by the Producer, by messages
 // on their way, and by LoopIo as long as the connection lives. [any] unless marked.
-class ProducerSide final : public ConnectionWatcher {
+class ProducerSide final : public ConnectionObserver {
  public:
   ProducerSide(ConnectionRef connection, std::uint64_t bound)
       : connection_(std::move(connection)), bound_(bound) {}
@@ -66,7 +66,7 @@ class ProducerSide final : public ConnectionWatcher {
     tell_of_change(std::move(lock));
   }
   // [loop]
-  void on_ended(TcpConnection&) override { lost(0); }
+  void on_ended(TcpConnection&, CloseReason) override { lost(0); }
 
   void on_room(std::move_only_function<void()> fn) {
     const std::lock_guard lock(mutex_);
@@ -164,7 +164,7 @@ Producer::Producer(ConnectionRef connection, std::uint64_t bound)
     : connection_(std::move(connection)),
       side_(std::make_shared<internal::ProducerSide>(connection_, bound)) {
   connection_.post([watch = internal::Parcel(side_, 0)](TcpConnection& to) mutable {
-    internal::ConnectionGroup::watch(to, watch.take());
+    internal::ConnectionGroup::observe(to, watch.take());
   });
 }
 
@@ -173,7 +173,7 @@ Producer::~Producer() {
   side_->abandon();
   try {
     connection_.post([side = std::move(side_)](TcpConnection& from) {
-      internal::ConnectionGroup::end_watch(from, side.get());
+      internal::ConnectionGroup::end_observation(from, side.get());
     });
   } catch (const std::bad_alloc&) {
     return;  // it is watched to its end, by one whom nobody asks

@@ -47,17 +47,14 @@ SysResult<Credentials> TcpConnection::peer_credentials() const {
 }
 
 std::uint64_t TcpConnection::pending_output() const { return machine_of(*this).pending_output(); }
-std::size_t TcpConnection::pending_input() const {
-  const auto& input = machine_of(*this).input_;
-  return input ? input->size() : 0;
-}
-std::uint64_t TcpConnection::bytes_in() const { return machine_of(*this).bytes_in_; }
-std::uint64_t TcpConnection::bytes_out() const { return machine_of(*this).bytes_out_; }
-bool TcpConnection::peer_half_closed() const { return machine_of(*this).is_.read_eof; }
+std::size_t TcpConnection::pending_input() const { return machine_of(*this).pending_input(); }
+std::uint64_t TcpConnection::bytes_in() const { return machine_of(*this).bytes_in(); }
+std::uint64_t TcpConnection::bytes_out() const { return machine_of(*this).bytes_out(); }
+bool TcpConnection::peer_half_closed() const { return machine_of(*this).peer_half_closed(); }
 
 void TcpConnection::set_handler(ConnectionHandler& handler) {
   machine_of(*this).set_handler(handler);
 }
-ConnectionHandler* TcpConnection::handler() const { return machine_of(*this).handler_; }
+ConnectionHandler* TcpConnection::handler() const { return machine_of(*this).handler(); }
 
 }  // namespace weir

@@ -31,7 +31,7 @@ double random_fraction() {
 }  // namespace
 
 // Held by the TcpClient, and after that to the end of the turn, because a handler may be running.
-class TcpClient::Impl final : public internal::GroupWatcher {
+class TcpClient::Impl final : public internal::ConnectionObserver {
  public:
   Impl(EventLoop& loop, Options options)
       : loop_(loop),
@@ -117,7 +117,7 @@ Result<void> TcpClient::Impl::connect(std::vector<SocketAddress> addresses) {
       return std::unexpected(fits.error().within("TcpClient"));
     }
     group_ = std::make_shared<ConnectionGroup>(loop_, limits, handler_, open_count_);
-    group_->set_watcher(this);
+    group_->set_observer(this);
   }
   addresses_ = std::move(addresses);
   current_ = {};
@@ -274,7 +274,7 @@ void TcpClient::Impl::destroy() {
   file_.remove();
   loop_.cancel(std::exchange(wait_timer_, {}));
   if (!group_) return;
-  group_->set_watcher(nullptr);
+  group_->set_observer(nullptr);
   group_->orphan_all();
   loop_.keep_until_reaped(group_);
 }

@@ -8,7 +8,7 @@
 
 #include "support/spin_oracle.h"
 #include "support/tcp_harness.h"
-#include "weir/net/stream/relay.h"
+#include "weir/net/route/relay.h"
 
 namespace weir::test {
 namespace {

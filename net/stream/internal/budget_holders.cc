@@ -29,7 +29,7 @@ constexpr std::uint64_t kMostResumed = 64;
 void BudgetHolders::add(Connection& connection) noexcept {
   try {
     holders_.push_back(entries_.try_emplace(&connection, connection).first->second);
-    connection.holder_ = true;
+    connection.set_holder(true);
   } catch (const std::bad_alloc&) {
   }
 }
@@ -37,7 +37,7 @@ void BudgetHolders::add(Connection& connection) noexcept {
 void BudgetHolders::update(Connection& connection) {
   const auto found = entries_.find(&connection);
   ListHook<StarvedTag>& queued = found->second;
-  if (connection.is_.starved) {
+  if (connection.starved()) {
     if (queued.linked()) return;
     const bool first = starved_.empty();
     starved_.push_back(found->second);
@@ -47,8 +47,8 @@ void BudgetHolders::update(Connection& connection) {
   }
   const bool was_starved = queued.linked();
   queued.unlink();
-  if (connection.charged_ == 0) {
-    connection.holder_ = false;
+  if (connection.charged() == 0) {
+    connection.set_holder(false);
     entries_.erase(found);
   }
   if (!was_starved) return;
@@ -96,7 +96,7 @@ void BudgetHolders::resume() {
       next.apply_budget();
       next.read_gate_changed();
     });
-    if (next.is_.starved) break;
+    if (next.starved()) break;
   }
   wait_for_process();
 }
@@ -175,11 +175,11 @@ std::size_t BudgetHolders::find_largest(std::span<Connection*> found, const Conn
     if (entry == nullptr) break;
     holders_.push_back(*entry);
     Connection& holder = entry->connection;
-    if (&holder == asks || holder.charged_ < BufferBudget::kOwnShare) continue;
-    if (count == found.size() && holder.charged_ <= found[count - 1]->charged_) continue;
+    if (&holder == asks || holder.charged() < BufferBudget::kOwnShare) continue;
+    if (count == found.size() && holder.charged() <= found[count - 1]->charged()) continue;
     if (group_.io->running == &holder || (only_stalled && !holder.stalled_for(patience))) continue;
     std::size_t at = count < found.size() ? count++ : count - 1;
-    for (; at > 0 && found[at - 1]->charged_ < holder.charged_; --at) found[at] = found[at - 1];
+    for (; at > 0 && found[at - 1]->charged() < holder.charged(); --at) found[at] = found[at - 1];
     found[at] = &holder;
   }
   return count;

@@ -1,9 +1,12 @@
-// Connection: what a TcpConnection is. That shows what programs may do with it; this is the
-// machine behind it, for the floors of weir. [loop]
+// Connection: what a TcpConnection is. TcpConnection shows what programs may do with it; this is
+// the machine behind it, for the floors of weir. [loop]
 //
-// The loop owns it: made by its ConnectionGroup, it frees itself in on_reap().
+// The loop owns it: made by its ConnectionGroup, it frees itself in on_reap(). Its states, and the
+// invariants that check_invariants() holds it to, stand at the top of connection_life.cc.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -15,14 +18,15 @@
 #include "weir/net/buffer/shared_bytes.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/stream/connection_handler.h"
-#include "weir/net/stream/internal/connection_flags.h"
+#include "weir/net/stream/internal/connection_extras.h"
+#include "weir/net/stream/internal/connection_state.h"
 #include "weir/net/stream/tcp_connection.h"
-#include "weir/net/stream/transport.h"
 
 namespace weir::internal {
 
 class ConnectionGroup;
-class RelayPair;
+class ConnectionObserver;
+class Pump;
 struct GroupTag;
 struct LoopIo;
 
@@ -33,7 +37,7 @@ class Connection final : public TcpConnection, public LoopClient, public ListHoo
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  // As TcpConnection.
+  // -- as TcpConnection ---------------------------------------------------------------------------
   SendResult send(std::span<const std::byte> bytes);
   SendResult send(Buffer& bytes);
   SendResult send(SharedBytes bytes);
@@ -52,87 +56,149 @@ class Connection final : public TcpConnection, public LoopClient, public ListHoo
   EventLoop& loop() const { return channel_.loop(); }
   std::uint64_t id() const;
   State state() const { return state_; }
-  SocketAddress peer_address() const { return peer_address_of(fd_.get()); }
   int fd() const { return fd_.get(); }
   std::uint64_t pending_output() const;
+  std::size_t pending_input() const { return input_ ? input_->size() : 0; }
+  std::uint64_t bytes_in() const { return bytes_in_; }
+  std::uint64_t bytes_out() const { return bytes_out_; }
+  bool peer_half_closed() const { return status_.gate.shut_by(ReadGate::peer_ended); }
   void set_handler(ConnectionHandler& handler);
+  ConnectionHandler* handler() const { return handler_; }
 
-  struct Remove {  // from its group, and then destroys it
-    void operator()(Connection* connection) const;
-  };
-
-  // What the loop calls.
+  // -- for the loop -------------------------------------------------------------------------------
   void on_ready(std::uint32_t events) override;
   void on_interest_refused(Errno error) override;
   void on_deadline() override;
   void on_flush() override;
   void on_reap() override;
 
-  // What the group calls.
+  // -- for the group ------------------------------------------------------------------------------
   void open();
   void stop_gracefully();
+  // The server is destroyed: its handler is not called any more.
   void forget_handler();
+  ConnectionGroup& group() const { return *group_; }
+  CloseReason reason() const { return reason_; }
+  void set_observed(bool on) { observed_ = on; }
 
-  // Input (tcp_input.cc).
-  bool may_read() const;
+  // -- for those that send to it from outside its handler -----------------------------------------
+  bool accepts_output() const;
+  bool want_write() const { return status_.want_write; }
+  WriteSide write_side() const { return status_.write_side; }
+  // From the high mark on until the low one is reached again.
+  bool under_pressure() const { return status_.pressure != Pressure::low; }
+  bool below_low_mark() const;
+  // Straight to the socket, without a queue and without the flush phase: only when nothing is
+  // queued for this connection and nothing else is sent to it in this turn. No value: send() it.
+  std::optional<SendResult> send_past_queue(const SharedBytes& bytes);
+  void flush_output();
+  // Has the flush phase of this turn write what waits and bring everything up to date.
+  void settle_later();
+
+  // Made on first use.
+  ConnectionExtras& extras();
+
+  // -- for a pump ---------------------------------------------------------------------------------
+  // From now on `pump` reads, and `handler` gets what it reads into memory.
+  void attach(Pump& pump, ConnectionHandler& handler);
+  Pump* pump() const { return extras_ ? extras_->pump : nullptr; }
+  // Reads at most `room` bytes into memory and delivers them. 0: there is nothing more for now, or
+  // it is over.
+  std::size_t read_into_memory(std::size_t room);
+  std::uint64_t output_cost() const { return output_ ? output_->cost() : 0; }
+  // What the bound of the input leaves room for.
+  std::size_t input_room() const;
+  // The bytes that may be sent at once: what the marks, and the budget, let wait.
+  std::size_t output_room();
+  // What a read() of the pump's own found: bytes, the peer's FIN, an error.
+  void note_read(std::size_t n);
+  void input_ended();
+  void input_failed(Errno error);
+  // Has on_drained follow, as after the high mark.
+  void press();
+  // Has on_ready() called in the next turn, whatever epoll reports.
+  void requeue_read();
+  bool may_read() const { return status_.gate.open(); }
+
+  // -- ending -------------------------------------------------------------------------------------
+  void start_close(CloseReason reason);
+  // At once; reset() with a RST, as finish() when output is lost.
+  void finish(CloseReason reason);
+  void reset(CloseReason reason);
+  void handler_threw(const char* event, const char* what);
+  // Lack of memory in `fn` costs this connection, whose stream has a hole now, and nothing else.
+  template <typename Fn>
+  void without_throwing(Fn&& fn);
+
+  // -- for the budget of buffered bytes -----------------------------------------------------------
+  // What it holds of the budget.
+  std::uint64_t charged() const { return charged_; }
+  bool starved() const { return status_.gate.shut_by(ReadGate::no_budget); }
+  void set_holder(bool on) { holder_ = on; }
+  // Stops reading for want of budget, or goes on.
+  void apply_budget();
+  void read_gate_changed();
+  // Whether what it holds has not moved for `patience`, although the peer could move it.
+  bool stalled_for(Tick patience) const;
+  // The budget is spent, and others need what this one holds. Never from inside its handler.
+  void give_up_memory();
+
+ private:
+  struct Remove {  // from its group, and then destroys it
+    void operator()(Connection* connection) const;
+  };
+
+  // Input (connection_input.cc).
   bool may_offer() const;
   std::size_t read_allowance() const;
   void read_ready();
   std::size_t read_once();
+  std::size_t read_some();
   SysResult<std::size_t> receive_behind_leftover(std::size_t room);
+  void offer_input();
   void deliver_leftover();
   void keep_leftover(Buffer& in);
   void check_input_bound();
-  void note_read(std::size_t n);
-  void input_ended();
   void follow_peer();
-  void input_failed(Errno error);
-  void want_read_again();
   void offer_if_out_of_share();
   void end_if_drained();
   void throw_away(std::size_t n);
   void note_slack();
-  void hear_peer();
+  void read_before_refill();
+  void peers_turn();
+  void shut_gate(ReadGate::Reason reason);
+  void update_interest();
+  void follow_read_gate();
 
-  // Output (tcp_output.cc).
-  bool accepts_output() const;
+  // Output (connection_output.cc).
   bool output_waits() const;
+  std::size_t pump_held() const;
   bool admit(std::uint64_t size, bool written_at_once, SendResult& refusal);
   bool within_budget(std::uint64_t more);
   void over_budget();
   bool hold_producer();
   void release_producers();
   bool above_high_mark() const;
-  bool below_low_mark() const;
+  void set_pressure(Pressure pressure);
+  void relieve();
   SendResult send_slowly(std::span<const std::byte> bytes);
-  std::optional<SendResult> send_past_queue(const SharedBytes& bytes);
   void write_gathered(std::span<const std::byte> gathered);
   SendResult queued_result();
   OutputQueue& output();
   void write_or_queue(std::span<const std::byte> first, std::span<const std::byte> second);
   void keep_unwritten(SysResult<std::size_t> result, std::span<const std::byte> first,
                       std::span<const std::byte> second, std::size_t offered);
-  void flush_output();
   SysResult<std::size_t> write_front(std::uint64_t most, std::uint64_t& offered);
   SysResult<std::size_t> write_queued(std::uint64_t most, std::uint64_t& offered);
   std::uint64_t write_allowance() const;
   void note_bulk_written(std::size_t n);
+  void note_written(std::size_t n, Tick when);
   void output_refused();
   void output_failed(Errno error);
-  void note_written(std::size_t n, Tick when);
   void cork();
   void uncork();
 
-  // As one side of a relay (tcp_relay.cc).
-  RelayPair& relay_pair() const;
-  std::size_t read_relayed();
-  std::size_t output_room();
-  bool relay_drained() const;
-  std::size_t relay_held() const;
-  bool relay_full() const;
-  SysResult<std::size_t> write_relayed();
-
-  // Deadlines (tcp_deadlines.cc).
+  // Deadlines (connection_deadlines.cc).
   template <typename Fn>
   void each_deadline(Fn&& fn);
   void arm_deadline();
@@ -140,46 +206,37 @@ class Connection final : public TcpConnection, public LoopClient, public ListHoo
   void expired(Deadline which, Tick& since);
   void out_of_time(CloseReason::Kind kind, Tick& since);
   void remind_handler(Tick& since);
-  void peers_turn();
-
-  // Life (tcp_connection.cc).
-  template <typename Call>
-  void call_handler(const char* event, Call&& call);
-  void handler_threw(const char* event, const char* what);
-  template <typename Fn>
-  void without_throwing(Fn&& fn);
-  void serve(std::uint32_t events);
-  void settle();
-  void settle_later();
-  void update_interest();
-  void read_gate_changed();
-  void follow_read_gate();
-  void start_close(CloseReason reason);
-  void advance_close();
-  void finish(CloseReason reason);
-  void reset(CloseReason reason);
-  void end_with_rst() const;
-  void back_off(Errno error);
-  void retry_after_back_off();
-  void account();
-  void apply_budget();
-  bool stalled_for(Tick patience) const;
-  void give_up_memory();
-  void tell_watchers();
-  void end_watches();
   Tick now() const { return channel_.loop().tick(); }
   // For what begins to wait: now() may be as old as the callbacks of this turn took.
   static Tick clock_now();
+
+  // Life (connection_life.cc).
+  template <typename Call>
+  void call_handler(const char* event, Call&& call);
+  void serve(std::uint32_t events);
+  void settle();
+  void settle_pressure();
+  void advance_close();
+  void linger_for_peer();
+  void end_with_rst() const;
+  bool backing_off() const { return status_.gate.shut_by(ReadGate::backing_off); }
+  void back_off(Errno error);
+  void retry_after_back_off();
+  void account();
+  std::uint64_t held() const;
+  void tell_observers();
+  void end_observations();
   bool edge() const;
   bool calm() const;
   void stop_gathering();
+  void check_invariants() const;
 
   // Constant after construction, as fd_ below.
   Channel channel_;
   ConnectionGroup* const group_;
 
   ConnectionHandler* handler_;
-  Transport* transport_;
+  std::unique_ptr<ConnectionExtras> extras_;
   std::unique_ptr<Buffer> input_;        // only while the handler leaves bytes
   std::unique_ptr<OutputQueue> output_;  // while the kernel refuses, or until the flush phase
   std::uint64_t charged_ = 0;            // to the group's budget, for input_ and output_
@@ -194,13 +251,13 @@ class Connection final : public TcpConnection, public LoopClient, public ListHoo
   std::uint32_t thrown_away_ = 0;  // bytes that came after close()
 
   Fd fd_;
-  ConnectionFlags is_;
-  CloseReason reason_;          // of the close in progress; then the one that on_close is told
+  ConnectionStatus status_;
+  CloseReason reason_;          // of the close in progress; then the one that on_close gets
   std::uint8_t back_offs_ = 0;  // ENOBUFS and kin in a row
   State state_ = State::open;
   std::uint16_t written_kib_ = 0;  // at once and by flushes, since the last flush phase
   bool same_message_ : 1 = false;  // of same_message_goes_on(), in this call of on_data
-  bool watched_ : 1 = false;       // somebody in LoopIo::watchers wants to know of it
+  bool observed_ : 1 = false;      // LoopIo::observers has some of it
   bool output_lost_ : 1 = false;   // some that was accepted is not sent: ends with RST
   bool holder_ : 1 = false;        // known to the group's BudgetHolders
 };

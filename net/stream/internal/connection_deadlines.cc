@@ -24,7 +24,7 @@ constexpr Tick kSlackTicks = 128;
 template <typename Fn>
 void Connection::each_deadline(Fn&& fn) {
   const ConnectionLimits& limits = group_->limits;
-  const bool waits_for_us = pauses_ > 0 || holds_ > 0 || is_.starved;
+  const bool waits_for_us = pauses_ > 0 || holds_ > 0 || starved();
   const auto consider = [&](Deadline which, Tick& since, Tick allowed) {
     if (allowed != 0) fn(which, since, loop().latest(since) + allowed);
   };
@@ -33,7 +33,7 @@ void Connection::each_deadline(Fn&& fn) {
       if (tick_reached(loop().latest(last_activity_), loop().latest(last_read_))) {
         last_activity_ = last_read_;
       }
-      if (is_.want_write) consider(Deadline::write_stall, write_progress_, limits.write_stall);
+      if (status_.want_write) consider(Deadline::write_stall, write_progress_, limits.write_stall);
       if (bytes_in_ == 0 && !waits_for_us) {
         consider(Deadline::first_byte, since_, limits.first_byte);
       }
@@ -44,7 +44,7 @@ void Connection::each_deadline(Fn&& fn) {
       }
       if (may_read() && !waits_for_us) consider(Deadline::read_idle, last_read_, limits.read_idle);
       if (!waits_for_us) consider(Deadline::idle, last_activity_, limits.idle);
-      if (!is_.want_write && accepts_output()) {
+      if (!status_.want_write && accepts_output()) {
         consider(Deadline::heartbeat, write_progress_, limits.heartbeat);
       }
       break;
@@ -69,7 +69,7 @@ void Connection::arm_deadline() {
     any = true;
   };
   each_deadline(consider);
-  if (is_.slack && state_ == State::open) consider({}, {}, (now() | (kSlackTicks - 1)) + 1);
+  if (status_.slack && state_ == State::open) consider({}, {}, (now() | (kSlackTicks - 1)) + 1);
   if (any) {
     loop().idle_wheel().schedule(*this, earliest);
   } else {
@@ -87,8 +87,8 @@ void Connection::on_deadline() {
 }
 
 void Connection::judge_deadlines() {
-  if (is_.slack && input_ && mostly_empty(*input_)) input_->shrink_to_fit();
-  is_.slack = false;
+  if (status_.slack && input_ && mostly_empty(*input_)) input_->shrink_to_fit();
+  status_.slack = false;
   Deadline passed{};
   Tick* first = nullptr;
   each_deadline([&](Deadline which, Tick& since, Tick due) {

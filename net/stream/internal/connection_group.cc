@@ -9,7 +9,6 @@
 #include "weir/base/log_line.h"
 #include "weir/net/stream/connection_ref.h"
 #include "weir/net/stream/internal/connection_inline.h"
-#include "weir/net/stream/internal/relay_pair.h"
 
 namespace weir::internal {
 
@@ -41,7 +40,7 @@ void ConnectionGroup::adopt(Fd fd, PeerPlace place) {
   connections_.push_back(*connection);
   ++open_now;
   ++opened;
-  if (watcher_ != nullptr) watcher_->on_adopted(*connection);
+  if (observer_ != nullptr) observer_->on_adopted(*connection);
   connection->open();
 }
 
@@ -67,7 +66,7 @@ void ConnectionGroup::abort_all() {
   for (Connection& connection : connections_) {
     connection.reset({CloseReason::Kind::server_stopped, {}});
   }
-  for (RelayPair* relay : relays) relay->cancel();
+  for (Pump* pump : pumps) pump->cancel();
   tell_if_empty();
 }
 
@@ -79,29 +78,30 @@ void ConnectionGroup::for_each(const std::function<void(TcpConnection&)>& fn) {
 }
 
 void ConnectionGroup::orphan_all() {
-  for (RelayPair* relay : std::exchange(relays, {})) {
-    relay->forget_done();
-    relay->forget_group(*this);
-  }
+  for (Pump* pump : std::exchange(pumps, {})) pump->forget(*this);
   for (Connection& connection : connections_) {
     connection.forget_handler();
     connection.reset({CloseReason::Kind::server_stopped, {}});
   }
 }
 
-void ConnectionGroup::watch(TcpConnection& connection, std::shared_ptr<ConnectionWatcher> watcher) {
-  machine_of(connection).group_->io->watchers.emplace(&connection, std::move(watcher));
-  machine_of(connection).watched_ = true;
+void ConnectionGroup::observe(TcpConnection& connection,
+                              std::shared_ptr<ConnectionObserver> observer) {
+  Connection& machine = machine_of(connection);
+  machine.group().io->observers.emplace(&machine, std::move(observer));
+  machine.set_observed(true);
 }
 
-void ConnectionGroup::end_watch(TcpConnection& connection, const ConnectionWatcher* watcher) {
-  LoopIo::Watchers& watchers = machine_of(connection).group_->io->watchers;
-  const auto [begin, end] = watchers.equal_range(&connection);
-  const auto watch =
-      std::find_if(begin, end, [&](const auto& entry) { return entry.second.get() == watcher; });
-  if (watch == end) return;
-  machine_of(connection).watched_ = std::distance(begin, end) > 1;
-  watchers.erase(watch);
+void ConnectionGroup::end_observation(TcpConnection& connection,
+                                      const ConnectionObserver* observer) {
+  Connection& machine = machine_of(connection);
+  LoopIo::Observers& observers = machine.group().io->observers;
+  const auto [begin, end] = observers.equal_range(&machine);
+  const auto found =
+      std::find_if(begin, end, [&](const auto& entry) { return entry.second.get() == observer; });
+  if (found == end) return;
+  machine.set_observed(std::distance(begin, end) > 1);
+  observers.erase(found);
 }
 
 void ConnectionGroup::when_empty(std::move_only_function<void()> callback) {
@@ -113,7 +113,7 @@ void ConnectionGroup::when_empty(std::move_only_function<void()> callback) {
 }
 
 void ConnectionGroup::tell_ended(Connection& connection) {
-  if (watcher_ != nullptr) watcher_->on_ended(connection, connection.reason_);
+  if (observer_ != nullptr) observer_->on_ended(connection, connection.reason());
 }
 
 void ConnectionGroup::remove(Connection& connection) {
@@ -123,8 +123,8 @@ void ConnectionGroup::remove(Connection& connection) {
   open_count_->open.fetch_sub(1, std::memory_order_relaxed);
 }
 
-void ConnectionGroup::leave(RelayPair& relay) {
-  relays.erase(&relay);
+void ConnectionGroup::leave(Pump& pump) {
+  pumps.erase(&pump);
   tell_if_empty();
 }
 

@@ -22,7 +22,7 @@
 
 namespace weir::internal {
 
-class RelayPair;
+class Pump;
 
 // Bounds of one connection; times in ticks of the loop's wheel, 0: off.
 struct ConnectionLimits {
@@ -49,18 +49,6 @@ struct OpenCount {
   std::atomic<std::size_t> open{0};
 };
 
-// Is told of the connections of a group, whatever becomes of their handlers.
-class GroupWatcher {
- public:
-  // Before on_open.
-  virtual void on_adopted(TcpConnection& connection) = 0;
-  // After on_close, from the reap phase.
-  virtual void on_ended(TcpConnection& connection, CloseReason reason) = 0;
-
- protected:
-  ~GroupWatcher() = default;
-};
-
 class ConnectionGroup {
  public:
   ConnectionGroup(EventLoop& loop, const ConnectionLimits& limits,
@@ -83,21 +71,21 @@ class ConnectionGroup {
   // The owner is going: resets all, without any further call of its handler.
   void orphan_all();
 
-  // Has `watcher` told of one connection until that ends or the watch does.
-  static void watch(TcpConnection& connection, std::shared_ptr<ConnectionWatcher> watcher);
-  static void end_watch(TcpConnection& connection, const ConnectionWatcher* watcher);
+  // Has `observer` notified of one connection until that ends or the observation does.
+  static void observe(TcpConnection& connection, std::shared_ptr<ConnectionObserver> observer);
+  static void end_observation(TcpConnection& connection, const ConnectionObserver* observer);
 
-  // Null: nobody, as in the beginning.
-  void set_watcher(GroupWatcher* watcher) { watcher_ = watcher; }
+  // Notified of all connections. Null: nobody, as in the beginning.
+  void set_observer(ConnectionObserver* observer) { observer_ = observer; }
 
-  bool empty() const { return connections_.empty() && relays.empty(); }
+  bool empty() const { return connections_.empty() && pumps.empty(); }
   // Called once, from the reap phase, when (or as soon as) the group is empty.
   void when_empty(std::move_only_function<void()> callback);
 
-  // Those with a side in this group that are not over: it is not empty before, so that the end of a
-  // server leaves time for what their other side has still to send.
-  std::unordered_set<RelayPair*> relays;
-  void leave(RelayPair& relay);
+  // Those that move bytes of connections here and are not over: the group is not empty before, so
+  // that the end of a server leaves time for what their other side has still to send.
+  std::unordered_set<Pump*> pumps;
+  void leave(Pump& pump);
 
   // Constant after construction.
   EventLoop& loop;
@@ -134,7 +122,7 @@ class ConnectionGroup {
   std::unordered_map<const Connection*, PeerPlace> places_;  // of those whose peers are counted
   const std::shared_ptr<OpenCount> open_count_;
   std::move_only_function<void()> when_empty_;
-  GroupWatcher* watcher_ = nullptr;
+  ConnectionObserver* observer_ = nullptr;
 };
 
 }  // namespace weir::internal

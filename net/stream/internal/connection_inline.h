@@ -7,6 +7,7 @@
 
 #include "weir/net/stream/internal/connection.h"
 #include "weir/net/stream/internal/connection_group.h"
+#include "weir/net/stream/internal/pump.h"
 
 namespace weir::internal {
 
@@ -17,29 +18,13 @@ inline bool mostly_empty(const Buffer& input) {
 
 inline bool Connection::edge() const { return group_->limits.trigger == Trigger::edge; }
 
-// In `closing` and `lingering` input is read to be thrown away.
-inline bool Connection::may_read() const {
-  if (state_ == State::closed || is_.read_eof || is_.backing_off) return false;
-  if (state_ != State::open) return true;
-  // What a relay reads does not add to its own output, but to the other side's.
-  return pauses_ == 0 && (is_.relayed || (!is_.blocked && !is_.starved));
-}
-
-// What was left may go to the handler also where no more is read for want of memory, and to a relay
-// that began after the peer's FIN.
-inline bool Connection::may_offer() const {
-  return may_read() ||
-         (is_.starved && !is_.read_eof && !is_.backing_off && pauses_ == 0 && !is_.blocked) ||
-         (is_.relayed && is_.read_eof && state_ == State::open && pauses_ == 0);
-}
-
 inline bool Connection::accepts_output() const {
-  return state_ == State::open && !is_.shutdown_wanted && !is_.write_failed;
+  return state_ == State::open && status_.write_side == WriteSide::open;
 }
 
 // Open and reading, with nothing buffered and nothing pending: what most messages leave behind.
 inline bool Connection::calm() const {
-  return !is_.any() && state_ == State::open && !output_ && pauses_ == 0 && channel_.reading();
+  return status_.ordinary() && state_ == State::open && !output_ && !extras_ && channel_.reading();
 }
 
 // Calls the handler: gathers what it sends, and ends the connection if an exception leaves it.
@@ -58,7 +43,7 @@ void Connection::call_handler(const char* event, Call&& call) {
 }
 
 // What the handlers throw is caught where they are called. What is left is memory for a buffer that
-// was not to be had: it costs this connection, whose stream has a hole now, and nothing else.
+// was not to be had.
 template <typename Fn>
 void Connection::without_throwing(Fn&& fn) {
   try {
@@ -84,19 +69,23 @@ inline void Connection::uncork() {
   if (io.gathered > 0) write_gathered(io.take_gathered());
 }
 
-// Tells the budget what is buffered now. O(1), and nothing where nothing is or was. What is closed
-// gives its memory back before the turn is over.
+// The memory that counts for the budget. A closed connection gives all of it back before the turn
+// is over.
+inline std::uint64_t Connection::held() const {
+  if (state_ == State::closed) return 0;
+  return (output_ ? output_->cost() : 0) + (input_ ? input_->capacity() : 0);
+}
+
+// Reports to the budget what is buffered now. O(1), and nothing where nothing is or was.
 inline void Connection::account() {
-  const std::uint64_t held =
-      state_ == State::closed ? 0
-                              : (output_ ? output_->cost() : 0) + (input_ ? input_->capacity() : 0);
-  if (held == charged_) return;
-  const bool gives_back = held < charged_;
-  group_->budget.change(charged_, held);
-  charged_ = held;
-  if (holder_ && held == 0) {
+  const std::uint64_t holds = held();
+  if (holds == charged_) return;
+  const bool gives_back = holds < charged_;
+  group_->budget.change(charged_, holds);
+  charged_ = holds;
+  if (holder_ && holds == 0) {
     group_->holders.update(*this);
-  } else if (!holder_ && held >= BufferBudget::kOwnShare) {
+  } else if (!holder_ && holds >= BufferBudget::kOwnShare) {
     group_->holders.add(*this);
   }
   if (gives_back) group_->holders.released();
@@ -109,8 +98,12 @@ inline void Connection::note_read(std::size_t n) {
   group_->bytes_in.add(n);
 }
 
+inline std::size_t Connection::pump_held() const {
+  return pump() != nullptr ? pump()->held(*this) : 0;
+}
+
 inline bool Connection::output_waits() const {
-  return (output_ && !output_->empty()) || (is_.relayed && relay_held() > 0);
+  return (output_ && !output_->empty()) || pump_held() > 0;
 }
 
 inline void Connection::note_written(std::size_t n, Tick when) {

@@ -17,6 +17,7 @@
 #include "weir/base/poison.h"
 #include "weir/net/stream/internal/connection.h"
 #include "weir/net/stream/internal/connection_inline.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir::internal {
 
@@ -38,58 +39,78 @@ constexpr auto kMostCounted = std::numeric_limits<std::uint32_t>::max();
 
 bool transient(Errno error) { return error == ENOBUFS || error == ENOMEM; }
 
+std::uint64_t left(std::uint64_t bound, std::uint64_t used) {
+  return used < bound ? bound - used : 0;
+}
+
 }  // namespace
 
-// No more than the input's bound leaves room for, and no more than an echo of it could add to the
-// output without passing the high mark or max_output. Zero only when may_read() will be false.
-std::size_t Connection::read_allowance() const {
+// Once the connection is closing, input is read to be discarded.
+std::size_t Connection::input_room() const {
   if (state_ != State::open) return group_->io->receive_block.size();
-  const auto left = [](std::uint64_t bound, std::uint64_t used) {
-    return used < bound ? bound - used : 0;
-  };
-  const ConnectionLimits& limits = group_->limits;
-  return std::min({std::uint64_t{group_->read_at_once},
-                   left(limits.max_input, input_ ? input_->size() : 0),
-                   left(limits.high_water, output_ && !is_.relayed ? output_->size() : 0),
-                   left(limits.max_output, output_ && !is_.relayed ? output_->cost() : 0)});
+  return std::min<std::uint64_t>(group_->read_at_once,
+                                 left(group_->limits.max_input, input_ ? input_->size() : 0));
+}
+
+// And no more than an echo of it could add to the output without passing the high mark or
+// max_output. Zero only when may_read() will be false.
+std::size_t Connection::read_allowance() const {
+  const std::size_t room = input_room();
+  if (!output_ || state_ != State::open) return room;
+  return std::min({std::uint64_t{room}, left(group_->limits.high_water, output_->size()),
+                   left(group_->limits.max_output, output_->cost())});
 }
 
 // Level-triggered: one read; what is left is reported again. Edge-triggered: to EAGAIN, because a
 // short read does not prove that nothing is left; a spent budget asks for the next turn itself.
 void Connection::read_ready() {
-  if (is_.offer_input && may_offer()) {
-    is_.offer_input = false;
-    if (input_ && state_ == State::open) deliver_leftover();
-    if (is_.offer_input) return;  // the next turn goes on with what is there
+  if (status_.offer_input && may_offer()) {
+    offer_input();
+    if (status_.offer_input) return;  // the next turn goes on with what is there
   }
   if (!edge()) {
-    if (may_read()) is_.relayed ? read_relayed() : read_once();
+    if (may_read()) read_some();
     return;
   }
   std::size_t total = 0;
-  for (int reads = 0; may_read() && !is_.offer_input; ++reads) {
+  for (int reads = 0; may_read() && !status_.offer_input; ++reads) {
     if (reads == kMaxReadsPerTurn || total >= kReadBudget) {
-      want_read_again();
+      requeue_read();
       return;
     }
-    const std::size_t received = is_.relayed ? read_relayed() : read_once();
+    const std::size_t received = read_some();
     if (received == 0) return;
     total += received;
   }
 }
 
-// Reads and delivers. 0: there is nothing more for now, or it is over.
+// The peer's FIN may have been read before the last of its messages was taken.
+void Connection::offer_input() {
+  status_.offer_input = false;
+  if (!input_) return;
+  deliver_leftover();
+  const bool ended = state_ == State::open && status_.gate.shut_by(ReadGate::peer_ended);
+  if (ended && !status_.offer_input && pauses_ == 0 && pump() == nullptr) follow_peer();
+}
+
+// 0: there is nothing more for now, or it is over.
+std::size_t Connection::read_some() {
+  return pump() != nullptr ? pump()->read(*this) : read_once();
+}
+
 std::size_t Connection::read_once() {
-  std::size_t room = group_->read_at_once;
-  if (input_ || output_) {
-    apply_budget();
-    room = is_.starved ? 0 : read_allowance();
-    if (room == 0) return 0;
-  }
+  if (!input_ && !output_) [[likely]]
+    return read_into_memory(group_->read_at_once);
+  apply_budget();
+  return starved() ? 0 : read_into_memory(read_allowance());
+}
+
+std::size_t Connection::read_into_memory(std::size_t room) {
+  if (room == 0) return 0;
   const std::span<std::byte> block = group_->io->receive_block.first(room);
   unpoison(block);
-  const auto received = input_ && state_ == State::open ? receive_behind_leftover(room)
-                                                        : transport_->read(fd_.get(), block);
+  const bool behind = input_ && state_ == State::open;
+  const auto received = behind ? receive_behind_leftover(room) : sys::recv(fd_.get(), block);
   if (!received) {
     input_failed(received.error());
     return 0;
@@ -102,16 +123,14 @@ std::size_t Connection::read_once() {
   note_read(n);
   if (state_ != State::open) {
     throw_away(n);
-    return n;
-  }
-  if (input_) {
+  } else if (behind) {
     deliver_leftover();
-    return n;
+  } else {
+    Buffer in;
+    in.lend(group_->io->receive_block, n);
+    call_handler("on_data", [&] { handler_->on_data(*this, in); });
+    if (!in.empty()) keep_leftover(in);
   }
-  Buffer in;
-  in.lend(group_->io->receive_block, n);
-  call_handler("on_data", [&] { handler_->on_data(*this, in); });
-  if (!in.empty()) keep_leftover(in);
   return n;
 }
 
@@ -130,7 +149,7 @@ SysResult<std::size_t> Connection::receive_behind_leftover(std::size_t room) {
   std::array<iovec, 2> into{};
   into[0] = {.iov_base = tail.data(), .iov_len = first};
   into[1] = {.iov_base = block.data(), .iov_len = room - first};
-  auto received = transport_->read_vectors(fd_.get(), into);
+  auto received = sys::recv_vectors(fd_.get(), into);
   if (received) {
     input_->commit(std::min(*received, first));
     if (*received > first) {
@@ -174,46 +193,43 @@ void Connection::deliver_leftover() {
 // The first byte of a message must not keep the memory of those before it. In a busy stream the
 // next read mostly needs it, so it is given back only a second later.
 void Connection::note_slack() {
-  if (is_.slack || state_ != State::open || !mostly_empty(*input_)) return;
-  is_.slack = true;
+  if (status_.slack || state_ != State::open || !mostly_empty(*input_)) return;
+  status_.slack = true;
   arm_deadline();
 }
 
 // A handler that can do nothing with so much will not get further with more. One that paused
 // reading is only late.
 void Connection::check_input_bound() {
-  if (pauses_ == 0 && !is_.relayed && input_->size() >= group_->limits.max_input) {
+  if (pauses_ == 0 && input_->size() >= group_->limits.max_input) {
     start_close({Kind::input_overflow, {}});
   }
 }
 
 void Connection::input_ended() {
-  is_.read_eof = true;
-  if (is_.write_failed) {
-    finish(reason_);
-  } else if (state_ == State::lingering) {
+  status_.gate.shut(ReadGate::peer_ended);
+  if (status_.write_side == WriteSide::failed || state_ == State::lingering) {
     finish(reason_);
   } else if (state_ == State::open) {
     call_handler("on_half_close", [this] { handler_->on_half_close(*this); });
-    if (is_.write_shut) {
+    if (status_.write_side == WriteSide::finished) {
       finish({Kind::peer_eof, {}});
-    } else {
+    } else if (pump() == nullptr) {
       follow_peer();
-      if (!is_.relayed) end_if_drained();
     }
   }
 }
 
 // The peer has closed its side, and we ours, unless an answer is still to come.
 void Connection::follow_peer() {
-  if (holds_ == 0 && !group_->limits.allow_half_open && !is_.relayed) {
-    start_close({Kind::peer_eof, {}});
-  }
+  if (holds_ > 0) return;
+  if (!group_->limits.allow_half_open) start_close({Kind::peer_eof, {}});
+  end_if_drained();
 }
 
 // The server is stopping, and all that had arrived here was served.
 void Connection::end_if_drained() {
-  if (is_.draining && holds_ == 0) start_close({Kind::server_stopped, {}});
+  if (status_.draining && holds_ == 0) start_close({Kind::server_stopped, {}});
 }
 
 void Connection::hold_open() {
@@ -222,14 +238,21 @@ void Connection::hold_open() {
   ++holds_;
 }
 
+// Input that was left is offered once more before the peer's end is followed: a handler that takes
+// messages one by one, each with an answer from elsewhere, holds for each of them.
 void Connection::release() {
   loop().check_thread("TcpConnection::release");
   WEIR_CHECK(holds_ > 0, "TcpConnection::release without a hold_open before it");
   if (--holds_ > 0 || state_ != State::open) return;
   peers_turn();
-  if (is_.read_eof) {
-    follow_peer();
-    end_if_drained();
+  if (status_.gate.shut_by(ReadGate::peer_ended)) {
+    if (input_ && pauses_ == 0) {
+      status_.offer_input = true;
+    } else if (pump() == nullptr) {
+      follow_peer();
+    } else {
+      end_if_drained();
+    }
   }
   read_gate_changed();
 }
@@ -237,32 +260,32 @@ void Connection::release() {
 void Connection::input_failed(Errno error) {
   if (error == EAGAIN) {
     end_if_drained();
-    if (is_.write_failed) finish(reason_);
+    if (status_.write_side == WriteSide::failed) finish(reason_);
     return;
   }
   if (transient(error)) {
     back_off(error);
     return;
   }
-  if (is_.write_failed || state_ == State::lingering) {
+  if (status_.write_side == WriteSide::failed || state_ == State::lingering) {
     finish(reason_);  // we were done, or knew already
   } else {
     finish({error == ECONNRESET || error == EPIPE ? Kind::reset : Kind::io_error, error});
   }
 }
 
-// An edge that told of an error may be spent before reading gets there, and reading may rest by
+// An edge that reported an error may be spent before reading gets there, and reading may rest by
 // then: it is asked for again.
-void Connection::want_read_again() {
-  loop().requeue(channel_, edge() ? EPOLLIN | EPOLLERR : EPOLLIN);
-}
+void Connection::requeue_read() { loop().requeue(channel_, edge() ? EPOLLIN | EPOLLERR : EPOLLIN); }
 
 void Connection::pause_reading() {
   loop().check_thread("TcpConnection::pause_reading");
   WEIR_CHECK(pauses_ < kMostCounted, "TcpConnection::pause_reading {} times without a resume",
              pauses_);
-  ++pauses_;
-  if (is_.write_failed && !is_.relayed) finish(reason_);  // or its end would not be found
+  if (++pauses_ > 1) return;
+  // A failed output would never be found to have ended. A pump passes on what came before.
+  if (status_.write_side == WriteSide::failed && pump() == nullptr) finish(reason_);
+  shut_gate(ReadGate::paused);
   read_gate_changed();
 }
 
@@ -270,8 +293,9 @@ void Connection::resume_reading() {
   loop().check_thread("TcpConnection::resume_reading");
   WEIR_CHECK(pauses_ > 0, "TcpConnection::resume_reading without a pause_reading before it");
   if (--pauses_ > 0 || state_ != State::open) return;
+  status_.gate.lift(ReadGate::paused);
   peers_turn();
-  if (input_) is_.offer_input = true;
+  if (input_) status_.offer_input = true;
   read_gate_changed();
 }
 
@@ -286,14 +310,63 @@ bool Connection::reading() const {
 // Asked after on_data has left something: whether its share of the turn was spent, so that the rest
 // follows in the next one.
 void Connection::offer_if_out_of_share() {
-  if (std::exchange(group_->io->out_of_share, nullptr) == this) is_.offer_input = true;
+  if (std::exchange(group_->io->out_of_share, nullptr) == this) status_.offer_input = true;
 }
 
 void Connection::offer_again() {
   loop().check_thread("TcpConnection::offer_again");
   if (state_ != State::open) return;
-  is_.offer_input = true;
+  status_.offer_input = true;
   read_gate_changed();
+}
+
+// --- the read gate -------------------------------------------------------------------------------
+
+// What was left may go to the handler also where no more is read: for want of memory, or because
+// the peer's FIN was read.
+bool Connection::may_offer() const {
+  return state_ == State::open &&
+         status_.gate.open_but_for(ReadGate::no_budget | ReadGate::peer_ended);
+}
+
+// One more reason not to read. Once the connection is closing its input is discarded, and only an
+// end or an error keeps it from being read. What a pump reads adds nothing to the output here.
+void Connection::shut_gate(ReadGate::Reason reason) {
+  if (state_ != State::open) return;
+  if (pump() != nullptr && reason != ReadGate::paused) return;
+  status_.gate.shut(reason);
+}
+
+// Nothing for one that has ended: it stays in its group's list until the reap phase, so that a walk
+// over the group meets it.
+void Connection::update_interest() {
+  if (edge() || state_ == State::closed) return;
+  channel_.set_reading(may_read());
+  channel_.set_writing(status_.want_write);
+}
+
+// The gate, or what is to be offered, has changed. After the connection's own handler settle()
+// follows it.
+void Connection::read_gate_changed() {
+  if (group_->io->running != this && state_ != State::closed) follow_read_gate();
+}
+
+// Everything that follows from the gate, whatever has changed it. When it opens, the peer's time
+// begins anew, and edge-triggered epoll does not report again what it reported meanwhile. Also
+// asked for is what epoll never reports: input of ours that is to be offered, and the end of what
+// had arrived.
+void Connection::follow_read_gate() {
+  update_interest();
+  const bool opened = status_.gate.take_opened();
+  if (opened) {
+    message_since_ = last_read_ = clock_now();
+    arm_deadline();
+  }
+  const bool to_the_end =
+      status_.write_side == WriteSide::failed || (status_.draining && holds_ == 0);
+  if ((opened && edge()) || (may_read() && to_the_end) || (status_.offer_input && may_offer())) {
+    requeue_read();
+  }
 }
 
 }  // namespace weir::internal

@@ -1,5 +1,5 @@
-// The life of a connection. Input is in tcp_input.cc, output in tcp_output.cc, deadlines in
-// tcp_deadlines.cc.
+// The life of a connection. Input and the read gate are in connection_input.cc, output in
+// connection_output.cc, deadlines in connection_deadlines.cc.
 //
 //            close(), idle_timeout,                  all output sent,
 //            peer's FIN, server stop                 our FIN sent
@@ -11,26 +11,58 @@
 //      +----------------------------------+----------------------------------+--> closed
 //
 // finish() makes the step to `closed`: the channel leaves epoll, the ConnectionRefs go blind, and
-// the object joins the loop's reap list. on_reap() tells on_close, closes the descriptor and frees
-// the object. So nothing dies inside a callback, and on_close is told exactly once.
+// the object joins the loop's reap list. on_reap() calls on_close, closes the descriptor and frees
+// the object. So nothing dies inside a callback, and on_close is called exactly once.
+//
+// Beside it stand, in ConnectionStatus, three values that change by themselves:
+//
+//   ReadGate    the set of reasons not to read. Reading goes on while it is empty.
+//                 paused       pause_reading()              until the last resume_reading()
+//                 output_high  Pressure is not low          until it is
+//                 no_budget    apply_budget(), no room      until BudgetHolders has some
+//                 backing_off  ENOBUFS, ENOMEM              for kBackOff
+//                 peer_ended   the peer's FIN was read      for good
+//                 closed       finish()                     for good
+//               In `closing` and `lingering` the first three do not count: input is discarded.
+//   WriteSide   open --shutdown()--> finishing --all sent--> finished (our FIN was sent)
+//                  \--a send finds the peer gone--> failed: read to the end, then closed
+//   Pressure    low --high mark--> high --on_blocked--> blocked
+//                ^------ low mark: on_drained ------------/
+//
+// Of the flags, want_write says that the socket refused output, offer_input that input_ goes to the
+// handler before more is read, draining that the server shuts down, settle_queued that the flush
+// phase will call settle(). A connection has a Pump once it is relayed.
+//
+// check_invariants() holds it to this, at the end of settle():
+//   1  closed is a reason of the gate exactly when the state is closed; the channel is removed
+//   then. 2  Level-triggered, EPOLLIN is wanted exactly while the gate is open. 3  Level-triggered,
+//   EPOLLOUT is wanted exactly while want_write is set, and that only while
+//      output waits and nothing is backed off.
+//   4  paused is a reason exactly while calls of pause_reading() are left.
+//   5  output_high is a reason exactly while Pressure is not low, unless a pump reads.
+//   6  What is charged to the budget is what is held; holders hold something, and the starved are
+//      holders.
+//   7  input_ holds bytes, and only while the state is open.
+//   8  Lingering comes after our FIN; a failed output holds nothing.
 //
 // Handlers are called from call_handler() only, which is reached from the loop (on_ready, on_flush,
 // on_deadline, on_reap) and never from a call of the user's.
 #include "weir/net/stream/internal/connection.h"
 
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include <cerrno>
 #include <new>
 #include <utility>
 
 #include "weir/base/call_all.h"
-#include "weir/base/check.h"
+#include "weir/base/check_format.h"
 #include "weir/base/log_line.h"
 #include "weir/net/stream/connection_ref.h"
 #include "weir/net/stream/internal/connection_inline.h"
 #include "weir/net/stream/internal/connection_limits.h"
-#include "weir/net/stream/internal/relay_pair.h"
+#include "weir/net/stream/internal/connection_observer.h"
 #include "weir/net/sys/sys.h"
 
 namespace weir::internal {
@@ -53,7 +85,6 @@ Connection::Connection(ConnectionGroup& group, Fd fd)
     : channel_(group.loop, fd.get(), *this, group.limits.trigger),
       group_(&group),
       handler_(group.handler.get()),
-      transport_(&raw_transport()),
       last_read_(clock_now()),
       last_activity_(last_read_),
       write_progress_(last_read_),
@@ -67,7 +98,7 @@ ConnectionRef Connection::ref() const { return {loop().mailbox(), channel_.id()}
 std::uint64_t Connection::id() const { return connection_id(*loop().mailbox(), channel_.id()); }
 
 void Connection::set_handler(ConnectionHandler& handler) {
-  WEIR_CHECK(!is_.relayed, "TcpConnection::set_handler on a connection that is relayed");
+  WEIR_CHECK(pump() == nullptr, "TcpConnection::set_handler on a connection that is relayed");
   if (auto fits = check_longest_message(handler, group_->limits); !fits) {
     WEIR_LOG_LIMITED(warn, 1, "set_handler on connection {}: {}", id(), fits.error());
   }
@@ -100,12 +131,12 @@ void Connection::serve(std::uint32_t events) {
   if (was_calm && !edge()) [[likely]] {
     read_once();
   } else {
-    if ((events & kWritable) != 0 && is_.want_write) flush_output();
+    if ((events & kWritable) != 0 && status_.want_write) flush_output();
     if ((events & kReadable) != 0) read_ready();
-    if ((events & EPOLLERR) != 0 && !may_read() && (is_.want_write || !is_.relayed)) {
+    if ((events & EPOLLERR) != 0 && !may_read() && (status_.want_write || pump() == nullptr)) {
       // Neither reading nor writing will find it, and with EPOLLOUT level-triggered epoll would
       // report it for ever. SO_ERROR is asked last, because asking takes the error away from
-      // recv(2), which a relay's side that rests will call: it passes on what came before.
+      // recv(2), which a pump will call when it goes on: it passes on what came before.
       if (const Errno error = socket_error_of(fd_.get())) output_failed(error);
     }
   }
@@ -114,9 +145,9 @@ void Connection::serve(std::uint32_t events) {
 }
 
 void Connection::on_flush() {
-  is_.settle_queued = false;
+  status_.settle_queued = false;
   without_throwing([this] {
-    if (is_.starved) group_->holders.resume();
+    if (starved()) group_->holders.resume();
     flush_output();
     settle();
   });
@@ -131,7 +162,7 @@ void Connection::on_interest_refused(Errno error) {
 
 // Whatever throws, the connection goes, and everybody who waits for that is told of it.
 void Connection::on_reap() {
-  if (is_.settle_queued) {  // the flush list still points here
+  if (status_.settle_queued) {  // the flush list still points here
     loop().reap_again(*this);
     return;
   }
@@ -141,7 +172,7 @@ void Connection::on_reap() {
     const std::unique_ptr<Connection, Remove> removed(this);
     ++group.closed[static_cast<std::size_t>(reason_.kind)];
     all([this] { call_handler("on_close", [this] { handler_->on_close(*this, reason_); }); });
-    if (watched_) all([this] { end_watches(); });
+    if (observed_) all([this] { end_observations(); });
     all([this] { release_producers(); });
     context_.reset();
     if (output_lost_) end_with_rst();
@@ -171,9 +202,9 @@ Tick Connection::clock_now() { return tick_of(sys::now()); }
 
 void Connection::shutdown() {
   loop().check_thread("TcpConnection::shutdown");
-  if (state_ != State::open || is_.shutdown_wanted) return;
+  if (!accepts_output()) return;
   stop_gathering();
-  is_.shutdown_wanted = true;
+  status_.write_side = WriteSide::finishing;
   settle_later();
 }
 
@@ -189,54 +220,58 @@ void Connection::abort() {
 
 void Connection::stop_gracefully() {
   if (state_ != State::open) return;
-  is_.draining = true;
-  if (is_.read_eof) end_if_drained();
+  status_.draining = true;
+  if (peer_half_closed()) end_if_drained();
   read_gate_changed();
 }
 
+// The budget's reason not to read goes with apply_budget(), in settle().
 void Connection::start_close(CloseReason reason) {
   if (state_ != State::open) return;
-  if (is_.write_failed) {
+  if (status_.write_side == WriteSide::failed) {
     finish(reason_);
     return;
   }
   stop_gathering();
-  is_.draining = false;
+  status_.draining = false;
+  status_.gate.lift(ReadGate::paused | ReadGate::output_high);
   state_ = State::closing;
   reason_ = reason;
   since_ = write_progress_ = clock_now();
   arm_deadline();
   settle_later();
-  if (is_.relayed) relay_pair().closing(*this, reason);
+  if (pump() != nullptr) pump()->closing(*this, reason);
 }
 
-// The next step towards `closed`, once everything is sent.
+// The next step towards `closed`, once everything is sent. Where shutdown(2) fails with ENOTCONN
+// the peer is gone.
 void Connection::advance_close() {
   if (pending_output() > 0) return;
-  if (state_ == State::open && is_.shutdown_wanted && !is_.write_shut) {
-    is_.write_shut = true;
-    const bool forwarding = is_.relayed && input_;  // what was left before a relay, with its end
-    if (is_.read_eof && !forwarding) {
+  const bool finishing = state_ == State::open && status_.write_side == WriteSide::finishing;
+  if (!finishing && state_ != State::closing) return;
+  const bool may_end = pump() == nullptr || pump()->may_end(*this);
+  if (finishing) {
+    status_.write_side = WriteSide::finished;
+    if (peer_half_closed() && may_end) {
       finish({Kind::peer_eof, {}});
-    } else if (!transport_->finish_writing(fd_.get())) {
-      output_failed(Errno(EPIPE));  // ENOTCONN: the peer is gone
+    } else if (!sys::shutdown(fd_.get(), SHUT_WR)) {
+      output_failed(Errno(EPIPE));
     }
-  } else if (state_ == State::closing && reason_.kind == Kind::aborted) {
-    relay_pair().reset_when_delivered(*this);
-  } else if (state_ == State::closing) {
-    if (is_.read_eof) {
-      finish(reason_);
-      return;
-    }
-    if (!is_.write_shut && !transport_->finish_writing(fd_.get())) {
-      finish(reason_);  // ENOTCONN: the peer is gone, there is nobody to linger for
-      return;
-    }
-    is_.write_shut = true;
-    state_ = State::lingering;
-    since_ = clock_now();
-    arm_deadline();
+  } else if (may_end) {
+    linger_for_peer();
   }
+}
+
+void Connection::linger_for_peer() {
+  const bool must_finish = !peer_half_closed() && status_.write_side != WriteSide::finished;
+  if (peer_half_closed() || (must_finish && !sys::shutdown(fd_.get(), SHUT_WR))) {
+    finish(reason_);  // there is nobody to linger for
+    return;
+  }
+  status_.write_side = WriteSide::finished;
+  state_ = State::lingering;
+  since_ = clock_now();
+  arm_deadline();
 }
 
 void Connection::reset(CloseReason reason) {
@@ -251,7 +286,8 @@ void Connection::finish(CloseReason reason) {
   stop_gathering();
   state_ = State::closed;
   reason_ = reason;
-  is_.starved = false;
+  status_.gate.shut(ReadGate::closed);
+  status_.gate.lift(ReadGate::no_budget);
   account();
   if (holder_) group_->holders.update(*this);
   channel_.remove();
@@ -263,13 +299,24 @@ void Connection::stop_gathering() {
   if (group_->io->corked == this) group_->io->gather_limit = 0;
 }
 
-// The server is going. A relay still has to tell the other side.
+// A pump goes on until the other side has ended, too.
 void Connection::forget_handler() {
-  if (is_.relayed) {
-    relay_pair().forget_done();
-  } else {
-    handler_ = nullptr;
-  }
+  if (pump() == nullptr) handler_ = nullptr;
+}
+
+ConnectionExtras& Connection::extras() {
+  if (!extras_) extras_ = std::make_unique<ConnectionExtras>();
+  return *extras_;
+}
+
+void Connection::attach(Pump& pump, ConnectionHandler& handler) {
+  extras().pump = &pump;
+  handler_ = &handler;
+  status_.gate.lift(ReadGate::output_high);
+  without_throwing([this] {
+    offer_again();
+    settle_later();
+  });
 }
 
 void Connection::handler_threw(const char* event, const char* what) {
@@ -280,16 +327,16 @@ void Connection::handler_threw(const char* event, const char* what) {
 
 // --- keeping things consistent -------------------------------------------------------------------
 
-void Connection::tell_watchers() {
-  const auto [begin, end] = group_->io->watchers.equal_range(this);
-  for (auto watch = begin; watch != end; ++watch) watch->second->on_drained(*this);
+void Connection::tell_observers() {
+  const auto [begin, end] = group_->io->observers.equal_range(this);
+  for (auto entry = begin; entry != end; ++entry) entry->second->on_drained(*this);
 }
 
-void Connection::end_watches() {
-  auto& watchers = group_->io->watchers;
+void Connection::end_observations() {
+  auto& observers = group_->io->observers;
   CallAll all;
-  for (auto watch = watchers.extract(this); !watch.empty(); watch = watchers.extract(this)) {
-    all([this, &watch] { watch.mapped()->on_ended(*this); });
+  for (auto entry = observers.extract(this); !entry.empty(); entry = observers.extract(this)) {
+    all([this, &entry] { entry.mapped()->on_ended(*this, reason_); });
   }
   all.rethrow_first();
 }
@@ -300,47 +347,61 @@ void Connection::settle() {
   if (state_ == State::closed) return;
   if (state_ != State::open) input_.reset();  // it is offered to nobody any more
   account();
-  if (is_.blocked && below_low_mark() && !(is_.holds_producers && !within_budget(0))) {
-    is_.blocked = false;
-    release_producers();
-    hear_peer();
-    if (watched_) tell_watchers();
-    if (state_ == State::open && !above_high_mark()) {
-      is_.blocked_told = false;
-      call_handler("on_drained", [this] { handler_->on_drained(*this); });
-      is_.refilled = is_.blocked;
-    }
-  }
-  if (above_high_mark()) {
-    is_.blocked = true;
-    if (!is_.blocked_told && state_ == State::open) {
-      is_.blocked_told = true;
-      call_handler("on_blocked", [this] { handler_->on_blocked(*this); });
-    }
-  }
+  settle_pressure();
   account();
   apply_budget();
   if (state_ != State::closed) advance_close();
   if (state_ != State::closed) follow_read_gate();
+  check_invariants();
+}
+
+void Connection::settle_pressure() {
+  const bool held_back = status_.holds_producers && !within_budget(0);
+  if (under_pressure() && below_low_mark() && !held_back) relieve();
+  if (!above_high_mark()) return;
+  press();
+  if (status_.pressure == Pressure::high && state_ == State::open) {
+    set_pressure(Pressure::blocked);
+    call_handler("on_blocked", [this] { handler_->on_blocked(*this); });
+  }
+}
+
+// The low mark was reached again. An observer may fill the output up before the handler can.
+void Connection::relieve() {
+  const Pressure before = status_.pressure;
+  set_pressure(Pressure::low);
+  release_producers();
+  read_before_refill();
+  if (observed_) tell_observers();
+  if (state_ == State::open && above_high_mark()) {
+    set_pressure(before);
+  } else if (state_ == State::open) {
+    call_handler("on_drained", [this] { handler_->on_drained(*this); });
+    status_.refilled = under_pressure();
+  }
 }
 
 // A handler that fills the output up from on_drained has left no moment to read in.
-void Connection::hear_peer() {
-  if (!is_.refilled) return;
-  is_.refilled = false;
-  if (may_read() && !is_.relayed) read_ready();
+void Connection::read_before_refill() {
+  if (!status_.refilled) return;
+  status_.refilled = false;
+  if (may_read()) read_ready();
 }
 
 // Over the budget, those that hold more than their own share are not read until there is room.
 void Connection::apply_budget() {
-  const bool starved = state_ == State::open && !is_.relayed && holder_ &&
-                       charged_ >= BufferBudget::kOwnShare && !group_->holders.make_room(*this, 1);
-  if (starved == is_.starved) return;
-  if (starved && is_.write_failed) {
+  const bool too_much = state_ == State::open && pump() == nullptr && holder_ &&
+                        charged_ >= BufferBudget::kOwnShare && !group_->holders.make_room(*this, 1);
+  if (too_much == starved()) return;
+  if (too_much && status_.write_side == WriteSide::failed) {
     finish(reason_);  // its end would not be found
     return;
   }
-  is_.starved = starved;
+  if (too_much) {
+    shut_gate(ReadGate::no_budget);
+  } else {
+    status_.gate.lift(ReadGate::no_budget);
+  }
   if (holder_) group_->holders.update(*this);
 }
 
@@ -352,10 +413,10 @@ bool Connection::stalled_for(Tick patience) const {
     return tick_reached(loop().latest(since) + patience, now());
   };
   if (output_waits()) {
-    return is_.want_write && waited(write_progress_) &&
+    return status_.want_write && waited(write_progress_) &&
            sys::unacknowledged(fd_.get()).value_or(0) > 0;
   }
-  return input_ && pauses_ == 0 && holds_ == 0 && !is_.offer_input && waited(last_read_) &&
+  return input_ && pauses_ == 0 && holds_ == 0 && !status_.offer_input && waited(last_read_) &&
          sys::unread(fd_.get()).value_or(1) == 0;
 }
 
@@ -377,41 +438,9 @@ void Connection::give_up_memory() {
 }
 
 void Connection::settle_later() {
-  if (is_.settle_queued || state_ == State::closed) return;
+  if (status_.settle_queued || state_ == State::closed) return;
   loop().flush_later(*this);
-  is_.settle_queued = true;
-}
-
-// Nothing for one that has ended: it stays in its group's list until the reap phase, so that a walk
-// over the group meets it.
-void Connection::update_interest() {
-  if (edge() || state_ == State::closed) return;
-  channel_.set_reading(may_read());
-  channel_.set_writing(is_.want_write);
-}
-
-// What may_read() looks at has changed. After the connection's own handler settle() follows it.
-void Connection::read_gate_changed() {
-  if (group_->io->running != this && state_ != State::closed) follow_read_gate();
-}
-
-// The read gate: may_read() alone says whether the socket is read, and what follows from that is
-// done here, whatever has changed it. When it opens, the peer's time begins anew, and
-// edge-triggered epoll does not report again what it reported meanwhile. Also asked for is what
-// epoll never reports: input of ours that is to be offered, and the end of what had arrived.
-void Connection::follow_read_gate() {
-  update_interest();
-  const bool open = may_read();
-  const bool opened = open && is_.gate_shut;
-  is_.gate_shut = !open;
-  if (opened) {
-    message_since_ = last_read_ = clock_now();
-    arm_deadline();
-  }
-  const bool to_the_end = is_.write_failed || (is_.draining && holds_ == 0);
-  if ((opened && edge()) || (open && to_the_end) || (is_.offer_input && may_offer())) {
-    want_read_again();
-  }
+  status_.settle_queued = true;
 }
 
 void Connection::back_off(Errno error) {
@@ -419,17 +448,45 @@ void Connection::back_off(Errno error) {
     finish({Kind::io_error, error});
     return;
   }
-  if (is_.backing_off) return;
-  is_.backing_off = true;
-  is_.want_write = false;
+  if (backing_off()) return;
+  status_.gate.shut(ReadGate::backing_off);
+  status_.want_write = false;
   loop().run_after(kBackOff, [self = ref()] {
     if (TcpConnection* connection = self.get()) machine_of(*connection).retry_after_back_off();
   });
 }
 
 void Connection::retry_after_back_off() {
-  is_.backing_off = false;
+  status_.gate.lift(ReadGate::backing_off);
   settle_later();
+}
+
+// --- invariants ----------------------------------------------------------------------------------
+
+// By the numbers of the list at the top, after settle().
+void Connection::check_invariants() const {
+  if (state_ == State::closed) {
+    WEIR_DCHECK(channel_.removed(), "1: a closed connection is still watched");
+    return;
+  }
+  const ReadGate& gate = status_.gate;
+  const bool open = state_ == State::open;
+  WEIR_DCHECK(!gate.shut_by(ReadGate::closed), "1: an open connection has a closed gate");
+  WEIR_DCHECK(edge() || channel_.reading() == gate.open(), "2: interest and the gate differ");
+  WEIR_DCHECK(edge() || channel_.writing() == status_.want_write, "3: EPOLLOUT is wanted wrongly");
+  WEIR_DCHECK(!status_.want_write || (output_waits() && !backing_off()),
+              "3: EPOLLOUT is wanted for nothing");
+  WEIR_DCHECK(!open || gate.shut_by(ReadGate::paused) == (pauses_ > 0), "4: pauses");
+  WEIR_DCHECK(!open || pump() != nullptr || gate.shut_by(ReadGate::output_high) == under_pressure(),
+              "5: the gate and the pressure differ");
+  WEIR_DCHECK(!starved() || (open && holder_), "6: starved, but no holder of the budget");
+  WEIR_DCHECK(!holder_ || charged_ > 0, "6: a holder that holds nothing");
+  WEIR_DCHECK(charged_ == held(), "6: {} bytes are charged and {} held", charged_, held());
+  WEIR_DCHECK(!input_ || (open && !input_->empty()), "7: input is kept that nobody gets");
+  WEIR_DCHECK(state_ != State::lingering || status_.write_side == WriteSide::finished,
+              "8: lingers before its FIN");
+  WEIR_DCHECK(status_.write_side != WriteSide::failed || (open && !output_waits()),
+              "8: output waits that cannot be sent");
 }
 
 }  // namespace weir::internal

@@ -13,12 +13,13 @@
 #include <limits>
 #include <utility>
 
+#include "weir/base/aligned_bytes.h"
 #include "weir/base/call_all.h"
 #include "weir/base/log_line.h"
 #include "weir/net/stream/buffer_budget.h"
 #include "weir/net/stream/connection_ref.h"
 #include "weir/net/stream/internal/connection_inline.h"
-#include "weir/net/stream/internal/relay_pair.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir::internal {
 
@@ -38,15 +39,41 @@ constexpr int kMaxWritesPerFlush = 16;
 constexpr std::size_t kVectorsPerWrite = 64;
 // So many files waiting count as the high mark, half as many as the low one.
 constexpr std::size_t kManyFiles = 16;
+// Read and sent at once where sendfile(2) does not serve. On the stack.
+constexpr std::size_t kFilePiece = 64 * 1024;
 
 bool transient(Errno error) { return error == ENOBUFS || error == ENOMEM; }
+
+// Answers of a file system that has no sendfile(2), or not for this file, and of a kernel or a
+// filter without the call. Nothing was sent then.
+bool sendfile_unsupported(Errno error) {
+  return error == EINVAL || error == ENOSYS || error == EOPNOTSUPP;
+}
+
+SysResult<std::size_t> read_and_send(int fd, int file, std::uint64_t offset, std::uint64_t length) {
+  alignas(kCacheLine) std::array<std::byte, kFilePiece> piece;
+  const auto got = sys::pread(
+      file, std::span(piece).first(std::min<std::uint64_t>(length, piece.size())), offset);
+  if (!got || *got == 0) return got;
+  return sys::send(fd, std::span(piece).first(*got));
+}
+
+SysResult<std::size_t> send_file_piece(int fd, int file, std::uint64_t offset,
+                                       std::uint64_t length) {
+  auto sent = sys::sendfile(fd, file, offset, length);
+  if (!sent && sendfile_unsupported(sent.error())) return read_and_send(fd, file, offset, length);
+  return sent;
+}
+
+std::uint64_t left(std::uint64_t bound, std::uint64_t used) {
+  return used < bound ? bound - used : 0;
+}
 
 }  // namespace
 
 std::uint64_t Connection::pending_output() const {
   const LoopIo& io = *group_->io;
-  return (output_ ? output_->size() : 0) + (io.corked == this ? io.gathered : 0) +
-         (is_.relayed ? relay_held() : 0);
+  return (output_ ? output_->size() : 0) + (io.corked == this ? io.gathered : 0) + pump_held();
 }
 
 SendResult Connection::send(std::span<const std::byte> bytes) {
@@ -75,18 +102,16 @@ SendResult Connection::send(SharedBytes bytes) {
   without_throwing([&] {
     output().append(std::move(bytes));
     settle_later();
-    if (output_->size() >= kFlushAtOnce && !is_.want_write) flush_output();
+    if (output_->size() >= kFlushAtOnce && !status_.want_write) flush_output();
   });
   return queued_result();
 }
 
-// Straight to the socket, without a queue and without the flush phase: for who has nothing waiting
-// and is sent nothing else in this turn. No value: it is to be sent as anything else.
 std::optional<SendResult> Connection::send_past_queue(const SharedBytes& bytes) {
   if (!calm() || group_->io->corked == this || bytes.size() > write_allowance()) {
     return std::nullopt;
   }
-  const auto written = transport_->write(fd_.get(), bytes.bytes());
+  const auto written = sys::send(fd_.get(), bytes.bytes());
   if (!written) {
     if (!(written.error() == EAGAIN) && !transient(written.error())) output_failed(written.error());
     return std::nullopt;
@@ -121,19 +146,19 @@ SendResult Connection::send_slowly(std::span<const std::byte> bytes) {
   LoopIo& io = *group_->io;
   const bool at_once =
       !output_ && (io.corked == this || bytes.size() >= kWriteAtOnce) && write_allowance() > 0;
-  if (!admit(bytes.size(), at_once && !is_.backing_off, refusal)) return refusal;
+  if (!admit(bytes.size(), at_once && !backing_off(), refusal)) return refusal;
   without_throwing([&] {
     if (at_once) {
       write_or_queue(io.corked == this ? io.take_gathered() : std::span<const std::byte>(), bytes);
       account();
-      if (output_ && group_->limits.overflow == Overflow::close && !is_.relayed &&
+      if (output_ && group_->limits.overflow == Overflow::close && pump() == nullptr &&
           !within_budget(0)) {
         over_budget();
         reset({Kind::output_overflow, Errno(ENOMEM)});
       }
     } else {
       output().append(bytes);
-      if (output_->size() >= kFlushAtOnce && !is_.want_write) flush_output();
+      if (output_->size() >= kFlushAtOnce && !status_.want_write) flush_output();
     }
     settle_later();
   });
@@ -146,7 +171,7 @@ bool Connection::above_high_mark() const {
   const ConnectionLimits& limits = group_->limits;
   return pending_output() >= limits.high_water ||
          (output_ && (output_->cost() >= limits.max_output || output_->files() >= kManyFiles)) ||
-         (is_.relayed && relay_full());
+         (pump() != nullptr && pump()->full(*this));
 }
 
 bool Connection::below_low_mark() const {
@@ -154,15 +179,28 @@ bool Connection::below_low_mark() const {
   return pending_output() <= limits.high_water / 2 &&
          (!output_ ||
           (output_->cost() <= limits.max_output / 2 && output_->files() <= kManyFiles / 2)) &&
-         (!is_.relayed || relay_drained());
+         (pump() == nullptr || pump()->drained(*this));
 }
 
 SendResult Connection::queued_result() {
   account();
   if (!accepts_output()) return SendResult::closed;
   if (!above_high_mark()) return SendResult::queued;
-  is_.blocked = true;
+  press();
   return SendResult::above_high_mark;
+}
+
+void Connection::press() {
+  if (status_.pressure == Pressure::low) set_pressure(Pressure::high);
+}
+
+void Connection::set_pressure(Pressure pressure) {
+  status_.pressure = pressure;
+  if (pressure == Pressure::low) {
+    status_.gate.lift(ReadGate::output_high);
+  } else {
+    shut_gate(ReadGate::output_high);
+  }
 }
 
 // Whether the budget lets this connection keep `more` bytes of output, once stalled holders have
@@ -191,7 +229,7 @@ bool Connection::admit(std::uint64_t size, bool written_at_once, SendResult& ref
       (output_ ? output_->cost() : 0) + (io.corked == this ? io.gathered : 0);
   const bool fits =
       !output_waits() || (held <= limits.max_output && size <= limits.max_output - held);
-  if (fits && (written_at_once || is_.relayed || within_budget(size))) return true;
+  if (fits && (written_at_once || pump() != nullptr || within_budget(size))) return true;
   if (fits) over_budget();
   switch (limits.overflow) {
     case Overflow::close:
@@ -216,14 +254,15 @@ bool Connection::hold_producer() {
   const auto [held, is_new] =
       io.held_producers.try_emplace({id(), producer->id()}, producer->ref());
   if (!is_new) return true;
-  is_.holds_producers = is_.blocked = true;  // settle() lets them go on
+  status_.holds_producers = true;
+  press();  // settle() lets them go on
   producer->pause_reading();
   return true;
 }
 
 void Connection::release_producers() {
-  if (!is_.holds_producers) return;
-  is_.holds_producers = false;
+  if (!status_.holds_producers) return;
+  status_.holds_producers = false;
   auto& held = group_->io->held_producers;
   CallAll all;
   const auto next = [&] { return held.lower_bound({id(), 0}); };
@@ -250,12 +289,12 @@ OutputQueue& Connection::output() {
 
 // Mostly the socket takes all of it.
 void Connection::write_gathered(std::span<const std::byte> gathered) {
-  if (state_ == State::closed || is_.write_failed) return;
-  if (is_.backing_off) {
+  if (state_ == State::closed || status_.write_side == WriteSide::failed) return;
+  if (backing_off()) {
     output().append(gathered);
     return;
   }
-  const auto written = transport_->write(fd_.get(), gathered);
+  const auto written = sys::send(fd_.get(), gathered);
   if (written && *written == gathered.size()) [[likely]] {
     note_written(*written, now());
   } else {
@@ -267,7 +306,7 @@ void Connection::write_gathered(std::span<const std::byte> gathered) {
 // the turn allows.
 void Connection::write_or_queue(std::span<const std::byte> first,
                                 std::span<const std::byte> second) {
-  if (is_.backing_off) {
+  if (backing_off()) {
     output().append(first);
     output().append(second);
     return;
@@ -277,13 +316,13 @@ void Connection::write_or_queue(std::span<const std::byte> first,
       second.size(), allowed - std::min<std::uint64_t>(allowed, first.size()));
   const std::size_t offered = first.size() + some;
   if (first.empty()) {
-    keep_unwritten(transport_->write(fd_.get(), second.first(some)), first, second, offered);
+    keep_unwritten(sys::send(fd_.get(), second.first(some)), first, second, offered);
     return;
   }
   std::array<iovec, 2> both{};
   both[0] = {.iov_base = const_cast<std::byte*>(first.data()), .iov_len = first.size()};
   both[1] = {.iov_base = const_cast<std::byte*>(second.data()), .iov_len = some};
-  keep_unwritten(transport_->write_vectors(fd_.get(), both), first, second, offered);
+  keep_unwritten(sys::send_vectors(fd_.get(), both), first, second, offered);
 }
 
 // What came of offering the first `offered` bytes of `first` and `second`, before which nothing
@@ -308,7 +347,7 @@ void Connection::keep_unwritten(SysResult<std::size_t> result, std::span<const s
   OutputQueue& queue = output();
   if (written < first.size()) queue.append(first.subspan(written));
   queue.append(second.subspan(written > first.size() ? written - first.size() : 0));
-  if (is_.backing_off) return;
+  if (backing_off()) return;
   if (written == offered) {
     settle_later();  // it may take more, in the next turn
   } else if (edge()) {
@@ -333,7 +372,7 @@ void Connection::note_bulk_written(std::size_t n) {
 // Writes what waits, as far as the socket takes it and the turn allows; the next flush phase goes
 // on with the rest. Calls no handler: see settle().
 void Connection::flush_output() {
-  if (state_ == State::closed || is_.write_failed || is_.backing_off) return;
+  if (state_ == State::closed || status_.write_side == WriteSide::failed || backing_off()) return;
   for (int writes = 0; output_waits(); ++writes) {
     if (writes == kMaxWritesPerFlush) written_kib_ = std::numeric_limits<std::uint16_t>::max();
     const std::uint64_t allowed = write_allowance();
@@ -354,25 +393,26 @@ void Connection::flush_output() {
       return;
     }
     note_bulk_written(*written);
-    if (is_.want_write) write_progress_ = clock_now();
+    if (status_.want_write) write_progress_ = clock_now();
     if (*written < offered && !edge()) {
       output_refused();
       return;
     }
   }
-  if (is_.want_write) {
-    is_.want_write = false;
+  if (status_.want_write) {
+    status_.want_write = false;
     if (group_->limits.heartbeat != 0) arm_deadline();  // it rested
   }
   if (output_) group_->io->give_back(std::move(output_));
 }
 
-// One system call for `most` bytes of the front of what waits (a relay's pipe is less than a turn
-// allows, and goes as one). `offered`: what it would have taken at most.
+// One system call for `most` bytes of the front of what waits (what a pump holds is less than a
+// turn allows, and goes as one). `offered`: what it would have taken at most.
 SysResult<std::size_t> Connection::write_front(std::uint64_t most, std::uint64_t& offered) {
-  if (!output_ || output_->empty()) {  // a relay's pipe
-    offered = relay_held();
-    const auto moved = write_relayed();
+  if (!output_ || output_->empty()) {
+    Pump& pumped = *extras_->pump;  // or nothing would wait
+    offered = pumped.held(*this);
+    const auto moved = pumped.write(*this);
     if (moved && *moved == 0) return std::unexpected(Errno(EIO));
     return moved;
   }
@@ -391,22 +431,21 @@ SysResult<std::size_t> Connection::write_queued(std::uint64_t most, std::uint64_
       length = std::min<std::uint64_t>(length, most - offered);
       offered += length;
     }
-    return count == 1
-               ? transport_->write(fd_.get(), {static_cast<const std::byte*>(vectors[0].iov_base),
-                                               vectors[0].iov_len})
-               : transport_->write_vectors(fd_.get(), std::span(vectors).first(count));
+    return count == 1 ? sys::send(fd_.get(), {static_cast<const std::byte*>(vectors[0].iov_base),
+                                              vectors[0].iov_len})
+                      : sys::send_vectors(fd_.get(), std::span(vectors).first(count));
   }
   const OutputQueue::FileRange file = output_->front_file();
   offered = std::min(file.length, most);
-  auto sent = transport_->write_file(fd_.get(), file.fd, file.offset, offered);
+  auto sent = send_file_piece(fd_.get(), file.fd, file.offset, offered);
   if (sent && *sent == 0) return std::unexpected(Errno(EIO));  // the file ended before the range
   return sent;
 }
 
 // EPOLLOUT is wanted exactly from here until the queue is empty.
 void Connection::output_refused() {
-  if (is_.want_write) return;
-  is_.want_write = true;
+  if (status_.want_write) return;
+  status_.want_write = true;
   write_progress_ = clock_now();
   arm_deadline();
   update_interest();
@@ -419,18 +458,30 @@ void Connection::output_failed(Errno error) {
   output_lost_ = true;
   const bool reset_by_peer = error == EPIPE || error == ECONNRESET;
   CloseReason reason{reset_by_peer ? Kind::reset : Kind::io_error, error};
-  if (is_.write_failed) reason = reason_;
-  if (!reset_by_peer || state_ != State::open || is_.read_eof || pauses_ > 0 || is_.starved) {
+  if (status_.write_side == WriteSide::failed) reason = reason_;
+  constexpr unsigned kWillBeRead = ReadGate::output_high | ReadGate::backing_off;
+  if (!reset_by_peer || state_ != State::open || !status_.gate.open_but_for(kWillBeRead)) {
     finish(reason);
     return;
   }
   stop_gathering();
-  is_.write_failed = true;
-  is_.want_write = is_.blocked = is_.blocked_told = is_.refilled = false;
+  status_.write_side = WriteSide::failed;
+  status_.want_write = status_.refilled = false;
+  set_pressure(Pressure::low);
   reason_ = reason;
   output_.reset();
-  if (is_.relayed) relay_pair().discard_for(*this);
+  if (pump() != nullptr) pump()->discard(*this);
   read_gate_changed();
+}
+
+// As much as the marks, and the budget, let wait.
+std::size_t Connection::output_room() {
+  const ConnectionLimits& limits = group_->limits;
+  const std::uint64_t cost = output_ ? output_->cost() : 0;
+  const std::uint64_t room =
+      std::min(left(limits.high_water, pending_output()), left(limits.max_output, cost));
+  if (within_budget(room)) return room;
+  return std::min(room, left(BufferBudget::kOwnShare, cost));
 }
 
 }  // namespace weir::internal

@@ -15,25 +15,12 @@
 #include "weir/net/buffer/output_queue.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/stream/connection_ref.h"
+#include "weir/net/stream/internal/connection_observer.h"
 #include "weir/net/stream/internal/splice_pipe.h"
-
-namespace weir {
-class TcpConnection;
-}
 
 namespace weir::internal {
 
 class Connection;
-
-// Is told of single connections, besides their handlers. [loop]
-class ConnectionWatcher {
- public:
-  virtual ~ConnectionWatcher() = default;
-  // The low mark was reached again; before the handler's on_drained.
-  virtual void on_drained(TcpConnection& connection) = 0;
-  // After on_close. The watch ends with it.
-  virtual void on_ended(TcpConnection& connection) = 0;
-};
 
 struct LoopIo {
   // Replies up to this much are gathered while a handler runs and leave in one system call.
@@ -98,10 +85,9 @@ struct LoopIo {
   // one's first.
   std::map<std::pair<std::uint64_t, std::uint64_t>, ConnectionRef> held_producers;
 
-  // Who wants to know of a connection whose watched_ is set. They are few and rarely called.
-  using Watchers =
-      std::unordered_multimap<const TcpConnection*, std::shared_ptr<ConnectionWatcher>>;
-  Watchers watchers;
+  // Those of connections whose observed_ is set. They are few and rarely called.
+  using Observers = std::unordered_multimap<const Connection*, std::shared_ptr<ConnectionObserver>>;
+  Observers observers;
 
   std::vector<std::unique_ptr<OutputQueue>> spare_queues;
   std::vector<std::unique_ptr<SplicePipe>> spare_pipes;

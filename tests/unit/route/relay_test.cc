@@ -1,5 +1,5 @@
 // relay(): what one side sends, the other gets, and what becomes of the ends.
-#include "weir/net/stream/relay.h"
+#include "weir/net/route/relay.h"
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>

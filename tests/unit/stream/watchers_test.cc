@@ -18,9 +18,9 @@ namespace {
 using namespace std::chrono_literals;
 
 // As one that gets no memory for a post to the user's task.
-struct Thrower final : internal::ConnectionWatcher {
+struct Thrower final : internal::ConnectionObserver {
   void on_drained(TcpConnection&) override {}
-  void on_ended(TcpConnection&) override {
+  void on_ended(TcpConnection&, CloseReason) override {
     ++told;
     throw std::bad_alloc();
   }
@@ -36,7 +36,7 @@ TEST(Watchers, AllAreToldOfTheEndAlsoWhenOneThrows) {
   before.join(*tcp.connection());
   for (int i = 0; i < 3; ++i) {
     watchers.push_back(std::make_shared<Thrower>());
-    internal::ConnectionGroup::watch(*tcp.connection(), watchers.back());
+    internal::ConnectionGroup::observe(*tcp.connection(), watchers.back());
   }
   after.join(*tcp.connection());
   client.close();
@@ -50,7 +50,7 @@ TEST(Watchers, AllAreToldOfTheEndAlsoWhenOneThrows) {
 TEST(Watchers, AThrowCostsNeitherTheResetNorTheServersEnd) {
   TcpHarness tcp;
   TestClient client = tcp.connect(0, 4096);
-  internal::ConnectionGroup::watch(*tcp.connection(), std::make_shared<Thrower>());
+  internal::ConnectionGroup::observe(*tcp.connection(), std::make_shared<Thrower>());
   tcp.connection()->send(pattern(8'000'000));
   tcp.turns(2);
   ASSERT_GT(tcp.connection()->pending_output(), 0u);
@@ -68,7 +68,7 @@ TEST(Watchers, AThrowCostsNoClientItsNextAttempt) {
   ASSERT_TRUE(outgoing.connect(tcp.address));
   ASSERT_TRUE(
       tcp.until([&] { return outgoing.connection().get() != nullptr && tcp.calls.open == 1; }));
-  internal::ConnectionGroup::watch(*outgoing.connection().get(), std::make_shared<Thrower>());
+  internal::ConnectionGroup::observe(*outgoing.connection().get(), std::make_shared<Thrower>());
   tcp.connection()->close();
   EXPECT_THROW(static_cast<void>(tcp.until([&] { return tcp.calls.open == 2; })), std::bad_alloc);
   EXPECT_TRUE(tcp.until([&] { return tcp.calls.open == 2; }));

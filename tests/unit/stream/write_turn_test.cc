@@ -13,7 +13,7 @@
 
 #include "support/tcp_harness.h"
 #include "weir/net/route/broadcast.h"
-#include "weir/net/stream/relay.h"
+#include "weir/net/route/relay.h"
 
 namespace weir::test {
 namespace {

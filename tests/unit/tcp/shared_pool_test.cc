@@ -19,7 +19,7 @@
 #include "support/loops.h"
 #include "support/thread_limit.h"
 #include "weir/net/reactor/loop_pool.h"
-#include "weir/net/stream/relay.h"
+#include "weir/net/route/relay.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace weir::test {

@@ -1,4 +1,4 @@
-#include "weir/net/stream/internal/relay_pair.h"
+#include "weir/net/route/internal/relay_pair.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -12,6 +12,7 @@
 namespace weir::internal {
 
 using Kind = CloseReason::Kind;
+using State = TcpConnection::State;
 
 namespace {
 
@@ -53,11 +54,16 @@ RelayHandle RelayPair::join(Connection& a, Connection& b, RelayOptions options, 
   a.loop().check_thread("relay");
   WEIR_CHECK(&a.loop() == &b.loop(), "relay() of connections of two loops");
   WEIR_CHECK(&a != &b, "relay() of a connection with itself");
-  WEIR_CHECK(!a.is_.relayed && !b.is_.relayed, "relay() of a connection that is relayed already");
+  WEIR_CHECK(a.pump() == nullptr && b.pump() == nullptr,
+             "relay() of a connection that is relayed already");
+  // All memory that it takes, before anything changes.
+  a.extras();
+  b.extras();
   auto pair = std::make_shared<RelayPair>(Key{}, a, b, options, std::move(on_done));
   for (std::size_t end = 0; end < 2; ++end) {
-    pair->ends_[end]->group_->relays.insert(pair.get());
-    pair->groups_[end] = pair->ends_[end]->group_;
+    ConnectionGroup& group = pair->ends_[end]->group();
+    group.pumps.insert(pair.get());
+    pair->groups_[end] = &group;
   }
   pair->self_ = pair;
   for (std::size_t end = 0; end < 2; ++end) pair->take_over(end);
@@ -68,15 +74,12 @@ RelayHandle RelayPair::join(Connection& a, Connection& b, RelayOptions options, 
 
 void RelayPair::take_over(std::size_t end) {
   Connection& connection = *ends_[end];
-  sent_before_[end] = connection.bytes_out_ + connection.pending_output();
-  if (connection.state() == TcpConnection::State::closed) {  // its own handler is told, or was
-    ended(end, connection.reason_);
-    return;
+  sent_before_[end] = connection.bytes_out() + connection.pending_output();
+  if (connection.state() == State::closed) {  // its own handler is notified, or was
+    ended(end, connection.reason());
+  } else {
+    connection.attach(*this, *this);
   }
-  connection.handler_ = this;
-  connection.is_.relayed = true;
-  connection.offer_again();
-  connection.settle_later();
 }
 
 // What happened to a side before it was joined.
@@ -86,13 +89,11 @@ void RelayPair::catch_up(std::size_t end) {
   if (other == nullptr) return;
   if (here == nullptr) {
     end_other(*other, reasons_[end]);
-  } else if (here->state() != TcpConnection::State::open) {
-    end_other(*other, here->reason_);
-  } else if (here->is_.read_eof && here->input_) {
-    here->want_read_again();  // and left_is_forwarded() passes the end on
-  } else if (here->is_.read_eof) {
+  } else if (here->state() != State::open) {
+    end_other(*other, here->reason());
+  } else if (here->peer_half_closed() && here->pending_input() == 0) {
     other->shutdown();
-  }
+  }  // with input, left_is_forwarded() passes the end on
 }
 
 void RelayPair::cancel() {
@@ -113,8 +114,7 @@ void RelayPair::on_data(TcpConnection& from, Buffer& in) {
   while (!in.empty()) {
     if (sink == nullptr || !sink->accepts_output()) {  // nobody is there to get it
       in.clear();
-      if (sink != nullptr && sink->state() != TcpConnection::State::open)
-        end_other(source, sink->reason_);
+      if (sink != nullptr && sink->state() != State::open) end_other(source, sink->reason());
       return;
     }
     const std::size_t some = std::min(in.size(), sink->output_room());
@@ -126,13 +126,13 @@ void RelayPair::on_data(TcpConnection& from, Buffer& in) {
       break;
     }
   }
-  if (in.empty() && source.is_.read_eof) left_is_forwarded(source);
+  if (in.empty() && source.peer_half_closed()) left_is_forwarded(source);
 }
 
 // The peer's FIN was read before the relay began, and had to wait for this.
 void RelayPair::left_is_forwarded(Connection& source) {
   on_half_close(source);
-  if (source.is_.write_shut) source.finish({Kind::peer_eof, {}});
+  if (source.write_side() == WriteSide::finished) source.finish({Kind::peer_eof, {}});
 }
 
 void RelayPair::on_half_close(TcpConnection& source) {
@@ -144,7 +144,7 @@ void RelayPair::hold(std::size_t way) {
   ways_[way].holding = true;
   ends_[way]->pause_reading();
   Connection& sink = *ends_[1 - way];
-  sink.is_.blocked = true;  // so that on_drained follows
+  sink.press();  // so that on_drained follows
   sink.settle_later();
 }
 
@@ -156,6 +156,26 @@ void RelayPair::on_drained(TcpConnection& sink) {
 
 // --- through pipes -------------------------------------------------------------------------------
 
+std::size_t RelayPair::read(Connection& source) {
+  const bool by_pipe =
+      source.state() == State::open && source.pending_input() == 0 && splices(source);
+  if (!by_pipe) return source.read_into_memory(source.input_room());
+  const auto moved = fill(source);
+  if (!moved) {
+    if (moved.error() == ENOTSUP) return source.read_into_memory(source.input_room());
+    if (source.may_read()) source.input_failed(moved.error());  // else fill() has paused it
+    return 0;
+  }
+  if (*moved == 0) {
+    source.input_ended();
+    return 0;
+  }
+  source.note_read(*moved);
+  pass_on(source);
+  return *moved;
+}
+
+// Whether what comes next from `source` goes through a pipe; one is there then.
 bool RelayPair::splices(const Connection& source) {
   const std::size_t way = index_of(source);
   Way& here = ways_[way];
@@ -164,11 +184,8 @@ bool RelayPair::splices(const Connection& source) {
   if (here.pipe) return true;  // what is in it comes first
   const bool wanted = options_.path == RelayOptions::Path::splice ||
                       (options_.path == RelayOptions::Path::automatic && here.bulk);
-  if (!wanted || here.refused || source.transport_ != &raw_transport() ||
-      sink->transport_ != &raw_transport()) {
-    return false;
-  }
-  auto pipe = source.group_->io->take_pipe();
+  if (!wanted || here.refused) return false;
+  auto pipe = source.group().io->take_pipe();
   if (!pipe) {
     here.bulk = false;
     return false;
@@ -177,6 +194,7 @@ bool RelayPair::splices(const Connection& source) {
   return true;
 }
 
+// Socket to pipe. EAGAIN: nothing for now (`source` may have been paused for it). ENOTSUP: copy.
 SysResult<std::size_t> RelayPair::fill(Connection& source) {
   const std::size_t way = index_of(source);
   Way& here = ways_[way];
@@ -199,27 +217,28 @@ SysResult<std::size_t> RelayPair::fill(Connection& source) {
   return moved;
 }
 
+// Passes on what fill() has just brought.
 void RelayPair::pass_on(Connection& source) {
   const std::size_t way = index_of(source);
   Connection& sink = *ends_[1 - way];
-  if (!sink.is_.want_write) sink.flush_output();
-  if (full_for(sink)) hold(way);
-  if (sink.is_.blocked || sink.is_.write_failed) sink.settle_later();
+  if (!sink.want_write()) sink.flush_output();
+  if (full(sink)) hold(way);
+  if (sink.under_pressure() || sink.write_side() == WriteSide::failed) sink.settle_later();
 }
 
-std::size_t RelayPair::held_for(const TcpConnection& sink) const {
+std::size_t RelayPair::held(const Connection& sink) const {
   const Way& way = ways_[1 - index_of(sink)];
   return way.pipe ? way.pipe->held() : 0;
 }
 
-SysResult<std::size_t> RelayPair::drain(Connection& sink) {
+SysResult<std::size_t> RelayPair::write(Connection& sink) {
   const std::size_t way = 1 - index_of(sink);
   auto moved = ways_[way].pipe->drain(sink.fd());
   give_back_if_empty(way);
   return moved;
 }
 
-void RelayPair::discard_for(const TcpConnection& sink) {
+void RelayPair::discard(const Connection& sink) {
   Way& way = ways_[1 - index_of(sink)];
   way.pipe.reset();
   way.clogged = false;
@@ -230,32 +249,35 @@ void RelayPair::give_back_if_empty(std::size_t way) {
   if (here.pipe->held() > 0) return;
   here.clogged = false;
   const auto any = ends_[0] != nullptr ? ends_[0] : ends_[1];
-  any->group_->io->give_back(std::move(here.pipe));
+  any->group().io->give_back(std::move(here.pipe));
 }
 
 std::size_t RelayPair::bound_of(std::size_t way) const {
-  const ConnectionLimits& limits = ends_[1 - way]->group_->limits;
+  const ConnectionLimits& limits = ends_[1 - way]->group().limits;
   return static_cast<std::size_t>(
       std::min<std::uint64_t>(ways_[way].pipe->capacity(), limits.high_water));
 }
 
-bool RelayPair::full_for(const TcpConnection& sink) const {
+bool RelayPair::full(const Connection& sink) const {
   const std::size_t way = 1 - index_of(sink);
   const Way& here = ways_[way];
   return here.pipe && (here.clogged || here.pipe->held() >= bound_of(way));
 }
 
-bool RelayPair::low_for(const TcpConnection& sink) const {
+// Without a budget the sink is drained when it holds half of what each may hold anyway.
+bool RelayPair::drained(const Connection& sink) const {
   const std::size_t way = 1 - index_of(sink);
   const Way& here = ways_[way];
-  return !here.pipe || (!here.clogged && here.pipe->held() <= bound_of(way) / 2);
+  const bool pipe_is_low = !here.pipe || (!here.clogged && here.pipe->held() <= bound_of(way) / 2);
+  return pipe_is_low &&
+         (sink.group().budget.has_room(1) || sink.output_cost() <= BufferBudget::kOwnShare / 2);
 }
 
 // --- ends ----------------------------------------------------------------------------------------
 
 void RelayPair::on_close(TcpConnection& connection, CloseReason reason) {
   const std::size_t end = index_of(connection);
-  discard_for(connection);
+  discard(*ends_[end]);
   ended(end, reason);
   if (Connection* other = ends_[1 - end]) {
     end_other(*other, reason);
@@ -265,14 +287,14 @@ void RelayPair::on_close(TcpConnection& connection, CloseReason reason) {
 }
 
 // Both streams being over is an end by itself, and a failure may still leave something to deliver.
-void RelayPair::closing(const Connection& connection, CloseReason reason) {
+void RelayPair::closing(Connection& connection, CloseReason reason) {
   Connection* const other = ends_[1 - index_of(connection)];
   if (other == nullptr || reason.kind == Kind::peer_eof || !orderly(reason.kind)) return;
   end_other(*other, reason);
 }
 
 void RelayPair::ended(std::size_t end, CloseReason reason) {
-  const std::uint64_t out = ends_[end]->bytes_out_;
+  const std::uint64_t out = ends_[end]->bytes_out();
   sent_[end] = out > sent_before_[end] ? out - sent_before_[end] : 0;
   reasons_[end] = reason;
   ends_[end] = nullptr;
@@ -280,17 +302,27 @@ void RelayPair::ended(std::size_t end, CloseReason reason) {
 
 void RelayPair::end_other(Connection& other, CloseReason reason) {
   // Ends by itself once what waits is sent.
-  if (reason.kind == Kind::peer_eof && other.is_.read_eof && other.is_.shutdown_wanted) return;
+  const bool sends_its_fin = other.write_side() != WriteSide::open;
+  if (reason.kind == Kind::peer_eof && other.peer_half_closed() && sends_its_fin) return;
   other.start_close({orderly(reason.kind) ? Kind::local_close : Kind::aborted, {}});
 }
 
-// A RST makes the kernel throw away what the peer has not acknowledged.
+// The stream goes on while input that was left before the relay is still to be passed on. After a
+// failure of the other side the peer gets what came before it, and then a RST.
+bool RelayPair::may_end(Connection& connection) {
+  if (connection.state() == State::open) return connection.pending_input() == 0;
+  if (connection.reason().kind != Kind::aborted) return true;
+  reset_when_delivered(connection);
+  return false;
+}
+
+// A RST makes the kernel discard what the peer has not acknowledged.
 void RelayPair::reset_when_delivered(Connection& connection) {
   const std::size_t end = index_of(connection);
   if (looking_[end]) return;
   const auto left = sys::unacknowledged(connection.fd());
   if (!left || *left == 0) {
-    connection.reset(connection.reason_);
+    connection.reset(connection.reason());
     return;
   }
   next_look_[end] = std::clamp(2 * next_look_[end], kFirstLook, kLongestLook);
@@ -310,7 +342,8 @@ void RelayPair::finish() {
   leave_groups();
 }
 
-void RelayPair::forget_group(const ConnectionGroup& group) {
+void RelayPair::forget(const ConnectionGroup& group) {
+  on_done_ = nullptr;
   for (ConnectionGroup*& mine : groups_) {
     if (mine == &group) mine = nullptr;
   }

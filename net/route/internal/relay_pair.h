@@ -1,5 +1,5 @@
-// RelayPair: the two connections of a relay(), and the handler of both. It owns itself until both
-// have ended. Internal to the tcp floor. [loop]
+// RelayPair: the two connections of a relay(), the handler of both and the pump between them. It
+// owns itself until both have ended. Internal. [loop]
 #pragma once
 
 #include <array>
@@ -9,21 +9,15 @@
 
 #include "weir/base/clock.h"
 #include "weir/base/result.h"
+#include "weir/net/route/relay.h"
 #include "weir/net/stream/connection_handler.h"
 #include "weir/net/stream/internal/connection.h"
+#include "weir/net/stream/internal/pump.h"
 #include "weir/net/stream/internal/splice_pipe.h"
-#include "weir/net/stream/relay.h"
-
-namespace weir {
-class EventLoop;
-}
 
 namespace weir::internal {
 
-class Connection;
-class ConnectionGroup;
-
-class RelayPair final : public ConnectionHandler {
+class RelayPair final : public ConnectionHandler, private Pump {
   struct Key {};
 
  public:
@@ -31,39 +25,27 @@ class RelayPair final : public ConnectionHandler {
   RelayPair(Key, Connection& a, Connection& b, RelayOptions options, RelayDone on_done);
   static RelayHandle join(Connection& a, Connection& b, RelayOptions options, RelayDone on_done);
   ~RelayPair() override;
-  void cancel();
+  void cancel() override;
   bool active() const { return ends_[0] != nullptr || ends_[1] != nullptr; }
-  // The server of one side is going: its handlers are not called any more.
-  void forget_done() { on_done_ = nullptr; }
-  // And so is its group.
-  void forget_group(const ConnectionGroup& group);
-  // This side begins to end.
-  void closing(const Connection& connection, CloseReason reason);
 
-  // -- what a connection asks in place of reading into memory and writing from it -----------------
+ private:
+  // Of Pump.
+  std::size_t read(Connection& source) override;
+  SysResult<std::size_t> write(Connection& sink) override;
+  std::size_t held(const Connection& sink) const override;
+  bool full(const Connection& sink) const override;
+  bool drained(const Connection& sink) const override;
+  void closing(Connection& connection, CloseReason reason) override;
+  bool may_end(Connection& connection) override;
+  void discard(const Connection& sink) override;
+  void forget(const ConnectionGroup& group) override;
 
-  // Whether what comes next from `source` goes through a pipe; one is there then.
-  bool splices(const Connection& source);
-  // Socket to pipe. EAGAIN: nothing for now (`source` may have been paused for it). ENOTSUP: copy.
-  SysResult<std::size_t> fill(Connection& source);
-  // Passes on what fill() has just brought.
-  void pass_on(Connection& source);
-  // Bytes in the pipe that leads to `sink`.
-  std::size_t held_for(const TcpConnection& sink) const;
-  SysResult<std::size_t> drain(Connection& sink);
-  void discard_for(const TcpConnection& sink);
-  // The pipe's part in the marks of `sink`.
-  bool full_for(const TcpConnection& sink) const;
-  bool low_for(const TcpConnection& sink) const;
-  // `aborted` and nothing left to send: resets when the peer has it all.
-  void reset_when_delivered(Connection& connection);
-
-  void on_data(TcpConnection& source, Buffer& in) override;
+  // Of ConnectionHandler.
+  void on_data(TcpConnection& from, Buffer& in) override;
   void on_half_close(TcpConnection& source) override;
   void on_drained(TcpConnection& sink) override;
   void on_close(TcpConnection& connection, CloseReason reason) override;
 
- private:
   // One direction: from the end of its number to the other.
   struct Way {
     std::unique_ptr<SplicePipe> pipe;  // while it holds bytes
@@ -80,6 +62,10 @@ class RelayPair final : public ConnectionHandler {
   void end_other(Connection& other, CloseReason reason);
   void finish();
   void leave_groups();
+  bool splices(const Connection& source);
+  SysResult<std::size_t> fill(Connection& source);
+  void pass_on(Connection& source);
+  void reset_when_delivered(Connection& connection);
   void hold(std::size_t way);
   void give_back_if_empty(std::size_t way);
 
