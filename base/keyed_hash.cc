@@ -4,9 +4,10 @@
 #include <sys/random.h>
 #include <sys/types.h>
 
-namespace weir::internal {
-
+namespace weir {
 namespace {
+
+using internal::HashKey;
 
 HashKey draw() {
   HashKey key;
@@ -20,9 +21,13 @@ HashKey draw() {
 
 }  // namespace
 
-const HashKey& hash_key() {
+const HashKey& internal::hash_key() {
   static const HashKey key = draw();
   return key;
 }
 
-}  // namespace weir::internal
+std::uint64_t keyed_hash(std::span<const std::byte> bytes) {
+  return internal::sip_hash<1, 3>(internal::hash_key(), bytes);
+}
+
+}  // namespace weir

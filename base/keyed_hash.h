@@ -74,9 +74,7 @@ std::uint64_t sip_hash(const HashKey& key, std::span<const std::byte> bytes) {
 
 }  // namespace internal
 
-inline std::uint64_t keyed_hash(std::span<const std::byte> bytes) {
-  return internal::sip_hash<1, 3>(internal::hash_key(), bytes);
-}
+std::uint64_t keyed_hash(std::span<const std::byte> bytes);
 
 inline std::uint64_t keyed_hash(std::string_view text) {
   return keyed_hash(std::as_bytes(std::span(text)));

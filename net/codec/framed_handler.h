@@ -28,15 +28,6 @@ namespace weir {
 
 namespace internal {
 
-// What FramedHandler does whatever the codec.
-// Consumes the frame that `told` was told of, and says whether to go on with the next one.
-bool go_on(TcpConnection& connection, const ConnectionHandler* told, Buffer& in,
-           std::size_t consumed);
-void check_frame(const Frame& frame, std::size_t available);
-void close_for_frame_error(TcpConnection& connection, const Error& error);
-void log_refused_frame(const TcpConnection& connection, const Error& error);
-Error ended_inside_frame(std::size_t bytes);
-
 // Room for a frame on the stack, as a Buffer borrows it.
 struct FrameRoom {
   std::array<std::byte, 2048> bytes;
@@ -46,8 +37,31 @@ struct FrameRoom {
 
 }  // namespace internal
 
+// The part of FramedHandler that is the same for every codec.
+class FramedHandlerBase : public ConnectionHandler {
+ public:
+  // What came is no frame, or the stream ended inside one; the last words can be sent. Unless
+  // overridden it logs a warning, at most one a second, and closes the connection. After a frame
+  // that is none the connection is closed in any case, unless the codec recovers (LineCodec with
+  // skip_overlong).
+  virtual void on_frame_error(TcpConnection& connection, const Error& error);
+
+  // Overriding it, call this one too.
+  void on_half_close(TcpConnection& connection) override;
+
+ private:
+  template <FrameCodec Codec>
+  friend class FramedHandler;
+
+  // Consumes the frame that was given to `receiver`, and returns whether it gets the next one now.
+  static bool consume_frame(TcpConnection& connection, const ConnectionHandler* receiver,
+                            Buffer& in, std::size_t size);
+  static void check_frame(const Frame& frame, std::size_t available);
+  static void log_refused_frame(const TcpConnection& connection, const Error& error);
+};
+
 template <FrameCodec Codec>
-class FramedHandler : public ConnectionHandler {
+class FramedHandler : public FramedHandlerBase {
  public:
   // One call of on_data ends after this number of frames, or when the connection's share of the
   // turn is spent (TcpConnection::reading()); the rest follows in the next turn, so that one
@@ -61,14 +75,6 @@ class FramedHandler : public ConnectionHandler {
   // thrown away; when it sets another handler, that one is offered what is left in the next turn.
   virtual void on_frame(TcpConnection& connection, std::string_view payload) = 0;
 
-  // What came is no frame, or the stream ended inside one; the last words can be sent. Unless
-  // overridden it logs a warning, at most one a second, and closes the connection. After a frame
-  // that is none the connection is closed in any case, unless the codec recovers (LineCodec with
-  // skip_overlong).
-  virtual void on_frame_error(TcpConnection& connection, const Error& error) {
-    internal::close_for_frame_error(connection, error);
-  }
-
   // Sends one frame. An error, which is also logged, when the codec has no frame for this payload;
   // nothing is sent then. Small frames cost no allocation.
   Result<SendResult> send_frame(TcpConnection& connection, std::string_view payload) const {
@@ -76,7 +82,7 @@ class FramedHandler : public ConnectionHandler {
     Buffer frame;
     frame.lend(room.bytes, 0);
     if (auto encoded = codec_.encode(payload, frame); !encoded) {
-      internal::log_refused_frame(connection, encoded.error());
+      log_refused_frame(connection, encoded.error());
       return std::unexpected(std::move(encoded).error());
     }
     return connection.send(frame.bytes());
@@ -114,7 +120,7 @@ class FramedHandler : public ConnectionHandler {
           in.clear();
           return;
         }
-        if (internal::go_on(connection, told, in, 0)) continue;
+        if (consume_frame(connection, told, in, 0)) continue;
         if (connection.handler() == told) in.set_progress(progress);
         return;
       }
@@ -124,23 +130,17 @@ class FramedHandler : public ConnectionHandler {
         return;
       }
       const Frame& frame = **decoded;
-      internal::check_frame(frame, in.size());
+      check_frame(frame, in.size());
       if (frame.skipped) {
         in.consume(frame.consume);
         message_ended |= !recovers(codec_, progress);
         continue;
       }
       on_frame(connection, frame.payload);
-      if (!internal::go_on(connection, told, in, frame.consume)) return;
+      if (!consume_frame(connection, told, in, frame.consume)) return;
       progress = 0;
       message_ended = true;
     }
-  }
-
-  // Overriding it, call this one too.
-  void on_half_close(TcpConnection& connection) override {
-    if (connection.pending_input() == 0) return;
-    on_frame_error(connection, internal::ended_inside_frame(connection.pending_input()));
   }
 
  private:
