@@ -1,6 +1,6 @@
 // BackOff: how long to wait before the next try. Doubles from `initial` to `max`; a random part of
-// up to `jitter` of it is left out, so that many who failed at once do not come back at once.
-// Internal to the tcp floor. [one thread at a time]
+// up to `jitter` of it is left out, so that many clients that failed at once do not return at once.
+// [one thread at a time]
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@ class BackOff {
   static constexpr Duration kLeast = std::chrono::milliseconds(1);
 
   // jitter: a fraction from 0 to 1.
-  BackOff(Duration initial, Duration max, double jitter)
+  BackOff(Duration initial, Duration max, double jitter = 0)
       : initial_(std::max(initial, kLeast)),
         max_(std::max(max, initial_)),
         jitter_(jitter > 0 ? std::min(jitter, 1.0) : 0.0),
@@ -25,8 +25,8 @@ class BackOff {
   // The next wait without its jitter.
   Duration current() const { return current_; }
   void reset() { current_ = initial_; }
-  // The next wait; `random` is from [0, 1).
-  Duration next(double random) {
+  // The next wait; `random`, for the jitter, is from [0, 1).
+  Duration next(double random = 0) {
     const Duration whole = current_;
     current_ = whole > max_ / 2 ? max_ : whole * 2;
     const std::chrono::duration<double, Duration::period> left_out(

@@ -159,17 +159,10 @@ void write_log(LogLevel level, LogLimit& limit, std::string_view line) noexcept 
 }
 
 bool LogLimit::admit(TimePoint now, std::uint64_t& suppressed) noexcept {
-  constexpr std::int64_t kBurst = 1'000'000'000;  // the bucket holds one second's tokens
-  const std::int64_t time = now.time_since_epoch().count();
-  std::int64_t full_at = full_at_.load(std::memory_order_relaxed);
-  std::int64_t next = 0;
-  do {
-    next = std::max(full_at, time) + interval_;
-    if (next - time > kBurst) {
-      suppressed_.fetch_add(1, std::memory_order_relaxed);
-      return false;
-    }
-  } while (!full_at_.compare_exchange_weak(full_at, next, std::memory_order_relaxed));
+  if (bucket_.take(now) > Duration::zero()) {
+    suppressed_.fetch_add(1, std::memory_order_relaxed);
+    return false;
+  }
   suppressed = suppressed_.exchange(0, std::memory_order_relaxed);
   return true;
 }

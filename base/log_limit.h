@@ -4,27 +4,25 @@
 #include "weir/base/requirements.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
-#include <limits>
 
 #include "weir/base/clock.h"
+#include "weir/base/token_bucket.h"
 
 namespace weir {
 
-// A token bucket, filled at `per_second` and holding one second's worth, without a lock. [any]
+// Lines at `per_second`, in bursts of one second's worth at most. [any]
 class LogLimit {
  public:
-  constexpr explicit LogLimit(unsigned per_second)
-      : interval_(std::int64_t{1'000'000'000} / (per_second == 0 ? 1 : per_second)) {}
+  constexpr explicit LogLimit(unsigned per_second) : bucket_(per_second, std::chrono::seconds(1)) {}
 
   // Whether this line may be written; if so, `suppressed` is how many were not since the last one.
   bool admit(std::uint64_t& suppressed) noexcept { return admit(Clock::now(), suppressed); }
   bool admit(TimePoint now, std::uint64_t& suppressed) noexcept;
 
  private:
-  const std::int64_t interval_;  // ns between two tokens
-  // When the bucket will be full again, ns of Clock. (A full bucket is a time that has passed.)
-  std::atomic<std::int64_t> full_at_{(std::numeric_limits<std::int64_t>::min)()};
+  internal::TokenBucket bucket_;
   std::atomic<std::uint64_t> suppressed_{0};
 };
 

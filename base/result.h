@@ -4,6 +4,7 @@
 
 #include "weir/base/requirements.h"
 
+#include <cerrno>
 #include <compare>
 #include <expected>
 #include <stdexcept>
@@ -23,6 +24,9 @@ class Errno {
 
   constexpr int value() const { return value_; }
   constexpr explicit operator bool() const { return value_ != 0; }
+  // The kernel has no memory for this now (ENOMEM, ENOBUFS). That tells nothing about readiness:
+  // epoll does not report when there is some again.
+  constexpr bool is_memory() const { return value_ == ENOMEM || value_ == ENOBUFS; }
   // "ECONNREFUSED"; "E4711" for a number the C library has no name for.
   std::string name() const;
   // "Connection refused".

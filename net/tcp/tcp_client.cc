@@ -74,7 +74,6 @@ class TcpClient::Impl final : public internal::ConnectionObserver {
   const std::shared_ptr<internal::CallbackHandler> callbacks_ =
       std::make_shared<internal::CallbackHandler>();
   std::shared_ptr<ConnectionGroup> group_;  // from the first connect() on
-  const std::shared_ptr<internal::OpenCount> open_count_ = std::make_shared<internal::OpenCount>();
   internal::Connector connector_;
   internal::BackOff back_off_;
   internal::SocketFile file_;  // of bind_to, while connected
@@ -116,7 +115,7 @@ Result<void> TcpClient::Impl::connect(std::vector<SocketAddress> addresses) {
     if (auto fits = internal::check_longest_message(*handler_, limits); !fits) {
       return std::unexpected(fits.error().within("TcpClient"));
     }
-    group_ = std::make_shared<ConnectionGroup>(loop_, limits, handler_, open_count_);
+    group_ = std::make_shared<ConnectionGroup>(loop_, limits, handler_, nullptr);
     group_->set_observer(this);
   }
   addresses_ = std::move(addresses);
@@ -151,7 +150,6 @@ void TcpClient::Impl::attempt_ended(Result<Fd> result) {
   set_options(socket);
   state_ = State::connected;
   adopted_ = false;
-  open_count_->open.fetch_add(1, std::memory_order_relaxed);
   group_->adopt(socket.take_fd());  // on_open may destroy the client
   if (!destroyed_ && !adopted_) {
     attempt_failed(out_of_memory());

@@ -18,6 +18,9 @@ using internal::TcpShard;
 
 namespace {
 
+// The connections that max_accept_rate allows in this time may be accepted at once.
+constexpr Duration kAcceptBurst = std::chrono::milliseconds(100);
+
 // Descriptors left for everything but connections.
 constexpr std::size_t kDescriptorReserve = 64;
 
@@ -43,9 +46,9 @@ TcpServer::Impl::Impl(EventLoop& loop, Options options)
       peers_(options.max_connections_per_peer > 0
                  ? std::make_shared<internal::PeerCounts>(options.max_connections_per_peer)
                  : nullptr),
-      accept_rate_(options.max_accept_rate > 0
-                       ? std::make_unique<internal::AcceptRate>(options.max_accept_rate)
-                       : nullptr) {}
+      accept_rate_(options.max_accept_rate > 0 ? std::make_unique<internal::TokenBucket>(
+                                                     options.max_accept_rate, kAcceptBurst)
+                                               : nullptr) {}
 
 // --- starting ------------------------------------------------------------------------------------
 
@@ -83,7 +86,7 @@ void TcpServer::Impl::for_each_connection(std::function<void(TcpConnection&)> fn
 TcpServer::Stats TcpServer::Impl::stats() const {
   const std::lock_guard lock(listeners_mutex_);
   Stats sum = closed_listeners_;
-  sum.connections = open_count_->open.load(std::memory_order_relaxed);
+  sum.connections = open_count_->value();
   sum.accepted += adopted_.load(std::memory_order_relaxed);
   sum.refused = refused_.load(std::memory_order_relaxed);
   sum.refused_per_peer = refused_per_peer_.load(std::memory_order_relaxed);
@@ -227,9 +230,7 @@ void TcpServer::for_each_connection(std::function<void(TcpConnection&)> fn,
   impl_->for_each_connection(std::move(fn), std::move(done));
 }
 
-std::size_t TcpServer::connection_count() const {
-  return impl_->open_count_->open.load(std::memory_order_relaxed);
-}
+std::size_t TcpServer::connection_count() const { return impl_->open_count_->value(); }
 
 TcpServer::Stats TcpServer::stats() const { return impl_->stats(); }
 

@@ -20,26 +20,17 @@ constexpr std::size_t kUnevenPart = 20;
 
 }  // namespace
 
-internal::Arrival::Arrival(TcpShard& to, Fd fd, PeerPlace place,
-                           std::shared_ptr<OpenCount> open_count)
-    : to_(to.shared_from_this()),
-      fd_(std::move(fd)),
-      place_(std::move(place)),
-      open_count_(std::move(open_count)) {
+internal::Arrival::Arrival(TcpShard& to, Fd fd, Seat seat)
+    : to_(to.shared_from_this()), fd_(std::move(fd)), seat_(std::move(seat)) {
   to_->coming.fetch_add(1, std::memory_order_relaxed);
 }
 
 internal::Arrival::~Arrival() {
-  if (!open_count_) return;
-  to_->coming.fetch_sub(1, std::memory_order_relaxed);
-  open_count_->open.fetch_sub(1, std::memory_order_relaxed);
+  if (to_) to_->coming.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void internal::Arrival::adopt() {
-  if (to_->released) return;
-  open_count_.reset();
-  to_->group->adopt(std::move(fd_), std::move(place_));
-  to_->coming.fetch_sub(1, std::memory_order_relaxed);
+  if (!to_->released) to_->group->adopt(std::move(fd_), std::move(seat_));
 }
 
 // The emptiest loop, if `wanted` has many more connections. Neither turns nor who is idle keeps
@@ -54,8 +45,8 @@ TcpShard& TcpServer::Impl::even_out(TcpShard& wanted) {
   return load > emptiest->load() + allowed ? *emptiest : wanted;
 }
 
-// Takes a connection's places among those of the server and of its peer; none: there are no more.
-std::optional<internal::PeerPlace> TcpServer::Impl::admit(int fd) {
+// None: no more connections are admitted, of this peer or at all.
+std::optional<internal::Seat> TcpServer::Impl::admit(int fd) {
   std::optional<internal::PeerPlace> place(std::in_place);
   if (peers_) place = peers_->enter(internal::peer_address_of(fd));
   if (!place) {
@@ -64,36 +55,36 @@ std::optional<internal::PeerPlace> TcpServer::Impl::admit(int fd) {
                      internal::peer_address_of(fd).ip(), options_.max_connections_per_peer);
     return std::nullopt;
   }
-  if (open_count_->open.fetch_add(1, std::memory_order_relaxed) >= connection_limit_) {
-    open_count_->open.fetch_sub(1, std::memory_order_relaxed);
+  auto seat = internal::Seat::take(open_count_, connection_limit_, std::move(*place));
+  if (!seat) {
     refused_.fetch_add(1, std::memory_order_relaxed);
     WEIR_LOG_LIMITED(warn, 1, "{} connections are open, the most allowed: refusing more",
                      connection_limit_);
-    return std::nullopt;
   }
-  return place;
+  return seat;
 }
 
 // On the acceptor's loop. `shard`: that loop's, where the connection is to live, unless it
 // `may_move`; null: the next one in turn.
 void TcpServer::Impl::accepted(TcpShard* shard, bool may_move, Fd fd) {
-  auto place = admit(fd.get());
-  if (!place) return;
+  auto seat = admit(fd.get());
+  if (!seat) return;
   TcpShard& wanted = shard != nullptr ? *shard : shards_[next_shard_++ % shards_.size()];
   TcpShard& target = shard == nullptr || may_move ? even_out(wanted) : wanted;
   if (&target == shard) {
-    shard->group->adopt(std::move(fd), std::move(*place));
+    shard->group->adopt(std::move(fd), std::move(*seat));
     return;
   }
-  hand_over(target, std::move(fd), std::move(*place));
+  hand_over(target, std::move(fd), std::move(*seat));
 }
 
 // Of a connection that was admitted.
-bool TcpServer::Impl::hand_over(TcpShard& target, Fd fd, internal::PeerPlace place) {
+bool TcpServer::Impl::hand_over(TcpShard& target, Fd fd, internal::Seat seat) {
   try {
     return target.loop.post(
-        [arrival = internal::Arrival(target, std::move(fd), std::move(place),
-                                     open_count_)]() mutable { arrival.adopt(); });
+        [arrival = internal::Arrival(target, std::move(fd), std::move(seat))]() mutable {
+          arrival.adopt();
+        });
   } catch (const std::bad_alloc&) {
     WEIR_LOG_LIMITED(error, 1, "no memory to hand a connection over: it is closed");
     return false;
@@ -113,10 +104,10 @@ Result<void> TcpServer::Impl::adopt(Fd connection) {
     internal::tune_stream(*socket, listen_options(), "adopt a connection");
   }
   adopted_.fetch_add(1, std::memory_order_relaxed);
-  auto place = admit(socket->fd());
-  if (!place) return refused("there are as many as may be");
+  auto seat = admit(socket->fd());
+  if (!seat) return refused("there are as many as may be");
   TcpShard& target = even_out(shards_[next_shard_++ % shards_.size()]);
-  if (!hand_over(target, socket->take_fd(), std::move(*place))) return refused("no memory");
+  if (!hand_over(target, socket->take_fd(), std::move(*seat))) return refused("no memory");
   return {};
 }
 

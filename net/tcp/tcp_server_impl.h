@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "weir/base/check.h"
+#include "weir/base/token_bucket.h"
 #include "weir/net/reactor/shards.h"
 #include "weir/net/socket/listening_socket.h"
 #include "weir/net/stream/callback_handler.h"
@@ -43,7 +44,7 @@ struct TcpShard : Shard, std::enable_shared_from_this<TcpShard> {
 // loop has ended, or the server was destroyed), it is closed and its places are given back.
 class Arrival {
  public:
-  Arrival(TcpShard& to, Fd fd, PeerPlace place, std::shared_ptr<OpenCount> open_count);
+  Arrival(TcpShard& to, Fd fd, Seat seat);
   Arrival(Arrival&& other) noexcept = default;
   Arrival& operator=(Arrival&&) = delete;
   ~Arrival();
@@ -51,10 +52,9 @@ class Arrival {
   void adopt();
 
  private:
-  const std::shared_ptr<TcpShard> to_;
+  std::shared_ptr<TcpShard> to_;  // null: moved from
   Fd fd_;
-  PeerPlace place_;
-  std::shared_ptr<OpenCount> open_count_;  // null: arrived, or moved from
+  Seat seat_;
 };
 
 // An acceptor and the loop it is on.
@@ -127,8 +127,8 @@ class TcpServer::Impl {
                     internal::TcpShard* shard);
   void adopt_one(std::shared_ptr<ListeningSocket> socket, bool by_all_loops);
   void accepted(internal::TcpShard* shard, bool may_move, Fd fd);
-  std::optional<internal::PeerPlace> admit(int fd);
-  bool hand_over(internal::TcpShard& target, Fd fd, internal::PeerPlace place);
+  std::optional<internal::Seat> admit(int fd);
+  bool hand_over(internal::TcpShard& target, Fd fd, internal::Seat seat);
   internal::TcpShard& even_out(internal::TcpShard& wanted);
   struct ClosingListener;
   void stop_listener(std::shared_ptr<ClosingListener> closing);
@@ -143,8 +143,8 @@ class TcpServer::Impl {
   const Options options_;
   bool backlog_warned_ = false;  // that the kernel cuts it
   const std::size_t connection_limit_;
-  const std::shared_ptr<internal::PeerCounts> peers_;        // null: not counted
-  const std::unique_ptr<internal::AcceptRate> accept_rate_;  // null: no bound
+  const std::shared_ptr<internal::PeerCounts> peers_;         // null: not counted
+  const std::unique_ptr<internal::TokenBucket> accept_rate_;  // null: no bound
   const std::shared_ptr<internal::CallbackHandler> callbacks_ =
       std::make_shared<internal::CallbackHandler>();
   mutable std::mutex listeners_mutex_;         // for stats(), while listen() adds one more

@@ -110,6 +110,7 @@ bool UdpSocketImpl::receive_turn() {
       return true;
     }
     receive_errors_ = 0;
+    receive_back_off_.reset();
     deliver(*got);
     io_->end_of_batch();
     if (*got < LoopDatagrams::kBatch) {
@@ -164,16 +165,13 @@ void UdpSocketImpl::show(std::size_t count) {
 // The errors of a datagram socket concern datagrams that it sent, so it goes on: but not faster and
 // faster if there is no end to them, or no memory.
 void UdpSocketImpl::receive_failed(Errno error) {
-  const bool memory = error == ENOBUFS || error == ENOMEM;
   ++receive_errors_;
-  if (!memory && receive_errors_ <= kPatience) {
+  if (!error.is_memory() && receive_errors_ <= kPatience) {
     tell(error);
     return;
   }
   if (receive_errors_ == kPatience + 1) tell(error);
-  if (!open()) return;
-  const int doublings = std::clamp(receive_errors_ - (memory ? 1 : kPatience), 0, 6);
-  wait_to_receive(std::min(kRetry * (1 << doublings), kMaxRetry));
+  if (open()) wait_to_receive(receive_back_off_.next());
 }
 
 // Where there is no memory for a timer either, the next turn asks again.

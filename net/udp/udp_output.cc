@@ -28,8 +28,6 @@ void try_push(std::vector<T>& to, T value, std::size_t most) try {
   to.clear();
 }
 
-bool transient(Errno error) { return error == ENOBUFS || error == ENOMEM; }
-
 }  // namespace
 
 DatagramResult UdpSocketImpl::send(const AddressView& to, const void* info,
@@ -193,7 +191,7 @@ std::size_t UdpSocketImpl::send_error(Errno error, std::size_t at) {
     update_interest();
     return 0;
   }
-  if (transient(error)) {
+  if (error.is_memory()) {
     if (++send_retries_ <= kMaxSendRetries && wait_to_send()) return 0;
     send_retries_ = 0;
     return run;

@@ -2,10 +2,8 @@
 
 #include <netinet/in.h>
 
-#include <algorithm>
 #include <array>
 #include <cstring>
-#include <limits>
 #include <new>
 #include <span>
 #include <utility>
@@ -72,24 +70,11 @@ std::size_t PeerCounts::Hash::operator()(const PeerKey& key) const noexcept {
   return static_cast<std::size_t>(keyed_hash(std::as_bytes(std::span(words))));
 }
 
-AcceptRate::AcceptRate(std::size_t per_second)
-    : interval_(std::max<std::int64_t>(
-          1, std::int64_t{1'000'000'000} / static_cast<std::int64_t>(std::clamp<std::size_t>(
-                                               per_second, 1, std::size_t{1'000'000'000})))),
-      burst_(std::max<std::int64_t>(100'000'000, interval_)),
-      full_at_(std::numeric_limits<std::int64_t>::min()) {}
-
-Duration AcceptRate::take(TimePoint when) {
-  const std::int64_t now = when.time_since_epoch().count();
-  std::int64_t full_at = full_at_.load(std::memory_order_relaxed);
-  std::int64_t next = 0;
-  do {
-    next = std::max(full_at, now) + interval_;
-    if (next - now > burst_) return Duration(next - now - burst_);
-  } while (!full_at_.compare_exchange_weak(full_at, next, std::memory_order_relaxed));
-  return Duration::zero();
+std::optional<Seat> Seat::take(const std::shared_ptr<OpenCount>& count, std::size_t limit,
+                               PeerPlace place) {
+  Seat seat(count, std::move(place));  // gives back what was one too many
+  if (count->open_.fetch_add(1, std::memory_order_relaxed) >= limit) return std::nullopt;
+  return seat;
 }
-
-void AcceptRate::give_back() { full_at_.fetch_sub(interval_, std::memory_order_relaxed); }
 
 }  // namespace weir::internal

@@ -1,6 +1,5 @@
-// Who is let in: how many connections one peer may have (PeerCounts), and how many are accepted a
-// second (AcceptRate). Shared by all loops of a server, and made only where the option is on.
-// Internal to the tcp floor. [any]
+// Admission: how many connections a server has (OpenCount), how many of them one peer may have
+// (PeerCounts), and what each of them took (Seat). Shared by all loops of a server. [any]
 #pragma once
 
 #include <atomic>
@@ -12,7 +11,6 @@
 #include <unordered_map>
 #include <utility>
 
-#include "weir/base/clock.h"
 #include "weir/net/socket/socket_address.h"
 
 namespace weir::internal {
@@ -70,20 +68,45 @@ class PeerCounts : public std::enable_shared_from_this<PeerCounts> {
   std::unordered_map<PeerKey, std::size_t, Hash> counts_;
 };
 
-// A token bucket that holds a tenth of a second's worth, and one at least.
-class AcceptRate {
+// Connections open over all loops of a server.
+class OpenCount {
  public:
-  explicit AcceptRate(std::size_t per_second);
-
-  // Zero: one may be accepted. Else how long to wait before the next may.
-  Duration take(TimePoint now);
-  // The one taken last was not needed.
-  void give_back();
+  std::size_t value() const { return open_.load(std::memory_order_relaxed); }
+  // One that a Seat was settled for has ended.
+  void leave() { open_.fetch_sub(1, std::memory_order_relaxed); }
 
  private:
-  const std::int64_t interval_;        // ns between two
-  const std::int64_t burst_;           // ns by which accepting may be ahead
-  std::atomic<std::int64_t> full_at_;  // when the bucket will be full again, ns of Clock
+  friend class Seat;
+  std::atomic<std::size_t> open_{0};
+};
+
+// What a connection has taken, until it comes to its group: one of OpenCount and a place among
+// those of its peer. The destructor gives both back.
+class Seat {
+ public:
+  Seat() = default;  // of a connection that is not counted: a client's
+  // None, and `place` given back: `limit` are open.
+  static std::optional<Seat> take(const std::shared_ptr<OpenCount>& count, std::size_t limit,
+                                  PeerPlace place);
+  Seat(Seat&&) noexcept = default;
+  Seat& operator=(Seat&&) = delete;
+  ~Seat() {
+    if (count_) count_->leave();
+  }
+  // Its peer is counted.
+  bool has_place() const { return place_.counted(); }
+  // The connection has come to its group, which keeps the place and calls leave() in the end.
+  PeerPlace settle() {
+    count_.reset();
+    return std::move(place_);
+  }
+
+ private:
+  Seat(std::shared_ptr<OpenCount> count, PeerPlace place)
+      : count_(std::move(count)), place_(std::move(place)) {}
+
+  std::shared_ptr<OpenCount> count_;
+  PeerPlace place_;
 };
 
 }  // namespace weir::internal

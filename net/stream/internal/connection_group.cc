@@ -30,11 +30,10 @@ ConnectionGroup::~ConnectionGroup() {
   WEIR_CHECK(connections_.empty(), "a group of connections destroyed before its connections");
 }
 
-void ConnectionGroup::adopt(Fd fd, PeerPlace place) {
-  Connection* const connection = make(std::move(fd), std::move(place));
+void ConnectionGroup::adopt(Fd fd, Seat seat) {
+  Connection* const connection = make(std::move(fd), std::move(seat));
   if (connection == nullptr) {
     WEIR_LOG_LIMITED(error, 1, "no memory for a connection: it is closed");
-    open_count_->open.fetch_sub(1, std::memory_order_relaxed);
     return;
   }
   connections_.push_back(*connection);
@@ -46,11 +45,13 @@ void ConnectionGroup::adopt(Fd fd, PeerPlace place) {
 
 // Takes all memory that a connection needs until on_open: who is told of it is told of its end, and
 // nobody else. nullptr: there is none.
-Connection* ConnectionGroup::make(Fd fd, PeerPlace place) {
+Connection* ConnectionGroup::make(Fd fd, Seat seat) {
   Connection* connection = nullptr;
   try {
     connection = new Connection(*this, std::move(fd));  // frees itself in on_reap()
-    if (place.counted()) places_.emplace(connection, std::move(place));
+    PeerPlace* const kept = seat.has_place() ? &places_[connection] : nullptr;
+    PeerPlace place = seat.settle();
+    if (kept != nullptr) *kept = std::move(place);
     return connection;
   } catch (const std::bad_alloc&) {
     delete connection;
@@ -120,7 +121,7 @@ void ConnectionGroup::remove(Connection& connection) {
   connection.ListHook<GroupTag>::unlink();
   if (!places_.empty()) places_.erase(&connection);
   open_now.set(open_now.value() - 1);
-  open_count_->open.fetch_sub(1, std::memory_order_relaxed);
+  if (open_count_) open_count_->leave();
 }
 
 void ConnectionGroup::leave(Pump& pump) {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -44,11 +43,6 @@ struct ConnectionLimits {
   std::uint64_t max_buffered = 0;  // by all connections of a group; 0: off
 };
 
-// Connections open over all groups of a server. [any]
-struct OpenCount {
-  std::atomic<std::size_t> open{0};
-};
-
 class ConnectionGroup {
  public:
   ConnectionGroup(EventLoop& loop, const ConnectionLimits& limits,
@@ -59,9 +53,8 @@ class ConnectionGroup {
   ConnectionGroup(const ConnectionGroup&) = delete;
   ConnectionGroup& operator=(const ConnectionGroup&) = delete;
 
-  // Takes over a connected socket and calls on_open. Its place in OpenCount is taken already.
-  // `place` is given back when it ends.
-  void adopt(Fd fd, PeerPlace place = {});
+  // Takes over a connected socket and calls on_open.
+  void adopt(Fd fd, Seat seat = {});
   // Closes all when what has arrived was served.
   void stop_gracefully();
   // Resets all.
@@ -113,14 +106,14 @@ class ConnectionGroup {
 
  private:
   friend class Connection;
-  Connection* make(Fd fd, PeerPlace place);
+  Connection* make(Fd fd, Seat seat);
   void tell_ended(Connection& connection);
   void remove(Connection& connection);
   void tell_if_empty();
 
   IntrusiveList<Connection, GroupTag> connections_;
   std::unordered_map<const Connection*, PeerPlace> places_;  // of those whose peers are counted
-  const std::shared_ptr<OpenCount> open_count_;
+  const std::shared_ptr<OpenCount> open_count_;              // null: not counted
   std::move_only_function<void()> when_empty_;
   ConnectionObserver* observer_ = nullptr;
 };

@@ -37,8 +37,6 @@ constexpr std::uint32_t kMostThrownAway = 64 * 1024 * 1024;
 // Calls of hold_open() and pause_reading() that may wait for their counterpart.
 constexpr auto kMostCounted = std::numeric_limits<std::uint32_t>::max();
 
-bool transient(Errno error) { return error == ENOBUFS || error == ENOMEM; }
-
 std::uint64_t left(std::uint64_t bound, std::uint64_t used) {
   return used < bound ? bound - used : 0;
 }
@@ -263,7 +261,7 @@ void Connection::input_failed(Errno error) {
     if (status_.write_side == WriteSide::failed) finish(reason_);
     return;
   }
-  if (transient(error)) {
+  if (error.is_memory()) {
     back_off(error);
     return;
   }

@@ -42,8 +42,6 @@ constexpr std::size_t kManyFiles = 16;
 // Read and sent at once where sendfile(2) does not serve. On the stack.
 constexpr std::size_t kFilePiece = 64 * 1024;
 
-bool transient(Errno error) { return error == ENOBUFS || error == ENOMEM; }
-
 // Answers of a file system that has no sendfile(2), or not for this file, and of a kernel or a
 // filter without the call. Nothing was sent then.
 bool sendfile_unsupported(Errno error) {
@@ -113,7 +111,8 @@ std::optional<SendResult> Connection::send_past_queue(const SharedBytes& bytes) 
   }
   const auto written = sys::send(fd_.get(), bytes.bytes());
   if (!written) {
-    if (!(written.error() == EAGAIN) && !transient(written.error())) output_failed(written.error());
+    if (!(written.error() == EAGAIN) && !written.error().is_memory())
+      output_failed(written.error());
     return std::nullopt;
   }
   note_bulk_written(*written);
@@ -334,7 +333,7 @@ void Connection::keep_unwritten(SysResult<std::size_t> result, std::span<const s
     written = *result;
     note_bulk_written(written);
     if (written == first.size() + second.size()) return;
-  } else if (transient(result.error())) {
+  } else if (result.error().is_memory()) {
     back_off(result.error());
     if (state_ == State::closed) {
       output_lost_ = true;
@@ -385,7 +384,7 @@ void Connection::flush_output() {
     if (!written) {
       if (written.error() == EAGAIN) {
         output_refused();
-      } else if (transient(written.error())) {
+      } else if (written.error().is_memory()) {
         back_off(written.error());
       } else {
         output_failed(written.error());

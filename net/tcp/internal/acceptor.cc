@@ -175,6 +175,7 @@ Acceptor::Outcome Acceptor::accept_one() {
   }
   last_error_ = fd.error();
   if (exhausted(last_error_)) return Outcome::out_of_descriptors;
+  if (last_error_.is_memory()) return Outcome::out_of_memory;
   switch (last_error_.value()) {
     case EAGAIN:
       return Outcome::empty;
@@ -191,8 +192,6 @@ Acceptor::Outcome Acceptor::accept_one() {
     case EINTR:
       ++counters_.errors;
       return Outcome::failed_one;
-    case ENOBUFS:
-    case ENOMEM:
     case EPERM:  // a firewall rule
       return Outcome::out_of_memory;
     default:  // EINVAL: not listening any more (shutdown(2) of the listener); EBADF, ENOTSOCK: not

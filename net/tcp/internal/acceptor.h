@@ -15,10 +15,10 @@
 
 #include "weir/base/counter.h"
 #include "weir/base/fd.h"
+#include "weir/base/token_bucket.h"
 #include "weir/net/reactor/channel.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/socket/listening_socket.h"
-#include "weir/net/stream/internal/admission.h"
 #include "weir/net/tcp/internal/spare_descriptor.h"
 
 namespace weir::internal {
@@ -36,7 +36,7 @@ class Acceptor final : private IoHandler {
   struct Options {
     Trigger trigger = Trigger::level;
     bool exclusive = false;      // other loops watch the same socket
-    AcceptRate* rate = nullptr;  // null: no bound; else it outlives the Acceptor
+    TokenBucket* rate = nullptr;  // null: no bound; else it outlives the Acceptor
   };
   struct Counters {
     Counter accepted;

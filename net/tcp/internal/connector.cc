@@ -41,7 +41,7 @@ void Connector::cancel() {
 }
 
 void Connector::begin_address() {
-  retry_ = kFirstRetry;
+  retry_.reset();
   self_connects_ = 0;
   share_ = Duration::zero();
   try_later(Duration::zero());
@@ -93,8 +93,7 @@ void Connector::try_address() {
     channel_.emplace(loop_, socket_.fd(), static_cast<IoHandler&>(*this));
     channel_->set_writing(true);
   } else if (begun.error() == EAGAIN && address().is_unix()) {
-    try_later(retry_);
-    retry_ = std::min(retry_ * 2, kMaxRetry);
+    try_later(retry_.next());
     begin_share();
   } else {
     address_failed({}, begun.error());

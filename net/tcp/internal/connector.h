@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "weir/base/back_off.h"
 #include "weir/base/fd.h"
 #include "weir/base/result.h"
 #include "weir/net/reactor/channel.h"
@@ -98,7 +99,7 @@ class Connector final : private IoHandler {
   std::optional<Channel> channel_;  // on socket_
   TimerId step_timer_;              // the next try or look
   TimerId timeout_timer_;           // the end of this address' share
-  Duration retry_ = kFirstRetry;
+  BackOff retry_{kFirstRetry, kMaxRetry};
   int self_connects_ = 0;
   int looks_ = 0;
 };

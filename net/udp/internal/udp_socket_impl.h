@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "weir/base/back_off.h"
 #include "weir/base/counter.h"
 #include "weir/base/fd.h"
 #include "weir/net/reactor/channel.h"
@@ -63,7 +64,7 @@ class UdpSocketImpl final : public LoopClient {
   // Events in a row that bring nothing and are no error: then nobody listens to them any more.
   static constexpr int kMaxOddEvents = 16;
   static constexpr Duration kCatchUp = std::chrono::seconds(1);
-  // After an error that says nothing about readiness; doubled each time, up to the second.
+  // After an error that tells nothing about readiness. For receiving it doubles, up to the second.
   static constexpr Duration kRetry = std::chrono::milliseconds(20);
   static constexpr Duration kMaxRetry = std::chrono::seconds(1);
   // Errors of receiving in a row that are told at once.
@@ -131,8 +132,9 @@ class UdpSocketImpl final : public LoopClient {
   std::optional<TimePoint> behind_since_;  // not all that was there could be received
   std::uint32_t pauses_ = 0;
   int receive_errors_ = 0;  // in a row
-  int send_retries_ = 0;    // in a row
-  int odd_events_ = 0;      // in a row
+  BackOff receive_back_off_{kRetry, kMaxRetry};
+  int send_retries_ = 0;  // in a row
+  int odd_events_ = 0;    // in a row
   State state_ = State::unbound;
   bool connected_ = false;
   bool control_ = false;         // packet_info or coalesce

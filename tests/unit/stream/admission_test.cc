@@ -21,10 +21,11 @@
 namespace weir::test {
 namespace {
 
-using internal::AcceptRate;
+using internal::OpenCount;
 using internal::PeerCounts;
 using internal::PeerKey;
 using internal::PeerPlace;
+using internal::Seat;
 using namespace std::chrono_literals;
 
 SocketAddress address(std::string_view text) { return SocketAddress::parse(text).value(); }
@@ -68,28 +69,32 @@ TEST(PeerCounting, WhoIsNotCountedIsAlwaysLetIn) {
   EXPECT_EQ(counts->size(), 0u);
 }
 
-TEST(AcceptRates, ATenthOfASecondAtOnceAndThenTheRate) {
-  AcceptRate rate(100);
-  TimePoint now = Clock::now();
-  int taken = 0;
-  while (rate.take(now) == Duration::zero()) ++taken;
-  EXPECT_EQ(taken, 10);
-  EXPECT_EQ(rate.take(now), 10ms);
-  EXPECT_NE(rate.take(now + 9ms), Duration::zero());
-  EXPECT_EQ(rate.take(now + 10ms), Duration::zero());
-  rate.give_back();
-  EXPECT_EQ(rate.take(now + 10ms), Duration::zero());
-  now += 1h;  // what was not used is not saved up
-  for (taken = 0; rate.take(now) == Duration::zero();) ++taken;
-  EXPECT_EQ(taken, 10);
-}
-
-TEST(AcceptRates, OneAtLeastAtOnce) {
-  AcceptRate rate(2);
-  const TimePoint now = Clock::now();
-  EXPECT_EQ(rate.take(now), Duration::zero());
-  EXPECT_EQ(rate.take(now), 500ms);
-  EXPECT_EQ(rate.take(now + 500ms), Duration::zero());
+TEST(Seat, IsGivenBackUnlessItIsSettled) {
+  const auto count = std::make_shared<OpenCount>();
+  const auto peers = std::make_shared<PeerCounts>(5);
+  const auto take = [&] { return Seat::take(count, 2, *peers->enter(address("192.0.2.1:80"))); };
+  {
+    const auto first = take();
+    auto second = take();
+    ASSERT_TRUE(first && second);
+    EXPECT_TRUE(first->has_place());
+    EXPECT_EQ(count->value(), 2u);
+    EXPECT_FALSE(take());
+    EXPECT_EQ(count->value(), 2u) << "the one too many is given back";
+    const Seat moved = std::move(*second);
+    second.reset();
+    EXPECT_EQ(count->value(), 2u);
+  }
+  EXPECT_EQ(count->value(), 0u);
+  EXPECT_EQ(peers->size(), 0u);
+  {
+    PeerPlace place = take()->settle();
+    EXPECT_TRUE(place.counted());
+  }
+  EXPECT_EQ(peers->size(), 0u);
+  EXPECT_EQ(count->value(), 1u);
+  count->leave();
+  EXPECT_EQ(count->value(), 0u);
 }
 
 // --- a server ------------------------------------------------------------------------------------
