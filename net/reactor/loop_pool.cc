@@ -1,17 +1,15 @@
 #include "weir/net/reactor/loop_pool.h"
 
 #include <fmt/format.h>
-#include <pthread.h>
 
 #include <future>
-#include <system_error>
-#include <thread>
+#include <string>
 #include <utility>
 
 #include "weir/base/check_format.h"
 #include "weir/base/log.h"
 #include "weir/net/reactor/signal_set.h"
-#include "weir/net/sys/sys.h"
+#include "weir/net/sys/thread.h"
 
 namespace weir {
 
@@ -19,17 +17,23 @@ namespace sys = internal::sys;
 
 class LoopPool::Thread {
  public:
-  Thread(std::size_t index, EventLoop::Options options) {
+  // The thread of that index, of `threads` that the pool is to have.
+  Thread(std::size_t index, std::size_t threads, EventLoop::Options options) {
     std::promise<Result<EventLoop*>> made;
     auto loop = made.get_future();
     const AllSignalsBlocked signals;
-    thread_ = std::thread([this, index, options, made = std::move(made), table = &sys::table(),
-                           mask = signal_mask_for_children()]() mutable {
-      internal::set_signal_mask_for_children(mask);
-      sys::exchange_table(table);
-      pthread_setname_np(pthread_self(), fmt::format("weir-loop-{}", index).c_str());
-      serve(options, std::move(made));
-    });
+    auto thread = sys::Thread::start(
+        fmt::format("weir-loop-{}", index).c_str(),
+        [this, options, made = std::move(made), mask = signal_mask_for_children()]() mutable {
+          internal::set_signal_mask_for_children(mask);
+          serve(options, std::move(made));
+        });
+    if (!thread) {
+      throw SystemError(
+          Error(fmt::format("start loop thread {} of {}: pthread_create", index + 1, threads),
+                thread.error()));
+    }
+    thread_ = std::move(*thread);
     auto result = loop.get();
     if (!result) {
       thread_.join();
@@ -81,19 +85,13 @@ class LoopPool::Thread {
 
   std::atomic<Stage> stage_{Stage::run};
   EventLoop* loop_ = nullptr;  // the thread owns it
-  std::thread thread_;
+  sys::Thread thread_;
 };
 
 LoopPool::LoopPool(std::size_t threads, EventLoop::Options options) {
   threads_.reserve(threads);
-  try {
-    for (std::size_t i = 0; i < threads; ++i) {
-      threads_.push_back(std::make_unique<Thread>(i, options));
-    }
-  } catch (const std::system_error& failure) {
-    throw SystemError(Error(
-        fmt::format("start loop thread {} of {}: pthread_create", threads_.size() + 1, threads),
-        Errno(failure.code().value())));
+  for (std::size_t i = 0; i < threads; ++i) {
+    threads_.push_back(std::make_unique<Thread>(i, threads, options));
   }
 }
 

@@ -1,6 +1,5 @@
 #include "weir/net/reactor/signal_set.h"
 
-#include <pthread.h>
 #include <sys/signalfd.h>
 
 #include <span>
@@ -10,6 +9,7 @@
 #include "weir/base/log_line.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/sys/sys.h"
+#include "weir/net/sys/thread.h"
 
 namespace weir {
 
@@ -25,9 +25,12 @@ struct BlockedHere {
 constinit thread_local BlockedHere blocked_here{};
 
 BlockedHere& blocked_by_weir() {
-  [[maybe_unused]] static const int kChildrenUnblock = ::pthread_atfork(nullptr, nullptr, [] {
-    if (blocked_here.any) pthread_sigmask(SIG_UNBLOCK, &blocked_here.signals, nullptr);
-  });
+  [[maybe_unused]] static const bool kChildrenUnblock = [] {
+    sys::at_fork(nullptr, nullptr, [] {
+      if (blocked_here.any) sys::change_signal_mask(SIG_UNBLOCK, blocked_here.signals);
+    });
+    return true;
+  }();
   return blocked_here;
 }
 
@@ -46,7 +49,7 @@ void note_blocked(const sigset_t& signals) {
 }
 
 void unblock(const sigset_t& signals) {
-  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+  sys::change_signal_mask(SIG_UNBLOCK, signals);
   BlockedHere& here = blocked_by_weir();
   here.signals = without(here.signals, signals);
 }
@@ -69,8 +72,7 @@ sigset_t set_of(std::initializer_list<int> signals) {
 // Blocks `signals`; returns those of them that were not blocked before.
 sigset_t block(std::initializer_list<int> signals) {
   const sigset_t wanted = set_of(signals);
-  sigset_t before;
-  pthread_sigmask(SIG_BLOCK, &wanted, &before);
+  const sigset_t before = sys::change_signal_mask(SIG_BLOCK, wanted);
   sigset_t changed;
   sigemptyset(&changed);
   for (const int signal : signals) {
@@ -131,19 +133,17 @@ void SignalSet::on_interest_refused(Errno error) {
 }
 
 AllSignalsBlocked::AllSignalsBlocked() : mask_for_children_before_(signal_mask_for_children()) {
-  const sigset_t all = all_signals();
-  pthread_sigmask(SIG_SETMASK, &all, &before_);
+  before_ = sys::change_signal_mask(SIG_SETMASK, all_signals());
   internal::set_signal_mask_for_children(mask_for_children_before_);
 }
 
 AllSignalsBlocked::~AllSignalsBlocked() {
-  pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  sys::change_signal_mask(SIG_SETMASK, before_);
   blocked_by_weir().signals = without(before_, mask_for_children_before_);
 }
 
 sigset_t signal_mask_for_children() {
-  sigset_t now;
-  pthread_sigmask(SIG_BLOCK, nullptr, &now);
+  const sigset_t now = sys::signal_mask();
   const BlockedHere& here = blocked_by_weir();
   return here.any ? without(now, here.signals) : now;
 }

@@ -18,6 +18,7 @@
 #include "weir/net/reactor/channel.h"
 #include "weir/net/reactor/waker.h"
 #include "weir/net/sys/sys.h"
+#include "weir/net/sys/thread.h"
 
 namespace weir {
 
@@ -76,12 +77,12 @@ class StopSignals final : private IoHandler {
     for (std::size_t i = 0; i < kSignals.size(); ++i) before_[i] = handle(kSignals[i]);
     sigemptyset(&ending_);
     for (const int signal : kEnding) sigaddset(&ending_, signal);
-    pthread_sigmask(SIG_UNBLOCK, &ending_, &mask_before_);
+    mask_before_ = sys::change_signal_mask(SIG_UNBLOCK, ending_);
   }
   ~StopSignals() {
     sigset_t blocked_before;
     sigandset(&blocked_before, &ending_, &mask_before_);
-    pthread_sigmask(SIG_BLOCK, &blocked_before, nullptr);
+    sys::change_signal_mask(SIG_BLOCK, blocked_before);
     for (std::size_t i = 0; i < kSignals.size(); ++i) {
       static_cast<void>(sys::restore_signal(kSignals[i], before_[i]));
     }

@@ -16,6 +16,7 @@
 #include "weir/base/byte_order.h"
 #include "weir/base/keyed_hash.h"
 #include "weir/base/log.h"
+#include "weir/net/sys/process.h"
 
 namespace weir {
 namespace {
@@ -116,16 +117,13 @@ std::optional<std::uint32_t> scope_from_text(std::string_view text) {
     return number && *number != 0 ? number : std::nullopt;
   }
   if (text.empty() || text.size() >= IF_NAMESIZE) return std::nullopt;
-  const unsigned index = if_nametoindex(std::string(text).c_str());
-  return index != 0 ? std::optional<std::uint32_t>(index) : std::nullopt;
+  const auto index = internal::sys::interface_index(std::string(text));
+  return index ? std::optional<std::uint32_t>(*index) : std::nullopt;
 }
 
 std::string scope_to_text(std::uint32_t scope) {
-  std::array<char, IF_NAMESIZE> name{};
-  if (if_indextoname(scope, name.data()) != nullptr && is_plain_interface_name(name.data())) {
-    return name.data();
-  }
-  return std::to_string(scope);
+  const auto name = internal::sys::interface_name(scope);
+  return name && is_plain_interface_name(*name) ? *name : std::to_string(scope);
 }
 
 template <typename T>

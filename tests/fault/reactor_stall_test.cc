@@ -19,11 +19,11 @@
 #include "support/expect_log.h"
 #include "support/fault_table.h"
 #include "support/handlers.h"
-#include "support/in_child.h"
 #include "support/loops.h"
-#include "support/thread_limit.h"
+#include "support/process_state.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/reactor/loop_pool.h"
+#include "weir/net/sys/thread.h"
 
 namespace weir::test {
 namespace {
@@ -274,25 +274,21 @@ TEST(Stalls, F64_TheWatchdogGoesWithTheLastLoop) {
 }
 
 TEST(Stalls, F57_WithoutAThreadForItALoopGoesOnWithoutStacks) {
-  const bool ran = in_child([] {
-    const AllowLog log("no stacks of stalls");
-    sigset_t before;
-    pthread_sigmask(SIG_SETMASK, nullptr, &before);
-    ThreadLimit limit(0);
-    {
-      const auto loop = EventLoop::create({.stall_stacks = true});
-      ASSERT_TRUE(loop);
-      run_turn(**loop);
-    }
-    EXPECT_EQ(log.count(), 1u);
-    sigset_t after;
-    pthread_sigmask(SIG_SETMASK, nullptr, &after);
-    EXPECT_EQ(sigismember(&after, SIGTERM), sigismember(&before, SIGTERM));
-    limit.lift();
-    const EventLoop loop({.stall_stacks = true});
-    EXPECT_EQ(threads_of_weir(), 1);
-  });
-  if (!ran) GTEST_SKIP() << "needs root";
+  const AllowLog log("no stacks of stalls");
+  FaultTable faults;
+  const ScopedFaults use(faults);
+  const sigset_t before = internal::sys::signal_mask();
+  faults.on(Call::pthread_create).nth(1).fail(EAGAIN);
+  {
+    const auto loop = EventLoop::create({.stall_stacks = true});
+    ASSERT_TRUE(loop);
+    run_turn(**loop);
+  }
+  EXPECT_EQ(log.count(), 1u);
+  const sigset_t after = internal::sys::signal_mask();
+  EXPECT_EQ(sigismember(&after, SIGTERM), sigismember(&before, SIGTERM));
+  const EventLoop loop({.stall_stacks = true});
+  EXPECT_EQ(threads_of_weir(), 1);
 }
 
 // While the watchdog waits for the stack of a loop it holds its mutex, and in a child of fork() it

@@ -396,4 +396,57 @@ int FaultTable::fchmod(int fd, mode_t mode) {
   return run(Call::fchmod, fd, 0, [&] { return SysTable::fchmod(fd, mode); });
 }
 
+// -- of the process and the machine --------------------------------------------------------
+
+int FaultTable::getrlimit(int resource, rlimit* limit) {
+  return run(Call::getrlimit, -1, resource, [&] { return SysTable::getrlimit(resource, limit); });
+}
+int FaultTable::getrusage(int who, rusage* usage) {
+  return run(Call::getrusage, -1, who, [&] { return SysTable::getrusage(who, usage); });
+}
+long FaultTable::sysconf(int name) {
+  return run(Call::sysconf, -1, name, [&] { return SysTable::sysconf(name); });
+}
+ssize_t FaultTable::getrandom(void* data, std::size_t size, unsigned flags) {
+  return run(Call::getrandom, -1, 0, [&] { return SysTable::getrandom(data, size, flags); });
+}
+unsigned FaultTable::if_nametoindex(const char* name) {
+  unsigned index = 0;
+  static_cast<void>(run(Call::if_nametoindex, -1, 0, [&] {
+    index = SysTable::if_nametoindex(name);
+    return index == 0 ? -1 : 0;
+  }));
+  return index;
+}
+char* FaultTable::if_indextoname(unsigned index, char* name) {
+  const int done = run(Call::if_indextoname, -1, static_cast<int>(index),
+                       [&] { return SysTable::if_indextoname(index, name) == nullptr ? -1 : 0; });
+  return done < 0 ? nullptr : name;
+}
+
+template <typename Real>
+int FaultTable::run_pthread(Call call, int argument, Real real) {
+  const int kept = errno;
+  int error = 0;
+  const int done = run(call, -1, argument, [&] {
+    error = real();
+    return 0;
+  });
+  if (done < 0) error = errno;
+  errno = kept;
+  return error;
+}
+int FaultTable::pthread_create(pthread_t* thread, void* (*body)(void*), void* argument) {
+  return run_pthread(Call::pthread_create, 0,
+                     [&] { return SysTable::pthread_create(thread, body, argument); });
+}
+int FaultTable::pthread_kill(pthread_t thread, int signal) {
+  return run_pthread(Call::pthread_kill, signal,
+                     [&] { return SysTable::pthread_kill(thread, signal); });
+}
+int FaultTable::pthread_sigmask(int how, const sigset_t* set, sigset_t* before) {
+  return run_pthread(Call::pthread_sigmask, how,
+                     [&] { return SysTable::pthread_sigmask(how, set, before); });
+}
+
 }  // namespace weir::test

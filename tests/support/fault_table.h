@@ -70,8 +70,17 @@ enum class Call : std::uint8_t {
   chmod,
   fchmod,
   clock_gettime,
+  getrlimit,
+  getrusage,
+  sysconf,
+  getrandom,
+  if_nametoindex,
+  if_indextoname,
+  pthread_create,
+  pthread_kill,
+  pthread_sigmask,
 };
-inline constexpr std::size_t kCalls = static_cast<std::size_t>(Call::clock_gettime) + 1;
+inline constexpr std::size_t kCalls = static_cast<std::size_t>(Call::pthread_sigmask) + 1;
 
 class FaultTable final : public internal::SysTable {
  public:
@@ -82,7 +91,8 @@ class FaultTable final : public internal::SysTable {
     // Only calls on this descriptor (of epoll_ctl: the one that is watched; of splice: the socket).
     Rule& fd(int number);
     // Only with this operation (epoll_ctl), option name (getsockopt, setsockopt), way (shutdown),
-    // domain (socket), command (fcntl) or clock (clock_gettime).
+    // domain (socket), command (fcntl), clock (clock_gettime), resource (getrlimit) or signal
+    // (sigaction, pthread_kill).
     Rule& argument(int value);
     // Calls are counted from 1, from the moment that the rule is in force. Without one of these:
     // always.
@@ -193,6 +203,15 @@ class FaultTable final : public internal::SysTable {
   int chmod(const char* path, mode_t mode) override;
   int fchmod(int fd, mode_t mode) override;
   int clock_gettime(clockid_t clock, timespec* time) override;
+  int getrlimit(int resource, rlimit* limit) override;
+  int getrusage(int who, rusage* usage) override;
+  long sysconf(int name) override;
+  ssize_t getrandom(void* data, std::size_t size, unsigned flags) override;
+  unsigned if_nametoindex(const char* name) override;
+  char* if_indextoname(unsigned index, char* name) override;
+  int pthread_create(pthread_t* thread, void* (*body)(void*), void* argument) override;
+  int pthread_kill(pthread_t thread, int signal) override;
+  int pthread_sigmask(int how, const sigset_t* set, sigset_t* before) override;
 
  private:
   // What is to be done with one call.
@@ -207,6 +226,9 @@ class FaultTable final : public internal::SysTable {
   Verdict judge(Call call, int fd, int argument);
   template <typename Real>
   auto run(Call call, int fd, int argument, Real real);
+  // Of a call that returns its error: what run() returns, with errno for -1.
+  template <typename Real>
+  int run_pthread(Call call, int argument, Real real);
   template <typename Real>
   ssize_t transfer(Call call, int fd, Real real);
   template <typename Real>

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdlib>
@@ -52,6 +53,11 @@ std::map<pid_t, std::string> threads() {
     result[id] = name;
   });
   return result;
+}
+
+std::ptrdiff_t threads_of_weir() {
+  return std::ranges::count_if(
+      threads(), [](const auto& thread) { return thread.second.starts_with("weir-"); });
 }
 
 bool has_children() {

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <map>
 #include <set>
 #include <string>
@@ -15,6 +16,8 @@ namespace weir::test {
 std::map<int, std::string> open_descriptors();
 // Thread ids with their names.
 std::map<pid_t, std::string> threads();
+// Those of them that weir has started.
+std::ptrdiff_t threads_of_weir();
 // Whether there is a child that was not waited for.
 bool has_children();
 

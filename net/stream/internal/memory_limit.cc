@@ -1,12 +1,12 @@
 #include "weir/net/stream/internal/memory_limit.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <charconv>
-#include <fstream>
 #include <limits>
+#include <sstream>
 #include <string_view>
+
+#include "weir/net/sys/process.h"
 
 namespace weir::internal {
 
@@ -14,20 +14,12 @@ namespace {
 
 constexpr std::uint64_t kNone = std::numeric_limits<std::uint64_t>::max();
 
-std::uint64_t machine_memory() {
-  const long pages = sysconf(_SC_PHYS_PAGES);
-  const long page = sysconf(_SC_PAGESIZE);
-  if (pages <= 0 || page <= 0) return kNone;
-  return static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(page);
-}
-
 // "max", which is no number, and a file that is not there are no limit.
 std::uint64_t limit_in(const std::string& path) {
-  std::ifstream file(path);
-  std::string text;
-  if (!std::getline(file, text)) return kNone;
+  const auto text = sys::read_file(path);
+  if (!text) return kNone;
   std::uint64_t bytes = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bytes);
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), bytes);
   return error == std::errc() ? bytes : kNone;
 }
 
@@ -54,8 +46,9 @@ bool names_memory(std::string_view controllers) {
 }  // namespace
 
 std::uint64_t memory_limit(const std::string& root) {
-  std::uint64_t smallest = machine_memory();
-  std::ifstream groups(root + "/proc/self/cgroup");  // cgroups(7): number:controllers:/path
+  std::uint64_t smallest = sys::machine_memory().value_or(kNone);
+  // cgroups(7): number:controllers:/path
+  std::istringstream groups(sys::read_file(root + "/proc/self/cgroup").value_or(""));
   for (std::string line; std::getline(groups, line);) {
     const std::size_t first = line.find(':');
     const std::size_t second = line.find(':', first + 1);

@@ -17,7 +17,7 @@
 #include "support/echo_server.h"
 #include "support/expect_log.h"
 #include "support/loops.h"
-#include "support/thread_limit.h"
+#include "support/process_state.h"
 #include "weir/net/reactor/loop_pool.h"
 #include "weir/net/route/relay.h"
 #include "weir/net/tcp/tcp_server.h"

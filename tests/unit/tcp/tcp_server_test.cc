@@ -18,10 +18,8 @@
 #include "support/echo_server.h"
 #include "support/expect_log.h"
 #include "support/fault_table.h"
-#include "support/in_child.h"
 #include "support/loops.h"
 #include "support/process_state.h"
-#include "support/thread_limit.h"
 
 namespace weir::test {
 namespace {
@@ -207,24 +205,33 @@ TEST_P(TcpServerWays, HandlersPerLoopAreMadeOnceOnEachLoopsThread) {
 }
 
 TEST(TcpServer, F57_WithoutThreadsListenIsAnErrorAndLeavesNothing) {
-  const bool ran = in_child([] {
-    EventLoop loop;
-    EchoServer echo(loop, {.threads = 4});
-    ThreadLimit limit(2);
-    const auto before = open_descriptors();
-    for (int again = 0; again < 3; ++again) {
-      const auto refused = echo.server.listen("127.0.0.1:0");
-      ASSERT_FALSE(refused);
-      EXPECT_EQ(refused.error().code(), EAGAIN);
-      EXPECT_EQ(open_descriptors(), before);
-      EXPECT_EQ(threads_of_weir(), 0);
-      EXPECT_EQ(echo.server.loop_count(), 0u);
-    }
-    limit.lift();
-    TestClient client(echo.listen());
-    serve_while(loop, [&] { EXPECT_TRUE(echoes(client)); });
-  });
-  if (!ran) GTEST_SKIP() << "needs root";
+  FaultTable faults;
+  const ScopedFaults use(faults);
+  EventLoop loop;
+  EchoServer echo(loop, {.threads = 4});
+  const auto before = open_descriptors();
+  for (int again = 0; again < 3; ++again) {
+    faults.on(Call::pthread_create).nth(3).fail(EAGAIN);
+    const auto refused = echo.server.listen("127.0.0.1:0");
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), EAGAIN);
+    EXPECT_EQ(open_descriptors(), before);
+    EXPECT_EQ(threads_of_weir(), 0);
+    EXPECT_EQ(echo.server.loop_count(), 0u);
+    faults.clear();
+  }
+  TestClient client(echo.listen());
+  serve_while(loop, [&] { EXPECT_TRUE(echoes(client)); });
+}
+
+TEST(TcpServer, WhereTheDescriptorLimitIsNotKnownItHasNoBound) {
+  FaultTable faults;
+  const ScopedFaults use(faults);
+  faults.on(Call::getrlimit).fail(EPERM);
+  EventLoop loop;
+  EchoServer echo(loop, {});
+  TestClient client(echo.listen());
+  serve_while(loop, [&] { EXPECT_TRUE(echoes(client)); });
 }
 
 TEST_P(TcpServerWays, AcceptedSocketsHaveTheOptions) {

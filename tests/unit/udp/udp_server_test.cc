@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "support/net_namespace.h"
+#include "support/process_state.h"
 #include "support/test_client.h"
 #include "support/udp_harness.h"
 #include "weir/net/reactor/loop_pool.h"
@@ -319,6 +320,19 @@ TEST(UdpServer, AFactoryThatThrowsLeavesNothingBehind) {
   EXPECT_THROW(static_cast<void>(server.listen("127.0.0.1:0")), std::runtime_error);
   throws = false;
   EXPECT_TRUE(server.listen("127.0.0.1:0"));
+}
+
+TEST(UdpServer, F57_WithoutThreadsListenIsAnErrorAndLeavesNothing) {
+  UdpHarness world({}, "");  // for its fault table
+  UdpServer server(world.loop, {.threads = 3});
+  const auto before = open_descriptors();
+  world.faults.on(Call::pthread_create).nth(2).fail(EAGAIN);
+  const auto refused = server.listen("127.0.0.1:0");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), EAGAIN);
+  EXPECT_EQ(open_descriptors(), before);
+  EXPECT_EQ(threads_of_weir(), 0);
+  EXPECT_TRUE(server.listen("127.0.0.1:0")) << "as if nothing had happened";
 }
 
 TEST(UdpServer, MayBeDestroyedInItsHandler) {
