@@ -11,9 +11,9 @@
 #include <cstdlib>
 #include <exception>
 #include <iterator>
-#include <mutex>
 
 #include "weir/base/log_line.h"
+#include "weir/base/mutex.h"
 #include "weir/base/stderr_sink.h"
 #include "weir/base/utf8.h"
 #include "weir/base/write_now.h"
@@ -22,31 +22,33 @@ namespace weir {
 namespace {
 
 using internal::LogObserver;
+using internal::Mutex;
+using internal::MutexLock;
 
 // What the threads share. Never destroyed: a static's destructor may log.
 struct State {
-  std::mutex mutex;
-  std::shared_ptr<spdlog::logger> logger;  // mutex
-  std::shared_ptr<LogObserver> observer;   // mutex
+  Mutex mutex;
+  std::shared_ptr<spdlog::logger> logger WEIR_GUARDED_BY(mutex);
+  std::shared_ptr<LogObserver> observer WEIR_GUARDED_BY(mutex);
 };
 
+void lock_all();
 void unlock_all();
 
 State& state() {
   static State* const shared = [] {
     // A child finds no lock held by a thread that it does not have.
-    ::pthread_atfork(
-        [] {
-          state().mutex.lock();
-          internal::stderr_sink_mutex.lock();
-        },
-        unlock_all, unlock_all);
+    ::pthread_atfork(lock_all, unlock_all, unlock_all);
     return new State;
   }();
   return *shared;
 }
 
-void unlock_all() {
+void lock_all() WEIR_UNCHECKED_LOCKS {
+  state().mutex.lock();
+  internal::stderr_sink_mutex.lock();
+}
+void unlock_all() WEIR_UNCHECKED_LOCKS {
   internal::stderr_sink_mutex.unlock();
   state().mutex.unlock();
 }
@@ -62,8 +64,7 @@ spdlog::level::level_enum to_spdlog(LogLevel level) {
   return static_cast<spdlog::level::level_enum>(level);
 }
 
-// [under the mutex]
-std::shared_ptr<spdlog::logger> logger_of(State& shared) {
+std::shared_ptr<spdlog::logger> logger_of(State& shared) WEIR_REQUIRES(shared.mutex) {
   if (!shared.logger) {
     auto sink = std::make_shared<internal::StderrSink>();
     shared.logger = std::make_shared<spdlog::logger>("weir", std::move(sink));
@@ -137,13 +138,13 @@ LogLevel log_level() {
 void set_logger(std::shared_ptr<spdlog::logger> logger) {
   if (logger) set_log_level(static_cast<LogLevel>(logger->level()));
   State& shared = state();
-  const std::lock_guard lock(shared.mutex);
+  const MutexLock lock(shared.mutex);
   std::swap(shared.logger, logger);
 }
 
 std::shared_ptr<spdlog::logger> logger() {
   State& shared = state();
-  const std::lock_guard lock(shared.mutex);
+  const MutexLock lock(shared.mutex);
   return logger_of(shared);
 }
 
@@ -206,7 +207,7 @@ void write_log(LogLevel level, std::uint64_t suppressed, fmt::string_view format
     std::shared_ptr<LogObserver> observer;
     {
       State& shared = state();
-      const std::lock_guard lock(shared.mutex);
+      const MutexLock lock(shared.mutex);
       target = logger_of(shared);
       observer = shared.observer;
     }
@@ -228,7 +229,7 @@ LogObserver set_log_observer(LogObserver observer) {
   auto fresh = observer ? std::make_shared<LogObserver>(std::move(observer)) : nullptr;
   State& shared = state();
   {
-    const std::lock_guard lock(shared.mutex);
+    const MutexLock lock(shared.mutex);
     std::swap(shared.observer, fresh);
   }
   return fresh ? *fresh : LogObserver();

@@ -37,12 +37,12 @@ void StderrSink::set_pattern(const std::string& pattern) {
 }
 
 void StderrSink::set_formatter(std::unique_ptr<spdlog::formatter> formatter) {
-  const std::lock_guard lock(stderr_sink_mutex);
+  const MutexLock lock(stderr_sink_mutex);
   formatter_ = std::move(formatter);
 }
 
 void StderrSink::log(const spdlog::details::log_msg& message) {
-  const std::lock_guard lock(stderr_sink_mutex);
+  const MutexLock lock(stderr_sink_mutex);
   std::string line;
   if (torn_) line += '\n';
   if (lost_ > 0) {

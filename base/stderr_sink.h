@@ -7,13 +7,14 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
+
+#include "weir/base/mutex.h"
 
 namespace weir::internal {
 
 // One for all sinks, so that fork(2) can be told of it.
-inline constinit std::mutex stderr_sink_mutex;
+inline constinit Mutex stderr_sink_mutex;
 
 class StderrSink final : public spdlog::sinks::sink {
  public:
@@ -25,12 +26,15 @@ class StderrSink final : public spdlog::sinks::sink {
   void set_formatter(std::unique_ptr<spdlog::formatter> formatter) override;
 
  private:
-  void append(std::string& out, const spdlog::details::log_msg& message);
+  void append(std::string& out, const spdlog::details::log_msg& message)
+      WEIR_REQUIRES(stderr_sink_mutex);
 
   const bool coloured_;
-  std::unique_ptr<spdlog::formatter> formatter_;  // this and what follows: under the mutex
-  bool torn_ = false;                             // the last line got out in part
-  std::uint64_t lost_ = 0;                        // lines, since the last one that got out
+  std::unique_ptr<spdlog::formatter> formatter_ WEIR_GUARDED_BY(stderr_sink_mutex);
+  // The last line got out in part.
+  bool torn_ WEIR_GUARDED_BY(stderr_sink_mutex) = false;
+  // Lines, since the last one that got out.
+  std::uint64_t lost_ WEIR_GUARDED_BY(stderr_sink_mutex) = 0;
 };
 
 }  // namespace weir::internal

@@ -1,11 +1,11 @@
 #include "weir/net/reactor/mailbox.h"
 
-#include <pthread.h>
-
 #include <array>
 #include <cstddef>
 #include <new>
 #include <utility>
+
+#include "weir/net/sys/thread.h"
 
 namespace weir::internal {
 
@@ -15,13 +15,13 @@ std::atomic<std::uint32_t> g_loops_made{0};
 
 // Never destroyed, since a static's destructor may end a loop, and not on the heap.
 struct Registry {
-  std::mutex mutex;
-  IntrusiveList<Mailbox, AllMailboxesTag> all;  // mutex
+  Mutex mutex;
+  IntrusiveList<Mailbox, AllMailboxesTag> all WEIR_GUARDED_BY(mutex);
 };
 Registry& registry() {
   alignas(Registry) static std::array<std::byte, sizeof(Registry)> place;
   static Registry* const shared = [] {
-    ::pthread_atfork(Mailbox::lock_all, Mailbox::unlock_all, Mailbox::unlock_all);
+    sys::at_fork(Mailbox::lock_all, Mailbox::unlock_all, Mailbox::unlock_all);
     return ::new (place.data()) Registry;
   }();
   return *shared;
@@ -34,22 +34,22 @@ Mailbox::Mailbox(EventLoop& loop, Waker waker)
       waker_(std::move(waker)),
       loop_(&loop) {
   Registry& shared = registry();
-  const std::lock_guard lock(shared.mutex);
+  const MutexLock lock(shared.mutex);
   shared.all.push_back(*this);
 }
 
 Mailbox::~Mailbox() {
-  const std::lock_guard lock(registry().mutex);
+  const MutexLock lock(registry().mutex);
   unlink();
 }
 
-void Mailbox::lock_all() {
+void Mailbox::lock_all() WEIR_UNCHECKED_LOCKS {
   Registry& shared = registry();
   shared.mutex.lock();
   for (Mailbox& each : shared.all) each.mutex_.lock();
 }
 
-void Mailbox::unlock_all() {
+void Mailbox::unlock_all() WEIR_UNCHECKED_LOCKS {
   Registry& shared = registry();
   for (Mailbox& each : shared.all) each.mutex_.unlock();
   shared.mutex.unlock();
@@ -57,7 +57,7 @@ void Mailbox::unlock_all() {
 
 bool Mailbox::post(Task task) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (closed_) return false;
     tasks_.push_back(std::move(task));
     ++posted_;
@@ -76,14 +76,14 @@ bool Mailbox::prepare_to_wait() {
 
 void Mailbox::take(std::vector<Task>& into) {
   signalled_.store(false, std::memory_order_seq_cst);
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   into.swap(tasks_);
 }
 
 void Mailbox::close() {
   std::vector<Task> left;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     closed_ = true;
     left.swap(tasks_);
   }

@@ -4,11 +4,11 @@
 
 #include <atomic>
 #include <cstdint>
-#include <mutex>
 #include <vector>
 
 #include "weir/base/counter.h"
 #include "weir/base/intrusive_list.h"
+#include "weir/base/mutex.h"
 #include "weir/net/reactor/timer_queue.h"
 #include "weir/net/reactor/waker.h"
 
@@ -100,10 +100,10 @@ class Mailbox : public ListHook<AllMailboxesTag> {
   std::atomic<bool> signalled_{false};
   std::atomic<bool> waiting_{false};
 
-  std::mutex mutex_;
-  std::vector<Task> tasks_;  // mutex_
-  bool closed_ = false;      // mutex_
-  Counter posted_;           // written under mutex_
+  Mutex mutex_;
+  std::vector<Task> tasks_ WEIR_GUARDED_BY(mutex_);
+  bool closed_ WEIR_GUARDED_BY(mutex_) = false;
+  Counter posted_;  // written under mutex_
 };
 
 }  // namespace internal

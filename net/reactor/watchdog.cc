@@ -3,17 +3,12 @@
 #include <execinfo.h>
 #include <fmt/format.h>
 #include <signal.h>
-#include <sys/resource.h>
-#include <sys/time.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <condition_variable>
 #include <cstdlib>
-#include <exception>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,7 +17,10 @@
 #include <vector>
 
 #include "weir/base/log_line.h"
+#include "weir/base/mutex.h"
+#include "weir/net/sys/process.h"
 #include "weir/net/sys/sys.h"
+#include "weir/net/sys/thread.h"
 
 namespace weir::internal {
 
@@ -79,16 +77,6 @@ std::string describe(Activity activity, std::uint64_t id) {
   return "nothing";
 }
 
-LoopWatch::Usage usage_of_this_thread() {
-  rusage usage{};
-  if (::getrusage(RUSAGE_THREAD, &usage) != 0) return {};
-  const auto time = [](const timeval& t) -> Duration {
-    return std::chrono::seconds(t.tv_sec) + std::chrono::microseconds(t.tv_usec);
-  };
-  return {.cpu = time(usage.ru_utime) + time(usage.ru_stime),
-          .waits = static_cast<std::uint64_t>(usage.ru_nvcsw)};
-}
-
 // --- taking a stack ------------------------------------------------------------------------------
 
 // A real-time signal, so that it is nobody's by tradition.
@@ -129,9 +117,9 @@ class Watchdog {
   }
 
   void add(LoopWatch& watch) {
-    const std::lock_guard life(life_);
+    const MutexLock life(life_);
     allow_signal();
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     watches_.push_back(&watch);
     if (thread_.joinable()) return;
     stop_ = false;
@@ -139,9 +127,9 @@ class Watchdog {
   }
 
   void remove(LoopWatch& watch) {
-    const std::lock_guard life(life_);
+    const MutexLock life(life_);
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       std::erase(watches_, &watch);
       if (!watches_.empty()) return;
       stop_ = true;
@@ -164,26 +152,25 @@ class Watchdog {
     sigset_t mask;
     sigemptyset(&mask);
     sigaddset(&mask, stack_signal());
-    pthread_sigmask(SIG_UNBLOCK, &mask, nullptr);
+    sys::change_signal_mask(SIG_UNBLOCK, mask);
   }
 
   // Without it loops go on as they do without stacks.
-  void start_thread() {
+  void start_thread() WEIR_REQUIRES(life_) {
     sigset_t all;
-    sigset_t before;
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    try {
-      thread_ = std::thread([this] { run(); });
-      pthread_setname_np(thread_.native_handle(), "weir-watchdog");
-    } catch (const std::exception& failure) {  // EAGAIN, or no memory
-      WEIR_LOG_LIMITED(warn, 1, "no stacks of stalls: start a thread: {}", failure.what());
+    const sigset_t before = sys::change_signal_mask(SIG_SETMASK, all);
+    auto thread = sys::Thread::start("weir-watchdog", [this] { run(); });
+    sys::change_signal_mask(SIG_SETMASK, before);
+    if (thread) {
+      thread_ = std::move(*thread);
+    } else {
+      WEIR_LOG_LIMITED(warn, 1, "no stacks of stalls: start a thread: {}", thread.error());
     }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
   void run() {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     while (!stop_) {
       Duration shortest = std::chrono::seconds(1);
       for (const LoopWatch* watch : watches_) shortest = std::min(shortest, watch->threshold_ / 4);
@@ -192,7 +179,7 @@ class Watchdog {
     }
   }
 
-  void look(LoopWatch& watch) {
+  void look(LoopWatch& watch) WEIR_REQUIRES(mutex_) {
     const Activity activity = watch.activity_.load(std::memory_order_relaxed);
     const std::uint64_t since = watch.since_.load(std::memory_order_relaxed);
     if (activity == Activity::waiting || since == watch.sampled_) return;
@@ -210,7 +197,7 @@ class Watchdog {
 
   static std::string stack_of(pthread_t thread) {
     the_request.state.store(StackRequest::asked);
-    if (pthread_kill(thread, stack_signal()) != 0) return "an unknown place";
+    if (!sys::send_signal(thread, stack_signal())) return "an unknown place";
     for (int waited = 0; the_request.state.load() != StackRequest::answered; ++waited) {
       int expected = StackRequest::asked;
       if (waited >= kAnswerMilliseconds &&
@@ -230,13 +217,13 @@ class Watchdog {
     return text;
   }
 
-  std::mutex life_;  // add and remove, one after the other
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::vector<LoopWatch*> watches_;  // mutex_
-  bool stop_ = false;                // mutex_
-  std::optional<TimePoint> last_stack_;
-  std::thread thread_;
+  Mutex life_;  // add and remove, one after the other
+  Mutex mutex_;
+  Condition wake_;
+  std::vector<LoopWatch*> watches_ WEIR_GUARDED_BY(mutex_);
+  bool stop_ WEIR_GUARDED_BY(mutex_) = false;
+  std::optional<TimePoint> last_stack_ WEIR_GUARDED_BY(mutex_);
+  sys::Thread thread_ WEIR_GUARDED_BY(life_);
 };
 
 LoopWatch::LoopWatch(Duration threshold, bool stacks)
@@ -276,7 +263,8 @@ void LoopWatch::look(std::uint64_t now, std::uint64_t since) {
 
 // What the thread did since the look before.
 LoopWatch::Cause LoopWatch::look_at_usage() {
-  const Usage used = usage_of_this_thread();
+  const auto [cpu, waits] = sys::usage_of_this_thread();
+  const Usage used{.cpu = cpu, .waits = waits};
   const Usage before = std::exchange(usage_, used);
   const std::uint64_t sleeps = sleeps_ - std::exchange(sleeps_at_look_, sleeps_);
   if (looks_left_ == 0) return Cause::unknown;  // that one was long ago

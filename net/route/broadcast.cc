@@ -3,7 +3,6 @@
 #include <atomic>
 #include <cerrno>
 #include <exception>
-#include <mutex>
 #include <new>
 #include <unordered_map>
 #include <utility>
@@ -12,6 +11,7 @@
 #include "weir/base/check.h"
 #include "weir/base/counter.h"
 #include "weir/base/log_line.h"
+#include "weir/base/mutex.h"
 #include "weir/net/stream/internal/connection_inline.h"
 #include "weir/net/stream/tcp_connection.h"
 
@@ -220,17 +220,18 @@ using internal::BroadcastPart;
 struct Broadcast::Shared {
   explicit Shared(SlowPolicy policy) : slow(policy) {}
 
-  // Null: the connection's loop has no part yet. [mutex]
-  std::shared_ptr<BroadcastPart> part_of(const internal::Mailbox* mailbox) const {
+  // Null: the connection's loop has no part yet.
+  std::shared_ptr<BroadcastPart> part_of(const internal::Mailbox* mailbox) const
+      WEIR_REQUIRES(mutex) {
     for (const auto& part : parts) {
       if (part->mailbox.get() == mailbox) return part;
     }
     return nullptr;
   }
 
-  // So that a loop which is gone is not kept in mind for ever. [mutex]
-  void forget_empty_parts() {
-    std::erase_if(parts, [this](const auto& part) {
+  // So that a loop which is gone is not kept in mind for ever.
+  void forget_empty_parts() WEIR_REQUIRES(mutex) {
+    std::erase_if(parts, [this](const auto& part) WEIR_REQUIRES(mutex) {
       if (part->members.value() > 0) return false;
       forgotten.delivered += part->delivered.value();
       forgotten.skipped += part->skipped.value();
@@ -241,11 +242,11 @@ struct Broadcast::Shared {
   }
 
   const SlowPolicy slow;
-  std::mutex mutex;
-  std::shared_ptr<const internal::DeliveryReport> report;
-  std::uint64_t sent = 0;                             // messages, ever
-  Stats forgotten;                                    // counted by parts that are gone
-  std::vector<std::shared_ptr<BroadcastPart>> parts;  // one a loop
+  internal::Mutex mutex;
+  std::shared_ptr<const internal::DeliveryReport> report WEIR_GUARDED_BY(mutex);
+  std::uint64_t sent WEIR_GUARDED_BY(mutex) = 0;  // messages, ever
+  Stats forgotten WEIR_GUARDED_BY(mutex);         // counted by parts that are gone
+  std::vector<std::shared_ptr<BroadcastPart>> parts WEIR_GUARDED_BY(mutex);  // one a loop
 };
 
 Broadcast::Broadcast(SlowPolicy slow) : shared_(std::make_unique<Shared>(slow)) {}
@@ -262,7 +263,7 @@ Broadcast::~Broadcast() {
 }
 
 void Broadcast::on_delivery(std::function<void(const Delivery&)> fn) {
-  const std::lock_guard lock(shared_->mutex);
+  const internal::MutexLock lock(shared_->mutex);
   WEIR_CHECK(shared_->parts.empty(), "Broadcast::on_delivery must be set before the first join()");
   shared_->report = std::make_shared<const internal::DeliveryReport>(std::move(fn));
 }
@@ -270,7 +271,7 @@ void Broadcast::on_delivery(std::function<void(const Delivery&)> fn) {
 void Broadcast::join(TcpConnection& connection) {
   connection.loop().check_thread("Broadcast::join");
   const auto& mailbox = connection.loop().mailbox();
-  const std::lock_guard lock(shared_->mutex);
+  const internal::MutexLock lock(shared_->mutex);
   std::shared_ptr<BroadcastPart> part = shared_->part_of(mailbox.get());
   if (!part) {
     shared_->forget_empty_parts();
@@ -282,7 +283,7 @@ void Broadcast::join(TcpConnection& connection) {
 
 void Broadcast::leave(TcpConnection& connection) {
   connection.loop().check_thread("Broadcast::leave");
-  const std::lock_guard lock(shared_->mutex);
+  const internal::MutexLock lock(shared_->mutex);
   const auto part = shared_->part_of(connection.loop().mailbox().get());
   if (part) part->leave(connection);
 }
@@ -291,7 +292,7 @@ void Broadcast::leave(TcpConnection& connection) {
 // is locked for a moment only, and runs nothing.
 std::uint64_t Broadcast::send(const SharedBytes& message, const ConnectionRef& except) {
   if (message.empty()) return 0;
-  const std::lock_guard lock(shared_->mutex);
+  const internal::MutexLock lock(shared_->mutex);
   const std::uint64_t number = ++shared_->sent;
   for (const auto& part : shared_->parts) {
     if (part->members.value() == 0) continue;
@@ -311,7 +312,7 @@ Broadcast::Stats operator-(Broadcast::Stats later, const Broadcast::Stats& earli
 }
 
 Broadcast::Stats Broadcast::stats() const {
-  const std::lock_guard lock(shared_->mutex);
+  const internal::MutexLock lock(shared_->mutex);
   Stats sum = shared_->forgotten;
   for (const auto& part : shared_->parts) {
     sum.members += part->members.value();

@@ -1,11 +1,10 @@
 #include "weir/net/stream/producer.h"
 
-#include <condition_variable>
-#include <mutex>
 #include <new>
 #include <utility>
 
 #include "weir/base/check.h"
+#include "weir/base/mutex.h"
 #include "weir/net/reactor/mailbox.h"
 #include "weir/net/stream/internal/connection_group.h"
 #include "weir/net/stream/internal/loop_buffers.h"
@@ -23,7 +22,7 @@ class ProducerSide final : public ConnectionObserver {
       : connection_(std::move(connection)), bound_(bound) {}
 
   Producer::Result reserve(std::uint64_t size) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (ended_) return Producer::Result::ended;
     if (!fits(size)) {
       wanted_ = true;
@@ -36,72 +35,76 @@ class ProducerSide final : public ConnectionObserver {
   bool wait_for_room(std::uint64_t size, TimePoint end) {
     WEIR_CHECK(!connection_.mailbox_->belongs_to_this_thread(),
                "Producer::send waits on the thread of the connection's loop, inside another loop");
-    std::unique_lock lock(mutex_);
-    const auto ready = [this, size] { return ended_ || (has_room() && fits(size)); };
-    if (end != TimePoint::max()) return changed_.wait_until(lock, end, ready);
-    changed_.wait(lock, ready);
+    MutexLock lock(mutex_);
+    while (!may_go_on(size)) {
+      if (!changed_.wait_until(lock, end)) return may_go_on(size);
+    }
     return true;
   }
 
   // [loop] The connection has said `result` to a message.
   void arrived(std::uint64_t size, SendResult result) {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     on_the_way_ -= size;
     if (result == SendResult::above_high_mark) blocked_ = true;
     if (result == SendResult::dropped) ++dropped_;
     if (result == SendResult::closed) end();
-    tell_of_change(std::move(lock));
+    tell_of_change(lock);
   }
   // A message did not arrive, or the connection was not there to be watched.
   void lost(std::uint64_t size) {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     on_the_way_ -= size;
     end();
-    tell_of_change(std::move(lock));
+    tell_of_change(lock);
   }
   // [loop]
   void on_drained(TcpConnection&) override {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     blocked_ = false;
-    tell_of_change(std::move(lock));
+    tell_of_change(lock);
   }
   // [loop]
   void on_ended(TcpConnection&, CloseReason) override { lost(0); }
 
   void on_room(std::move_only_function<void()> fn) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     on_room_ = std::make_shared<std::move_only_function<void()>>(std::move(fn));
   }
   void abandon() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     on_room_.reset();
   }
   std::uint64_t on_the_way() const {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return on_the_way_;
   }
   bool ended() const {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return ended_;
   }
   std::uint64_t dropped() const {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return dropped_;
   }
 
  private:
   // One that is larger than the bound passes alone.
-  bool fits(std::uint64_t size) const {
+  bool fits(std::uint64_t size) const WEIR_REQUIRES(mutex_) {
     return !blocked_ && (on_the_way_ == 0 || on_the_way_ + size <= bound_);
   }
   // Half of the bound, so that a thread is not woken for each message.
-  bool has_room() const { return !blocked_ && on_the_way_ <= bound_ / 2; }
+  bool has_room() const WEIR_REQUIRES(mutex_) { return !blocked_ && on_the_way_ <= bound_ / 2; }
 
-  // [mutex]
-  void end() { wanted_ = !std::exchange(ended_, true) || wanted_; }
+  bool may_go_on(std::uint64_t size) const WEIR_REQUIRES(mutex_) {
+    return ended_ || (has_room() && fits(size));
+  }
+
+  void end() WEIR_REQUIRES(mutex_) { wanted_ = !std::exchange(ended_, true) || wanted_; }
 
   // The user's function is called in a task, because this may be inside a call of the connection.
-  void tell_of_change(std::unique_lock<std::mutex> lock) {
+  // May have given the mutex back when it throws or returns.
+  void tell_of_change(MutexLock& lock) WEIR_UNCHECKED_LOCKS {
     if (!ended_ && !has_room()) return;
     changed_.notify_all();
     if (!on_room_ || !std::exchange(wanted_, false)) return;
@@ -121,14 +124,14 @@ class ProducerSide final : public ConnectionObserver {
 
   const ConnectionRef connection_;
   const std::uint64_t bound_;
-  mutable std::mutex mutex_;  // guards what follows; held for a moment only
-  std::condition_variable changed_;
-  std::uint64_t on_the_way_ = 0;
-  std::uint64_t dropped_ = 0;
-  bool blocked_ = false;  // above the high mark, until on_drained
-  bool ended_ = false;
-  bool wanted_ = false;  // on_room is to be called
-  std::shared_ptr<std::move_only_function<void()>> on_room_;
+  mutable Mutex mutex_;  // held for a moment only
+  Condition changed_;
+  std::uint64_t on_the_way_ WEIR_GUARDED_BY(mutex_) = 0;
+  std::uint64_t dropped_ WEIR_GUARDED_BY(mutex_) = 0;
+  bool blocked_ WEIR_GUARDED_BY(mutex_) = false;  // above the high mark, until on_drained
+  bool ended_ WEIR_GUARDED_BY(mutex_) = false;
+  bool wanted_ WEIR_GUARDED_BY(mutex_) = false;  // on_room is to be called
+  std::shared_ptr<std::move_only_function<void()>> on_room_ WEIR_GUARDED_BY(mutex_);
 };
 
 namespace {

@@ -1,13 +1,12 @@
 #include "weir/net/tcp/tcp_server.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <limits>
 #include <memory>
 #include <utility>
 
 #include "weir/net/stream/internal/connection_limits.h"
+#include "weir/net/sys/process.h"
 #include "weir/net/tcp/tcp_server_impl.h"
 
 namespace weir {
@@ -25,11 +24,9 @@ constexpr Duration kAcceptBurst = std::chrono::milliseconds(100);
 constexpr std::size_t kDescriptorReserve = 64;
 
 std::size_t connection_limit(std::size_t wanted) {
-  rlimit files{};
-  std::size_t limit = std::numeric_limits<std::size_t>::max();
-  if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY) {
-    limit = files.rlim_cur - std::min<std::size_t>(kDescriptorReserve, files.rlim_cur / 4);
-  }
+  const std::uint64_t files =
+      internal::sys::descriptor_limit().value_or(std::numeric_limits<std::uint64_t>::max());
+  const std::size_t limit = files - std::min<std::uint64_t>(kDescriptorReserve, files / 4);
   return wanted == 0 ? limit : std::min(wanted, limit);
 }
 
@@ -84,7 +81,7 @@ void TcpServer::Impl::for_each_connection(std::function<void(TcpConnection&)> fn
 }
 
 TcpServer::Stats TcpServer::Impl::stats() const {
-  const std::lock_guard lock(listeners_mutex_);
+  const internal::MutexLock lock(listeners_mutex_);
   Stats sum = closed_listeners_;
   sum.connections = open_count_->value();
   sum.accepted += adopted_.load(std::memory_order_relaxed);

@@ -8,11 +8,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <vector>
 
 #include "weir/base/check.h"
+#include "weir/base/mutex.h"
 #include "weir/base/token_bucket.h"
 #include "weir/net/reactor/shards.h"
 #include "weir/net/socket/listening_socket.h"
@@ -147,7 +147,7 @@ class TcpServer::Impl {
   const std::unique_ptr<internal::TokenBucket> accept_rate_;  // null: no bound
   const std::shared_ptr<internal::CallbackHandler> callbacks_ =
       std::make_shared<internal::CallbackHandler>();
-  mutable std::mutex listeners_mutex_;         // for stats(), while listen() adds one more
+  mutable internal::Mutex listeners_mutex_;    // for stats(), while listen() adds one more
   std::vector<internal::Listener> listeners_;  // written on the server's loop only
   Stats closed_listeners_;                     // what they counted; with the mutex
   bool accepting_ = true;

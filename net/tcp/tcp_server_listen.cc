@@ -86,7 +86,7 @@ void TcpServer::Impl::add_listener(EventLoop& loop, std::shared_ptr<ListeningSoc
         [this, shard, exclusive](Fd fd) { accepted(shard, exclusive, std::move(fd)); });
     if (!accepting_) acceptor->hold();
   });
-  const std::lock_guard lock(listeners_mutex_);
+  const internal::MutexLock lock(listeners_mutex_);
   listeners_.push_back({loop, handshakes, std::move(acceptor), std::move(kept), address});
 }
 
@@ -192,7 +192,7 @@ void TcpServer::Impl::stop_listener(std::shared_ptr<ClosingListener> closing) {
 void TcpServer::Impl::listener_stopped(const std::shared_ptr<ClosingListener>& closing) {
   if (--closing->open > 0) return;
   {
-    const std::lock_guard lock(listeners_mutex_);
+    const internal::MutexLock lock(listeners_mutex_);
     std::vector<Listener> others;
     for (Listener& listener : listeners_) {
       const auto& ended = closing->acceptors;

@@ -1,12 +1,12 @@
 #include "weir/net/udp/udp_server.h"
 
 #include <algorithm>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "weir/base/check.h"
+#include "weir/base/mutex.h"
 #include "weir/net/reactor/run_on.h"
 #include "weir/net/reactor/shards.h"
 #include "weir/net/sys/sys.h"
@@ -44,20 +44,20 @@ class UdpShard : public internal::Shard {
  private:
   void close_if_drained();
 
-  mutable std::mutex mutex_;  // the list of sockets, for add_counters()
-  std::vector<std::unique_ptr<UdpSocket>> sockets_;
+  mutable internal::Mutex mutex_;  // for add_counters(), while a socket comes or goes
+  std::vector<std::unique_ptr<UdpSocket>> sockets_;  // written on the loop only, under the mutex
   TimerId drain_timer_;
   Call over_;  // while it drains
 };
 
 void UdpShard::add(std::unique_ptr<UdpSocket> socket) {
-  const std::lock_guard lock(mutex_);
+  const internal::MutexLock lock(mutex_);
   sockets_.push_back(std::move(socket));
 }
 
 void UdpShard::close_last() {
   std::unique_ptr<UdpSocket> last;
-  const std::lock_guard lock(mutex_);
+  const internal::MutexLock lock(mutex_);
   last = std::move(sockets_.back());
   sockets_.pop_back();
 }
@@ -86,7 +86,7 @@ void UdpShard::release() {
   loop.cancel(drain_timer_);
   std::vector<std::unique_ptr<UdpSocket>> sockets;  // their handler's forget() may ask for counters
   {
-    const std::lock_guard lock(mutex_);
+    const internal::MutexLock lock(mutex_);
     sockets.swap(sockets_);
   }
   sockets.clear();
@@ -94,7 +94,7 @@ void UdpShard::release() {
 }
 
 void UdpShard::add_counters(UdpSocket::Stats& sum) const {
-  const std::lock_guard lock(mutex_);
+  const internal::MutexLock lock(mutex_);
   for (const auto& socket : sockets_) {
     const UdpSocket::Stats one = socket->stats();
     sum.received += one.received;

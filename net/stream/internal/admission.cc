@@ -41,7 +41,7 @@ PeerPlace& PeerPlace::operator=(PeerPlace&& other) noexcept {
 void PeerPlace::leave() {
   if (!counts_) return;
   const std::shared_ptr<PeerCounts> counts = std::exchange(counts_, nullptr);
-  const std::lock_guard lock(counts->mutex_);
+  const MutexLock lock(counts->mutex_);
   const auto entry = counts->counts_.find(key_);
   if (entry != counts->counts_.end() && --entry->second == 0) counts->counts_.erase(entry);
 }
@@ -49,7 +49,7 @@ void PeerPlace::leave() {
 std::optional<PeerPlace> PeerCounts::enter(const SocketAddress& peer) {
   const auto key = PeerKey::of(peer);
   if (!key) return PeerPlace();
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   try {
     std::size_t& count = counts_[*key];
     if (count >= limit_) return std::nullopt;
@@ -61,7 +61,7 @@ std::optional<PeerPlace> PeerCounts::enter(const SocketAddress& peer) {
 }
 
 std::size_t PeerCounts::size() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return counts_.size();
 }
 

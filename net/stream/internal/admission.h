@@ -6,11 +6,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <unordered_map>
 #include <utility>
 
+#include "weir/base/mutex.h"
 #include "weir/net/socket/socket_address.h"
 
 namespace weir::internal {
@@ -64,8 +64,8 @@ class PeerCounts : public std::enable_shared_from_this<PeerCounts> {
   };
 
   const std::size_t limit_;
-  mutable std::mutex mutex_;  // held for one look-up
-  std::unordered_map<PeerKey, std::size_t, Hash> counts_;
+  mutable Mutex mutex_;  // held for one look-up
+  std::unordered_map<PeerKey, std::size_t, Hash> counts_ WEIR_GUARDED_BY(mutex_);
 };
 
 // Connections open over all loops of a server.

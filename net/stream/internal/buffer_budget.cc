@@ -1,16 +1,15 @@
 #include "weir/net/stream/internal/buffer_budget.h"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <atomic>
 #include <limits>
-#include <mutex>
 #include <new>
 #include <utility>
 
+#include "weir/base/mutex.h"
 #include "weir/net/stream/buffer_budget.h"
 #include "weir/net/stream/internal/memory_limit.h"
+#include "weir/net/sys/thread.h"
 
 namespace weir {
 
@@ -29,15 +28,18 @@ constinit std::atomic<int> waiting{0};
 // All accounts with an owner, and those of them that wait. A child of fork() may use them whatever
 // other threads did at that moment. Never destroyed: a server may be static, too.
 struct Accounts {
-  std::mutex mutex;
-  IntrusiveList<internal::BufferBudget, internal::BudgetAccountTag> all;
-  IntrusiveList<internal::BufferBudget, internal::BudgetWaiterTag> waiting;
+  internal::Mutex mutex;
+  IntrusiveList<internal::BufferBudget, internal::BudgetAccountTag> all WEIR_GUARDED_BY(mutex);
+  IntrusiveList<internal::BufferBudget, internal::BudgetWaiterTag> waiting WEIR_GUARDED_BY(mutex);
 };
 
 Accounts& accounts() {
   static Accounts& made = *new Accounts;
-  [[maybe_unused]] static const int kForks = ::pthread_atfork(
-      [] { made.mutex.lock(); }, [] { made.mutex.unlock(); }, [] { made.mutex.unlock(); });
+  [[maybe_unused]] static const bool kForks = [] {
+    const auto unlock = []() WEIR_UNCHECKED_LOCKS { made.mutex.unlock(); };
+    internal::sys::at_fork([]() WEIR_UNCHECKED_LOCKS { made.mutex.lock(); }, unlock, unlock);
+    return true;
+  }();
   return made;
 }
 
@@ -85,7 +87,7 @@ struct BufferBudget::Link {
 
 void notify_waiting_accounts() {
   Accounts& known = accounts();
-  const std::lock_guard lock(known.mutex);
+  const MutexLock lock(known.mutex);
   for (BufferBudget& account : known.waiting) account.call(BufferBudget::kReleased);
 }
 
@@ -98,7 +100,7 @@ BufferBudget::BufferBudget(std::uint64_t limit, std::shared_ptr<Mailbox> mailbox
   static_cast<void>(process_bound());
   if (!link_) return;
   Accounts& known = accounts();
-  const std::lock_guard lock(known.mutex);
+  const MutexLock lock(known.mutex);
   known.all.push_back(*this);
 }
 
@@ -108,7 +110,7 @@ BufferBudget::~BufferBudget() {
   report();
   if (!link_) return;
   link_->owner = nullptr;
-  const std::lock_guard lock(accounts().mutex);
+  const MutexLock lock(accounts().mutex);
   ListHook<BudgetAccountTag>::unlink();
 }
 
@@ -148,7 +150,7 @@ std::uint64_t BufferBudget::bound() const { return std::min(limit_, process_boun
 void BufferBudget::wait_for_process(bool on) {
   if (on == waits_) return;
   Accounts& known = accounts();
-  const std::lock_guard lock(known.mutex);
+  const MutexLock lock(known.mutex);
   waits_ = on;
   waiting.fetch_add(on ? 1 : -1);
   if (on) {
@@ -160,7 +162,7 @@ void BufferBudget::wait_for_process(bool on) {
 
 void BufferBudget::ask_others() {
   Accounts& known = accounts();
-  const std::lock_guard lock(known.mutex);
+  const MutexLock lock(known.mutex);
   for (BufferBudget& account : known.all) {
     if (&account != this && account.held() > 0) account.call(kShort);
   }
@@ -168,7 +170,7 @@ void BufferBudget::ask_others() {
 
 bool BufferBudget::ask_largest() {
   Accounts& known = accounts();
-  const std::lock_guard lock(known.mutex);
+  const MutexLock lock(known.mutex);
   BufferBudget* largest = this;
   for (BufferBudget& account : known.all) {
     if (account.held() > largest->held()) largest = &account;

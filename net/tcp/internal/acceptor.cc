@@ -36,12 +36,12 @@ void Acceptor::close() {
   if (!socket_) return;
   if (resume_timer_) channel_.loop().cancel(std::exchange(resume_timer_, {}));
   channel_.remove();
-  const std::lock_guard lock(socket_mutex_);
+  const MutexLock lock(socket_mutex_);
   socket_.reset();
 }
 
 std::optional<Acceptor::Queue> Acceptor::queue() const {
-  const std::lock_guard lock(socket_mutex_);
+  const MutexLock lock(socket_mutex_);
   if (!socket_ || !socket_->address().is_ip()) return std::nullopt;
   const auto info = tcp_info_of(socket_->fd());
   if (!info) return std::nullopt;

@@ -10,11 +10,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 
 #include "weir/base/counter.h"
 #include "weir/base/fd.h"
+#include "weir/base/mutex.h"
 #include "weir/base/token_bucket.h"
 #include "weir/net/reactor/channel.h"
 #include "weir/net/reactor/event_loop.h"
@@ -35,7 +35,7 @@ class Acceptor final : private IoHandler {
 
   struct Options {
     Trigger trigger = Trigger::level;
-    bool exclusive = false;      // other loops watch the same socket
+    bool exclusive = false;       // other loops watch the same socket
     TokenBucket* rate = nullptr;  // null: no bound; else it outlives the Acceptor
   };
   struct Counters {
@@ -93,7 +93,7 @@ class Acceptor final : private IoHandler {
   // Null: closed. Written on the loop only, and under the mutex, which queue() holds while it asks
   // the kernel: so it is always this loop that lets go.
   std::shared_ptr<ListeningSocket> socket_;
-  mutable std::mutex socket_mutex_;
+  mutable Mutex socket_mutex_;
   Channel channel_;
   const Options options_;
   Sink sink_;

@@ -9,9 +9,9 @@
 namespace weir::internal {
 
 std::shared_ptr<SpareDescriptor> SpareDescriptor::shared() {
-  static std::mutex mutex;
-  static std::weak_ptr<SpareDescriptor> current;
-  const std::lock_guard lock(mutex);
+  static Mutex mutex;
+  static std::weak_ptr<SpareDescriptor> current WEIR_GUARDED_BY(mutex);
+  const MutexLock lock(mutex);
   std::shared_ptr<SpareDescriptor> spare = current.lock();
   if (!spare) current = spare = std::make_shared<SpareDescriptor>();
   return spare;
@@ -20,7 +20,7 @@ std::shared_ptr<SpareDescriptor> SpareDescriptor::shared() {
 SysResult<void> SpareDescriptor::restore() {
   if (held_.load(std::memory_order_relaxed)) [[likely]]
     return {};
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (const Errno error = open()) return std::unexpected(error);
   return {};
 }
@@ -36,7 +36,7 @@ Errno SpareDescriptor::open() {
 }
 
 int SpareDescriptor::shed(int listener, int most) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   int count = 0;
   while (count < most && !open()) {
     held_.store(false, std::memory_order_relaxed);

@@ -5,9 +5,9 @@
 
 #include <atomic>
 #include <memory>
-#include <mutex>
 
 #include "weir/base/fd.h"
+#include "weir/base/mutex.h"
 #include "weir/base/result.h"
 
 namespace weir::internal {
@@ -25,10 +25,10 @@ class SpareDescriptor {
   int shed(int listener, int most);
 
  private:
-  Errno open();
+  Errno open() WEIR_REQUIRES(mutex_);
 
-  std::mutex mutex_;
-  Fd fd_;
+  Mutex mutex_;
+  Fd fd_ WEIR_GUARDED_BY(mutex_);
   std::atomic<bool> held_{false};  // fd_ is open; false also while it is in use
 };
 
