@@ -1,6 +1,5 @@
 #include "weir/net/socket/listening_socket.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/filter.h>
 #include <sys/socket.h>
@@ -12,6 +11,8 @@
 #include <utility>
 
 #include "weir/base/log_line.h"
+#include "weir/net/socket/stream_options.h"
+#include "weir/net/sys/process.h"
 #include "weir/net/sys/sys.h"
 
 namespace weir {
@@ -32,16 +33,10 @@ class Steps {
   const std::string doing;
 };
 
-// An option that only tunes: without it the socket works, and the log says so.
-void tune(std::string_view doing, std::string_view option, SysResult<void> done) {
-  if (done) return;
-  WEIR_LOG(warn, "{}: {}: {}; going on without it", doing, option, done.error().message());
-}
-
 // What must be set before bind. An option that decides who may connect must not fail.
 std::optional<std::unexpected<Error>> prepare_ip(Socket& socket, const SocketAddress& address,
                                                  const ListenOptions& options, const Steps& steps) {
-  tune(steps.doing, "SO_REUSEADDR", socket.set_reuse_addr(options.reuse_addr));
+  internal::warn_if_refused(steps.doing, "SO_REUSEADDR", socket.set_reuse_addr(options.reuse_addr));
   if (options.reuse_port) {
     if (auto done = socket.set_reuse_port(true); !done) {
       return steps.failed("SO_REUSEPORT", done.error());
@@ -156,26 +151,11 @@ void ListeningSocket::close() {
 }
 
 void ListeningSocket::prepare_accepted(const ListenOptions& options) {
-  if (address_.is_ip()) internal::tune_stream(socket_, options, Steps(address_).doing);
-}
-
-void internal::tune_stream(Socket& socket, const ListenOptions& options, std::string_view doing) {
-  tune(doing, "TCP_NODELAY", socket.set_nodelay(options.nodelay));
-  if (options.keep_alive) tune(doing, "SO_KEEPALIVE", socket.set_keep_alive(KeepAlive{}));
-  if (options.user_timeout > Duration::zero()) {
-    tune(doing, "TCP_USER_TIMEOUT",
-         socket.set_user_timeout(
-             std::chrono::ceil<std::chrono::milliseconds>(options.user_timeout)));
-  }
-  if (options.receive_buffer > 0) {
-    tune(doing, "SO_RCVBUF", socket.set_receive_buffer(options.receive_buffer));
-  }
-  if (options.send_buffer > 0) {
-    tune(doing, "SO_SNDBUF", socket.set_send_buffer(options.send_buffer));
-  }
-  if (options.notsent_lowat > 0) {
-    tune(doing, "TCP_NOTSENT_LOWAT", socket.set_notsent_lowat(options.notsent_lowat));
-  }
+  if (!address_.is_ip()) return;
+  const auto stream = internal::stream_options_of(options);
+  const Steps steps(address_);
+  internal::set_buffers(socket_, stream, steps.doing);
+  internal::set_behaviour(socket_, stream, steps.doing);
 }
 
 SysResult<Fd> ListeningSocket::duplicate() const { return sys::duplicate(fd()); }
@@ -205,19 +185,16 @@ void ListeningSocket::refuse_new() {
       BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
   }};
   const sock_fprog drop_syn{.len = program.size(), .filter = program.data()};
-  tune(Steps(address_).doing, "SO_ATTACH_FILTER",
-       sys::setsockopt(fd(), SOL_SOCKET, SO_ATTACH_FILTER, &drop_syn, sizeof(drop_syn)));
+  internal::warn_if_refused(Steps(address_).doing, "SO_ATTACH_FILTER",
+                            sys::set_option(fd(), SOL_SOCKET, SO_ATTACH_FILTER, drop_syn));
 }
 
 int max_backlog() {
   constexpr int kUsual = 4096;
-  const auto file = sys::open("/proc/sys/net/core/somaxconn", O_RDONLY);
-  if (!file) return kUsual;
-  std::array<char, 16> text{};
-  const auto size = sys::read(file->get(), std::as_writable_bytes(std::span(text)));
-  if (!size) return kUsual;
+  const auto text = sys::read_file("/proc/sys/net/core/somaxconn");
+  if (!text) return kUsual;
   int value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + *size, value);
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
   return error == std::errc() && value > 0 ? value : kUsual;
 }
 

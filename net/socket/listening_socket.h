@@ -100,13 +100,6 @@ class ListeningSocket {
   std::atomic<bool> ending_{false};
 };
 
-namespace internal {
-// Sets those of `options` that concern a connection over IP (nodelay to notsent_lowat), on the
-// connection or on the socket that it inherits them from. One that is refused is logged, behind
-// `doing`, and done without.
-void tune_stream(Socket& socket, const ListenOptions& options, std::string_view doing);
-}  // namespace internal
-
 // The kernel's cap on a backlog (net.core.somaxconn); 4096 when it can't be read.
 int max_backlog();
 

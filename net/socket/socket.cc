@@ -39,13 +39,8 @@ SysResult<Socket> make(SocketAddress::Family family, int type) {
   return Socket(std::move(*fd));
 }
 
-template <typename T>
-SysResult<void> set(int fd, int level, int name, const T& value) {
-  return sys::setsockopt(fd, level, name, &value, sizeof(value));
-}
-
 SysResult<void> set_flag(int fd, int level, int name, bool on) {
-  return set(fd, level, name, on ? 1 : 0);
+  return sys::set_option(fd, level, name, on ? 1 : 0);
 }
 
 SysResult<int> get(int fd, int level, int name) {
@@ -143,11 +138,14 @@ SysResult<void> Socket::set_nodelay(bool on) {
 
 SysResult<void> Socket::set_keep_alive(const KeepAlive& settings) {
   // The times first: a probe is never sent with those of the system.
-  if (auto done = set(fd(), IPPROTO_TCP, TCP_KEEPIDLE, whole(settings.idle)); !done) return done;
-  if (auto done = set(fd(), IPPROTO_TCP, TCP_KEEPINTVL, whole(settings.interval)); !done) {
+  if (auto done = sys::set_option(fd(), IPPROTO_TCP, TCP_KEEPIDLE, whole(settings.idle)); !done)
+    return done;
+  if (auto done = sys::set_option(fd(), IPPROTO_TCP, TCP_KEEPINTVL, whole(settings.interval));
+      !done) {
     return done;
   }
-  if (auto done = set(fd(), IPPROTO_TCP, TCP_KEEPCNT, settings.count); !done) return done;
+  if (auto done = sys::set_option(fd(), IPPROTO_TCP, TCP_KEEPCNT, settings.count); !done)
+    return done;
   return set_keep_alive(true);
 }
 
@@ -156,25 +154,26 @@ SysResult<void> Socket::set_keep_alive(bool on) {
 }
 
 SysResult<void> Socket::set_user_timeout(std::chrono::milliseconds timeout) {
-  return set(fd(), IPPROTO_TCP, TCP_USER_TIMEOUT, whole(timeout));
+  return sys::set_option(fd(), IPPROTO_TCP, TCP_USER_TIMEOUT, whole(timeout));
 }
 
 SysResult<void> Socket::set_linger(std::chrono::seconds timeout) {
   // The kernel would take a negative time for one without end.
   if (timeout < std::chrono::seconds::zero()) return std::unexpected(Errno(EINVAL));
-  return set(fd(), SOL_SOCKET, SO_LINGER, linger{.l_onoff = 1, .l_linger = whole(timeout)});
+  return sys::set_option(fd(), SOL_SOCKET, SO_LINGER,
+                         linger{.l_onoff = 1, .l_linger = whole(timeout)});
 }
 
 SysResult<void> Socket::set_send_buffer(int bytes) {
-  return set(fd(), SOL_SOCKET, SO_SNDBUF, bytes);
+  return sys::set_option(fd(), SOL_SOCKET, SO_SNDBUF, bytes);
 }
 
 SysResult<void> Socket::set_receive_buffer(int bytes) {
-  return set(fd(), SOL_SOCKET, SO_RCVBUF, bytes);
+  return sys::set_option(fd(), SOL_SOCKET, SO_RCVBUF, bytes);
 }
 
 SysResult<void> Socket::set_notsent_lowat(int bytes) {
-  return set(fd(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, bytes);
+  return sys::set_option(fd(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, bytes);
 }
 
 SysResult<int> Socket::send_buffer() const { return get(fd(), SOL_SOCKET, SO_SNDBUF); }
@@ -186,11 +185,11 @@ SysResult<void> Socket::set_v6_only(bool on) {
 }
 
 SysResult<void> Socket::set_defer_accept(std::chrono::seconds timeout) {
-  return set(fd(), IPPROTO_TCP, TCP_DEFER_ACCEPT, whole(timeout));
+  return sys::set_option(fd(), IPPROTO_TCP, TCP_DEFER_ACCEPT, whole(timeout));
 }
 
 SysResult<void> Socket::set_fast_open(int queue_length) {
-  return set(fd(), IPPROTO_TCP, TCP_FASTOPEN, queue_length);
+  return sys::set_option(fd(), IPPROTO_TCP, TCP_FASTOPEN, queue_length);
 }
 
 Errno Socket::error() const { return internal::socket_error_of(fd()); }

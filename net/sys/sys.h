@@ -68,7 +68,7 @@ SysResult<void> getsockopt(int fd, int level, int name, void* value, socklen_t* 
 SysResult<void> setsockopt(int fd, int level, int name, const void* value, socklen_t length);
 template <typename T>
 SysResult<void> set_option(int fd, int level, int name, const T& value) {
-  return setsockopt(fd, level, name, &value, sizeof(value));
+  return sys::setsockopt(fd, level, name, &value, sizeof(value));
 }
 SysResult<socklen_t> getsockname(int fd, sockaddr_storage& address);
 SysResult<socklen_t> getpeername(int fd, sockaddr_storage& address);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <new>
 #include <random>
 #include <utility>
@@ -11,9 +12,11 @@
 #include "weir/base/log_line.h"
 #include "weir/net/socket/socket.h"
 #include "weir/net/socket/socket_file.h"
+#include "weir/net/socket/stream_options.h"
 #include "weir/net/stream/callback_handler.h"
 #include "weir/net/stream/internal/connection_group.h"
 #include "weir/net/stream/internal/connection_limits.h"
+#include "weir/net/sys/process.h"
 #include "weir/net/tcp/internal/connector.h"
 
 namespace weir {
@@ -24,7 +27,7 @@ namespace {
 
 // From [0, 1), another for each client of each process.
 double random_fraction() {
-  thread_local std::minstd_rand engine(std::random_device{}());
+  thread_local std::minstd_rand engine(static_cast<std::uint32_t>(internal::sys::random_bits()));
   return std::uniform_real_distribution<>(0, 1)(engine);
 }
 
@@ -38,8 +41,7 @@ class TcpClient::Impl final : public internal::ConnectionObserver {
         options_(options),
         connector_(loop, {.timeout = options_.connect_timeout,
                           .bind_to = options_.bind_to,
-                          .receive_buffer = options_.receive_buffer,
-                          .send_buffer = options_.send_buffer}),
+                          .stream = internal::stream_options_of(options_)}),
         back_off_(options_.reconnect.initial, options_.reconnect.max, options_.reconnect.jitter) {}
 
   Result<void> connect(std::vector<SocketAddress> addresses);
@@ -67,7 +69,6 @@ class TcpClient::Impl final : public internal::ConnectionObserver {
   void attempt_ended(Result<Fd> result);
   void attempt_failed(const Error& error);
   Error out_of_memory() const;
-  void set_options(Socket& socket) const;
   bool wait_for_next();
 
   const Options options_;
@@ -147,7 +148,9 @@ void TcpClient::Impl::attempt_ended(Result<Fd> result) {
   }
   Socket socket(std::move(*result));
   file_ = connector_.take_file();
-  set_options(socket);
+  if (socket.local_address().is_ip()) {
+    internal::set_behaviour(socket, internal::stream_options_of(options_), "connect");
+  }
   state_ = State::connected;
   adopted_ = false;
   group_->adopt(socket.take_fd());  // on_open may destroy the client
@@ -194,23 +197,6 @@ bool TcpClient::Impl::wait_for_next() {
 
 Error TcpClient::Impl::out_of_memory() const {
   return Error("connect to " + addresses_.front().to_string(), Errno(ENOMEM));
-}
-
-// What a kernel lacks is no reason to do without the connection.
-void TcpClient::Impl::set_options(Socket& socket) const {
-  if (!socket.local_address().is_ip()) return;
-  const auto check = [](const char* option, SysResult<void> done) {
-    if (!done) WEIR_LOG_LIMITED(warn, 1, "set {}: {}", option, done.error());
-  };
-  if (options_.nodelay) check("TCP_NODELAY", socket.set_nodelay(true));
-  if (options_.keep_alive) check("SO_KEEPALIVE", socket.set_keep_alive(KeepAlive{}));
-  if (options_.user_timeout > Duration::zero()) {
-    check("TCP_USER_TIMEOUT", socket.set_user_timeout(std::chrono::ceil<std::chrono::milliseconds>(
-                                  options_.user_timeout)));
-  }
-  if (options_.notsent_lowat > 0) {
-    check("TCP_NOTSENT_LOWAT", socket.set_notsent_lowat(options_.notsent_lowat));
-  }
 }
 
 // --- the connection ------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "weir/base/log_line.h"
+#include "weir/net/socket/stream_options.h"
 #include "weir/net/tcp/tcp_server_impl.h"
 
 namespace weir {
@@ -101,7 +102,9 @@ Result<void> TcpServer::Impl::adopt(Fd connection) {
   if (!socket) return std::unexpected(socket.error().within("adopt a connection"));
   if (auto started = start(); !started) return std::unexpected(std::move(started.error()));
   if (socket->local_address().is_ip()) {
-    internal::tune_stream(*socket, listen_options(), "adopt a connection");
+    const auto stream = internal::stream_options_of(options_);
+    internal::set_buffers(*socket, stream, "adopt a connection");
+    internal::set_behaviour(*socket, stream, "adopt a connection");
   }
   adopted_.fetch_add(1, std::memory_order_relaxed);
   auto seat = admit(socket->fd());

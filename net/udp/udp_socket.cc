@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <linux/sock_diag.h>
-#include <net/if.h>
 #include <netinet/in.h>
 
 #include <array>
@@ -10,6 +9,7 @@
 #include <utility>
 
 #include "weir/base/check_format.h"
+#include "weir/net/sys/process.h"
 #include "weir/net/sys/sys.h"
 #include "weir/net/udp/internal/udp_socket_impl.h"
 
@@ -247,14 +247,13 @@ Result<void> change_membership(int fd, const SocketAddress& group, unsigned inte
     ip_mreqn request{};
     request.imr_multiaddr = reinterpret_cast<const sockaddr_in*>(group.data())->sin_addr;
     request.imr_ifindex = static_cast<int>(interface);
-    done = sys::setsockopt(fd, IPPROTO_IP, join ? IP_ADD_MEMBERSHIP : IP_DROP_MEMBERSHIP, &request,
-                           sizeof(request));
+    done = sys::set_option(fd, IPPROTO_IP, join ? IP_ADD_MEMBERSHIP : IP_DROP_MEMBERSHIP, request);
   } else if (group.family() == SocketAddress::Family::ipv6) {
     ipv6_mreq request{};
     request.ipv6mr_multiaddr = reinterpret_cast<const sockaddr_in6*>(group.data())->sin6_addr;
     request.ipv6mr_interface = interface != 0 ? interface : group.scope_id();
-    done = sys::setsockopt(fd, IPPROTO_IPV6, join ? IPV6_ADD_MEMBERSHIP : IPV6_DROP_MEMBERSHIP,
-                           &request, sizeof(request));
+    done = sys::set_option(fd, IPPROTO_IPV6, join ? IPV6_ADD_MEMBERSHIP : IPV6_DROP_MEMBERSHIP,
+                           request);
   } else {
     done = std::unexpected(Errno(EAFNOSUPPORT));
   }
@@ -312,9 +311,9 @@ std::uint64_t UdpSocket::kernel_drops() const {
 }
 
 Result<unsigned> interface_index(std::string_view name) {
-  const unsigned index = if_nametoindex(std::string(name).c_str());
-  if (index != 0) return index;
-  return std::unexpected(Error(fmt::format("interface \"{}\"", name), Errno(ENODEV)));
+  const auto index = sys::interface_index(std::string(name));
+  if (index) return *index;
+  return std::unexpected(Error(fmt::format("interface \"{}\"", name), index.error()));
 }
 
 }  // namespace weir

@@ -80,7 +80,7 @@ void Connector::try_address() {
     return;
   }
   socket_ = std::move(*made);
-  if (address().is_ip()) set_buffers();
+  if (address().is_ip()) set_buffers(socket_, options_.stream, "connect");
   if (const auto bound = bind(); !bound) {
     address_failed(bound.error().within(doing()));
     return;
@@ -98,17 +98,6 @@ void Connector::try_address() {
   } else {
     address_failed({}, begun.error());
   }
-}
-
-// Before connect(2), which tells the peer how large the receive window can become.
-void Connector::set_buffers() {
-  const auto check = [](const char* option, SysResult<void> done) {
-    if (!done) WEIR_LOG_LIMITED(warn, 1, "set {}: {}", option, done.error());
-  };
-  if (options_.receive_buffer > 0) {
-    check("SO_RCVBUF", socket_.set_receive_buffer(options_.receive_buffer));
-  }
-  if (options_.send_buffer > 0) check("SO_SNDBUF", socket_.set_send_buffer(options_.send_buffer));
 }
 
 Result<void> Connector::bind() {

@@ -22,6 +22,7 @@
 #include "weir/net/socket/socket.h"
 #include "weir/net/socket/socket_address.h"
 #include "weir/net/socket/socket_file.h"
+#include "weir/net/socket/stream_options.h"
 
 namespace weir::internal {
 
@@ -41,8 +42,7 @@ class Connector final : private IoHandler {
   struct Options {
     Duration timeout{0};  // for all addresses together; zero: the kernel's
     std::optional<SocketAddress> bind_to{};
-    int receive_buffer = 0;  // SO_RCVBUF and SO_SNDBUF over IP, in bytes; 0: the kernel's
-    int send_buffer = 0;
+    StreamOptions stream{};  // of which it sets the buffers
   };
   // The connected socket, CLOEXEC and NONBLOCK; or why the last address failed.
   using Done = std::move_only_function<void(Result<Fd>)>;
@@ -74,7 +74,6 @@ class Connector final : private IoHandler {
   void end_share();
   void try_later(Duration delay);
   void try_address();
-  void set_buffers();
   Result<void> bind();
   bool answered();
   void timed_out();

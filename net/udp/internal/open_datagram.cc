@@ -24,14 +24,14 @@ class Options {
 
   Options& set(bool wanted, int level, int name, std::string_view text, int value) {
     if (!wanted || refusal_) return *this;
-    if (auto done = sys::setsockopt(fd_, level, name, &value, sizeof(value)); !done) {
+    if (auto done = sys::set_option(fd_, level, name, value); !done) {
       refusal_ = failed(doing_, text, done.error());
     }
     return *this;
   }
   // One that may be missing.
   Options& try_set(bool wanted, int level, int name, int value) {
-    if (wanted) static_cast<void>(sys::setsockopt(fd_, level, name, &value, sizeof(value)));
+    if (wanted) static_cast<void>(sys::set_option(fd_, level, name, value));
     return *this;
   }
   Result<void> done() const {
@@ -64,7 +64,7 @@ void set_multicast(Options& set, bool ipv4, bool ipv6, const UdpSocket::Options&
 Result<void> set_interface(int fd, unsigned index, const std::string& doing) {
   ip_mreqn request{};
   request.imr_ifindex = static_cast<int>(index);
-  auto done = sys::setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &request, sizeof(request));
+  auto done = sys::set_option(fd, IPPROTO_IP, IP_MULTICAST_IF, request);
   if (!done) return failed(doing, "IP_MULTICAST_IF", done.error());
   return {};
 }
