@@ -15,6 +15,7 @@
 #include "weir/base/clock.h"
 #include "weir/base/counter.h"
 #include "weir/base/intrusive_list.h"
+#include "weir/base/metrics.h"
 #include "weir/base/result.h"
 #include "weir/base/slot_map.h"
 #include "weir/net/reactor/channel.h"
@@ -79,6 +80,8 @@ class EventLoop {
     std::array<std::uint64_t, kTurnBuckets> turn_times{};
     // The difference of the counters.
     friend Stats operator-(Stats later, const Stats& earlier);
+    // Their names, for exporters and logs: weir/base/metrics.h.
+    static MetricList<Stats> metrics();
     // The bound that `percent` per cent of all turns kept, right to a factor of two. 0: no turns.
     Duration turn_time(double percent) const;
   };

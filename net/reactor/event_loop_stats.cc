@@ -1,7 +1,13 @@
 // What a loop has done, as EventLoop::Stats.
+#include <array>
+#include <charconv>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <string>
+#include <string_view>
 
+#include "weir/base/metrics.h"
 #include "weir/net/reactor/event_loop.h"
 
 namespace weir {
@@ -24,22 +30,51 @@ EventLoop::Stats EventLoop::stats() const {
   return stats;
 }
 
+namespace {
+
+using internal::metric;
+using Stats = EventLoop::Stats;
+using enum MetricKind;
+
+// The upper bound of a range of turn_times, in seconds.
+std::string turn_bound(std::size_t range) {
+  if (range + 1 == EventLoop::kTurnBuckets) return metric_label("le", "+Inf");
+  const Duration bound(std::int64_t{1} << (range + EventLoop::kTurnUnitBits));
+  std::array<char, 32> text{};
+  const auto end = std::to_chars(text.data(), text.data() + text.size(),
+                                 std::chrono::duration<double>(bound).count())
+                       .ptr;
+  return metric_label("le", std::string_view(text.data(), end));
+}
+
+constexpr std::array kMetrics{
+    metric<&Stats::turns>(counter, "turns", "", "Turns of the loop."),
+    metric<&Stats::events>(counter, "events", "", "Ready descriptors dispatched."),
+    metric<&Stats::wakeups>(counter, "wakeups", "",
+                            "Turns in which another thread's post ended the wait."),
+    metric<&Stats::interest_commits>(counter, "interest_commits", "", "Calls of epoll_ctl(2)."),
+    metric<&Stats::tasks>(counter, "tasks", "", "Posted tasks that ran."),
+    metric<&Stats::timers>(counter, "timers", "", "Timers that ran."),
+    metric<&Stats::spurious_events>(counter, "spurious_events", "",
+                                    "Events of channels removed earlier in the same turn."),
+    metric<&Stats::unknown_events>(counter, "unknown_events", "",
+                                   "Events of descriptors that should have left epoll."),
+    metric<&Stats::busy>(counter, "busy", "seconds", "Time not spent waiting."),
+    metric<&Stats::stalls>(counter, "stalls", "",
+                           "Callbacks that held the loop for longer than stall_threshold."),
+    metric<&Stats::preempted>(counter, "preempted", "",
+                              "Callbacks that were long because the thread got no processor."),
+    metric<&Stats::turn_times, turn_bound>(histogram, "turn_times", "seconds",
+                                           "Turns, by the time from waking up to the end."),
+};
+static_assert(internal::covers_all<Stats>(kMetrics));
+
+}  // namespace
+
+MetricList<EventLoop::Stats> EventLoop::Stats::metrics() { return kMetrics; }
+
 EventLoop::Stats operator-(EventLoop::Stats later, const EventLoop::Stats& earlier) {
-  later.turns -= earlier.turns;
-  later.events -= earlier.events;
-  later.wakeups -= earlier.wakeups;
-  later.interest_commits -= earlier.interest_commits;
-  later.tasks -= earlier.tasks;
-  later.timers -= earlier.timers;
-  later.spurious_events -= earlier.spurious_events;
-  later.unknown_events -= earlier.unknown_events;
-  later.busy -= earlier.busy;
-  later.stalls -= earlier.stalls;
-  later.preempted -= earlier.preempted;
-  for (std::size_t i = 0; i < later.turn_times.size(); ++i) {
-    later.turn_times[i] -= earlier.turn_times[i];
-  }
-  return later;
+  return metrics_difference(later, earlier);
 }
 
 Duration EventLoop::Stats::turn_time(double percent) const {

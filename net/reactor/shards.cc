@@ -23,6 +23,7 @@ Result<std::vector<EventLoop*>> ShardsBase::open_loops() {
   }
   pool_ = own_pool_ ? own_pool_.get() : options_.pool;
   std::vector<EventLoop*> loops;
+  loops.reserve(pool_->size());
   for (std::size_t i = 0; i < pool_->size(); ++i) loops.push_back(&pool_->loop(i));
   return loops;
 }

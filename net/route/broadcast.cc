@@ -1,5 +1,6 @@
 #include "weir/net/route/broadcast.h"
 
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <exception>
@@ -11,6 +12,7 @@
 #include "weir/base/check.h"
 #include "weir/base/counter.h"
 #include "weir/base/log_line.h"
+#include "weir/base/metrics.h"
 #include "weir/base/mutex.h"
 #include "weir/net/stream/internal/connection_inline.h"
 #include "weir/net/stream/tcp_connection.h"
@@ -45,6 +47,13 @@ class BroadcastPart final : public ConnectionObserver {
   std::atomic<std::uint64_t> newest{0};
   // [any] to read.
   Counter members, delivered, skipped, dropped, closed;
+  Broadcast::Stats stats() const {
+    return {.members = members.value(),
+            .delivered = delivered.value(),
+            .skipped = skipped.value(),
+            .dropped = dropped.value(),
+            .closed = closed.value()};
+  }
 
  private:
   struct Member {
@@ -233,10 +242,7 @@ struct Broadcast::Shared {
   void forget_empty_parts() WEIR_REQUIRES(mutex) {
     std::erase_if(parts, [this](const auto& part) WEIR_REQUIRES(mutex) {
       if (part->members.value() > 0) return false;
-      forgotten.delivered += part->delivered.value();
-      forgotten.skipped += part->skipped.value();
-      forgotten.dropped += part->dropped.value();
-      forgotten.closed += part->closed.value();
+      add_metrics(forgotten, part->stats());
       return true;
     });
   }
@@ -303,24 +309,30 @@ std::uint64_t Broadcast::send(const SharedBytes& message, const ConnectionRef& e
   return number;
 }
 
+MetricList<Broadcast::Stats> Broadcast::Stats::metrics() {
+  using internal::metric;
+  using enum MetricKind;
+  static constexpr std::array kMetrics{
+      metric<&Stats::members>(gauge, "members", "", "Connections that have joined."),
+      metric<&Stats::delivered>(counter, "delivered", "", "Messages queued for a member."),
+      metric<&Stats::skipped>(counter, "skipped", "",
+                              "Messages that a slow member did not get, or that a newer replaced."),
+      metric<&Stats::dropped>(counter, "dropped", "",
+                              "Of the skipped: refused by max_output or the budget."),
+      metric<&Stats::closed>(counter, "closed", "", "Members reset because they were slow."),
+  };
+  static_assert(internal::covers_all<Stats>(kMetrics));
+  return kMetrics;
+}
+
 Broadcast::Stats operator-(Broadcast::Stats later, const Broadcast::Stats& earlier) {
-  later.delivered -= earlier.delivered;
-  later.skipped -= earlier.skipped;
-  later.dropped -= earlier.dropped;
-  later.closed -= earlier.closed;
-  return later;
+  return metrics_difference(later, earlier);
 }
 
 Broadcast::Stats Broadcast::stats() const {
   const internal::MutexLock lock(shared_->mutex);
   Stats sum = shared_->forgotten;
-  for (const auto& part : shared_->parts) {
-    sum.members += part->members.value();
-    sum.delivered += part->delivered.value();
-    sum.skipped += part->skipped.value();
-    sum.dropped += part->dropped.value();
-    sum.closed += part->closed.value();
-  }
+  for (const auto& part : shared_->parts) add_metrics(sum, part->stats());
   return sum;
 }
 

@@ -14,6 +14,7 @@
 #include <memory>
 #include <span>
 
+#include "weir/base/metrics.h"
 #include "weir/net/buffer/shared_bytes.h"
 #include "weir/net/stream/connection_ref.h"
 
@@ -41,6 +42,8 @@ class Broadcast {
 
     // The difference of the counters; `members` is that of `later`.
     friend Stats operator-(Stats later, const Stats& earlier);
+    // Their names, for exporters and logs: weir/base/metrics.h.
+    static MetricList<Stats> metrics();
   };
 
   // What became of one message for the members of one loop.

@@ -353,18 +353,6 @@ ConnectionRef TcpClient::connection() const {
   return impl_->current_;
 }
 
-TcpClient::Stats operator-(TcpClient::Stats later, const TcpClient::Stats& earlier) {
-  later.attempts -= earlier.attempts;
-  later.failures -= earlier.failures;
-  later.opened -= earlier.opened;
-  later.bytes_in -= earlier.bytes_in;
-  later.bytes_out -= earlier.bytes_out;
-  for (std::size_t kind = 0; kind < later.closed.size(); ++kind) {
-    later.closed[kind] -= earlier.closed[kind];
-  }
-  return later;
-}
-
 TcpClient::Stats TcpClient::stats() const { return impl_->stats(); }
 
 }  // namespace weir

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "weir/base/clock.h"
+#include "weir/base/metrics.h"
 #include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/socket/socket_address.h"
@@ -96,6 +97,8 @@ class TcpClient {
     std::array<std::uint64_t, CloseReason::kKinds> closed{};  // by CloseReason::Kind
     // The difference of the counters.
     friend Stats operator-(Stats later, const Stats& earlier);
+    // Their names, for exporters and logs: weir/base/metrics.h.
+    static MetricList<Stats> metrics();
     // Connections that ended for that reason.
     std::uint64_t closed_by(CloseReason::Kind kind) const {
       return closed[static_cast<std::size_t>(kind)];

@@ -110,24 +110,6 @@ TcpServer::Stats TcpServer::Impl::stats() const {
   return sum;
 }
 
-TcpServer::Stats operator-(TcpServer::Stats later, const TcpServer::Stats& earlier) {
-  later.accepted -= earlier.accepted;
-  later.refused -= earlier.refused;
-  later.refused_per_peer -= earlier.refused_per_peer;
-  later.shed -= earlier.shed;
-  later.accept_errors -= earlier.accept_errors;
-  later.accept_back_offs -= earlier.accept_back_offs;
-  later.accept_rate_pauses -= earlier.accept_rate_pauses;
-  later.over_budget -= earlier.over_budget;
-  later.starved -= earlier.starved;
-  later.bytes_in -= earlier.bytes_in;
-  later.bytes_out -= earlier.bytes_out;
-  for (std::size_t kind = 0; kind < later.closed.size(); ++kind) {
-    later.closed[kind] -= earlier.closed[kind];
-  }
-  return later;
-}
-
 // --- the public face -----------------------------------------------------------------------------
 
 TcpServer::TcpServer(EventLoop& loop, Options options)

@@ -15,6 +15,7 @@
 
 #include "weir/base/clock.h"
 #include "weir/base/fd.h"
+#include "weir/base/metrics.h"
 #include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/socket/listening_socket.h"
@@ -143,6 +144,8 @@ class TcpServer {
     // The difference of the counters. The values of the moment (connections, buffered,
     // accept_queues) are those of `later`.
     friend Stats operator-(Stats later, const Stats& earlier);
+    // Their names, for exporters and logs: weir/base/metrics.h.
+    static MetricList<Stats> metrics();
     // Connections that ended for that reason.
     std::uint64_t closed_by(CloseReason::Kind kind) const {
       return closed[static_cast<std::size_t>(kind)];

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "weir/base/check.h"
+#include "weir/base/metrics.h"
 #include "weir/base/mutex.h"
 #include "weir/net/reactor/run_on.h"
 #include "weir/net/reactor/shards.h"
@@ -95,19 +96,7 @@ void UdpShard::release() {
 
 void UdpShard::add_counters(UdpSocket::Stats& sum) const {
   const internal::MutexLock lock(mutex_);
-  for (const auto& socket : sockets_) {
-    const UdpSocket::Stats one = socket->stats();
-    sum.received += one.received;
-    sum.bytes_in += one.bytes_in;
-    sum.truncated += one.truncated;
-    sum.sent += one.sent;
-    sum.bytes_out += one.bytes_out;
-    sum.dropped += one.dropped;
-    sum.send_failed += one.send_failed;
-    sum.errors += one.errors;
-    sum.receive_calls += one.receive_calls;
-    sum.send_calls += one.send_calls;
-  }
+  for (const auto& socket : sockets_) add_metrics(sum, socket->stats());
 }
 
 }  // namespace

@@ -287,20 +287,6 @@ SocketAddress UdpSocket::peer_address() const { return internal::peer_address_of
 std::size_t UdpSocket::queued_bytes() const { return impl_->queue_.bytes(); }
 std::size_t UdpSocket::queued_datagrams() const { return impl_->queue_.count(); }
 std::uint64_t UdpSocket::accepted() const { return impl_->accepted_; }
-UdpSocket::Stats operator-(UdpSocket::Stats later, const UdpSocket::Stats& earlier) {
-  later.received -= earlier.received;
-  later.bytes_in -= earlier.bytes_in;
-  later.truncated -= earlier.truncated;
-  later.sent -= earlier.sent;
-  later.bytes_out -= earlier.bytes_out;
-  later.dropped -= earlier.dropped;
-  later.send_failed -= earlier.send_failed;
-  later.errors -= earlier.errors;
-  later.receive_calls -= earlier.receive_calls;
-  later.send_calls -= earlier.send_calls;
-  return later;
-}
-
 UdpSocket::Stats UdpSocket::stats() const { return impl_->stats(); }
 
 std::uint64_t UdpSocket::kernel_drops() const {

@@ -19,6 +19,7 @@
 #include <span>
 #include <string_view>
 
+#include "weir/base/metrics.h"
 #include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/socket/socket_address.h"
@@ -73,6 +74,8 @@ class UdpSocket {
 
     // The difference of the counters.
     friend Stats operator-(Stats later, const Stats& earlier);
+    // Their names, for exporters and logs: weir/base/metrics.h.
+    static MetricList<Stats> metrics();
   };
 
   explicit UdpSocket(EventLoop& loop) : UdpSocket(loop, Options{}) {}
