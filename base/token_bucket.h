@@ -19,7 +19,7 @@ class TokenBucket {
   constexpr TokenBucket(std::uint64_t per_second, Duration burst)
       : interval_(kSecond / static_cast<std::int64_t>(
                                 std::clamp<std::uint64_t>(per_second, 1, std::uint64_t{kSecond}))),
-        burst_(std::max<std::int64_t>(burst.count(), interval_)) {}
+        burst_((std::max<std::int64_t>)(burst.count(), interval_)) {}
 
   // Zero: a token was taken. Else none was there, and this is how long until one will be.
   Duration take(TimePoint when) noexcept {
@@ -27,7 +27,7 @@ class TokenBucket {
     std::int64_t full_at = full_at_.load(std::memory_order_relaxed);
     std::int64_t next = 0;
     do {
-      next = std::max(full_at, now) + interval_;
+      next = (std::max)(full_at, now) + interval_;
       if (next - now > burst_) return Duration(next - now - burst_);
     } while (!full_at_.compare_exchange_weak(full_at, next, std::memory_order_relaxed));
     return Duration::zero();
@@ -41,7 +41,7 @@ class TokenBucket {
   const std::int64_t interval_;  // ns between two tokens
   const std::int64_t burst_;     // ns
   // When the bucket will be full again, ns of Clock. (A full bucket is a time that has passed.)
-  std::atomic<std::int64_t> full_at_{std::numeric_limits<std::int64_t>::min()};
+  std::atomic<std::int64_t> full_at_{(std::numeric_limits<std::int64_t>::min)()};
 };
 
 }  // namespace weir::internal
