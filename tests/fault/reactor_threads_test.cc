@@ -201,7 +201,8 @@ TEST(ReactorThreadsDeathTest, F60_ATimerOfAnotherThreadIsCaughtInEveryBuild) {
         LoopPool pool(1);
         pool.loop(0).run_after(1ms, [] {});
       },
-      "EventLoop::run_after called from a thread that is not the loop's; use EventLoop::post");
+      "EventLoop::run_after called from a thread that is not the loop's, or inside a turn of "
+      "another loop; use EventLoop::post");
 }
 
 // -- F61 ---------------------------------------------------------------------------------
