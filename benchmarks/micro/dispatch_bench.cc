@@ -12,6 +12,7 @@
 #include "weir/base/fd.h"
 #include "weir/net/reactor/channel.h"
 #include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/internal/epoll_poller.h"
 
 namespace weir::bench {
 namespace {
@@ -90,7 +91,7 @@ void bare_epoll(benchmark::State& state) {
       return;
     }
   }
-  std::array<epoll_event, EpollPoller::kMaxEventsPerTurn> events;
+  std::array<epoll_event, internal::EpollPoller::kMaxEventsPerTurn> events;
   Report report(state);
   for (auto _ : state) {
     counts.left = kEvents;

@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "bench.h"
-#include "weir/net/reactor/idle_wheel.h"
+#include "weir/net/reactor/internal/idle_wheel.h"
 #include "weir/net/reactor/loop_client.h"
 
 namespace weir::bench {
@@ -17,7 +17,7 @@ constexpr auto kTimeout = seconds(60);
 
 // What a connection does: a message stores the tick, and when the bucket comes, the connection goes
 // back in for the time that is left.
-class Client final : public internal::LoopClient {
+class Client final : public internal::DeadlineClient {
  public:
   IdleWheel* wheel = nullptr;
   Tick last_activity = 0;
@@ -30,9 +30,6 @@ class Client final : public internal::LoopClient {
     if (internal::tick_reached(due, *now)) last_activity = *now;  // timed out: stays for the test
     wheel->schedule(*this, last_activity + internal::ticks_of(kTimeout));
   }
-  void on_ready(std::uint32_t) override {}
-  void on_interest_refused(Errno) override {}
-  void on_flush() override {}
   void on_reap() override {}
 };
 

@@ -10,6 +10,7 @@
 
 #include "bench.h"
 #include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/reactor/loop_pool.h"
 
 namespace weir::bench {
@@ -135,7 +136,7 @@ class ParkedLoop {
 // The call alone, as the poster sees it: nobody in its way, nobody to wake.
 void post_call(benchmark::State& state) {
   // As many as a mailbox keeps places for, or each batch would pay for them again.
-  constexpr std::int64_t kBatch = EventLoop::kKeptTasks - 1;
+  constexpr std::int64_t kBatch = internal::LoopCore::kKeptTasks - 1;
   ParkedLoop parked;
   EventLoop& loop = parked.loop();
   std::int64_t ran = 0;

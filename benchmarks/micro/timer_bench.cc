@@ -11,7 +11,7 @@
 
 #include "bench.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/reactor/timer_queue.h"
+#include "weir/net/reactor/internal/timer_queue.h"
 
 namespace weir::bench {
 namespace {
@@ -24,7 +24,7 @@ enum class Measured : std::uint8_t { schedule, cancel, expire };
 
 // A queue with so many live timers; whoever takes some out puts as many in.
 struct LiveTimers {
-  TimerQueue queue;
+  internal::TimerQueue queue;
   std::vector<TimerId> ids;
   Order order;
   TimePoint now{seconds(1)};
@@ -69,7 +69,8 @@ LiveTimers& live_timers(Order order, std::int64_t live, Measured measured) {
 }
 
 std::size_t batch_of(std::int64_t live) {
-  return static_cast<std::size_t>(std::min<std::int64_t>(live / 8, TimerQueue::kMaxExpiredPerTurn));
+  return static_cast<std::size_t>(
+      std::min<std::int64_t>(live / 8, internal::TimerQueue::kMaxExpiredPerTurn));
 }
 
 // A batch of timers is cancelled and as many are set; one of the two is measured.
@@ -149,7 +150,7 @@ BENCHMARK_CAPTURE(timer_expire, random, Order::random)->Apply(live_counts);
 void timer_fill(benchmark::State& state) {
   Report report(state);
   for (auto _ : state) {
-    auto queue = std::make_unique<TimerQueue>();
+    auto queue = std::make_unique<internal::TimerQueue>();
     std::int64_t ran = 0;
     timed(state, [&] {
       TimePoint when(seconds(60));
@@ -168,7 +169,7 @@ void timer_empty(benchmark::State& state) {
   std::vector<TimerId> ids(static_cast<std::size_t>(state.range(0)));
   std::int64_t cancelled = 0;
   for (auto _ : state) {
-    TimerQueue queue;
+    internal::TimerQueue queue;
     TimePoint when(seconds(60));
     for (TimerId& id : ids) id = queue.schedule(when += microseconds(1), Duration::zero(), [] {});
     timed(state, [&] {

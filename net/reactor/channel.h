@@ -8,18 +8,43 @@
 // masked; watch_errors() keeps it there for these two.
 #pragma once
 
+#include "weir/base/requirements.h"
+
 #include <cstdint>
 
+#include "weir/base/result.h"
 #include "weir/base/slot_map.h"
-#include "weir/net/reactor/loop_client.h"
 
 namespace weir {
 
 class EventLoop;
 
+namespace internal {
+class EpollPoller;
+class LoopCore;
+}  // namespace internal
+
 // Level: reported as long as it is ready. Edge: reported when it becomes ready; read or write until
 // EAGAIN (epoll(7)).
 enum class Trigger : std::uint8_t { level, edge };
+
+// Receives the readiness of one Channel. Called on the loop's thread only.
+class IoHandler {
+ public:
+  // `events` are epoll_wait(2)'s bits (EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLERR, EPOLLHUP). EPOLLERR
+  // and EPOLLHUP come whether asked for or not; a handler that cannot use an event must change its
+  // interest, or a level-triggered channel is reported again at once. The Channel, and any other,
+  // may be removed or destroyed from inside. An exception leaves EventLoop::run().
+  virtual void on_ready(std::uint32_t events) = 0;
+
+  // The kernel refused the interest that was set (EPERM for a regular file, ENOSPC, ENOMEM, ...).
+  // The channel is not watched until its interest is set again. Never called from inside a set
+  // call.
+  virtual void on_interest_refused(Errno error) = 0;
+
+ protected:
+  ~IoHandler() = default;
+};
 
 class Channel {
  public:
@@ -44,34 +69,34 @@ class Channel {
   void remove();
   bool removed() const { return removed_; }
 
-  EventLoop& loop() const { return *loop_; }
+  EventLoop& loop() const;
   int fd() const { return fd_; }
   // Identity on this loop: what epoll carries, and what a ConnectionRef holds. Names nothing any
   // more when the channel was removed.
   SlotId id() const { return id_; }
 
  private:
-  friend class EventLoop;
-  friend class EpollPoller;
+  friend class internal::LoopCore;
+  friend class internal::EpollPoller;
   static constexpr std::uint8_t kRead = 1;
   static constexpr std::uint8_t kWrite = 2;
   static constexpr std::uint8_t kEdge = 4;
   static constexpr std::uint8_t kExclusive = 8;
   static constexpr std::uint8_t kErrors = 16;
 
+  Channel(internal::LoopCore& core, int fd, IoHandler& handler, Trigger trigger);
   void set(std::uint8_t bit, bool on);
-  std::uint32_t epoll_mask() const;  // of what is wanted; 0 = not registered
+  static std::uint32_t epoll_mask(std::uint8_t interest);  // 0: not registered
 
-  EventLoop* loop_;
+  internal::LoopCore* core_;
   IoHandler* handler_;
   SlotId id_;
   int fd_;
   std::uint8_t wanted_ = 0;
-  bool commit_queued_ = false;  // in the loop's list of interest changes
-  bool registered_ = false;     // known to epoll
-  bool removed_ = false;
-  std::uint32_t committed_ = 0;  // the mask epoll has
-  std::uint32_t requeued_ = 0;   // events that the loop's requeue list has for it; 0: not in it
+  std::uint8_t committed_ = 0;      // what epoll has of it; 0: it does not know the descriptor
+  std::uint8_t requeued_ = 0;       // events that the loop's requeue list has for it; 0: not in it
+  bool commit_queued_ : 1 = false;  // in the loop's list of interest changes
+  bool removed_ : 1 = false;
 };
 
 }  // namespace weir

@@ -5,46 +5,27 @@
 // every build.
 #pragma once
 
+#include "weir/base/requirements.h"
+
 #include <array>
 #include <cstdint>
 #include <memory>
-#include <span>
-#include <vector>
+#include <type_traits>
 
-#include "weir/base/aligned_bytes.h"
 #include "weir/base/clock.h"
-#include "weir/base/counter.h"
-#include "weir/base/intrusive_list.h"
 #include "weir/base/metrics.h"
 #include "weir/base/result.h"
-#include "weir/base/slot_map.h"
-#include "weir/net/reactor/channel.h"
-#include "weir/net/reactor/epoll_poller.h"
-#include "weir/net/reactor/idle_wheel.h"
-#include "weir/net/reactor/loop_client.h"
-#include "weir/net/reactor/mailbox.h"
-#include "weir/net/reactor/slow_turns.h"
-#include "weir/net/reactor/timer_queue.h"
-#include "weir/net/reactor/watchdog.h"
+#include "weir/base/type_id.h"
+#include "weir/net/reactor/task.h"
 
 namespace weir {
 
+namespace internal {
+class LoopCore;
+}
+
 class EventLoop {
  public:
-  // Tasks run in one turn before the loop looks at its descriptors again: some milliseconds at most
-  // when each takes a microsecond. Those above it run in the next turn, in order.
-  static constexpr std::size_t kMaxTasksPerTurn = 4096;
-  // Connections that end in one turn, with on_close and close(2), which takes tens of microseconds
-  // where it sends a RST: some milliseconds in all. More wait for the next turn, which comes at
-  // once.
-  static constexpr std::size_t kMaxReapedPerTurn = 64;
-  // Places for tasks that are kept when a storm of posts is over (40 bytes each).
-  static constexpr std::size_t kKeptTasks = 4 * kMaxTasksPerTurn;
-
-  // While the kernel refuses a new epoll set the loop pauses for this long in each turn: the event
-  // that asked for the set keeps the old one from sleeping.
-  static constexpr Duration kRebuildPause = std::chrono::milliseconds(1);
-
   static constexpr std::size_t kTurnBuckets = 24;
   static constexpr std::size_t kTurnUnitBits = 10;  // a microsecond, nearly
 
@@ -70,7 +51,7 @@ class EventLoop {
     std::uint64_t timers = 0;
     std::uint64_t spurious_events = 0;  // for channels that were removed earlier in the same batch
     std::uint64_t unknown_events = 0;   // for descriptors that should have left epoll (dup, fork)
-    Duration busy{};                    // time not spent waiting
+    Duration busy{};                    // time in run() and turn() not spent waiting
     // Callbacks that computed, or waited for something, longer than stall_threshold; and those
     // that took longer because the thread did not get a processor.
     std::uint64_t stalls = 0;
@@ -92,7 +73,7 @@ class EventLoop {
   static Result<std::unique_ptr<EventLoop>> create() { return create(Options{}); }
   static Result<std::unique_ptr<EventLoop>> create(Options options);
   // On the loop's thread, outside its run(), after all channels and servers on it are gone. Tasks
-  // not run are destroyed here.
+  // not run are destroyed here, then what local() has made.
   ~EventLoop();
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
@@ -124,138 +105,41 @@ class EventLoop {
   TimePoint now() const;
   // While a turn of this loop runs on the calling thread, and while no loop runs there that was
   // made there. A turn of another loop is another thread to it. [any]
-  bool in_loop_thread() const { return mailbox_->in_loop_thread(); }
+  bool in_loop_thread() const;
   Stats stats() const;  // [any]
   // Posted tasks that have not begun. Who posts at a rate that others decide looks at it. [any]
   std::uint64_t backlog() const;
 
+  // The one T of this loop, for what is shared by all that runs on it. Made by the first call, from
+  // the loop if T can be constructed from an EventLoop&, else without arguments. Destroyed with the
+  // loop, after connections that have ended, the last one made first.
+  template <typename T>
+  T& local() {
+    const internal::TypeId type = internal::TypeId::of<T>();
+    void* object = find_local(type);
+    if (object == nullptr) object = keep_local(type, make_local<T>());
+    return *static_cast<T*>(object);
+  }
+
   // This process is a fork of the one that made the loop: it may be destroyed here, on the thread
   // that forked, and nothing else. See docs/ownership.md.
-  bool forked() const { return poller_.forked(); }
-
-  // -- for the floors above --------------------------------------------------------------------
-
-  // Ends the program with a message that names `call`, unless in_loop_thread().
-  void check_thread(const char* call) const {
-    if (!in_loop_thread()) [[unlikely]]
-      wrong_thread(call);
-  }
-  const std::shared_ptr<internal::Mailbox>& mailbox() const { return mailbox_; }
-  internal::IdleWheel& idle_wheel() { return idle_wheel_; }
-  // The turn's time in the wheel's unit.
-  internal::Tick tick() const { return tick_; }
-  // tick(), but outside run(), where no turn moves it, the clock.
-  internal::Tick tick_or_clock() const { return running_ ? tick_ : internal::tick_of(now()); }
-  // The latest time at which that may have happened which was noted with tick().
-  internal::Tick latest(internal::Tick noted) const { return slow_turns_.latest(noted); }
-  // The time by which deadlines about peers are judged, in the wheel's unit: everything that had
-  // arrived by then has been dispatched. At most tick().
-  internal::Tick deadline_tick() const { return internal::tick_of(deadlines_until_); }
-  // The handler of a channel as it was attached; nullptr when the channel is gone.
-  IoHandler* find_handler(SlotId id);
-  // Has the channel dispatched in the next turn as if epoll had reported `events`: once, however
-  // often it is asked for.
-  void requeue(Channel& channel, std::uint32_t events);
-  // Whether the callback that is running has had its share of the turn, kShare. A few instructions.
-  bool share_spent() { return watch_.share_spent(); }
-  // Neither needs memory, and each of them takes a client once until its turn has come.
-  void flush_later(internal::LoopClient& client) { to_flush_.push(client); }
-  // Takes the client out of the wheel.
-  void reap_later(internal::LoopClient& client) { to_reap_.push_back(client); }
-  // From on_reap(), of a client that cannot go yet.
-  void reap_again(internal::LoopClient& client);
-  // Keeps `object` until all clients have gone that are to be reaped by the end of this turn.
-  void keep_until_reaped(std::shared_ptr<void> object) { graveyard_.push_back(std::move(object)); }
-  std::span<std::byte> receive_block();
-  // One object of each floor that keeps something for the loop, made by it on first use.
-  enum class Attachment : std::uint8_t { tcp, udp };
-  std::shared_ptr<void>& attachment(Attachment whose) {
-    return attachments_[static_cast<std::size_t>(whose)];
-  }
+  bool forked() const;
 
  private:
-  friend class Channel;
-  class WakeupHandler;
-  struct Counters {
-    Counter turns, events, wakeups, commits, tasks, timers, spurious, unknown, busy_ns;
-    std::array<Counter, kTurnBuckets> turn_times;
-  };
+  friend class internal::LoopCore;
 
-  EventLoop(Options options, EpollPoller poller, Waker waker);
-  void check_owner(const char* call) const;
-  [[noreturn]] static void wrong_thread(const char* call);
+  template <typename T>
+  std::shared_ptr<void> make_local() {
+    if constexpr (std::is_constructible_v<T, EventLoop&>) {
+      return std::make_shared<T>(*this);
+    } else {
+      return std::make_shared<T>();
+    }
+  }
+  void* find_local(internal::TypeId type) const;
+  void* keep_local(internal::TypeId type, std::shared_ptr<void> object);
 
-  // Of channels.
-  SlotId attach(Channel& channel);
-  void detach(Channel& channel);
-  void interest_changed(Channel& channel);
-
-  // The phases of a turn, in order.
-  void turn();
-  void commit_interest();
-  void wait();
-  void dispatch_ready();
-  void expire_timers();
-  void run_tasks();
-  void flush();
-  void reap();
-
-  Duration time_to_wait();
-  void note_look(TimePoint before, Duration timeout);
-  void note_turn(Duration took);
-  void end_tick(TimePoint now);
-  bool has_work() const;
-  std::size_t count_dead();
-  bool has_dead() const { return !to_reap_.empty() || !reaping_.empty(); }
-  void dispatch_event(SlotId id, std::uint32_t events);
-  void dispatch(Channel& channel, std::uint32_t events);
-  void rebuild_epoll();
-
-  // Constant after construction.
-  const Options options_;
-  const std::shared_ptr<internal::Mailbox> mailbox_;
-
-  // Loop thread only.
-  EpollPoller poller_;
-  SlotMap<Channel*> channels_;
-  std::vector<SlotId> to_commit_;
-  std::span<const epoll_event> ready_;  // what is left of the batch
-  std::vector<SlotId> requeued_;      // for the next turn; a channel is in these lists once at most
-  std::vector<SlotId> requeued_now_;  // of this turn, from requeued_next_ on
-  std::size_t requeued_next_ = 0;
-  TimerQueue timers_;
-  internal::IdleWheel idle_wheel_;
-  std::vector<Task> tasks_;  // taken from the mailbox, from task_next_ on
-  std::size_t task_next_ = 0;
-  internal::FlushList to_flush_;
-  internal::FlushList flushing_;  // what is left of this turn's
-  IntrusiveList<internal::LoopClient, internal::IdleWheelTag> to_reap_;
-  IntrusiveList<internal::LoopClient, internal::IdleWheelTag> reaping_;  // the same
-  std::vector<std::shared_ptr<void>> graveyard_;  // kept since buried_ was last filled
-  std::vector<std::shared_ptr<void>> buried_;     // goes when so many more have gone:
-  std::size_t dead_before_buried_ = 0;
-  internal::AlignedBytes receive_block_;
-  std::array<std::shared_ptr<void>, 2> attachments_;
-  std::unique_ptr<WakeupHandler> wakeup_handler_;
-  TimePoint now_;
-  internal::Tick tick_;
-  internal::SlowTurns slow_turns_;
-  // Phase 4 goes by these instead of now_, because the process may be stopped, or a callback may
-  // block, between the arrival of data and the reading of the clock.
-  TimePoint timers_until_;
-  TimePoint deadlines_until_;
-  TimePoint look_began_;         // of the batches that are full so far
-  std::size_t look_events_ = 0;  // found in them; 0: no such look is under way
-  internal::LoopWatch watch_;
-  std::uint64_t detached_ = 0;          // channels detached, ever
-  std::uint64_t detached_at_wait_ = 0;  // the same when the batch was taken
-  bool running_ = false;
-  bool turned_ = false;  // now_ is when the last turn of this run() woke up
-  bool rebuild_wanted_ = false;
-
-  // Any thread.
-  std::atomic<bool> stop_{false};
-  Counters counters_;
+  const std::unique_ptr<internal::LoopCore> core_;
 };
 
 }  // namespace weir

@@ -9,22 +9,23 @@
 
 #include "weir/base/metrics.h"
 #include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/internal/loop_core.h"
 
 namespace weir {
 
-EventLoop::Stats EventLoop::stats() const {
-  Stats stats{.turns = counters_.turns.value(),
-              .events = counters_.events.value(),
-              .wakeups = counters_.wakeups.value(),
-              .interest_commits = counters_.commits.value(),
-              .tasks = counters_.tasks.value(),
-              .timers = counters_.timers.value(),
-              .spurious_events = counters_.spurious.value(),
-              .unknown_events = counters_.unknown.value(),
-              .busy = Duration(static_cast<std::int64_t>(counters_.busy_ns.value())),
-              .stalls = watch_.stalls(),
-              .preempted = watch_.preempted()};
-  for (std::size_t i = 0; i < kTurnBuckets; ++i) {
+EventLoop::Stats internal::LoopCore::stats() const {
+  EventLoop::Stats stats{.turns = counters_.turns.value(),
+                         .events = counters_.events.value(),
+                         .wakeups = counters_.wakeups.value(),
+                         .interest_commits = counters_.commits.value(),
+                         .tasks = counters_.tasks.value(),
+                         .timers = counters_.timers.value(),
+                         .spurious_events = counters_.spurious.value(),
+                         .unknown_events = counters_.unknown.value(),
+                         .busy = Duration(static_cast<std::int64_t>(counters_.busy_ns.value())),
+                         .stalls = watch_.stalls(),
+                         .preempted = watch_.preempted()};
+  for (std::size_t i = 0; i < stats.turn_times.size(); ++i) {
     stats.turn_times[i] = counters_.turn_times[i].value();
   }
   return stats;

@@ -8,6 +8,7 @@
 
 #include "weir/base/check_format.h"
 #include "weir/base/log.h"
+#include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/reactor/signal_set.h"
 #include "weir/net/sys/thread.h"
 
@@ -77,7 +78,7 @@ class LoopPool::Thread {
     made.set_value(loop->get());
     while (stage_.load() == Stage::run) (*loop)->run();
     // A post that succeeds would wait for a run() that does not come.
-    (*loop)->mailbox()->close();
+    internal::core_of(**loop).mailbox()->close();
     stage_.store(Stage::ended);
     stage_.notify_all();
     stage_.wait(Stage::ended);
@@ -124,7 +125,7 @@ void LoopPool::stop() {
     return;
   }
   for (const auto& thread : threads_) {
-    WEIR_CHECK(!thread->loop().mailbox()->belongs_to_this_thread(),
+    WEIR_CHECK(!internal::core_of(thread->loop()).mailbox()->belongs_to_this_thread(),
                "LoopPool stopped or destroyed from one of its own threads");
   }
   for (const auto& thread : threads_) thread->ask_to_end();

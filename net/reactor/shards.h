@@ -13,8 +13,9 @@
 #include "weir/base/check_format.h"
 #include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/internal/loop_core.h"
+#include "weir/net/reactor/internal/run_on.h"
 #include "weir/net/reactor/loop_pool.h"
-#include "weir/net/reactor/run_on.h"
 
 namespace weir::internal {
 
@@ -217,7 +218,7 @@ void destroy_server(std::shared_ptr<Impl> impl) {
     impl->release();
     impl->shards_.release();
   }
-  home.keep_until_reaped(std::move(impl));
+  core_of(home).keep_until_reaped(std::move(impl));
 }  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): as said above
 
 }  // namespace weir::internal

@@ -7,7 +7,7 @@
 
 #include "weir/base/check_format.h"
 #include "weir/base/log_line.h"
-#include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/sys/sys.h"
 #include "weir/net/sys/thread.h"
 
@@ -117,10 +117,12 @@ void SignalSet::on_ready(std::uint32_t) {
     SlotId self;
     Callback& callback;
     ~PutBack() {
-      if (loop.find_handler(self) != nullptr) set.callback_ = std::move(callback);
+      if (internal::core_of(loop).find_handler(self) != nullptr)
+        set.callback_ = std::move(callback);
     }
   } const put_back{*this, loop, self, callback};
-  for (int i = 0; i < kMaxSignalsPerTurn && loop.find_handler(self) != nullptr; ++i) {
+  for (int i = 0; i < kMaxSignalsPerTurn && internal::core_of(loop).find_handler(self) != nullptr;
+       ++i) {
     signalfd_siginfo info{};
     auto got = sys::read(fd_.get(), std::as_writable_bytes(std::span(&info, 1)));
     if (!got || *got != sizeof(info)) return;

@@ -14,6 +14,7 @@
 #include "weir/base/log_line.h"
 #include "weir/base/metrics.h"
 #include "weir/base/mutex.h"
+#include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/stream/internal/connection_inline.h"
 #include "weir/net/stream/tcp_connection.h"
 
@@ -32,7 +33,7 @@ using DeliveryReport = std::function<void(const Broadcast::Delivery&)>;
 class BroadcastPart final : public ConnectionObserver {
  public:
   BroadcastPart(EventLoop& loop, SlowPolicy slow, std::shared_ptr<const DeliveryReport> report)
-      : mailbox(loop.mailbox()), slow_(slow), report_(std::move(report)) {}
+      : mailbox(internal::core_of(loop).mailbox()), slow_(slow), report_(std::move(report)) {}
 
   // The messages up to number `sent` are not for it.
   void join(TcpConnection& connection, std::uint64_t sent,
@@ -275,8 +276,8 @@ void Broadcast::on_delivery(std::function<void(const Delivery&)> fn) {
 }
 
 void Broadcast::join(TcpConnection& connection) {
-  connection.loop().check_thread("Broadcast::join");
-  const auto& mailbox = connection.loop().mailbox();
+  internal::core_of(connection.loop()).check_thread("Broadcast::join");
+  const auto& mailbox = internal::core_of(connection.loop()).mailbox();
   const internal::MutexLock lock(shared_->mutex);
   std::shared_ptr<BroadcastPart> part = shared_->part_of(mailbox.get());
   if (!part) {
@@ -288,9 +289,9 @@ void Broadcast::join(TcpConnection& connection) {
 }
 
 void Broadcast::leave(TcpConnection& connection) {
-  connection.loop().check_thread("Broadcast::leave");
+  internal::core_of(connection.loop()).check_thread("Broadcast::leave");
   const internal::MutexLock lock(shared_->mutex);
-  const auto part = shared_->part_of(connection.loop().mailbox().get());
+  const auto part = shared_->part_of(internal::core_of(connection.loop()).mailbox().get());
   if (part) part->leave(connection);
 }
 

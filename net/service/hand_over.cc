@@ -20,6 +20,7 @@
 #include <utility>
 
 #include "weir/base/log_line.h"
+#include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/service/descriptor_passing.h"
 #include "weir/net/sys/sys.h"
 #include "weir/net/tcp/tcp_server.h"
@@ -206,7 +207,7 @@ class HandOver::Impl final : public std::enable_shared_from_this<Impl>, private 
     if (!conversation_) return;
     conversation_->channel.remove();
     conversation_->socket.close();
-    loop_.keep_until_reaped(std::exchange(conversation_, nullptr));
+    internal::core_of(loop_).keep_until_reaped(std::exchange(conversation_, nullptr));
   }
 
   EventLoop& loop_;
@@ -234,7 +235,7 @@ HandOver::HandOver(EventLoop& loop, TcpServer& server, ListeningSocket point,
 
 HandOver::~HandOver() {
   impl_->end();
-  loop_.keep_until_reaped(std::move(impl_));  // one of its events may be running
+  internal::core_of(loop_).keep_until_reaped(std::move(impl_));  // one of its events may be running
 }
 
 // --- the new server ------------------------------------------------------------------------------

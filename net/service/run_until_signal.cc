@@ -16,7 +16,7 @@
 #include "weir/base/check_format.h"
 #include "weir/base/fmt.h"
 #include "weir/net/reactor/channel.h"
-#include "weir/net/reactor/waker.h"
+#include "weir/net/reactor/internal/waker.h"
 #include "weir/net/sys/sys.h"
 #include "weir/net/sys/thread.h"
 
@@ -31,7 +31,7 @@ namespace {
 constexpr Duration kOneRequest = std::chrono::milliseconds(100);
 
 // What the handler of the signals knows. One run_until_signal() at a time.
-constinit std::atomic<const Waker*> the_waker{nullptr};
+constinit std::atomic<const internal::Waker*> the_waker{nullptr};
 constinit std::atomic<pid_t> the_process{0};
 constinit std::atomic<std::int64_t> asked_at{0};  // ns; 0: not yet
 constinit std::atomic<int> handlers_running{0};
@@ -51,7 +51,7 @@ void on_signal(int signal) {
   const std::int64_t now = Clock::now().time_since_epoch().count();
   std::int64_t before = 0;
   if (asked_at.compare_exchange_strong(before, now)) {
-    if (const Waker* waker = the_waker.load()) waker->wake();
+    if (const internal::Waker* waker = the_waker.load()) waker->wake();
   } else if (now - before > kOneRequest.count()) {
     std::_Exit(128 + signal);
   }
@@ -68,7 +68,7 @@ class StopSignals final : private IoHandler {
  public:
   StopSignals(EventLoop& loop, std::move_only_function<void()> on_stop)
       : on_stop_(std::move(on_stop)), waker_(make_waker()), channel_(loop, waker_.fd(), *this) {
-    const Waker* nobody = nullptr;
+    const internal::Waker* nobody = nullptr;
     WEIR_CHECK(the_waker.compare_exchange_strong(nobody, &waker_),
                "run_until_signal called while it runs on another loop of this process");
     the_process.store(::getpid());
@@ -96,8 +96,8 @@ class StopSignals final : private IoHandler {
   static constexpr std::array kEnding = {SIGINT, SIGTERM};
   static constexpr std::array kSignals = {SIGINT, SIGTERM, SIGPIPE};
 
-  static Waker make_waker() {
-    auto waker = Waker::create();
+  static internal::Waker make_waker() {
+    auto waker = internal::Waker::create();
     if (!waker) throw SystemError(waker.error().within("wait for signals"));
     return std::move(*waker);
   }
@@ -120,7 +120,7 @@ class StopSignals final : private IoHandler {
   }
 
   std::move_only_function<void()> on_stop_;
-  const Waker waker_;
+  const internal::Waker waker_;
   Channel channel_;
   std::array<struct sigaction, kSignals.size()> before_{};
   sigset_t ending_{};

@@ -4,8 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "weir/net/reactor/event_loop.h"
-#include "weir/net/reactor/mailbox.h"
+#include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/stream/internal/connection.h"
 
 namespace weir {
@@ -23,9 +22,9 @@ std::uint64_t connection_id(const Mailbox& mailbox, SlotId slot) {
 // A slot that a ConnectionRef names holds a connection and nothing else: only connections make such
 // refs, and an id is never given out twice.
 TcpConnection* ConnectionRef::get() const {
-  if (!mailbox_ || !mailbox_->in_loop_thread() || mailbox_->loop() == nullptr) return nullptr;
-  IoHandler* handler = mailbox_->loop()->find_handler(slot_);
-  return static_cast<internal::Connection*>(static_cast<internal::LoopClient*>(handler));
+  if (!mailbox_ || !mailbox_->in_loop_thread() || mailbox_->core() == nullptr) return nullptr;
+  IoHandler* handler = mailbox_->core()->find_handler(slot_);
+  return static_cast<internal::Connection*>(handler);
 }
 
 // There is a connection to blame for what is thrown, so it costs no other.

@@ -5,7 +5,7 @@
 
 #include "weir/base/check.h"
 #include "weir/base/mutex.h"
-#include "weir/net/reactor/mailbox.h"
+#include "weir/net/reactor/internal/mailbox.h"
 #include "weir/net/stream/internal/connection_group.h"
 #include "weir/net/stream/internal/loop_buffers.h"
 #include "weir/net/stream/tcp_connection.h"

@@ -10,6 +10,7 @@
 #include "weir/base/back_off.h"
 #include "weir/base/check.h"
 #include "weir/base/log_line.h"
+#include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/socket/socket.h"
 #include "weir/net/socket/socket_file.h"
 #include "weir/net/socket/stream_options.h"
@@ -52,7 +53,7 @@ class TcpClient::Impl final : public internal::ConnectionObserver {
   Stats stats() const;
 
   internal::CallbackHandler& callbacks() {
-    loop_.check_thread("TcpClient::on_...");
+    internal::core_of(loop_).check_thread("TcpClient::on_...");
     WEIR_CHECK(group_ == nullptr, "TcpClient: handlers must be set before the first connect()");
     return *callbacks_;
   }
@@ -93,7 +94,7 @@ class TcpClient::Impl final : public internal::ConnectionObserver {
 // --- connecting ----------------------------------------------------------------------------------
 
 Result<void> TcpClient::Impl::connect(std::vector<SocketAddress> addresses) {
-  loop_.check_thread("TcpClient::connect");
+  internal::core_of(loop_).check_thread("TcpClient::connect");
   if (addresses.empty()) return std::unexpected(Error("connect: no address was given"));
   const std::string what = "connect to " + addresses.front().to_string();
   for (const SocketAddress& address : addresses) {
@@ -229,7 +230,7 @@ void TcpClient::Impl::on_ended(TcpConnection& connection, CloseReason reason) {
 
 // Of a connection that ends already, and is told of in on_close just now, on_ended() follows.
 bool TcpClient::Impl::reconnect() {
-  loop_.check_thread("TcpClient::reconnect");
+  internal::core_of(loop_).check_thread("TcpClient::reconnect");
   if (addresses_.empty()) return false;
   if (state_ == State::connected) {
     again_ = true;
@@ -243,7 +244,7 @@ bool TcpClient::Impl::reconnect() {
 // --- ending --------------------------------------------------------------------------------------
 
 void TcpClient::Impl::close() {
-  loop_.check_thread("TcpClient::close");
+  internal::core_of(loop_).check_thread("TcpClient::close");
   connector_.cancel();
   loop_.cancel(std::exchange(wait_timer_, {}));
   state_ = State::idle;
@@ -252,7 +253,7 @@ void TcpClient::Impl::close() {
 }
 
 void TcpClient::Impl::destroy() {
-  loop_.check_thread("TcpClient::~TcpClient");
+  internal::core_of(loop_).check_thread("TcpClient::~TcpClient");
   destroyed_ = true;
   connector_.cancel();
   file_.remove();
@@ -260,7 +261,7 @@ void TcpClient::Impl::destroy() {
   if (!group_) return;
   group_->set_observer(nullptr);
   group_->orphan_all();
-  loop_.keep_until_reaped(group_);
+  internal::core_of(loop_).keep_until_reaped(group_);
 }
 
 TcpClient::State TcpClient::Impl::state() const {
@@ -286,13 +287,13 @@ TcpClient::Stats TcpClient::Impl::stats() const {
 
 TcpClient::TcpClient(EventLoop& loop, Options options)
     : impl_(std::make_shared<Impl>(loop, options)) {
-  loop.check_thread("TcpClient::TcpClient");
+  internal::core_of(loop).check_thread("TcpClient::TcpClient");
 }
 
 TcpClient::~TcpClient() {
   impl_->destroy();
   EventLoop& loop = impl_->loop_;
-  loop.keep_until_reaped(std::move(impl_));
+  internal::core_of(loop).keep_until_reaped(std::move(impl_));
 }
 
 void TcpClient::on_open(std::move_only_function<void(TcpConnection&)> fn) {
@@ -349,7 +350,7 @@ void TcpClient::close() { impl_->close(); }
 TcpClient::State TcpClient::state() const { return impl_->state(); }
 
 ConnectionRef TcpClient::connection() const {
-  impl_->loop_.check_thread("TcpClient::connection");
+  internal::core_of(impl_->loop_).check_thread("TcpClient::connection");
   return impl_->current_;
 }
 

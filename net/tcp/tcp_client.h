@@ -21,6 +21,7 @@
 #include "weir/base/clock.h"
 #include "weir/base/metrics.h"
 #include "weir/base/result.h"
+#include "weir/net/reactor/channel.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/socket/socket_address.h"
 #include "weir/net/stream/connection_handler.h"

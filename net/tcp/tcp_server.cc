@@ -114,11 +114,11 @@ TcpServer::Stats TcpServer::Impl::stats() const {
 
 TcpServer::TcpServer(EventLoop& loop, Options options)
     : impl_(std::make_shared<Impl>(loop, options)) {
-  loop.check_thread("TcpServer::TcpServer");
+  internal::core_of(loop).check_thread("TcpServer::TcpServer");
 }
 
 TcpServer::~TcpServer() {
-  impl_->loop_.check_thread("TcpServer::~TcpServer");
+  internal::core_of(impl_->loop_).check_thread("TcpServer::~TcpServer");
   internal::destroy_server(impl_);
 }
 

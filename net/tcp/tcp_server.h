@@ -17,6 +17,7 @@
 #include "weir/base/fd.h"
 #include "weir/base/metrics.h"
 #include "weir/base/result.h"
+#include "weir/net/reactor/channel.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/socket/listening_socket.h"
 #include "weir/net/socket/socket_address.h"

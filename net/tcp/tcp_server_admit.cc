@@ -93,7 +93,7 @@ bool TcpServer::Impl::hand_over(TcpShard& target, Fd fd, internal::Seat seat) {
 }
 
 Result<void> TcpServer::Impl::adopt(Fd connection) {
-  loop_.check_thread("TcpServer::adopt");
+  internal::core_of(loop_).check_thread("TcpServer::adopt");
   const auto refused = [](std::string why) {
     return std::unexpected(Error("adopt a connection: " + std::move(why)));
   };

@@ -3,7 +3,7 @@
 #include <utility>
 #include <vector>
 
-#include "weir/net/reactor/run_on.h"
+#include "weir/net/reactor/internal/run_on.h"
 #include "weir/net/sys/sys.h"
 #include "weir/net/tcp/tcp_server_impl.h"
 
@@ -133,14 +133,14 @@ void TcpServer::Impl::release() {
   for (Listener& listener : listeners_) {
     try_run_on(listener.loop, [&] {
       listener.acceptor->close();
-      listener.loop.keep_until_reaped(std::move(listener.acceptor));
+      internal::core_of(listener.loop).keep_until_reaped(std::move(listener.acceptor));
     });
   }
 }
 
 void internal::TcpShard::release() {
   group->orphan_all();
-  loop.keep_until_reaped(std::move(group));
+  internal::core_of(loop).keep_until_reaped(std::move(group));
 }
 
 }  // namespace weir

@@ -14,6 +14,7 @@
 #include "weir/base/check.h"
 #include "weir/base/mutex.h"
 #include "weir/base/token_bucket.h"
+#include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/reactor/shards.h"
 #include "weir/net/socket/listening_socket.h"
 #include "weir/net/stream/callback_handler.h"
@@ -102,7 +103,7 @@ class TcpServer::Impl {
   Stats stats() const;
 
   internal::CallbackHandler& callbacks() {
-    loop_.check_thread("TcpServer::on_...");
+    internal::core_of(loop_).check_thread("TcpServer::on_...");
     WEIR_CHECK(!shards_.started(), "TcpServer: handlers must be set before the first listen()");
     return *callbacks_;
   }

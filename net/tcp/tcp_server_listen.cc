@@ -42,7 +42,7 @@ Result<std::shared_ptr<ListeningSocket>> TcpServer::Impl::open_socket(const Sock
 }
 
 Result<SocketAddress> TcpServer::Impl::listen(const SocketAddress& address) {
-  loop_.check_thread("TcpServer::listen");
+  internal::core_of(loop_).check_thread("TcpServer::listen");
   if (phase_ != Phase::serving) {
     return std::unexpected(
         Error("listen on " + address.to_string() + ": the server was shut down"));
@@ -91,7 +91,7 @@ void TcpServer::Impl::add_listener(EventLoop& loop, std::shared_ptr<ListeningSoc
 }
 
 Result<std::vector<SocketAddress>> TcpServer::Impl::adopt(std::vector<ListeningSocket> sockets) {
-  loop_.check_thread("TcpServer::listen");
+  internal::core_of(loop_).check_thread("TcpServer::listen");
   for (const ListeningSocket& socket : sockets) {
     WEIR_CHECK(socket.fd() >= 0, "TcpServer::listen with a ListeningSocket that is closed");
   }
@@ -133,7 +133,8 @@ void TcpServer::Impl::adopt_one(std::shared_ptr<ListeningSocket> socket, bool by
 }
 
 void TcpServer::Impl::set_accepting(bool on) {
-  loop_.check_thread(on ? "TcpServer::resume_accepting" : "TcpServer::pause_accepting");
+  internal::core_of(loop_).check_thread(on ? "TcpServer::resume_accepting"
+                                           : "TcpServer::pause_accepting");
   accepting_ = on;
   for (const internal::Listener& listener : listeners_) {
     listener.loop.dispatch(
@@ -151,7 +152,7 @@ struct TcpServer::Impl::ClosingListener {
 
 Result<void> TcpServer::Impl::close_listener(const SocketAddress& address,
                                              std::move_only_function<void()> done) {
-  loop_.check_thread("TcpServer::close_listener");
+  internal::core_of(loop_).check_thread("TcpServer::close_listener");
   auto closing = std::make_shared<ClosingListener>();
   closing->done = std::move(done);
   bool handshakes = false;
@@ -210,7 +211,7 @@ void TcpServer::Impl::listener_stopped(const std::shared_ptr<ClosingListener>& c
 // --- for a successor -----------------------------------------------------------------------------
 
 Result<std::vector<ListenerShare>> TcpServer::Impl::duplicate_listeners() const {
-  loop_.check_thread("TcpServer::duplicate_listeners");
+  internal::core_of(loop_).check_thread("TcpServer::duplicate_listeners");
   // What is shut down refuses connections by means that a duplicate would share.
   if (phase_ != Phase::serving) {
     return std::unexpected(Error("duplicate listeners: the server was shut down"));

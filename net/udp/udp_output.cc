@@ -32,7 +32,7 @@ void try_push(std::vector<T>& to, T value, std::size_t most) try {
 
 DatagramResult UdpSocketImpl::send(const AddressView& to, const void* info,
                                    std::span<const std::byte> bytes) {
-  loop_.check_thread("UdpSocket::send");
+  core_of(loop_).check_thread("UdpSocket::send");
   if (!open() || (to.empty() && !connected_)) return DatagramResult::closed;
   if (is_ip() && bytes.size() > kMaxPayload) return DatagramResult::too_long;
   Outgoing out{.to = to, .info = info, .info_size = 0, .number = accepted_};
@@ -91,7 +91,7 @@ bool UdpSocketImpl::make_room(std::size_t cost) {
 void UdpSocketImpl::news() {
   if (flush_queued_) return;
   flush_queued_ = true;
-  loop_.flush_later(*this);
+  core_of(loop_).flush_later(*this);
 }
 
 // What the handler has sent so far. The queue was empty when the first of it came.

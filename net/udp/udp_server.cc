@@ -8,7 +8,8 @@
 #include "weir/base/check.h"
 #include "weir/base/metrics.h"
 #include "weir/base/mutex.h"
-#include "weir/net/reactor/run_on.h"
+#include "weir/net/reactor/internal/loop_core.h"
+#include "weir/net/reactor/internal/run_on.h"
 #include "weir/net/reactor/shards.h"
 #include "weir/net/sys/sys.h"
 #include "weir/net/udp/internal/datagram_callbacks.h"
@@ -91,7 +92,7 @@ void UdpShard::release() {
     sockets.swap(sockets_);
   }
   sockets.clear();
-  loop.keep_until_reaped(std::move(handler));
+  internal::core_of(loop).keep_until_reaped(std::move(handler));
 }
 
 void UdpShard::add_counters(UdpSocket::Stats& sum) const {
@@ -119,7 +120,7 @@ class UdpServer::Impl {
 
   EventLoop& loop() const { return shards_.home(); }
   internal::DatagramCallbacks& callbacks() {
-    loop().check_thread("UdpServer::on_...");
+    internal::core_of(loop()).check_thread("UdpServer::on_...");
     WEIR_CHECK(!shards_.started(), "UdpServer: handlers must be set before the first listen()");
     return *callbacks_;
   }
@@ -173,7 +174,7 @@ Result<SocketAddress> UdpServer::Impl::open(UdpShard& shard, const SocketAddress
 }
 
 Result<SocketAddress> UdpServer::Impl::listen(const SocketAddress& address) {
-  loop().check_thread("UdpServer::listen");
+  internal::core_of(loop()).check_thread("UdpServer::listen");
   if (phase_ != Phase::serving) {
     return std::unexpected(Error("bind to " + address.to_string() + ": the server was shut down"));
   }
@@ -261,11 +262,11 @@ void UdpServer::Impl::stopped() {
 
 UdpServer::UdpServer(EventLoop& loop, Options options)
     : impl_(std::make_shared<Impl>(loop, options)) {
-  loop.check_thread("UdpServer::UdpServer");
+  internal::core_of(loop).check_thread("UdpServer::UdpServer");
 }
 
 UdpServer::~UdpServer() {
-  impl_->loop().check_thread("UdpServer::~UdpServer");
+  internal::core_of(impl_->loop()).check_thread("UdpServer::~UdpServer");
   internal::destroy_server(impl_);
 }
 

@@ -6,6 +6,7 @@
 
 #include "weir/base/check.h"
 #include "weir/base/log_line.h"
+#include "weir/net/reactor/internal/loop_core.h"
 
 namespace weir {
 
@@ -29,27 +30,27 @@ void UdpSession::on_reap() {
 
 UdpSessions::UdpSessions(EventLoop& loop, std::shared_ptr<UdpSessionHandler> handler,
                          Options options)
-    : loop_(loop),
+    : core_(internal::core_of(loop)),
       handler_(std::move(handler)),
       options_(options),
       idle_(internal::ticks_of(options.idle_timeout)) {
-  loop.check_thread("UdpSessions::UdpSessions");
+  core_.check_thread("UdpSessions::UdpSessions");
   WEIR_CHECK(handler_ != nullptr, "UdpSessions without a handler");
 }
 
 UdpSessions::~UdpSessions() {
-  loop_.check_thread("UdpSessions::~UdpSessions");
+  core_.check_thread("UdpSessions::~UdpSessions");
   for (const auto& [key, session] : sessions_) drop(*session);
   for (UdpSession* session : ending_) session->owner_ = nullptr;
 }
 
 // Without a word.
 void UdpSessions::drop(UdpSession& session) {
-  loop_.idle_wheel().cancel(session);
+  core_.idle_wheel().cancel(session);
   session.closed_ = true;
   session.owner_ = nullptr;
   session.socket_ = nullptr;
-  loop_.reap_later(session);
+  core_.reap_later(session);
 }
 
 void UdpSessions::forget(UdpSocket& socket) {
@@ -76,25 +77,25 @@ void UdpSessions::forget(UdpSocket& socket) {
 }
 
 void UdpSessions::end(UdpSession& session, bool timed_out) {
-  loop_.check_thread("UdpSession::close");
-  loop_.idle_wheel().cancel(session);
+  core_.check_thread("UdpSession::close");
+  core_.idle_wheel().cancel(session);
   session.closed_ = true;
   session.timed_out_ = timed_out;
   sessions_.erase(Key{session.socket_, session.peer_, session.local_});
   session.ending_at_ = ending_.size();
   ending_.push_back(&session);
-  loop_.reap_later(session);
+  core_.reap_later(session);
 }
 
 // Its deadline has come, but it may have been heard since that was set, and what it has sent may
 // still lie in the kernel.
 void UdpSessions::look_at(UdpSession& session) {
-  if (session.socket_->receiving_paused()) session.last_ = loop_.tick();
-  const Tick due = loop_.latest(session.last_) + idle_;
-  if (!tick_reached(due, loop_.deadline_tick())) {
-    loop_.idle_wheel().schedule(session, due);
+  if (session.socket_->receiving_paused()) session.last_ = core_.tick();
+  const Tick due = core_.latest(session.last_) + idle_;
+  if (!tick_reached(due, core_.deadline_tick())) {
+    core_.idle_wheel().schedule(session, due);
   } else if (session.socket_->behind()) {
-    loop_.idle_wheel().schedule(session, loop_.tick() + 1);
+    core_.idle_wheel().schedule(session, core_.tick() + 1);
   } else {
     end(session, true);
   }
@@ -147,9 +148,9 @@ UdpSession* UdpSessions::find_or_open(UdpSocket& socket, const Datagram& first) 
     WEIR_LOG_LIMITED(error, 1, "no memory for a session: a datagram is thrown away");
     return nullptr;
   }
-  session->last_ = loop_.tick();
+  session->last_ = core_.tick();
   if (options_.idle_timeout > Duration::zero()) {
-    loop_.idle_wheel().schedule(*session, session->last_ + idle_);
+    core_.idle_wheel().schedule(*session, session->last_ + idle_);
   }
   bool wanted = false;
   guarded("on_open", [&] { wanted = handler_->on_open(*session); });
@@ -176,7 +177,7 @@ void UdpSessions::on_datagrams(UdpSocket& socket, std::span<const Datagram> batc
       if (session == nullptr) continue;
     }
     before = &one;
-    session->last_ = loop_.tick();
+    session->last_ = core_.tick();
     ++session->received_;
     guarded("on_datagram", [&] { handler_->on_datagram(*session, one); });
     if (current_ == nullptr) return;

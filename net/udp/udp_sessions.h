@@ -28,7 +28,7 @@
 #include "weir/base/counter.h"
 #include "weir/base/typed_context.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/reactor/idle_wheel.h"
+#include "weir/net/reactor/loop_client.h"
 #include "weir/net/udp/datagram.h"
 #include "weir/net/udp/udp_socket.h"
 
@@ -37,7 +37,7 @@ namespace weir {
 class UdpSessions;
 
 // One peer. Lives until its on_close has returned. If its socket closes, it goes without that.
-class UdpSession final : private internal::LoopClient {
+class UdpSession final : private internal::DeadlineClient {
  public:
   UdpSession(const UdpSession&) = delete;
   UdpSession& operator=(const UdpSession&) = delete;
@@ -75,10 +75,7 @@ class UdpSession final : private internal::LoopClient {
         asked_(first) {}
   ~UdpSession() = default;
 
-  void on_ready(std::uint32_t) override {}
-  void on_interest_refused(Errno) override {}
   void on_deadline() override;
-  void on_flush() override {}
   void on_reap() override;
 
   UdpSessions* owner_;  // null: gone
@@ -156,7 +153,7 @@ class UdpSessions final : public DatagramHandler {
   template <typename Call>
   static void guarded(const char* event, Call&& call);
 
-  EventLoop& loop_;
+  internal::LoopCore& core_;
   const std::shared_ptr<UdpSessionHandler> handler_;
   const Options options_;
   const internal::Tick idle_;

@@ -24,13 +24,13 @@ UdpSocketImpl::UdpSocketImpl(UdpSocket& owner, EventLoop& loop, const UdpSocket:
     : loop_(loop),
       options_(options),
       owner_(&owner),
-      io_(LoopDatagrams::of(loop)),
+      io_(&loop.local<LoopDatagrams>()),
       callbacks_(std::make_shared<DatagramCallbacks>()) {
   handler_ = callbacks_;
 }
 
 DatagramCallbacks& UdpSocketImpl::callbacks(const char* call) {
-  loop_.check_thread(call);
+  internal::core_of(loop_).check_thread(call);
   WEIR_CHECK(state_ == State::unbound, "{}: handlers must be set before bind() and connect()",
              call);
   return *callbacks_;
@@ -51,7 +51,7 @@ Result<void> UdpSocketImpl::ensure_socket(const SocketAddress& address, const ch
 }
 
 Result<SocketAddress> UdpSocketImpl::bind(const SocketAddress& address) {
-  loop_.check_thread("UdpSocket::bind");
+  internal::core_of(loop_).check_thread("UdpSocket::bind");
   if (auto made = ensure_socket(address, "bind to"); !made) {
     return std::unexpected(std::move(made.error()));
   }
@@ -65,7 +65,7 @@ Result<SocketAddress> UdpSocketImpl::bind(const SocketAddress& address) {
 }
 
 Result<SocketAddress> UdpSocketImpl::connect(const SocketAddress& peer) {
-  loop_.check_thread("UdpSocket::connect");
+  internal::core_of(loop_).check_thread("UdpSocket::connect");
   if (auto made = ensure_socket(peer, "connect to"); !made) {
     return std::unexpected(std::move(made.error()));
   }
@@ -97,13 +97,13 @@ void UdpSocketImpl::start() {
 // --- life ----------------------------------------------------------------------------------------
 
 void UdpSocketImpl::pause() {
-  loop_.check_thread("UdpSocket::pause_receiving");
+  internal::core_of(loop_).check_thread("UdpSocket::pause_receiving");
   ++pauses_;
   update_interest();
 }
 
 void UdpSocketImpl::resume() {
-  loop_.check_thread("UdpSocket::resume_receiving");
+  internal::core_of(loop_).check_thread("UdpSocket::resume_receiving");
   WEIR_CHECK(pauses_ > 0, "UdpSocket::resume_receiving without a pause_receiving before it");
   if (--pauses_ == 0) behind_since_ = loop_.now();
   update_interest();
@@ -116,7 +116,7 @@ void UdpSocketImpl::update_interest() {
 }
 
 void UdpSocketImpl::close() {
-  loop_.check_thread("UdpSocket::close");
+  internal::core_of(loop_).check_thread("UdpSocket::close");
   if (!open()) {
     state_ = State::closed;
     return;
@@ -132,7 +132,7 @@ void UdpSocketImpl::close() {
   loop_.cancel(send_timer_);
   state_ = State::closed;
   channel_->remove();
-  loop_.reap_later(*this);
+  internal::core_of(loop_).reap_later(*this);
   handler_->forget(*owner_);
 }
 
@@ -143,7 +143,7 @@ void UdpSocketImpl::orphan() {
 
 void UdpSocketImpl::on_reap() {
   if (flush_queued_) {  // the flush list still points here
-    loop_.reap_again(*this);
+    internal::core_of(loop_).reap_again(*this);
     return;
   }
   socket_ = OpenDatagram();
@@ -173,12 +173,13 @@ UdpSocket::Stats UdpSocketImpl::stats() const {
 // --- the public face -----------------------------------------------------------------------------
 
 UdpSocket::UdpSocket(EventLoop& loop, Options options)
-    : impl_((loop.check_thread("UdpSocket::UdpSocket"),
+    : impl_((internal::core_of(loop).check_thread("UdpSocket::UdpSocket"),
              std::make_shared<UdpSocketImpl>(*this, loop, options))) {}
 
 UdpSocket::~UdpSocket() {
   impl_->orphan();
-  impl_->loop_.keep_until_reaped(std::move(impl_));  // its handler may be running
+  internal::core_of(impl_->loop_)
+      .keep_until_reaped(std::move(impl_));  // its handler may be running
 }
 
 void UdpSocket::on_datagrams(
@@ -265,12 +266,12 @@ Result<void> change_membership(int fd, const SocketAddress& group, unsigned inte
 }  // namespace
 
 Result<void> UdpSocket::join(const SocketAddress& group, unsigned interface_index) {
-  loop().check_thread("UdpSocket::join");
+  internal::core_of(loop()).check_thread("UdpSocket::join");
   return change_membership(fd(), group, interface_index, true);
 }
 
 Result<void> UdpSocket::leave(const SocketAddress& group, unsigned interface_index) {
-  loop().check_thread("UdpSocket::leave");
+  internal::core_of(loop()).check_thread("UdpSocket::leave");
   return change_membership(fd(), group, interface_index, false);
 }
 

@@ -16,6 +16,7 @@
 #include "support/loops.h"
 #include "support/memory.h"
 #include "weir/base/fd.h"
+#include "weir/net/reactor/channel.h"
 #include "weir/net/route/broadcast.h"
 #include "weir/net/stream/buffer_budget.h"
 

@@ -24,6 +24,7 @@
 #include "support/spin_oracle.h"
 #include "weir/net/reactor/channel.h"
 #include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/sys/sys.h"
 
 namespace weir::test {
@@ -168,7 +169,8 @@ TEST_F(ReactorEvents, F03_AHandlerMayEndItselfUnderEveryMask) {
       EventLoop& loop = loop_;  // what is captured goes with the handler
       const SlotId self = id;
       watched.reset();
-      EXPECT_EQ(loop.find_handler(self), nullptr) << "what a handler asks before it goes on";
+      EXPECT_EQ(internal::core_of(loop).find_handler(self), nullptr)
+          << "what a handler asks before it goes on";
     };
     faults_.forge_batch({{id, events}, {id, events}});
     run_turn(loop_);
@@ -337,7 +339,7 @@ TEST_F(ReactorEvents, F09_ASpuriousWakeUpIsHarmless) {
 }
 
 TEST_F(ReactorEvents, AFullBatchIsServedAndTheRestFollows) {
-  constexpr std::size_t kChannels = EpollPoller::kMaxEventsPerTurn + 100;
+  constexpr std::size_t kChannels = internal::EpollPoller::kMaxEventsPerTurn + 100;
   std::vector<std::unique_ptr<Watched>> watched;
   std::size_t served = 0;
   for (std::size_t i = 0; i < kChannels; ++i) {
@@ -349,7 +351,7 @@ TEST_F(ReactorEvents, AFullBatchIsServedAndTheRestFollows) {
     };
   }
   run_turn(loop_);
-  EXPECT_EQ(served, EpollPoller::kMaxEventsPerTurn);
+  EXPECT_EQ(served, internal::EpollPoller::kMaxEventsPerTurn);
   run_turn(loop_);
   EXPECT_EQ(served, kChannels);
 }

@@ -22,6 +22,7 @@
 #include "support/loops.h"
 #include "support/process_state.h"
 #include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/reactor/loop_pool.h"
 #include "weir/net/sys/thread.h"
 
@@ -50,7 +51,8 @@ TEST(Stalls, F64_EveryKindOfCallbackIsCounted) {
   EXPECT_TRUE(counts_after([&] { loop.post([] { block(kTooLong); }); }));
   EXPECT_TRUE(counts_after([&] { loop.run_after(Duration::zero(), [] { block(kTooLong); }); }));
   EXPECT_TRUE(counts_after([&] {
-    loop.keep_until_reaped(std::shared_ptr<void>(nullptr, [](void*) { block(kTooLong); }));
+    internal::core_of(loop).keep_until_reaped(
+        std::shared_ptr<void>(nullptr, [](void*) { block(kTooLong); }));
   }));
   Watched watched(loop);
   watched.handler.ready = [&](std::uint32_t) {
@@ -142,9 +144,7 @@ TEST(Stalls, F64_AThreadThatGetsNoProcessorIsNotTheCallbacksFault) {
 // Each takes less than the threshold, all of them much more.
 TEST(Stalls, F64_ManyClientsInOnePhaseAreNoStall) {
   static constexpr Duration kEach = kThreshold / 2;
-  struct Client final : internal::LoopClient {
-    void on_ready(std::uint32_t) override {}
-    void on_interest_refused(Errno) override {}
+  struct Client final : internal::FlushClient {
     void on_deadline() override { compute(kEach); }
     void on_flush() override { compute(kEach); }
     void on_reap() override { compute(kEach); }
@@ -155,9 +155,9 @@ TEST(Stalls, F64_ManyClientsInOnePhaseAreNoStall) {
   const std::uint64_t before = loop.stats().stalls;
   std::array<Client, 8> clients;
   for (Client& client : clients) {
-    loop.flush_later(client);
-    loop.reap_later(client);
-    loop.idle_wheel().schedule(client, loop.tick() + 1);
+    internal::core_of(loop).flush_later(client);
+    internal::core_of(loop).reap_later(client);
+    internal::core_of(loop).idle_wheel().schedule(client, internal::core_of(loop).tick() + 1);
   }
   run_for(loop, 8 * 3 * kEach);
   EXPECT_EQ(loop.stats().stalls, before);

@@ -17,6 +17,7 @@
 #include "support/handlers.h"
 #include "support/loops.h"
 #include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/internal/loop_core.h"
 
 namespace weir::test {
 namespace {
@@ -27,14 +28,14 @@ constexpr Duration kIdle = 1s;
 constexpr Duration kStopped = 10s;
 
 // What a connection is to its loop: a descriptor, and a deadline that every byte moves on.
-class Peer final : public internal::LoopClient {
+class Peer final : public IoHandler, public internal::DeadlineClient {
  public:
   explicit Peer(EventLoop& loop) : loop_(loop), channel_(loop, pair.ours.get(), *this) {
     channel_.set_reading(true);
-    heard_ = loop.tick();
+    heard_ = internal::core_of(loop).tick();
     arm();
   }
-  ~Peer() { loop_.idle_wheel().cancel(*this); }
+  ~Peer() { internal::core_of(loop_).idle_wheel().cancel(*this); }
 
   SocketPair pair;
   int heard = 0;
@@ -42,22 +43,24 @@ class Peer final : public internal::LoopClient {
   std::function<void()> on_expired = [] {};
 
  private:
-  void arm() { loop_.idle_wheel().schedule(*this, heard_ + internal::ticks_of(kIdle)); }
+  void arm() {
+    internal::core_of(loop_).idle_wheel().schedule(*this, heard_ + internal::ticks_of(kIdle));
+  }
   void on_ready(std::uint32_t) override {
     ++heard;
-    heard_ = loop_.tick();
+    heard_ = internal::core_of(loop_).tick();
     static_cast<void>(take(pair.ours));
   }
   void on_interest_refused(Errno) override {}
   void on_deadline() override {
-    expired = internal::tick_reached(heard_ + internal::ticks_of(kIdle), loop_.deadline_tick());
+    expired = internal::tick_reached(heard_ + internal::ticks_of(kIdle),
+                                     internal::core_of(loop_).deadline_tick());
     if (expired) {
       on_expired();
     } else {
       arm();
     }
   }
-  void on_flush() override {}
   void on_reap() override {}
 
   EventLoop& loop_;
@@ -104,7 +107,7 @@ TEST_F(ReactorStopped, F15_AnInterruptedWaitEndsNobodysTime) {
 }
 
 TEST_F(ReactorStopped, F15_WhoDidNotFitIntoTheBatchIsNotLate) {
-  make_peers(2 * EpollPoller::kMaxEventsPerTurn + 100);
+  make_peers(2 * internal::EpollPoller::kMaxEventsPerTurn + 100);
   all_send();
   faults_.advance_clock(kStopped);
   expect_all_heard_and_none_expired();
@@ -124,7 +127,7 @@ TEST_F(ReactorStopped, F15_AStopRightBehindTheWaitEndsNobodysTime) {
 }
 
 TEST_F(ReactorStopped, F64_ACallbackThatBlockedEndsNobodysTime) {
-  make_peers(EpollPoller::kMaxEventsPerTurn + 100);
+  make_peers(internal::EpollPoller::kMaxEventsPerTurn + 100);
   loop_.post([&] {
     all_send();
     faults_.advance_clock(kStopped);
@@ -151,7 +154,7 @@ TEST_F(ReactorStopped, F15_TimersComeBehindWhatArrivedBeforeThem) {
 
 TEST_F(ReactorStopped, F14_TheSilentExpireThoughEveryBatchIsFull) {
   std::vector<std::unique_ptr<Watched>> busy;
-  for (std::size_t i = 0; i < 3 * EpollPoller::kMaxEventsPerTurn; ++i) {
+  for (std::size_t i = 0; i < 3 * internal::EpollPoller::kMaxEventsPerTurn; ++i) {
     busy.push_back(std::make_unique<Watched>(loop_));
     put(busy.back()->pair.theirs);  // never read: ready for ever
   }

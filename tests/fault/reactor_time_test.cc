@@ -18,6 +18,7 @@
 #include "support/loops.h"
 #include "support/spin_oracle.h"
 #include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/internal/epoll_poller.h"
 
 namespace weir::test {
 namespace {
@@ -195,7 +196,7 @@ TEST_F(ReactorTime, F14_ATimerIsServedWhileEverythingIsReady) {
   // Every channel had its share, and the timer was looked at after every batch.
   for (const auto& each : watched) EXPECT_GT(each->handler.calls, 0);
   const EventLoop::Stats stats = loop_.stats();
-  EXPECT_LE(stats.events / stats.turns, EpollPoller::kMaxEventsPerTurn);
+  EXPECT_LE(stats.events / stats.turns, internal::EpollPoller::kMaxEventsPerTurn);
 }
 
 TEST_F(ReactorTime, F14_IoIsServedWhileTimersAndTasksRepostThemselves) {

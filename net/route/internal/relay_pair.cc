@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "weir/base/check.h"
+#include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/stream/connection_ref.h"
 #include "weir/net/stream/internal/connection_inline.h"
 #include "weir/net/sys/sys.h"
@@ -51,7 +52,7 @@ RelayPair::RelayPair(Key, Connection& a, Connection& b, RelayOptions options, Re
 RelayPair::~RelayPair() { leave_groups(); }
 
 RelayHandle RelayPair::join(Connection& a, Connection& b, RelayOptions options, RelayDone on_done) {
-  a.loop().check_thread("relay");
+  internal::core_of(a.loop()).check_thread("relay");
   WEIR_CHECK(&a.loop() == &b.loop(), "relay() of connections of two loops");
   WEIR_CHECK(&a != &b, "relay() of a connection with itself");
   WEIR_CHECK(a.pump() == nullptr && b.pump() == nullptr,
@@ -336,7 +337,7 @@ void RelayPair::reset_when_delivered(Connection& connection) {
 }
 
 void RelayPair::finish() {
-  loop_.keep_until_reaped(std::move(self_));
+  internal::core_of(loop_).keep_until_reaped(std::move(self_));
   RelayDone done = std::move(on_done_);
   if (done) done({.a_to_b = sent_[1], .b_to_a = sent_[0], .a = reasons_[0], .b = reasons_[1]});
   leave_groups();

@@ -19,7 +19,7 @@
 
 #include "weir/base/clock.h"
 #include "weir/base/intrusive_list.h"
-#include "weir/net/reactor/timer_queue.h"
+#include "weir/net/reactor/internal/timer_queue.h"
 #include "weir/net/stream/internal/buffer_budget.h"
 
 namespace weir::internal {

@@ -13,7 +13,7 @@
 
 #include "weir/base/counter.h"
 #include "weir/base/intrusive_list.h"
-#include "weir/net/reactor/mailbox.h"
+#include "weir/net/reactor/internal/mailbox.h"
 
 namespace weir::internal {
 

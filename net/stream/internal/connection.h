@@ -16,7 +16,7 @@
 #include "weir/net/buffer/buffer.h"
 #include "weir/net/buffer/output_queue.h"
 #include "weir/net/buffer/shared_bytes.h"
-#include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/stream/connection_handler.h"
 #include "weir/net/stream/internal/connection_extras.h"
 #include "weir/net/stream/internal/connection_state.h"
@@ -30,7 +30,10 @@ class Pump;
 struct GroupTag;
 struct LoopIo;
 
-class Connection final : public TcpConnection, public LoopClient, public ListHook<GroupTag> {
+class Connection final : public TcpConnection,
+                         public IoHandler,
+                         public FlushClient,
+                         public ListHook<GroupTag> {
  public:
   Connection(ConnectionGroup& group, Fd fd);
   ~Connection() { channel_.remove(); }  // before fd_ goes
@@ -54,6 +57,7 @@ class Connection final : public TcpConnection, public LoopClient, public ListHoo
   void same_message_goes_on() { same_message_ = true; }
   ConnectionRef ref() const;
   EventLoop& loop() const { return channel_.loop(); }
+  LoopCore& core() const { return core_of(channel_); }
   std::uint64_t id() const;
   State state() const { return state_; }
   int fd() const { return fd_.get(); }
@@ -206,7 +210,7 @@ class Connection final : public TcpConnection, public LoopClient, public ListHoo
   void expired(Deadline which, Tick& since);
   void out_of_time(CloseReason::Kind kind, Tick& since);
   void remind_handler(Tick& since);
-  Tick now() const { return channel_.loop().tick(); }
+  Tick now() const { return core().tick(); }
   // For what begins to wait: now() may be as old as the callbacks of this turn took.
   static Tick clock_now();
 

@@ -26,11 +26,11 @@ void Connection::each_deadline(Fn&& fn) {
   const ConnectionLimits& limits = group_->limits;
   const bool waits_for_us = pauses_ > 0 || holds_ > 0 || starved();
   const auto consider = [&](Deadline which, Tick& since, Tick allowed) {
-    if (allowed != 0) fn(which, since, loop().latest(since) + allowed);
+    if (allowed != 0) fn(which, since, core().latest(since) + allowed);
   };
   switch (state_) {
     case State::open:
-      if (tick_reached(loop().latest(last_activity_), loop().latest(last_read_))) {
+      if (tick_reached(core().latest(last_activity_), core().latest(last_read_))) {
         last_activity_ = last_read_;
       }
       if (status_.want_write) consider(Deadline::write_stall, write_progress_, limits.write_stall);
@@ -71,9 +71,9 @@ void Connection::arm_deadline() {
   each_deadline(consider);
   if (status_.slack && state_ == State::open) consider({}, {}, (now() | (kSlackTicks - 1)) + 1);
   if (any) {
-    loop().idle_wheel().schedule(*this, earliest);
+    core().idle_wheel().schedule(*this, earliest);
   } else {
-    loop().idle_wheel().cancel(*this);
+    core().idle_wheel().cancel(*this);
   }
 }
 
@@ -92,7 +92,7 @@ void Connection::judge_deadlines() {
   Deadline passed{};
   Tick* first = nullptr;
   each_deadline([&](Deadline which, Tick& since, Tick due) {
-    if (first != nullptr || !tick_reached(due, loop().deadline_tick())) return;
+    if (first != nullptr || !tick_reached(due, core().deadline_tick())) return;
     passed = which;
     first = &since;
   });

@@ -18,10 +18,10 @@ ConnectionGroup::ConnectionGroup(EventLoop& on, const ConnectionLimits& with,
     : loop(on),
       limits(with),
       handler(std::move(tells)),
-      io(LoopIo::of(on)),
+      io(&on.local<LoopIo>()),
       gather_at_once(std::min<std::uint64_t>(LoopIo::kGatherBlock, with.high_water - 1)),
       holders(*this),
-      budget(with.max_buffered, on.mailbox(), &holders.owner()),
+      budget(with.max_buffered, core_of(on).mailbox(), &holders.owner()),
       open_count_(std::move(open_count)) {
   restrain_reads(false);
 }

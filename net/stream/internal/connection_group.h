@@ -84,7 +84,7 @@ class ConnectionGroup {
   EventLoop& loop;
   const ConnectionLimits limits;
   const std::shared_ptr<ConnectionHandler> handler;
-  const std::shared_ptr<LoopIo> io;
+  LoopIo* const io;
   // What a connection with nothing buffered may gather unasked.
   const std::size_t gather_at_once;
 

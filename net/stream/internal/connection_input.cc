@@ -231,7 +231,7 @@ void Connection::end_if_drained() {
 }
 
 void Connection::hold_open() {
-  loop().check_thread("TcpConnection::hold_open");
+  core().check_thread("TcpConnection::hold_open");
   WEIR_CHECK(holds_ < kMostCounted, "TcpConnection::hold_open {} times without a release", holds_);
   ++holds_;
 }
@@ -239,7 +239,7 @@ void Connection::hold_open() {
 // Input that was left is offered once more before the peer's end is followed: a handler that takes
 // messages one by one, each with an answer from elsewhere, holds for each of them.
 void Connection::release() {
-  loop().check_thread("TcpConnection::release");
+  core().check_thread("TcpConnection::release");
   WEIR_CHECK(holds_ > 0, "TcpConnection::release without a hold_open before it");
   if (--holds_ > 0 || state_ != State::open) return;
   peers_turn();
@@ -274,10 +274,10 @@ void Connection::input_failed(Errno error) {
 
 // An edge that reported an error may be spent before reading gets there, and reading may rest by
 // then: it is asked for again.
-void Connection::requeue_read() { loop().requeue(channel_, edge() ? EPOLLIN | EPOLLERR : EPOLLIN); }
+void Connection::requeue_read() { core().requeue(channel_, edge() ? EPOLLIN | EPOLLERR : EPOLLIN); }
 
 void Connection::pause_reading() {
-  loop().check_thread("TcpConnection::pause_reading");
+  core().check_thread("TcpConnection::pause_reading");
   WEIR_CHECK(pauses_ < kMostCounted, "TcpConnection::pause_reading {} times without a resume",
              pauses_);
   if (++pauses_ > 1) return;
@@ -288,7 +288,7 @@ void Connection::pause_reading() {
 }
 
 void Connection::resume_reading() {
-  loop().check_thread("TcpConnection::resume_reading");
+  core().check_thread("TcpConnection::resume_reading");
   WEIR_CHECK(pauses_ > 0, "TcpConnection::resume_reading without a pause_reading before it");
   if (--pauses_ > 0 || state_ != State::open) return;
   status_.gate.lift(ReadGate::paused);
@@ -300,7 +300,7 @@ void Connection::resume_reading() {
 bool Connection::reading() const {
   if (state_ != State::open || !may_offer()) return false;
   LoopIo& io = *group_->io;
-  if (io.running != this || !loop().share_spent()) return true;
+  if (io.running != this || !core().share_spent()) return true;
   io.out_of_share = this;
   return false;
 }
@@ -312,7 +312,7 @@ void Connection::offer_if_out_of_share() {
 }
 
 void Connection::offer_again() {
-  loop().check_thread("TcpConnection::offer_again");
+  core().check_thread("TcpConnection::offer_again");
   if (state_ != State::open) return;
   status_.offer_input = true;
   read_gate_changed();

@@ -93,9 +93,9 @@ Connection::Connection(ConnectionGroup& group, Fd fd)
       fd_(std::move(fd)) {}
 
 // In on_close, too, so that one finds there what one kept under it.
-ConnectionRef Connection::ref() const { return {loop().mailbox(), channel_.id()}; }
+ConnectionRef Connection::ref() const { return {core().mailbox(), channel_.id()}; }
 
-std::uint64_t Connection::id() const { return connection_id(*loop().mailbox(), channel_.id()); }
+std::uint64_t Connection::id() const { return connection_id(*core().mailbox(), channel_.id()); }
 
 void Connection::set_handler(ConnectionHandler& handler) {
   WEIR_CHECK(pump() == nullptr, "TcpConnection::set_handler on a connection that is relayed");
@@ -163,7 +163,7 @@ void Connection::on_interest_refused(Errno error) {
 // Whatever throws, the connection goes, and everybody who waits for that is told of it.
 void Connection::on_reap() {
   if (status_.settle_queued) {  // the flush list still points here
-    loop().reap_again(*this);
+    core().reap_again(*this);
     return;
   }
   ConnectionGroup& group = *group_;
@@ -201,7 +201,7 @@ Tick Connection::clock_now() { return tick_of(sys::now()); }
 // --- ending --------------------------------------------------------------------------------------
 
 void Connection::shutdown() {
-  loop().check_thread("TcpConnection::shutdown");
+  core().check_thread("TcpConnection::shutdown");
   if (!accepts_output()) return;
   stop_gathering();
   status_.write_side = WriteSide::finishing;
@@ -209,12 +209,12 @@ void Connection::shutdown() {
 }
 
 void Connection::close() {
-  loop().check_thread("TcpConnection::close");
+  core().check_thread("TcpConnection::close");
   start_close({Kind::local_close, {}});
 }
 
 void Connection::abort() {
-  loop().check_thread("TcpConnection::abort");
+  core().check_thread("TcpConnection::abort");
   reset({Kind::aborted, {}});
 }
 
@@ -291,7 +291,7 @@ void Connection::finish(CloseReason reason) {
   account();
   if (holder_) group_->holders.update(*this);
   channel_.remove();
-  loop().reap_later(*this);
+  core().reap_later(*this);
 }
 
 // From here on a send() has to look at the state first.
@@ -410,7 +410,7 @@ void Connection::apply_budget() {
 // may have moved bytes that this loop has not looked at yet, or does not read.
 bool Connection::stalled_for(Tick patience) const {
   const auto waited = [&](Tick since) {
-    return tick_reached(loop().latest(since) + patience, now());
+    return tick_reached(core().latest(since) + patience, now());
   };
   if (output_waits()) {
     return status_.want_write && waited(write_progress_) &&
@@ -439,7 +439,7 @@ void Connection::give_up_memory() {
 
 void Connection::settle_later() {
   if (status_.settle_queued || state_ == State::closed) return;
-  loop().flush_later(*this);
+  core().flush_later(*this);
   status_.settle_queued = true;
 }
 

@@ -75,7 +75,7 @@ std::uint64_t Connection::pending_output() const {
 }
 
 SendResult Connection::send(std::span<const std::byte> bytes) {
-  loop().check_thread("TcpConnection::send");
+  core().check_thread("TcpConnection::send");
   LoopIo& io = *group_->io;
   if (io.corked == this && bytes.size() - 1 < kWriteAtOnce - 1 &&  // not 0 bytes
       io.gathered + bytes.size() <= io.gather_limit) [[likely]] {
@@ -93,7 +93,7 @@ SendResult Connection::send(Buffer& bytes) {
 }
 
 SendResult Connection::send(SharedBytes bytes) {
-  loop().check_thread("TcpConnection::send");
+  core().check_thread("TcpConnection::send");
   if (!accepts_output()) return SendResult::closed;
   SendResult refusal = SendResult::queued;
   if (!admit(bytes.size(), false, refusal)) return refusal;
@@ -128,7 +128,7 @@ std::optional<SendResult> Connection::send_past_queue(const SharedBytes& bytes) 
 }
 
 SendResult Connection::send_file(Fd file, std::uint64_t offset, std::uint64_t length) {
-  loop().check_thread("TcpConnection::send_file");
+  core().check_thread("TcpConnection::send_file");
   if (!accepts_output()) return SendResult::closed;
   without_throwing([&] {
     // Takes no memory that counts, so max_output is not asked.
@@ -363,7 +363,7 @@ std::uint64_t Connection::write_allowance() const {
 }
 
 void Connection::note_bulk_written(std::size_t n) {
-  note_written(n, loop().tick_or_clock());
+  note_written(n, core().tick_or_clock());
   constexpr std::size_t kMost = std::numeric_limits<std::uint16_t>::max();
   written_kib_ = static_cast<std::uint16_t>(std::min(kMost, written_kib_ + (n + 1023) / 1024));
 }

@@ -1,5 +1,5 @@
-// LoopIo: what all connections of one loop share for moving bytes. Internal to the tcp floor.
-// [loop]
+// LoopIo: what all connections of one loop share for moving bytes: loop.local<LoopIo>(). Internal
+// to the tcp floor. [loop]
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 #include "weir/base/aligned_bytes.h"
 #include "weir/net/buffer/output_queue.h"
-#include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/stream/connection_ref.h"
 #include "weir/net/stream/internal/connection_observer.h"
 #include "weir/net/stream/internal/splice_pipe.h"
@@ -31,16 +31,7 @@ struct LoopIo {
   // Empty pipes kept for relays, two descriptors each: one serves all whose sink takes what comes.
   static constexpr std::size_t kSparePipes = 8;
 
-  // The one of `loop`, made on first use.
-  static std::shared_ptr<LoopIo> of(EventLoop& loop) {
-    std::shared_ptr<void>& place = loop.attachment(EventLoop::Attachment::tcp);
-    if (!place) {
-      auto made = std::make_shared<LoopIo>();
-      made->receive_block = loop.receive_block();
-      place = std::move(made);
-    }
-    return std::static_pointer_cast<LoopIo>(place);
-  }
+  explicit LoopIo(EventLoop& loop) : receive_block(core_of(loop).receive_block()) {}
 
   // The bytes gathered, which are the caller's to write now.
   std::span<const std::byte> take_gathered() { return {gather.get(), std::exchange(gathered, 0)}; }
@@ -66,7 +57,7 @@ struct LoopIo {
   }
 
   // What all read into; lent to the handler's Buffer.
-  std::span<std::byte> receive_block;
+  const std::span<std::byte> receive_block;
 
   // The connection whose handler is running, if its output may be gathered: nothing of it is
   // queued.

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "weir/base/log_line.h"
+#include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/sys/sys.h"
 
 namespace weir::internal {
@@ -60,7 +61,7 @@ void Acceptor::hold() {
 void Acceptor::go_on() {
   if (!std::exchange(held_, false) || channel_.removed() || resume_timer_) return;
   channel_.set_reading(true);
-  channel_.loop().requeue(channel_, EPOLLIN);
+  core_of(channel_).requeue(channel_, EPOLLIN);
 }
 
 void Acceptor::refuse_new() {
@@ -143,7 +144,7 @@ void Acceptor::take_some() {
     }
   }
   spent_in_turn_ = turn;
-  if (options_.trigger == Trigger::edge) channel_.loop().requeue(channel_, EPOLLIN);
+  if (options_.trigger == Trigger::edge) core_of(channel_).requeue(channel_, EPOLLIN);
 }
 
 // Those who come too fast wait in the backlog, which the kernel bounds.

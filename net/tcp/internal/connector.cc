@@ -10,6 +10,7 @@
 
 #include "weir/base/check.h"
 #include "weir/base/log_line.h"
+#include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/sys/sys.h"
 
 namespace weir::internal {
@@ -22,7 +23,7 @@ constexpr mode_t kFileMode = 0600;
 }  // namespace
 
 void Connector::start(std::vector<SocketAddress> addresses, Done done) {
-  loop_.check_thread("Connector::start");
+  core_of(loop_).check_thread("Connector::start");
   WEIR_CHECK(!running(), "Connector::start while it is running");
   WEIR_CHECK(!addresses.empty() && done, "Connector::start without an address or a function");
   addresses_ = std::move(addresses);

@@ -63,12 +63,6 @@ std::size_t put_control(std::byte* at, int level, int type, const T& value) {
 
 }  // namespace
 
-std::shared_ptr<LoopDatagrams> LoopDatagrams::of(EventLoop& loop) {
-  std::shared_ptr<void>& place = loop.attachment(EventLoop::Attachment::udp);
-  if (!place) place = std::make_shared<LoopDatagrams>();
-  return std::static_pointer_cast<LoopDatagrams>(place);
-}
-
 // The block is large, but of its pages only those are ever backed by memory that datagrams touch.
 LoopDatagrams::LoopDatagrams()
     : block_(make_aligned_bytes(kBatch * kSlot, kPage)), gather_(make_aligned_bytes(kGather)) {

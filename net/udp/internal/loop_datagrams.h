@@ -1,6 +1,6 @@
 // LoopDatagrams: what all datagram sockets of one loop share for moving datagrams: the block that
-// they receive into, and the tables that recvmmsg(2) and sendmmsg(2) read. Internal to the udp
-// floor. [loop]
+// they receive into, and the tables that recvmmsg(2) and sendmmsg(2) read:
+// loop.local<LoopDatagrams>(). Internal to the udp floor. [loop]
 #pragma once
 
 #include <sys/socket.h>
@@ -14,7 +14,6 @@
 
 #include "weir/base/aligned_bytes.h"
 #include "weir/base/result.h"
-#include "weir/net/reactor/event_loop.h"
 #include "weir/net/udp/datagram.h"
 #include "weir/net/udp/internal/datagram_queue.h"
 #include "weir/net/udp/udp_socket.h"
@@ -46,8 +45,6 @@ class LoopDatagrams {
   static constexpr std::size_t kMaxSegments = 64;
   static constexpr std::size_t kMaxSegmented = 65000;
 
-  // The one of `loop`, made on first use.
-  static std::shared_ptr<LoopDatagrams> of(EventLoop& loop);
   LoopDatagrams();
   ~LoopDatagrams();
   LoopDatagrams(const LoopDatagrams&) = delete;

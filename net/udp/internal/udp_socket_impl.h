@@ -13,7 +13,7 @@
 #include "weir/base/counter.h"
 #include "weir/base/fd.h"
 #include "weir/net/reactor/channel.h"
-#include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/udp/datagram.h"
 #include "weir/net/udp/internal/datagram_callbacks.h"
 #include "weir/net/udp/internal/datagram_queue.h"
@@ -23,7 +23,7 @@
 
 namespace weir::internal {
 
-class UdpSocketImpl final : public LoopClient {
+class UdpSocketImpl final : public IoHandler, public FlushClient {
  public:
   UdpSocketImpl(UdpSocket& owner, EventLoop& loop, const UdpSocket::Options& options);
   // Its descriptor was closed in the reap phase.
@@ -118,7 +118,7 @@ class UdpSocketImpl final : public LoopClient {
 
   UdpSocket* owner_;  // null: gone
   std::optional<Channel> channel_;
-  std::shared_ptr<LoopDatagrams> io_;
+  LoopDatagrams* const io_;
   std::shared_ptr<DatagramCallbacks> callbacks_;
   std::vector<FailedDatagram> failures_;  // to be told
   std::vector<Errno> errors_;             // to be told

@@ -13,6 +13,7 @@
 #include "support/handlers.h"
 #include "support/loops.h"
 #include "support/spin_oracle.h"
+#include "weir/net/reactor/internal/loop_core.h"
 
 namespace weir::test {
 namespace {
@@ -152,8 +153,8 @@ TEST_F(ChannelTest, IdsAreNeverUsedTwice) {
   for (int i = 0; i < 1000; ++i) {
     const Channel channel(loop_, pair.ours.get(), handler);
     EXPECT_NE(channel.id(), previous);
-    EXPECT_EQ(loop_.find_handler(channel.id()), &handler);
-    EXPECT_EQ(loop_.find_handler(previous), nullptr);
+    EXPECT_EQ(internal::core_of(loop_).find_handler(channel.id()), &handler);
+    EXPECT_EQ(internal::core_of(loop_).find_handler(previous), nullptr);
     previous = channel.id();
   }
 }
@@ -199,9 +200,10 @@ TEST_F(ChannelTest, IsRequeuedOnceHoweverOftenItIsAskedFor) {
   Watched watched(loop_);
   run_turn(loop_);
   watched.handler.ready = [&](std::uint32_t) {
-    for (int i = 0; i < 100; ++i) loop_.requeue(watched.channel, i == 99 ? EPOLLOUT : EPOLLIN);
+    for (int i = 0; i < 100; ++i)
+      internal::core_of(loop_).requeue(watched.channel, i == 99 ? EPOLLOUT : EPOLLIN);
   };
-  loop_.requeue(watched.channel, EPOLLIN);
+  internal::core_of(loop_).requeue(watched.channel, EPOLLIN);
   for (int turn = 1; turn <= 5; ++turn) {
     run_turn(loop_);
     EXPECT_EQ(watched.handler.calls, turn);
@@ -209,7 +211,7 @@ TEST_F(ChannelTest, IsRequeuedOnceHoweverOftenItIsAskedFor) {
               static_cast<std::uint32_t>(turn == 1 ? EPOLLIN : EPOLLIN | EPOLLOUT));
   }
   watched.channel.remove();
-  loop_.requeue(watched.channel, EPOLLIN);
+  internal::core_of(loop_).requeue(watched.channel, EPOLLIN);
   run_turn(loop_);
   EXPECT_EQ(watched.handler.calls, 5) << "nobody is there any more";
 }

@@ -1,4 +1,5 @@
 #include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/internal/loop_core.h"
 
 #include <gtest/gtest.h>
 
@@ -24,7 +25,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-class FlushAndReap final : public internal::LoopClient {
+class FlushAndReap final : public internal::FlushClient {
  public:
   explicit FlushAndReap(std::vector<std::string>& log) : log_(log) {}
 
@@ -32,8 +33,6 @@ class FlushAndReap final : public internal::LoopClient {
   void on_deadline() override { log_.push_back("deadline"); }
   void on_flush() override { log_.push_back("flush"); }
   void on_reap() override { log_.push_back("reap"); }
-  void on_ready(std::uint32_t) override {}
-  void on_interest_refused(Errno) override {}
   std::vector<std::string>& log_;
 };
 
@@ -48,14 +47,14 @@ TEST(EventLoop, ATurnHasItsOrder) {
     log.push_back("ready");
     static_cast<void>(take(watched.pair.ours));
   };
-  loop.reap_later(client);
-  loop.flush_later(client);
+  internal::core_of(loop).reap_later(client);
+  internal::core_of(loop).flush_later(client);
   loop.post([&] {
     log.push_back("task");
     loop.stop();
   });
   loop.run_at(TimePoint::min(), [&] { log.push_back("timer"); });
-  loop.idle_wheel().schedule(waiting, internal::tick_of(Clock::now()) - 10);
+  internal::core_of(loop).idle_wheel().schedule(waiting, internal::tick_of(Clock::now()) - 10);
   std::this_thread::sleep_until(Clock::now() + 20ms);  // so that the wheel's next tick has come
   loop.run();
   EXPECT_EQ(log, (std::vector<std::string>{"ready", "timer", "deadline", "task", "flush", "reap"}));
@@ -64,19 +63,17 @@ TEST(EventLoop, ATurnHasItsOrder) {
 TEST(EventLoop, FlushesAndReapsOfAReapWaitForTheNextTurn) {
   EventLoop loop;
   std::vector<std::string> log;
-  struct Chained final : internal::LoopClient {
+  struct Chained final : internal::FlushClient {
     EventLoop& loop;
     int reaps = 0;
     explicit Chained(EventLoop& l) : loop(l) {}
     void on_deadline() override {}
     void on_flush() override {}
     void on_reap() override {
-      if (++reaps < 3) loop.reap_later(*this);
+      if (++reaps < 3) internal::core_of(loop).reap_later(*this);
     }
-    void on_ready(std::uint32_t) override {}
-    void on_interest_refused(Errno) override {}
   } chained(loop);
-  loop.reap_later(chained);
+  internal::core_of(loop).reap_later(chained);
   run_turn(loop);
   EXPECT_EQ(chained.reaps, 1);
   run_turn(loop);
@@ -86,7 +83,7 @@ TEST(EventLoop, FlushesAndReapsOfAReapWaitForTheNextTurn) {
 }
 
 // One of many, which may throw when its turn comes.
-struct Throwing final : internal::LoopClient {
+struct Throwing final : internal::FlushClient {
   bool throws = false;
   int flushes = 0;
   int reaps = 0;
@@ -99,8 +96,6 @@ struct Throwing final : internal::LoopClient {
     ++reaps;
     if (throws) throw std::runtime_error("reap");
   }
-  void on_ready(std::uint32_t) override {}
-  void on_interest_refused(Errno) override {}
 };
 
 TEST(EventLoop, F62_WhatThrowsInFlushOrReapCostsNobodyElseTheirTurn) {
@@ -108,10 +103,10 @@ TEST(EventLoop, F62_WhatThrowsInFlushOrReapCostsNobodyElseTheirTurn) {
   std::array<Throwing, 5> clients;
   clients[2].throws = true;
   for (Throwing& client : clients) {
-    loop.flush_later(client);
-    loop.flush_later(client);  // once is enough
-    loop.reap_later(client);
-    loop.reap_later(client);
+    internal::core_of(loop).flush_later(client);
+    internal::core_of(loop).flush_later(client);  // once is enough
+    internal::core_of(loop).reap_later(client);
+    internal::core_of(loop).reap_later(client);
   }
   int thrown = 0;
   for (int i = 0; i < 8; ++i) {  // a stop() outlives the exception and takes a run of its own
@@ -133,8 +128,8 @@ TEST(EventLoop, FlushAndReapNeedNoMemory) {
   std::vector<Throwing> clients(1000);
   const AllocationCount count;
   for (Throwing& client : clients) {
-    loop.flush_later(client);
-    loop.reap_later(client);
+    internal::core_of(loop).flush_later(client);
+    internal::core_of(loop).reap_later(client);
   }
   EXPECT_EQ(count.on_this_thread(), 0u);
   for (int i = 0; i < 20; ++i) run_turn(loop);
@@ -144,21 +139,21 @@ TEST(EventLoop, FlushAndReapNeedNoMemory) {
 // More that die together than a turn reaps: the rest follows in the next turns, without sleeping
 // and with what is kept for them still there.
 TEST(EventLoop, F14_ATurnReapsSoManyAndTheNextGoesOnAtOnce) {
-  constexpr std::size_t kMany = 3 * EventLoop::kMaxReapedPerTurn + 1;
+  constexpr std::size_t kMany = 3 * internal::ReapList::kMaxReapedPerTurn + 1;
   FaultTable faults;
   const ScopedFaults use(faults);
   EventLoop loop;
   std::vector<Throwing> clients(kMany);
   auto object = std::make_shared<int>(1);
-  for (Throwing& client : clients) loop.reap_later(client);
-  loop.keep_until_reaped(object);
+  for (Throwing& client : clients) internal::core_of(loop).reap_later(client);
+  internal::core_of(loop).keep_until_reaped(object);
   const auto reaped = [&] {
     return static_cast<std::size_t>(
         std::ranges::count_if(clients, [](const Throwing& client) { return client.reaps == 1; }));
   };
   for (std::size_t turn = 1; turn <= 3; ++turn) {
     run_turn(loop);
-    EXPECT_EQ(reaped(), turn * EventLoop::kMaxReapedPerTurn);
+    EXPECT_EQ(reaped(), turn * internal::ReapList::kMaxReapedPerTurn);
     EXPECT_EQ(object.use_count(), 2);
     EXPECT_EQ(faults.last_timeout(), Duration::zero());
   }
@@ -169,21 +164,19 @@ TEST(EventLoop, F14_ATurnReapsSoManyAndTheNextGoesOnAtOnce) {
 
 // Something dies in each turn, and has another die in the next one.
 TEST(EventLoop, F14_WhatIsKeptGoesAlsoIfSomethingDiesInEachTurn) {
-  struct Dying final : internal::LoopClient {
+  struct Dying final : internal::FlushClient {
     explicit Dying(EventLoop& on) : loop(on) {}
     EventLoop& loop;
     Dying* next = nullptr;
     std::vector<std::weak_ptr<int>> kept;
-    void on_ready(std::uint32_t) override {}
-    void on_interest_refused(Errno) override {}
     void on_deadline() override {}
     void on_flush() override {}
     void on_reap() override {
       if (kept.size() == 100) return;
       const auto object = std::make_shared<int>(1);
       kept.push_back(object);
-      loop.keep_until_reaped(object);
-      loop.reap_later(*next);
+      internal::core_of(loop).keep_until_reaped(object);
+      internal::core_of(loop).reap_later(*next);
     }
   };
   EventLoop loop;
@@ -191,7 +184,7 @@ TEST(EventLoop, F14_WhatIsKeptGoesAlsoIfSomethingDiesInEachTurn) {
   Dying two(loop);
   one.next = &two;
   two.next = &one;
-  loop.reap_later(one);
+  internal::core_of(loop).reap_later(one);
   const auto alive = [&] {
     const auto held = [](const std::weak_ptr<int>& object) { return !object.expired(); };
     return std::ranges::count_if(one.kept, held) + std::ranges::count_if(two.kept, held);
@@ -209,7 +202,7 @@ TEST(EventLoop, IsDestroyedWithManyToReap) {
   std::vector<Throwing> clients(1000);
   {
     EventLoop loop;
-    for (Throwing& client : clients) loop.reap_later(client);
+    for (Throwing& client : clients) internal::core_of(loop).reap_later(client);
   }
   for (const Throwing& client : clients) EXPECT_EQ(client.reaps, 1);
 }
@@ -218,7 +211,7 @@ TEST(EventLoop, KeepsWhatItIsGivenUntilTheReapPhase) {
   EventLoop loop;
   auto object = std::make_shared<int>(1);
   loop.post([&] {
-    loop.keep_until_reaped(object);
+    internal::core_of(loop).keep_until_reaped(object);
     EXPECT_EQ(object.use_count(), 2);
   });
   run_turn(loop);
@@ -321,7 +314,7 @@ TEST(EventLoop, F59_TasksThatAreLeftAreDestroyedOnceOnTheLoopsThread) {
   std::shared_ptr<internal::Mailbox> mailbox;
   {
     EventLoop loop;
-    mailbox = loop.mailbox();
+    mailbox = internal::core_of(loop).mailbox();
     on_other_thread([&] {
       auto witness = std::make_unique<Witness>(&where, &count);
       loop.post([w = std::move(witness), &ran] { ++ran; });
@@ -377,12 +370,12 @@ TEST(EventLoop, F58_ATurnRunsABoundedNumberOfTasks) {
     static_cast<void>(take(watched.pair.ours));
   };
   loop.post([&] { put(watched.pair.theirs); });
-  for (std::size_t i = 0; i < 3 * EventLoop::kMaxTasksPerTurn; ++i) {
+  for (std::size_t i = 0; i < 3 * internal::LoopCore::kMaxTasksPerTurn; ++i) {
     loop.post([&] { ++ran; });
   }
-  EXPECT_TRUE(run_until(loop, [&] { return ran == 3 * EventLoop::kMaxTasksPerTurn; }));
+  EXPECT_TRUE(run_until(loop, [&] { return ran == 3 * internal::LoopCore::kMaxTasksPerTurn; }));
   EXPECT_TRUE(ready);
-  EXPECT_LE(ran_at_ready, 2 * EventLoop::kMaxTasksPerTurn) << "I/O is served between";
+  EXPECT_LE(ran_at_ready, 2 * internal::LoopCore::kMaxTasksPerTurn) << "I/O is served between";
 }
 
 TEST(EventLoop, F62_AnExceptionLeavesRunAndNothingIsLost) {
@@ -407,8 +400,8 @@ TEST(EventLoop, F62_AnExceptionLeavesRunAndNothingIsLost) {
     log.push_back("task");
     loop.stop();
   });
-  loop.flush_later(client);
-  loop.reap_later(client);
+  internal::core_of(loop).flush_later(client);
+  internal::core_of(loop).reap_later(client);
 
   const auto thrown = [&]() -> std::string {
     try {

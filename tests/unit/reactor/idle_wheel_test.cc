@@ -1,4 +1,4 @@
-#include "weir/net/reactor/idle_wheel.h"
+#include "weir/net/reactor/internal/idle_wheel.h"
 
 #include <gtest/gtest.h>
 
@@ -13,8 +13,8 @@ namespace weir::test {
 namespace {
 
 using namespace std::chrono_literals;
+using internal::DeadlineClient;
 using internal::IdleWheel;
-using internal::LoopClient;
 using internal::Tick;
 
 constexpr TimePoint kStart{std::chrono::hours(1000)};
@@ -26,7 +26,7 @@ constexpr std::uint64_t full(TimePoint t) {
   return static_cast<std::uint64_t>(t.time_since_epoch().count()) >> internal::kTickShift;
 }
 
-class Client final : public LoopClient {
+class Client final : public DeadlineClient {
  public:
   std::function<void()> expired;
   int calls = 0;
@@ -38,9 +38,6 @@ class Client final : public LoopClient {
     ++calls;
     if (expired) expired();
   }
-  void on_ready(std::uint32_t) override {}
-  void on_interest_refused(Errno) override {}
-  void on_flush() override {}
   void on_reap() override {}
 };
 

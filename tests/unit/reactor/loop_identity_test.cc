@@ -2,6 +2,7 @@
 // threads.
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -10,11 +11,12 @@
 #include <utility>
 #include <vector>
 
+#include "support/fault_table.h"
 #include "support/handlers.h"
 #include "support/in_child.h"
 #include "support/loops.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/reactor/run_on.h"
+#include "weir/net/reactor/internal/run_on.h"
 
 namespace weir::test {
 namespace {
@@ -132,6 +134,19 @@ TEST(LoopIdentity, ALoopComesAndGoesInsideATurnOfAnother) {
   EXPECT_EQ(log, (std::vector<std::string>{"timer", "task destroyed"}));
 }
 
+TEST(LoopIdentity, ALoopThatCannotBeMadeInsideATurnSaysSo) {
+  EventLoop a;
+  in_turn(a, [&] {
+    FaultTable faults;
+    const ScopedFaults use(faults);
+    faults.on(Call::epoll_ctl).nth(1).fail(ENOSPC);
+    const auto refused = EventLoop::create();
+    ASSERT_FALSE(refused);
+    EXPECT_TRUE(refused.error().code() == ENOSPC);
+    EXPECT_TRUE(a.in_loop_thread());
+  });
+}
+
 TEST(LoopIdentity, AChildOfForkDestroysTheLoopsOfItsThread) {
   auto a = std::make_unique<EventLoop>(EventLoop::Options{.stall_threshold = {}});  // forks
   auto b = std::make_unique<EventLoop>();
@@ -152,7 +167,7 @@ struct WrongCall {
 class LoopIdentityDeathTest : public ::testing::TestWithParam<WrongCall> {};
 
 TEST_P(LoopIdentityDeathTest, F60_ACallIntoTheOtherLoopOfTheThreadNamesItself) {
-  EventLoop a;
+  EventLoop a({.stall_threshold = {}});  // forks
   EventLoop b;
   const SocketPair pair;
   TestHandler handler;

@@ -19,7 +19,7 @@
 #include "support/fault_table.h"
 #include "support/loops.h"
 #include "support/process_state.h"
-#include "weir/net/reactor/run_on.h"
+#include "weir/net/reactor/internal/run_on.h"
 
 namespace weir::test {
 namespace {

@@ -1,4 +1,4 @@
-#include "weir/net/reactor/mailbox.h"
+#include "weir/net/reactor/internal/mailbox.h"
 
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -14,7 +14,8 @@
 #include "support/fault_table.h"
 #include "support/loops.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/reactor/waker.h"
+#include "weir/net/reactor/internal/loop_core.h"
+#include "weir/net/reactor/internal/waker.h"
 
 namespace weir::test {
 namespace {
@@ -27,7 +28,7 @@ bool readable(int fd) {
 }
 
 TEST(Waker, WakesOnceForManyAndDrains) {
-  auto waker = Waker::create();
+  auto waker = internal::Waker::create();
   ASSERT_TRUE(waker);
   EXPECT_FALSE(readable(waker->fd()));
   for (int i = 0; i < 3; ++i) waker->wake();
@@ -39,16 +40,17 @@ TEST(Waker, WakesOnceForManyAndDrains) {
 
 TEST(MailboxTest, KnowsItsThreadAndItsEnd) {
   EventLoop loop;
-  const auto mailbox = std::make_shared<Mailbox>(loop, std::move(*Waker::create()));
+  const auto mailbox =
+      std::make_shared<Mailbox>(internal::core_of(loop), std::move(*internal::Waker::create()));
   EXPECT_TRUE(mailbox->in_loop_thread());
   EXPECT_FALSE(on_other_thread([&] { return mailbox->in_loop_thread(); }));
-  EXPECT_EQ(mailbox->loop(), &loop);
+  EXPECT_EQ(mailbox->core(), &internal::core_of(loop));
   auto token = std::make_shared<int>(1);
   EXPECT_TRUE(mailbox->post([token] {}));
   EXPECT_EQ(token.use_count(), 2);
   mailbox->close();
   EXPECT_EQ(token.use_count(), 1) << "what was posted is destroyed";
-  EXPECT_EQ(mailbox->loop(), nullptr);
+  EXPECT_EQ(mailbox->core(), nullptr);
   EXPECT_FALSE(mailbox->post([token] {}));
   EXPECT_EQ(token.use_count(), 1);
 }
@@ -57,7 +59,7 @@ TEST(MailboxTest, OnePostOfABurstWakes) {
   FaultTable faults;
   const ScopedFaults use(faults);
   EventLoop loop;
-  Mailbox mailbox(loop, std::move(*Waker::create()));
+  Mailbox mailbox(internal::core_of(loop), std::move(*internal::Waker::create()));
   EXPECT_FALSE(mailbox.prepare_to_wait());
   for (int i = 0; i < 100; ++i) mailbox.post([] {});
   EXPECT_EQ(faults.count(Call::write), 1u);
@@ -75,7 +77,7 @@ TEST(MailboxTest, OnePostOfABurstWakes) {
 // growing amount of work. A lost wake-up shows as a poll that runs into its deadline.
 TEST(MailboxTest, F56_NoWakeUpIsLost) {
   EventLoop loop;
-  Mailbox mailbox(loop, std::move(*Waker::create()));
+  Mailbox mailbox(internal::core_of(loop), std::move(*internal::Waker::create()));
   constexpr int kRounds = 100'000;
   std::atomic<int> done{0};
   std::atomic<int> lost{0};

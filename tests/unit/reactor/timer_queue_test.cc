@@ -1,4 +1,4 @@
-#include "weir/net/reactor/timer_queue.h"
+#include "weir/net/reactor/internal/timer_queue.h"
 
 #include <gtest/gtest.h>
 
@@ -22,7 +22,7 @@ using namespace std::chrono_literals;
 constexpr TimePoint kStart{std::chrono::hours(1000)};
 
 TEST(TimerQueue, RunsInOrderOfDeadlineThenOfSetting) {
-  TimerQueue queue;
+  internal::TimerQueue queue;
   std::vector<int> ran;
   const auto add = [&](Duration at, int name) {
     queue.schedule(kStart + at, 0ns, [&ran, name] { ran.push_back(name); });
@@ -43,7 +43,7 @@ TEST(TimerQueue, RunsInOrderOfDeadlineThenOfSetting) {
 }
 
 TEST(TimerQueue, F51_CancelTellsTheTruthInEveryState) {
-  TimerQueue queue;
+  internal::TimerQueue queue;
   EXPECT_FALSE(queue.cancel(TimerId{}));
   EXPECT_FALSE(queue.cancel(TimerId{7, 7}));
   int ran = 0;
@@ -59,7 +59,7 @@ TEST(TimerQueue, F51_CancelTellsTheTruthInEveryState) {
 }
 
 TEST(TimerQueue, F51_CallbacksCancelThemselvesAndOthersOfTheSameBatch) {
-  TimerQueue queue;
+  internal::TimerQueue queue;
   TimerId self;
   TimerId victim;
   TimerId repeating;
@@ -85,11 +85,11 @@ TEST(TimerQueue, F51_CallbacksCancelThemselvesAndOthersOfTheSameBatch) {
 
 // The task's destructor may use the queue.
 TEST(TimerQueue, F51_DestroyingACancelledTaskMayCallBack) {
-  TimerQueue queue;
+  internal::TimerQueue queue;
   struct Rearm {
-    TimerQueue* queue;
+    internal::TimerQueue* queue;
     int* ran;
-    Rearm(TimerQueue* q, int* r) : queue(q), ran(r) {}
+    Rearm(internal::TimerQueue* q, int* r) : queue(q), ran(r) {}
     Rearm(Rearm&& other) noexcept : queue(std::exchange(other.queue, nullptr)), ran(other.ran) {}
     Rearm& operator=(Rearm&&) = delete;
     ~Rearm() {
@@ -106,7 +106,7 @@ TEST(TimerQueue, F51_DestroyingACancelledTaskMayCallBack) {
 }
 
 TEST(TimerQueue, F52_WhatIsSetWhileOthersRunWaitsForTheNextTurn) {
-  TimerQueue queue;
+  internal::TimerQueue queue;
   int ran = 0;
   std::function<void()> again = [&] {
     ++ran;
@@ -119,7 +119,7 @@ TEST(TimerQueue, F52_WhatIsSetWhileOthersRunWaitsForTheNextTurn) {
 }
 
 TEST(TimerQueue, F53_ARepeatingTimerSkipsWhatItMissedAndKeepsItsPhase) {
-  TimerQueue queue;
+  internal::TimerQueue queue;
   int ran = 0;
   queue.schedule(kStart + 10ms, 10ms, [&] { ++ran; });
   queue.expire(kStart + 10s + 3ms);  // a stall of 10 s
@@ -132,7 +132,7 @@ TEST(TimerQueue, F53_ARepeatingTimerSkipsWhatItMissedAndKeepsItsPhase) {
 }
 
 TEST(TimerQueue, ThrowingTimerLosesNothing) {
-  TimerQueue queue;
+  internal::TimerQueue queue;
   int ran = 0;
   int repeats = 0;
   queue.schedule(kStart, 0ns, [] { throw std::runtime_error("first"); });
@@ -151,7 +151,7 @@ TEST(TimerQueue, ThrowingTimerLosesNothing) {
 }
 
 TEST(TimerQueue, FarDeadlinesDoNotOverflow) {
-  TimerQueue queue;
+  internal::TimerQueue queue;
   const TimerId once = queue.schedule(TimePoint::max(), 0ns, [] { FAIL(); });
   const TimerId repeating = queue.schedule(TimePoint::max(), Duration::max(), [] { FAIL(); });
   EXPECT_EQ(queue.expire(kStart + std::chrono::hours(24 * 365 * 100)), 0u);
@@ -160,19 +160,19 @@ TEST(TimerQueue, FarDeadlinesDoNotOverflow) {
 }
 
 TEST(TimerQueue, F14_ATurnRunsABoundedNumber) {
-  TimerQueue queue;
+  internal::TimerQueue queue;
   std::size_t ran = 0;
-  const std::size_t total = 2 * TimerQueue::kMaxExpiredPerTurn + 1;
+  const std::size_t total = 2 * internal::TimerQueue::kMaxExpiredPerTurn + 1;
   for (std::size_t i = 0; i < total; ++i) queue.schedule(kStart, 0ns, [&] { ++ran; });
-  EXPECT_EQ(queue.expire(kStart), TimerQueue::kMaxExpiredPerTurn);
-  EXPECT_EQ(queue.expire(kStart), TimerQueue::kMaxExpiredPerTurn);
+  EXPECT_EQ(queue.expire(kStart), internal::TimerQueue::kMaxExpiredPerTurn);
+  EXPECT_EQ(queue.expire(kStart), internal::TimerQueue::kMaxExpiredPerTurn);
   EXPECT_EQ(queue.expire(kStart), 1u);
   EXPECT_EQ(ran, total);
 }
 
 TEST(TimerQueue, F55_AMillionTimersHalfCancelledGiveTheirMemoryBack) {
   const HeapCheck heap;
-  TimerQueue queue;
+  internal::TimerQueue queue;
   std::vector<TimerId> ids;
   ids.reserve(1'000'000);
   std::mt19937_64 random(55);
@@ -193,7 +193,7 @@ TEST(TimerQueue, F55_AMillionTimersHalfCancelledGiveTheirMemoryBack) {
 
 // Cancelling all but a few leaves no heap of corpses behind.
 TEST(TimerQueue, F55_CancelledTimersDoNotPileUp) {
-  TimerQueue queue;
+  internal::TimerQueue queue;
   queue.schedule(kStart + 1h, 0ns, [] {});
   for (int i = 0; i < 1'000'000; ++i) {
     queue.cancel(queue.schedule(kStart + 30min + i * 1ns, 0ns, [] {}));
@@ -309,7 +309,7 @@ class Model {
   TimePoint now_ = kStart;
   std::uint64_t names_ = 0;
   int repeating_ = 0;
-  TimerQueue queue_;
+  internal::TimerQueue queue_;
   std::map<Key, Timer> reference_;
   std::map<std::uint64_t, Key> where_;
   std::vector<Handle> handles_;

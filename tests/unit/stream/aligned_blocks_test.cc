@@ -41,7 +41,7 @@ TEST(AlignedBlocks, InputThatIsLeftIsKeptAtACacheLine) {
 
 TEST(AlignedBlocks, AnswersAreGatheredAtACacheLine) {
   EventLoop loop;
-  EXPECT_EQ(beyond_multiple_of(kCacheLine, internal::LoopIo::of(loop)->gather.get()), 0u);
+  EXPECT_EQ(beyond_multiple_of(kCacheLine, loop.local<internal::LoopIo>().gather.get()), 0u);
 }
 
 }  // namespace

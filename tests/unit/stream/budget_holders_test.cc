@@ -21,6 +21,7 @@
 #include "support/scoped_budget.h"
 #include "support/tcp_harness.h"
 #include "weir/net/buffer/shared_bytes.h"
+#include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/stream/buffer_budget.h"
 #include "weir/net/stream/internal/buffer_budget.h"
 #include "weir/net/sys/sys.h"
@@ -384,7 +385,7 @@ TEST(BudgetHolders, WhoWaitsIsCalledWhenAnotherThreadGivesALittleBack) {
   CountingOwner owner;
   BufferBudget other(0);
   {
-    BufferBudget waiter(0, loop.mailbox(), &owner);
+    BufferBudget waiter(0, internal::core_of(loop).mailbox(), &owner);
     other.change(0, 1'000'000);
     EXPECT_FALSE(waiter.has_room(1));
     EXPECT_EQ(waiter.room(), 0u);
@@ -416,9 +417,9 @@ TEST(BudgetHolders, WhoWaitsIsCalledWhenAnotherThreadGivesALittleBack) {
 TEST(BudgetHolders, OthersAreAskedIfTheyHoldAndTheOneThatHoldsMost) {
   EventLoop loop;
   CountingOwner owners[3];
-  BufferBudget asks(0, loop.mailbox(), &owners[0]);
-  BufferBudget holds(0, loop.mailbox(), &owners[1]);
-  BufferBudget empty(0, loop.mailbox(), &owners[2]);
+  BufferBudget asks(0, internal::core_of(loop).mailbox(), &owners[0]);
+  BufferBudget holds(0, internal::core_of(loop).mailbox(), &owners[1]);
+  BufferBudget empty(0, internal::core_of(loop).mailbox(), &owners[2]);
   asks.change(0, 10'000);
   holds.change(0, 100'000);
   asks.ask_others();

@@ -10,6 +10,7 @@
 #include "support/expect_log.h"
 #include "support/spin_oracle.h"
 #include "support/tcp_harness.h"
+#include "weir/net/reactor/internal/loop_core.h"
 
 namespace weir::test {
 namespace {
@@ -463,7 +464,7 @@ TEST(TcpDeadline, NoneIsArmedByDefaultForAnIdleConnection) {
   run_turn(tcp.loop);
   pass(tcp, 24h);
   EXPECT_EQ(tcp.connection()->state(), TcpConnection::State::open);
-  EXPECT_FALSE(tcp.loop.idle_wheel().next());
+  EXPECT_FALSE(internal::core_of(tcp.loop).idle_wheel().next());
 }
 
 // Consumes lines, whole ones only, as a framed handler does.

@@ -17,6 +17,7 @@
 #include "support/loops.h"
 #include "support/spin_oracle.h"
 #include "support/test_client.h"
+#include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/sys/sys.h"
 
 namespace weir::test {
@@ -234,7 +235,7 @@ TEST_F(AcceptorTest, F06_DestroyedInsideItsOwnSink) {
   on_taken = [&] {
     if (!acceptor) return;
     acceptor->close();
-    loop.keep_until_reaped(std::exchange(acceptor, nullptr));
+    internal::core_of(loop).keep_until_reaped(std::exchange(acceptor, nullptr));
   };
   run_turn(loop);
   EXPECT_EQ(taken.size(), 1u);

@@ -20,8 +20,7 @@
 
 namespace weir::internal {
 
-// Time in units of 2^23 ns (8.4 ms), modulo 2^32 (417 days). Compare with tick_reached().
-using Tick = std::uint32_t;
+// A Tick is time in units of 2^23 ns (8.4 ms), modulo 2^32 (417 days). Compare with tick_reached().
 constexpr int kTickShift = 23;
 
 constexpr Tick tick_of(TimePoint t) {
@@ -52,8 +51,8 @@ class IdleWheel {
 
   // Calls client.on_deadline() when `deadline` has passed. Replaces an earlier deadline of the
   // client.
-  void schedule(LoopClient& client, Tick deadline);
-  void cancel(LoopClient& client) { client.unlink(); }
+  void schedule(DeadlineClient& client, Tick deadline);
+  void cancel(DeadlineClient& client) { client.unlink(); }
 
   // When expire() must next be called; nullopt when nothing is scheduled. TimePoint::min(): now.
   std::optional<TimePoint> next() const;
@@ -61,7 +60,7 @@ class IdleWheel {
   void expire(TimePoint now, LoopWatch* watch = nullptr);
 
  private:
-  using List = IntrusiveList<LoopClient, IdleWheelTag>;
+  using List = IntrusiveList<DeadlineClient, DeadlineTag>;
   static constexpr int kLevels = 14;  // reaches 64 * 4^13 ticks: all of Tick's range
   static constexpr int kBuckets = 64;
   static constexpr int kLevelShift = 2;

@@ -1,13 +1,13 @@
-#include "weir/net/reactor/idle_wheel.h"
+#include "weir/net/reactor/internal/idle_wheel.h"
 
 #include <algorithm>
 #include <bit>
 
-#include "weir/net/reactor/watchdog.h"
+#include "weir/net/reactor/internal/watchdog.h"
 
 namespace weir::internal {
 
-void IdleWheel::schedule(LoopClient& client, Tick deadline) {
+void IdleWheel::schedule(DeadlineClient& client, Tick deadline) {
   client.unlink();
   const auto ahead = static_cast<std::int32_t>(deadline - static_cast<Tick>(now_));
   // A deadline that has passed goes into the next tick, never into one that was collected already.
@@ -44,7 +44,7 @@ void IdleWheel::expire(TimePoint now, LoopWatch* watch) {
     now_ = std::max(now_, tick);
   }
   for (std::size_t served = 0; served < kMaxExpiredPerTurn; ++served) {
-    LoopClient* const client = due_.pop_front();
+    DeadlineClient* const client = due_.pop_front();
     if (client == nullptr) return;
     if (watch != nullptr) watch->enter(Activity::deadline);
     client->on_deadline();

@@ -1,4 +1,4 @@
-#include "weir/net/reactor/slow_turns.h"
+#include "weir/net/reactor/internal/slow_turns.h"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "weir/net/reactor/watchdog.h"
+#include "weir/net/reactor/internal/watchdog.h"
 
 #include <execinfo.h>
 #include <fmt/format.h>

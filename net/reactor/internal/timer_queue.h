@@ -8,28 +8,16 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <vector>
 
 #include "weir/base/clock.h"
 #include "weir/base/counter.h"
+#include "weir/net/reactor/task.h"
 
-namespace weir {
+namespace weir::internal {
 
-using Task = std::move_only_function<void()>;
-
-namespace internal {
 class LoopWatch;
-}
-
-// Names one timer of one loop. A default-made TimerId names none.
-struct TimerId {
-  std::uint32_t slot = 0;
-  std::uint32_t sequence = 0;  // 0: no timer
-  explicit operator bool() const { return sequence != 0; }
-  friend bool operator==(TimerId, TimerId) = default;
-};
 
 class TimerQueue {
  public:
@@ -50,7 +38,7 @@ class TimerQueue {
   // Runs what is due at `now`, at most kMaxExpiredPerTurn. Timers set meanwhile wait for the next
   // turn. If one throws, the others that were due run with the next call. Returns how many ran.
   // `watch` is told of each; `ever` counts them, one that throws too.
-  std::size_t expire(TimePoint now, internal::LoopWatch* watch = nullptr, Counter* ever = nullptr);
+  std::size_t expire(TimePoint now, LoopWatch* watch = nullptr, Counter* ever = nullptr);
 
   std::size_t size() const { return live_; }
   std::size_t memory() const;
@@ -93,4 +81,4 @@ class TimerQueue {
   static constexpr std::uint32_t kNone = 0xffffffff;
 };
 
-}  // namespace weir
+}  // namespace weir::internal

@@ -1,4 +1,4 @@
-#include "weir/net/reactor/waker.h"
+#include "weir/net/reactor/internal/waker.h"
 
 #include <cerrno>
 #include <cstdint>
@@ -7,9 +7,7 @@
 #include "weir/base/log_line.h"
 #include "weir/net/sys/sys.h"
 
-namespace weir {
-
-namespace sys = internal::sys;
+namespace weir::internal {
 
 Result<Waker> Waker::create() {
   auto fd = sys::eventfd();
@@ -30,4 +28,4 @@ void Waker::drain() const {
   static_cast<void>(sys::read(fd_.get(), std::as_writable_bytes(std::span(&count, 1))));
 }
 
-}  // namespace weir
+}  // namespace weir::internal

@@ -1,13 +1,17 @@
-#include "weir/net/reactor/epoll_poller.h"
+#include "weir/net/reactor/internal/epoll_poller.h"
 
 #include <cerrno>
 
 #include "weir/net/reactor/channel.h"
 #include "weir/net/sys/sys.h"
 
-namespace weir {
+namespace weir::internal {
 
-namespace sys = internal::sys;
+namespace {
+
+constexpr Duration kForEver(-1);  // epoll_wait(2)'s
+
+}  // namespace
 
 Result<EpollPoller> EpollPoller::create() {
   auto epoll = sys::epoll_create();
@@ -28,16 +32,16 @@ SysResult<void> EpollPoller::control(int operation, Channel& channel, std::uint3
 }
 
 SysResult<void> EpollPoller::commit(Channel& channel) {
-  const std::uint32_t mask = channel.epoll_mask();
-  if (mask == channel.committed_) return {};
+  const std::uint32_t mask = Channel::epoll_mask(channel.wanted_);
+  if (mask == Channel::epoll_mask(channel.committed_)) return {};
   if (mask == 0) {
     remove(channel);
     return {};
   }
-  if (channel.registered_ && (mask & EPOLLEXCLUSIVE))
-    remove(channel);  // MOD is EINVAL, epoll_ctl(2)
-  auto done = control(channel.registered_ ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, channel, mask);
-  if (!done && channel.registered_ && done.error() == ENOENT) {
+  if (mask & EPOLLEXCLUSIVE) remove(channel);  // MOD is EINVAL, epoll_ctl(2)
+  const bool registered = channel.committed_ != 0;
+  auto done = control(registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, channel, mask);
+  if (!done && registered && done.error() == ENOENT) {
     // The registration went with a descriptor that was closed and whose number is used again.
     done = control(EPOLL_CTL_ADD, channel, mask);
   }
@@ -45,21 +49,20 @@ SysResult<void> EpollPoller::commit(Channel& channel) {
     remove(channel);
     return done;
   }
-  channel.registered_ = true;
-  channel.committed_ = mask;
+  channel.committed_ = channel.wanted_;
   return {};
 }
 
 void EpollPoller::remove(Channel& channel) {
-  if (!channel.registered_) return;
-  channel.registered_ = false;
+  if (channel.committed_ == 0) return;
   channel.committed_ = 0;
   // EBADF and ENOENT: the descriptor was closed first, and its registration (mostly) went with it.
   static_cast<void>(control(EPOLL_CTL_DEL, channel, 0));
 }
 
 SysResult<std::span<const epoll_event>> EpollPoller::wait(Duration timeout) {
-  auto count = sys::epoll_wait(epoll_.get(), events_, timeout);
+  auto count =
+      sys::epoll_wait(epoll_.get(), events_, timeout == Duration::max() ? kForEver : timeout);
   if (!count) return std::unexpected(count.error());
   return std::span<const epoll_event>(events_.data(), *count);
 }
@@ -71,4 +74,4 @@ SysResult<void> EpollPoller::reopen() {
   return {};
 }
 
-}  // namespace weir
+}  // namespace weir::internal

@@ -4,7 +4,7 @@
 #include "weir/base/fd.h"
 #include "weir/base/result.h"
 
-namespace weir {
+namespace weir::internal {
 
 class Waker {
  public:
@@ -21,4 +21,4 @@ class Waker {
   Fd fd_;
 };
 
-}  // namespace weir
+}  // namespace weir::internal

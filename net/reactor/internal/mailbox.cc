@@ -1,4 +1,4 @@
-#include "weir/net/reactor/mailbox.h"
+#include "weir/net/reactor/internal/mailbox.h"
 
 #include <array>
 #include <cstddef>
@@ -29,10 +29,10 @@ Registry& registry() {
 
 }  // namespace
 
-Mailbox::Mailbox(EventLoop& loop, Waker waker)
+Mailbox::Mailbox(LoopCore& core, Waker waker)
     : loop_number_(g_loops_made.fetch_add(1, std::memory_order_relaxed)),
       waker_(std::move(waker)),
-      loop_(&loop) {
+      core_(&core) {
   Registry& shared = registry();
   const MutexLock lock(shared.mutex);
   shared.all.push_back(*this);
@@ -87,7 +87,7 @@ void Mailbox::close() {
     closed_ = true;
     left.swap(tasks_);
   }
-  loop_ = nullptr;
+  core_ = nullptr;
 }
 
 }  // namespace weir::internal

@@ -8,7 +8,7 @@
 #include <array>
 #include <cstddef>
 
-#include "weir/net/reactor/idle_wheel.h"
+#include "weir/net/reactor/internal/idle_wheel.h"
 
 namespace weir::internal {
 

@@ -12,8 +12,10 @@
 #include "weir/base/result.h"
 
 namespace weir {
-
 class Channel;
+}
+
+namespace weir::internal {
 
 class EpollPoller {
  public:
@@ -30,7 +32,8 @@ class EpollPoller {
   // identity.
   void remove(Channel& channel);
 
-  // Waits and keeps the batch. 0 events on timeout; EINTR is an error value.
+  // Waits, for ever with Duration::max(), and keeps the batch. 0 events on timeout; EINTR is an
+  // error value.
   SysResult<std::span<const epoll_event>> wait(Duration timeout);
 
   // A new, empty epoll set; the caller commits its channels again.
@@ -51,4 +54,4 @@ class EpollPoller {
   std::array<epoll_event, kMaxEventsPerTurn> events_{};
 };
 
-}  // namespace weir
+}  // namespace weir::internal

@@ -1,15 +1,17 @@
-#include "weir/net/reactor/run_on.h"
+#include "weir/net/reactor/internal/run_on.h"
 
 #include <cerrno>
 #include <exception>
 #include <future>
 #include <utility>
 
+#include "weir/net/reactor/internal/loop_core.h"
+
 namespace weir::internal {
 
 bool try_run_on(EventLoop& loop, std::move_only_function<void()> fn) {
-  if (loop.mailbox()->belongs_to_this_thread()) {  // which would wait for itself
-    const CurrentLoop current(*loop.mailbox());
+  if (core_of(loop).mailbox()->belongs_to_this_thread()) {  // which would wait for itself
+    const CurrentLoop current(*core_of(loop).mailbox());
     fn();
     return true;
   }

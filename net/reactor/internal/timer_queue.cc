@@ -1,12 +1,12 @@
-#include "weir/net/reactor/timer_queue.h"
+#include "weir/net/reactor/internal/timer_queue.h"
 
 #include <algorithm>
 #include <utility>
 
 #include "weir/base/check_format.h"
-#include "weir/net/reactor/watchdog.h"
+#include "weir/net/reactor/internal/watchdog.h"
 
-namespace weir {
+namespace weir::internal {
 
 namespace {
 // Below these sizes stale entries and free slots are not worth collecting.
@@ -74,7 +74,7 @@ std::optional<TimePoint> TimerQueue::next() {
   return heap_.front().deadline;
 }
 
-std::size_t TimerQueue::expire(TimePoint now, internal::LoopWatch* watch, Counter* ever) {
+std::size_t TimerQueue::expire(TimePoint now, LoopWatch* watch, Counter* ever) {
   if (due_next_ == due_.size()) {
     due_.clear();
     due_next_ = 0;
@@ -91,7 +91,7 @@ std::size_t TimerQueue::expire(TimePoint now, internal::LoopWatch* watch, Counte
     if (stale(entry)) continue;  // cancelled by one that ran before it
     ++ran;
     if (ever != nullptr) ++*ever;
-    if (watch != nullptr) watch->enter(internal::Activity::timer, entry.slot);
+    if (watch != nullptr) watch->enter(Activity::timer, entry.slot);
     run(entry, now);
     if (watch != nullptr) watch->leave();
   }
@@ -189,4 +189,4 @@ std::size_t TimerQueue::memory() const {
          due_.capacity() * sizeof(Entry);
 }
 
-}  // namespace weir
+}  // namespace weir::internal

@@ -1,0 +1,44 @@
+// FlushList: clients in the order in which they asked for the flush phase. Owns nothing. [loop]
+#pragma once
+
+#include "weir/net/reactor/loop_client.h"
+
+namespace weir::internal {
+
+class FlushList {
+ public:
+  FlushList() = default;
+  FlushList(const FlushList&) = delete;
+  FlushList& operator=(const FlushList&) = delete;
+
+  bool empty() const { return first_ == nullptr; }
+  // Does nothing for one that is in a list already.
+  void push(FlushClient& client) {
+    FlushHook& hook = client;
+    if (hook.next_ != nullptr) return;
+    hook.next_ = &hook;
+    (first_ == nullptr ? first_ : last_->next_) = &hook;
+    last_ = &hook;
+  }
+  // Null when empty.
+  FlushClient* pop() {
+    FlushHook* const hook = first_;
+    if (hook == nullptr) return nullptr;
+    first_ = hook == last_ ? nullptr : hook->next_;
+    hook->next_ = nullptr;
+    return static_cast<FlushClient*>(hook);
+  }
+  // Moves all of `other` behind this list's.
+  void splice(FlushList& other) {
+    if (other.empty()) return;
+    (first_ == nullptr ? first_ : last_->next_) = other.first_;
+    last_ = other.last_;
+    other.first_ = nullptr;
+  }
+
+ private:
+  FlushHook* first_ = nullptr;
+  FlushHook* last_ = nullptr;  // while there is a first one
+};
+
+}  // namespace weir::internal

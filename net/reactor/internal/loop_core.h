@@ -1,0 +1,187 @@
+// LoopCore: what an EventLoop is made of, and what the floors above ask of it: core_of(loop).
+// [loop] unless marked.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "weir/base/aligned_bytes.h"
+#include "weir/base/clock.h"
+#include "weir/base/counter.h"
+#include "weir/base/slot_map.h"
+#include "weir/base/type_id.h"
+#include "weir/net/reactor/channel.h"
+#include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/internal/epoll_poller.h"
+#include "weir/net/reactor/internal/flush_list.h"
+#include "weir/net/reactor/internal/idle_wheel.h"
+#include "weir/net/reactor/internal/mailbox.h"
+#include "weir/net/reactor/internal/reap_list.h"
+#include "weir/net/reactor/internal/timer_queue.h"
+#include "weir/net/reactor/internal/turn_clock.h"
+#include "weir/net/reactor/internal/watchdog.h"
+#include "weir/net/reactor/loop_client.h"
+
+namespace weir::internal {
+
+class LoopCore {
+ public:
+  // Tasks run in one turn before the loop looks at its descriptors again: some milliseconds at most
+  // when each takes a microsecond. Those above it run in the next turn, in order.
+  static constexpr std::size_t kMaxTasksPerTurn = 4096;
+  // Places for tasks that are kept when a storm of posts is over (40 bytes each).
+  static constexpr std::size_t kKeptTasks = 4 * kMaxTasksPerTurn;
+  // While the kernel refuses a new epoll set the loop pauses for this long in each turn: the event
+  // that asked for the set keeps the old one from sleeping.
+  static constexpr Duration kRebuildPause = std::chrono::milliseconds(1);
+
+  LoopCore(EventLoop& loop, const EventLoop::Options& options, EpollPoller poller, Waker waker);
+  ~LoopCore();
+  LoopCore(const LoopCore&) = delete;
+  LoopCore& operator=(const LoopCore&) = delete;
+
+  static LoopCore& of(const EventLoop& loop) { return *loop.core_; }
+  static LoopCore& of(const Channel& channel) { return *channel.core_; }
+  EventLoop& loop() const { return loop_; }
+  const std::shared_ptr<Mailbox>& mailbox() const { return mailbox_; }
+
+  // Ends the program with a message that names `call`, unless EventLoop::in_loop_thread(). [any]
+  void check_thread(const char* call) const {
+    if (current_loop() != mailbox_.get()) [[unlikely]]
+      check_thread_outside(call);
+  }
+  // The same for what may be called from inside a turn of another loop. [any]
+  void check_owner(const char* call) const {
+    if (!mailbox_->belongs_to_this_thread()) wrong_thread(call);
+  }
+
+  // --- EventLoop's -------------------------------------------------------------------------------
+
+  void end();
+  void run();
+  void stop();  // [any]
+  TimerQueue& timers() { return timers_; }
+  TimePoint now() const;
+  EventLoop::Stats stats() const;  // [any]
+  std::uint64_t backlog() const;   // [any]
+  bool forked() const { return poller_.forked(); }
+  void* find_local(TypeId type) const;
+  void* keep_local(TypeId type, std::shared_ptr<void> object);
+
+  // --- time --------------------------------------------------------------------------------------
+
+  IdleWheel& idle_wheel() { return idle_wheel_; }
+  // The turn's time in the wheel's unit.
+  Tick tick() const { return clock_.tick(); }
+  // tick(), but outside run(), where no turn moves it, the clock.
+  Tick tick_or_clock() const { return running_ ? tick() : tick_of(now()); }
+  // The latest time at which that may have happened which was noted with tick().
+  Tick latest(Tick noted) const { return clock_.latest(noted); }
+  // The time by which deadlines about peers are judged, in the wheel's unit: everything that had
+  // arrived by then has been dispatched. At most tick().
+  Tick deadline_tick() const { return tick_of(clock_.deadlines_until()); }
+  // Whether the callback that is running has had its share of the turn, kShare. A few instructions.
+  bool share_spent() { return watch_.share_spent(); }
+
+  // --- a place in a phase of the turn ------------------------------------------------------------
+
+  // Has the channel dispatched in the next turn as if epoll had reported `events` (those below
+  // 256): once, however often it is asked for.
+  void requeue(Channel& channel, std::uint32_t events);
+  // Each takes a client once until its turn has come.
+  void flush_later(FlushClient& client) { to_flush_.push(client); }
+  void reap_later(DeadlineClient& client) { reap_list_.add(client); }
+  // From on_reap(), of a client that cannot go yet.
+  void reap_again(DeadlineClient& client) { reap_list_.add_again(client); }
+  // Keeps `object` until all clients have gone that are to be reaped by the end of this turn.
+  void keep_until_reaped(std::shared_ptr<void> object) {
+    reap_list_.keep_until_reaped(std::move(object));
+  }
+
+  // --- channels ----------------------------------------------------------------------------------
+
+  // The handler of a channel as it was attached; nullptr when the channel is gone.
+  IoHandler* find_handler(SlotId id);
+  SlotId attach(Channel& channel);
+  void detach(Channel& channel);
+  void interest_changed(Channel& channel);
+
+  std::span<std::byte> receive_block();
+
+ private:
+  class Running;
+  class WakeupHandler;
+  struct Counters {
+    Counter turns, events, wakeups, commits, tasks, timers, spurious, unknown, busy_ns;
+    std::array<Counter, EventLoop::kTurnBuckets> turn_times;
+  };
+  struct Local {
+    TypeId type;
+    std::shared_ptr<void> object;
+  };
+
+  void check_thread_outside(const char* call) const;
+  [[noreturn]] void wrong_thread(const char* call) const;
+
+  // The phases of a turn, in order.
+  void turn();
+  void commit_interest();
+  void wait();
+  void dispatch_ready();
+  void expire_timers();
+  void run_tasks();
+  void flush();
+  void reap() { reap_list_.run(watch_); }
+
+  Duration time_to_wait();
+  void end_turn();
+  bool has_work() const;
+  void dispatch_event(SlotId id, std::uint32_t events);
+  void dispatch(Channel& channel, std::uint32_t events);
+  void rebuild_epoll();
+  void end_clients();
+
+  // Constant after construction.
+  EventLoop& loop_;
+  const EventLoop::Options options_;
+  const std::shared_ptr<Mailbox> mailbox_;
+
+  // Loop thread only.
+  EpollPoller poller_;
+  SlotMap<Channel*> channels_;
+  std::vector<SlotId> to_commit_;
+  std::span<const epoll_event> ready_;  // what is left of the batch
+  std::vector<SlotId> requeued_;      // for the next turn; a channel is in these lists once at most
+  std::vector<SlotId> requeued_now_;  // of this turn, from requeued_next_ on
+  std::size_t requeued_next_ = 0;
+  TimerQueue timers_;
+  IdleWheel idle_wheel_;
+  std::vector<Task> tasks_;  // taken from the mailbox, from task_next_ on
+  std::size_t task_next_ = 0;
+  FlushList to_flush_;
+  FlushList flushing_;  // what is left of this turn's
+  ReapList reap_list_;
+  AlignedBytes receive_block_;
+  std::vector<Local> locals_;  // in the order in which they were made
+  std::unique_ptr<WakeupHandler> wakeup_handler_;
+  TurnClock clock_;
+  LoopWatch watch_;
+  std::uint64_t detached_ = 0;          // channels detached, ever
+  std::uint64_t detached_at_wait_ = 0;  // the same when the batch was taken
+  bool running_ = false;
+  bool rebuild_wanted_ = false;
+
+  // Any thread.
+  std::atomic<bool> stop_{false};
+  Counters counters_;
+};
+
+inline LoopCore& core_of(const EventLoop& loop) { return LoopCore::of(loop); }
+inline LoopCore& core_of(const Channel& channel) { return LoopCore::of(channel); }
+
+}  // namespace weir::internal

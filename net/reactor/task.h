@@ -1,0 +1,21 @@
+// Task: a function that a loop runs; TimerId: the name of one that it runs later.
+#pragma once
+
+#include "weir/base/requirements.h"
+
+#include <cstdint>
+#include <functional>
+
+namespace weir {
+
+using Task = std::move_only_function<void()>;
+
+// Names one timer of one loop. A default-made TimerId names none.
+struct TimerId {
+  std::uint32_t slot = 0;
+  std::uint32_t sequence = 0;  // 0: no timer
+  explicit operator bool() const { return sequence != 0; }
+  friend bool operator==(TimerId, TimerId) = default;
+};
+
+}  // namespace weir
