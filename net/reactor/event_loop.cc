@@ -43,6 +43,12 @@ EventLoop::~EventLoop() { core_->end(); }
 
 void EventLoop::run() { core_->run(); }
 
+bool EventLoop::turn(Duration max_wait) { return core_->turn(max_wait); }
+
+Duration EventLoop::max_wait() { return core_->max_wait(); }
+
+int EventLoop::poll_fd() { return core_->poll_fd(); }
+
 void EventLoop::stop() { core_->stop(); }
 
 bool EventLoop::post(Task task) {

@@ -86,6 +86,18 @@ class EventLoop {
   // once. [any]
   void stop();
 
+  // One turn, which waits for at most `max_wait`. False: stop() was called, in it or before; that
+  // is taken back. With these three a loop runs inside one of another kind, whose callbacks call
+  // turn(Duration::zero()); see docs/loop.md. Throws as run() does.
+  bool turn(Duration max_wait);
+  // A descriptor for poll(2) and its kin, readable when turn() has events to serve. The same for
+  // the life of the loop, which closes it. Throws SystemError when the kernel refuses one.
+  int poll_fd();
+  // For how long it may be polled before the next turn() at most: until a timer or a deadline, not
+  // at all with work at hand; Duration::max() if there is nothing. To be asked before each poll: it
+  // has a later post() make the descriptor readable.
+  Duration max_wait();
+
   // Runs `task` on the loop's thread, after what was posted before by the same thread. False, with
   // the task destroyed, when the loop is being destroyed. [any]
   bool post(Task task);

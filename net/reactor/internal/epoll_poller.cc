@@ -67,9 +67,25 @@ SysResult<std::span<const epoll_event>> EpollPoller::wait(Duration timeout) {
   return std::span<const epoll_event>(events_.data(), *count);
 }
 
+SysResult<int> EpollPoller::outer_fd() {
+  if (outer_) return outer_.get();
+  auto outer = sys::epoll_create();
+  if (!outer) return std::unexpected(outer.error());
+  auto watched = sys::epoll_ctl(outer->get(), EPOLL_CTL_ADD, epoll_.get(), EPOLLIN, 0);
+  if (!watched) return std::unexpected(watched.error());
+  outer_ = std::move(*outer);
+  return outer_.get();
+}
+
 SysResult<void> EpollPoller::reopen() {
   auto fresh = sys::epoll_create();
   if (!fresh) return std::unexpected(fresh.error());
+  if (outer_) {
+    auto watched = sys::epoll_ctl(outer_.get(), EPOLL_CTL_ADD, fresh->get(), EPOLLIN, 0);
+    if (!watched) return watched;
+    // Not left to the close: a fork may hold the old one open.
+    static_cast<void>(sys::epoll_ctl(outer_.get(), EPOLL_CTL_DEL, epoll_.get(), 0, 0));
+  }
   epoll_ = std::move(*fresh);
   return {};
 }

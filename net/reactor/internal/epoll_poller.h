@@ -36,6 +36,10 @@ class EpollPoller {
   // error value.
   SysResult<std::span<const epoll_event>> wait(Duration timeout);
 
+  // Readable while wait() would find something, and the same descriptor for ever: an epoll set of
+  // its own, made by the first call, that holds the one which reopen() replaces.
+  SysResult<int> outer_fd();
+
   // A new, empty epoll set; the caller commits its channels again.
   SysResult<void> reopen();
 
@@ -49,6 +53,7 @@ class EpollPoller {
   SysResult<void> control(int operation, Channel& channel, std::uint32_t mask);
 
   Fd epoll_;
+  Fd outer_;               // watches epoll_; mostly there is none
   std::uint32_t process_;  // that made epoll_, by generation
   std::uint64_t control_calls_ = 0;
   std::array<epoll_event, kMaxEventsPerTurn> events_{};

@@ -107,7 +107,7 @@ void LoopCore::end_clients() {
   } while (timers_.size() > 0 || !reap_list_.empty());
 }
 
-// For the length of a run(): this is the current loop of its thread.
+// For the length of a run() or a turn(): this is the current loop of its thread.
 class LoopCore::Running {
  public:
   explicit Running(LoopCore& core) : core_(core), current_(*core.mailbox_) {
@@ -128,12 +128,41 @@ class LoopCore::Running {
 };
 
 void LoopCore::run() {
-  check_owner("EventLoop::run");
-  WEIR_CHECK(!forked(), "EventLoop::run in a child of fork(): it may only destroy the loop");
-  WEIR_CHECK(!running_, "EventLoop::run called from inside EventLoop::run");
+  check_may_run("EventLoop::run");
   const Running running(*this);
-  while (!stop_.load(std::memory_order_acquire)) turn();
+  while (!stop_.load(std::memory_order_acquire)) run_phases(Duration::max());
   stop_.store(false, std::memory_order_release);
+}
+
+bool LoopCore::turn(Duration max_wait) {
+  check_may_run("EventLoop::turn");
+  const Running running(*this);
+  watch_.slept();  // elsewhere
+  run_phases(std::max(max_wait, Duration::zero()));
+  commit_interest();  // the descriptor is polled before the next turn
+  return !stop_.exchange(false, std::memory_order_acq_rel);
+}
+
+void LoopCore::check_may_run(const char* call) const {
+  check_owner(call);
+  WEIR_CHECK(!forked(), "{} in a child of fork(): it may only destroy the loop", call);
+  WEIR_CHECK(!running_, "{} called from inside EventLoop::run or turn", call);
+}
+
+// Until the next turn the mailbox takes the loop for asleep, so that a post is seen by the poll.
+Duration LoopCore::max_wait() {
+  check_thread("EventLoop::max_wait");
+  if (mailbox_->prepare_to_wait() || !ready_.empty() || requeued_next_ < requeued_now_.size()) {
+    return Duration::zero();
+  }
+  return time_to_wait(sys::now());
+}
+
+int LoopCore::poll_fd() {
+  check_thread("EventLoop::poll_fd");
+  auto fd = poller_.outer_fd();
+  if (!fd) throw SystemError(Error("poll an event loop: epoll_create1 or epoll_ctl", fd.error()));
+  return *fd;
 }
 
 // run() may return, and the loop be destroyed, as soon as stop_ is set.
@@ -207,11 +236,11 @@ void LoopCore::interest_changed(Channel& channel) {
   channel.commit_queued_ = true;
 }
 
-void LoopCore::turn() {
+void LoopCore::run_phases(Duration max_wait) {
   ++counters_.turns;
   if (ready_.empty() && requeued_next_ == requeued_now_.size()) {  // else an exception left them
     commit_interest();
-    wait();
+    wait(max_wait);
   } else if (!clock_.in_turn()) {  // run() goes on there, whatever time has passed
     clock_.wake(sys::now());
   }
@@ -251,13 +280,13 @@ bool LoopCore::has_work() const {
 }
 
 // Not at all with work at hand, else to the next deadline; Duration::max(): there is none.
-Duration LoopCore::time_to_wait() {
+Duration LoopCore::time_to_wait(TimePoint now) {
   if (has_work()) return Duration::zero();
   TimePoint earliest = TimePoint::max();
   if (const auto timer = timers_.next()) earliest = *timer;
   if (const auto deadline = idle_wheel_.next()) earliest = std::min(earliest, *deadline);
   if (earliest == TimePoint::max()) return Duration::max();
-  return earliest <= clock_.now() ? Duration::zero() : earliest - clock_.now();
+  return earliest <= now ? Duration::zero() : earliest - now;
 }
 
 // By a clock that is read anyway before the loop waits.
@@ -273,9 +302,9 @@ void LoopCore::end_turn() {
 }
 
 // 2.
-void LoopCore::wait() {
+void LoopCore::wait(Duration max_wait) {
   end_turn();
-  Duration timeout = time_to_wait();
+  Duration timeout = std::min(time_to_wait(clock_.now()), max_wait);
   if (mailbox_->prepare_to_wait()) timeout = Duration::zero();
   detached_at_wait_ = detached_;
   const TimePoint before = clock_.now();

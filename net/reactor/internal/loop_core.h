@@ -64,6 +64,9 @@ class LoopCore {
 
   void end();
   void run();
+  bool turn(Duration max_wait);
+  Duration max_wait();
+  int poll_fd();
   void stop();  // [any]
   TimerQueue& timers() { return timers_; }
   TimePoint now() const;
@@ -128,17 +131,18 @@ class LoopCore {
   void check_thread_outside(const char* call) const;
   [[noreturn]] void wrong_thread(const char* call) const;
 
+  void check_may_run(const char* call) const;
+  void run_phases(Duration max_wait);
   // The phases of a turn, in order.
-  void turn();
   void commit_interest();
-  void wait();
+  void wait(Duration max_wait);
   void dispatch_ready();
   void expire_timers();
   void run_tasks();
   void flush();
   void reap() { reap_list_.run(watch_); }
 
-  Duration time_to_wait();
+  Duration time_to_wait(TimePoint now);
   void end_turn();
   bool has_work() const;
   void dispatch_event(SlotId id, std::uint32_t events);
