@@ -36,15 +36,15 @@ int serve(const std::vector<std::string>& addresses, weir::Duration tick) {
   weir::EventLoop loop;
   weir::TcpServer server(loop);
   server.on_data([](weir::TcpConnection& conn, weir::Buffer& in) { conn.send(in); });
+  const weir::SignalSet signals(loop, {SIGINT, SIGTERM}, [&](int) {
+    server.shutdown(std::chrono::seconds(4), [&] { loop.stop(); });
+  });
   for (const weir::SocketAddress& address : *parsed) {
     const auto bound = server.listen(address);
     if (!bound) throw weir::SystemError(bound.error());
     std::printf("listening on %s\n", bound->to_string().c_str());
   }
   std::fflush(stdout);
-  const weir::SignalSet signals(loop, {SIGINT, SIGTERM}, [&](int) {
-    server.shutdown(std::chrono::seconds(4), [&] { loop.stop(); });
-  });
 
   uv_loop_t& host = *uv_default_loop();
   uv_timer_t timer;
