@@ -47,8 +47,10 @@ struct CloseReason {
     handler_threw,       // an exception left a handler
     server_stopped,      // TcpServer::shutdown
     io_error,            // the kernel refused to go on; see `error`
+    handshake_timeout,   // the handshake of its transport was not over in time; on_open never came
+    transport_failed,    // so did its transport; TcpConnection::failure() says why
   };
-  static constexpr std::size_t kKinds = 15;
+  static constexpr std::size_t kKinds = 17;
 
   Kind kind = Kind::local_close;
   Errno error;

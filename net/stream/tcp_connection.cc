@@ -55,6 +55,7 @@ bool TcpConnection::peer_half_closed() const { return machine_of(*this).peer_hal
 void TcpConnection::set_handler(ConnectionHandler& handler) {
   machine_of(*this).set_handler(handler);
 }
+std::string TcpConnection::failure() const { return machine_of(*this).failure(); }
 ConnectionHandler* TcpConnection::handler() const { return machine_of(*this).handler(); }
 
 }  // namespace weir

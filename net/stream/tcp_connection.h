@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -27,6 +28,7 @@ class EventLoop;
 class TcpConnection {
  public:
   enum class State : std::uint8_t {
+    opening,  // the handshake of its transport; no handler knows of it yet
     open,
     closing,    // what is queued goes out, nothing comes in any more
     lingering,  // our FIN is sent; input is thrown away until the peer's FIN, or linger_timeout
@@ -72,8 +74,7 @@ class TcpConnection {
   // millisecond, and what is left then is offered in the next turn.
   bool reading() const;
   // What on_data leaves is offered again in the next turn without waiting for more, or, if reading
-  // rests, as soon as it goes on. Nothing more is read from the socket before. Nothing is offered
-  // any more once the peer's FIN was read (peer_half_closed()).
+  // rests, as soon as it goes on. Nothing more is read from the socket before.
   void offer_again();
   // From on_data, for a handler that discards a message in parts: the bytes that this call consumes
   // belong to a message that has not ended. message_timeout then runs on from its beginning.
@@ -104,6 +105,8 @@ class TcpConnection {
   void set_handler(ConnectionHandler& handler);
   // Who is told now; nullptr once the server was destroyed.
   ConnectionHandler* handler() const;
+  // Why the protocol of its transport failed, as a sentence; empty if it did not, or there is none.
+  std::string failure() const;
 
   // One value of the user's, destroyed with the connection after on_close.
   template <typename T, typename... Args>

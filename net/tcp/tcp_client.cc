@@ -65,11 +65,13 @@ class TcpClient::Impl final : public internal::ConnectionObserver {
 
  private:
   void on_adopted(TcpConnection& connection) override;
+  void on_opened(TcpConnection&) override { failed_in_a_row_ = 0; }
   void on_ended(TcpConnection& connection, CloseReason reason) override;
   void attempt();
   void attempt_ended(Result<Fd> result);
   void attempt_failed(const Error& error);
   Error out_of_memory() const;
+  Error handshake_failed(const internal::Connection& connection, CloseReason reason) const;
   bool wait_for_next();
 
   const Options options_;
@@ -117,7 +119,8 @@ Result<void> TcpClient::Impl::connect(std::vector<SocketAddress> addresses) {
     if (auto fits = internal::check_longest_message(*handler_, limits); !fits) {
       return std::unexpected(fits.error().within("TcpClient"));
     }
-    group_ = std::make_shared<ConnectionGroup>(loop_, limits, handler_, nullptr);
+    group_ =
+        std::make_shared<ConnectionGroup>(loop_, limits, handler_, nullptr, options_.transport);
     group_->set_observer(this);
   }
   addresses_ = std::move(addresses);
@@ -204,9 +207,15 @@ Error TcpClient::Impl::out_of_memory() const {
 
 void TcpClient::Impl::on_adopted(TcpConnection& connection) {
   adopted_ = true;
-  failed_in_a_row_ = 0;
   current_ = connection.ref();
   opened_at_ = loop_.now();
+}
+
+Error TcpClient::Impl::handshake_failed(const internal::Connection& connection,
+                                        CloseReason reason) const {
+  const std::string why = connection.failure();
+  const std::string what = "connect to " + addresses_.front().to_string() + ": handshake";
+  return why.empty() ? Error(what, reason.error) : Error(what + ": " + why);
 }
 
 // One that close() has let go of, or that was replaced in its on_close, is of no concern any more.
@@ -215,6 +224,11 @@ void TcpClient::Impl::on_ended(TcpConnection& connection, CloseReason reason) {
   current_ = {};
   state_ = State::idle;
   file_.remove();
+  const internal::Connection& machine = internal::machine_of(connection);
+  if (!machine.was_opened()) {
+    attempt_failed(handshake_failed(machine, reason));
+    return;
+  }
   if (loop_.now() - opened_at_ > back_off_.current()) back_off_.reset();
   using Kind = CloseReason::Kind;
   const bool wanted = reason.kind == Kind::local_close || reason.kind == Kind::aborted;
@@ -265,8 +279,10 @@ void TcpClient::Impl::destroy() {
 }
 
 TcpClient::State TcpClient::Impl::state() const {
-  if (state_ == State::connected && current_.get() == nullptr) return State::idle;
-  return state_;
+  if (state_ != State::connected) return state_;
+  const TcpConnection* connection = current_.get();
+  if (connection == nullptr) return State::idle;
+  return connection->state() == TcpConnection::State::opening ? State::connecting : state_;
 }
 
 TcpClient::Stats TcpClient::Impl::stats() const {

@@ -27,6 +27,7 @@
 #include "weir/net/stream/connection_handler.h"
 #include "weir/net/stream/connection_ref.h"
 #include "weir/net/stream/tcp_connection.h"
+#include "weir/net/stream/transport.h"
 
 namespace weir {
 
@@ -73,6 +74,11 @@ class TcpClient {
     bool allow_half_open = false;
     bool nodelay = true;
     bool keep_alive = false;
+    // How bytes get to the peer and back; null: by the plain socket. on_open comes after its
+    // handshake. Connections that have one are level-triggered.
+    std::shared_ptr<TransportFactory> transport{};
+    Duration handshake_timeout = std::chrono::seconds(10);
+
     Duration linger_timeout = std::chrono::seconds(5);
     Duration drain_timeout = std::chrono::seconds(30);
     Duration drain_limit = std::chrono::hours(1);

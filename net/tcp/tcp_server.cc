@@ -62,8 +62,8 @@ Result<void> TcpServer::Impl::make_group(TcpShard& shard) {
   if (auto fits = internal::check_longest_message(*handler, limits); !fits) {
     return std::unexpected(fits.error().within("TcpServer"));
   }
-  shard.group =
-      std::make_shared<ConnectionGroup>(shard.loop, limits, std::move(handler), open_count_);
+  shard.group = std::make_shared<ConnectionGroup>(shard.loop, limits, std::move(handler),
+                                                  open_count_, options_.transport);
   return {};
 }
 

@@ -24,6 +24,7 @@
 #include "weir/net/stream/connection_handler.h"
 #include "weir/net/stream/connection_ref.h"
 #include "weir/net/stream/tcp_connection.h"
+#include "weir/net/stream/transport.h"
 
 namespace weir {
 
@@ -102,6 +103,11 @@ class TcpServer {
     int receive_buffer = 0;
     int send_buffer = 0;
     int notsent_lowat = 0;
+
+    // How bytes get to the peer and back; null: by the plain socket. on_open comes after its
+    // handshake. Connections that have one are level-triggered.
+    std::shared_ptr<TransportFactory> transport{};
+    Duration handshake_timeout = std::chrono::seconds(10);
 
     Duration linger_timeout = std::chrono::seconds(5);  // for the peer's FIN after ours
     // For queued output after close(): since the peer took some of it, and in all. Zero for the

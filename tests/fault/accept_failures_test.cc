@@ -30,7 +30,7 @@ using namespace std::chrono_literals;
 using Kind = CloseReason::Kind;
 
 // Every way of accepting, by number.
-constexpr std::array<TcpServer::Options, 8> kWays{{
+const std::array<TcpServer::Options, 8> kWays{{
     {},
     {.trigger = Trigger::edge},
     {.threads = 2, .accept = AcceptMode::single},

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include <cstddef>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -21,9 +22,20 @@
 #include "support/fault_table.h"
 #include "support/loops.h"
 #include "support/test_client.h"
+#include "support/test_transport.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace weir::test {
+
+// Whether this run of the program has its connections go over TestTransport: a third column beside
+// level and edge, in which the same tests must pass.
+inline bool in_transport_column() { return std::getenv("WEIR_TEST_TRANSPORT") != nullptr; }
+inline TcpServer::Options over_test_transport(TcpServer::Options options) {
+  if (in_transport_column() && !options.transport) {
+    options.transport = std::make_shared<TestTransports>();
+  }
+  return options;
+}
 
 class TcpHarness {
  public:
@@ -47,7 +59,7 @@ class TcpHarness {
   };
 
   explicit TcpHarness(TcpServer::Options options = {}, std::string_view where = "127.0.0.1:0") {
-    server.emplace(loop, options);
+    server.emplace(loop, over_test_transport(std::move(options)));
     bind_events();
     auto bound = server->listen(where);
     if (!bound) ADD_FAILURE() << bound.error().message();

@@ -185,7 +185,9 @@ bool RelayPair::splices(const Connection& source) {
   if (here.pipe) return true;  // what is in it comes first
   const bool wanted = options_.path == RelayOptions::Path::splice ||
                       (options_.path == RelayOptions::Path::automatic && here.bulk);
-  if (!wanted || here.refused) return false;
+  if (!wanted || here.refused || source.transport() != nullptr || sink->transport() != nullptr) {
+    return false;
+  }
   auto pipe = source.group().io->take_pipe();
   if (!pipe) {
     here.bulk = false;

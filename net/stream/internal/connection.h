@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 
 #include "weir/base/fd.h"
 #include "weir/base/intrusive_list.h"
@@ -68,6 +69,7 @@ class Connection final : public TcpConnection,
   bool peer_half_closed() const { return status_.gate.shut_by(ReadGate::peer_ended); }
   void set_handler(ConnectionHandler& handler);
   ConnectionHandler* handler() const { return handler_; }
+  std::string failure() const;
 
   // -- for the loop -------------------------------------------------------------------------------
   void on_ready(std::uint32_t events) override;
@@ -84,6 +86,8 @@ class Connection final : public TcpConnection,
   ConnectionGroup& group() const { return *group_; }
   CloseReason reason() const { return reason_; }
   void set_observed(bool on) { observed_ = on; }
+  // Whether on_open was called, or is about to be.
+  bool was_opened() const { return opened_; }
 
   // -- for those that send to it from outside its handler -----------------------------------------
   bool accepts_output() const;
@@ -106,6 +110,7 @@ class Connection final : public TcpConnection,
   // From now on `pump` reads, and `handler` gets what it reads into memory.
   void attach(Pump& pump, ConnectionHandler& handler);
   Pump* pump() const { return extras_ ? extras_->pump : nullptr; }
+  Transport* transport() const { return extras_ ? extras_->transport.get() : nullptr; }
   // Reads at most `room` bytes into memory and delivers them. 0: there is nothing more for now, or
   // it is over.
   std::size_t read_into_memory(std::size_t room);
@@ -158,6 +163,7 @@ class Connection final : public TcpConnection,
   void read_ready();
   std::size_t read_once();
   std::size_t read_some();
+  SysResult<std::size_t> receive(std::span<std::byte> into);
   SysResult<std::size_t> receive_behind_leftover(std::size_t room);
   void offer_input();
   void deliver_leftover();
@@ -176,7 +182,7 @@ class Connection final : public TcpConnection,
 
   // Output (connection_output.cc).
   bool output_waits() const;
-  std::size_t pump_held() const;
+  std::size_t held_elsewhere() const;
   bool admit(std::uint64_t size, bool written_at_once, SendResult& refusal);
   bool within_budget(std::uint64_t more);
   void over_budget();
@@ -202,6 +208,18 @@ class Connection final : public TcpConnection,
   void cork();
   void uncork();
 
+  // By way of a transport (connection_transport.cc).
+  void continue_handshake();
+  void opened_by_transport();
+  void opened();
+  void serve_crossed(std::uint32_t events);
+  SysResult<std::size_t> receive_through(Transport& transport, std::span<std::byte> into);
+  SysResult<std::size_t> write_through(Transport& transport, std::uint64_t most,
+                                       std::uint64_t& offered);
+  bool has_pending() const;
+  SysResult<bool> send_fin();
+  CloseReason failed_by(Errno error) const;
+
   // Deadlines (connection_deadlines.cc).
   template <typename Fn>
   void each_deadline(Fn&& fn);
@@ -221,7 +239,7 @@ class Connection final : public TcpConnection,
   void settle();
   void settle_pressure();
   void advance_close();
-  void linger_for_peer();
+  bool finish_writing();
   void end_with_rst() const;
   bool backing_off() const { return status_.gate.shut_by(ReadGate::backing_off); }
   void back_off(Errno error);
@@ -260,6 +278,7 @@ class Connection final : public TcpConnection,
   std::uint8_t back_offs_ = 0;  // ENOBUFS and kin in a row
   State state_ = State::open;
   std::uint16_t written_kib_ = 0;  // at once and by flushes, since the last flush phase
+  bool opened_ : 1 = false;        // on_open was called
   bool same_message_ : 1 = false;  // of same_message_goes_on(), in this call of on_data
   bool observed_ : 1 = false;      // LoopIo::observers has some of it
   bool output_lost_ : 1 = false;   // some that was accepted is not sent: ends with RST

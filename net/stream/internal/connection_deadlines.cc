@@ -55,6 +55,9 @@ void Connection::each_deadline(Fn&& fn) {
     case State::lingering:
       consider(Deadline::linger, since_, limits.linger);
       break;
+    case State::opening:
+      consider(Deadline::handshake, since_, limits.handshake);
+      break;
     case State::closed:
       break;
   }
@@ -115,6 +118,8 @@ void Connection::expired(Deadline which, Tick& since) {
       return remind_handler(since);
     case Deadline::drain:
       return reset({Kind::drain_timeout, Errno(ETIMEDOUT)});
+    case Deadline::handshake:
+      return finish({Kind::handshake_timeout, Errno(ETIMEDOUT)});
     case Deadline::linger:
       return finish(reason_);
   }

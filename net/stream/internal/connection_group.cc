@@ -14,15 +14,18 @@ namespace weir::internal {
 
 ConnectionGroup::ConnectionGroup(EventLoop& on, const ConnectionLimits& with,
                                  std::shared_ptr<ConnectionHandler> tells,
-                                 std::shared_ptr<OpenCount> open_count)
+                                 std::shared_ptr<OpenCount> open_count,
+                                 std::shared_ptr<TransportFactory> transports)
     : loop(on),
       limits(with),
+      trigger(transports ? Trigger::level : with.trigger),
       handler(std::move(tells)),
       io(&on.local<LoopIo>()),
       gather_at_once(std::min<std::uint64_t>(LoopIo::kGatherBlock, with.high_water - 1)),
       holders(*this),
       budget(with.max_buffered, core_of(on).mailbox(), &holders.owner()),
-      open_count_(std::move(open_count)) {
+      open_count_(std::move(open_count)),
+      transports_(std::move(transports)) {
   restrain_reads(false);
 }
 
@@ -74,6 +77,7 @@ void ConnectionGroup::abort_all() {
 // Connections leave the list in the reap phase only, and join it behind the one at hand.
 void ConnectionGroup::for_each(const std::function<void(TcpConnection&)>& fn) {
   for (Connection& connection : connections_) {
+    if (connection.state() == TcpConnection::State::opening) continue;  // not reported yet
     static_cast<void>(connection.ref().post([&fn](TcpConnection& open) { fn(open); }));
   }
 }
@@ -111,6 +115,14 @@ void ConnectionGroup::when_empty(std::move_only_function<void()> callback) {
   } else {
     when_empty_ = std::move(callback);
   }
+}
+
+std::unique_ptr<Transport> ConnectionGroup::make_transport() const {
+  return transports_ ? transports_->make(loop) : nullptr;
+}
+
+void ConnectionGroup::tell_opened(Connection& connection) {
+  if (observer_ != nullptr) observer_->on_opened(connection);
 }
 
 void ConnectionGroup::tell_ended(Connection& connection) {

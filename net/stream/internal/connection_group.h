@@ -18,6 +18,7 @@
 #include "weir/net/stream/internal/buffer_budget.h"
 #include "weir/net/stream/internal/connection.h"
 #include "weir/net/stream/internal/loop_buffers.h"
+#include "weir/net/stream/transport.h"
 
 namespace weir::internal {
 
@@ -40,14 +41,15 @@ struct ConnectionLimits {
   Tick linger = 0;
   Tick drain = 0;
   Tick drain_limit = 0;
+  Tick handshake = 0;
   std::uint64_t max_buffered = 0;  // by all connections of a group; 0: off
 };
 
 class ConnectionGroup {
  public:
   ConnectionGroup(EventLoop& loop, const ConnectionLimits& limits,
-                  std::shared_ptr<ConnectionHandler> handler,
-                  std::shared_ptr<OpenCount> open_count);
+                  std::shared_ptr<ConnectionHandler> handler, std::shared_ptr<OpenCount> open_count,
+                  std::shared_ptr<TransportFactory> transports = nullptr);
   // All connections are gone by then.
   ~ConnectionGroup();
   ConnectionGroup(const ConnectionGroup&) = delete;
@@ -55,6 +57,8 @@ class ConnectionGroup {
 
   // Takes over a connected socket and calls on_open.
   void adopt(Fd fd, Seat seat = {});
+  // Null: the plain socket.
+  std::unique_ptr<Transport> make_transport() const;
   // Closes all when what has arrived was served.
   void stop_gracefully();
   // Resets all.
@@ -83,6 +87,8 @@ class ConnectionGroup {
   // Constant after construction.
   EventLoop& loop;
   const ConnectionLimits limits;
+  // Level with transports: what they wait for is not always what the socket was last tried for.
+  const Trigger trigger;
   const std::shared_ptr<ConnectionHandler> handler;
   LoopIo* const io;
   // What a connection with nothing buffered may gather unasked.
@@ -107,6 +113,7 @@ class ConnectionGroup {
  private:
   friend class Connection;
   Connection* make(Fd fd, Seat seat);
+  void tell_opened(Connection& connection);
   void tell_ended(Connection& connection);
   void remove(Connection& connection);
   void tell_if_empty();
@@ -114,6 +121,7 @@ class ConnectionGroup {
   IntrusiveList<Connection, GroupTag> connections_;
   std::unordered_map<const Connection*, PeerPlace> places_;  // of those whose peers are counted
   const std::shared_ptr<OpenCount> open_count_;              // null: not counted
+  const std::shared_ptr<TransportFactory> transports_;       // null: plain sockets
   std::move_only_function<void()> when_empty_;
   ConnectionObserver* observer_ = nullptr;
 };

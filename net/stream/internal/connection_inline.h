@@ -16,7 +16,7 @@ inline bool mostly_empty(const Buffer& input) {
   return input.capacity() > Buffer::kKeptCapacity && input.size() < input.capacity() / 4;
 }
 
-inline bool Connection::edge() const { return group_->limits.trigger == Trigger::edge; }
+inline bool Connection::edge() const { return group_->trigger == Trigger::edge; }
 
 inline bool Connection::accepts_output() const {
   return state_ == State::open && status_.write_side == WriteSide::open;
@@ -73,7 +73,8 @@ inline void Connection::uncork() {
 // is over.
 inline std::uint64_t Connection::held() const {
   if (state_ == State::closed) return 0;
-  return (output_ ? output_->cost() : 0) + (input_ ? input_->capacity() : 0);
+  return (output_ ? output_->cost() : 0) + (input_ ? input_->capacity() : 0) +
+         (extras_ && extras_->transport ? extras_->transport->held() : 0);
 }
 
 // Reports to the budget what is buffered now. O(1), and nothing where nothing is or was.
@@ -98,12 +99,16 @@ inline void Connection::note_read(std::size_t n) {
   group_->bytes_in.add(n);
 }
 
-inline std::size_t Connection::pump_held() const {
-  return pump() != nullptr ? pump()->held(*this) : 0;
+// Accepted by send(), and neither in output_ nor taken by the kernel.
+inline std::size_t Connection::held_elsewhere() const {
+  if (!extras_) return 0;
+  const bool sends = extras_->transport && status_.write_side != WriteSide::failed;
+  return (sends ? extras_->transport->held() : 0) +
+         (extras_->pump != nullptr ? extras_->pump->held(*this) : 0);
 }
 
 inline bool Connection::output_waits() const {
-  return (output_ && !output_->empty()) || pump_held() > 0;
+  return (output_ && !output_->empty()) || held_elsewhere() > 0;
 }
 
 inline void Connection::note_written(std::size_t n, Tick when) {

@@ -54,19 +54,20 @@ std::size_t Connection::input_room() const {
 // max_output. Zero only when may_read() will be false.
 std::size_t Connection::read_allowance() const {
   const std::size_t room = input_room();
-  if (!output_ || state_ != State::open) return room;
-  return std::min({std::uint64_t{room}, left(group_->limits.high_water, output_->size()),
-                   left(group_->limits.max_output, output_->cost())});
+  if (state_ != State::open) return room;
+  return std::min({std::uint64_t{room}, left(group_->limits.high_water, pending_output()),
+                   left(group_->limits.max_output, output_cost())});
 }
 
-// Level-triggered: one read; what is left is reported again. Edge-triggered: to EAGAIN, because a
-// short read does not prove that nothing is left; a spent budget asks for the next turn itself.
+// Level-triggered: one read; what is left is reported again. Edge-triggered, and through a
+// transport, which may have more than epoll knows of: to EAGAIN, because a short read does not
+// prove that nothing is left; a spent budget asks for the next turn itself.
 void Connection::read_ready() {
   if (status_.offer_input && may_offer()) {
     offer_input();
     if (status_.offer_input) return;  // the next turn goes on with what is there
   }
-  if (!edge()) {
+  if (!edge() && transport() == nullptr) {
     if (may_read()) read_some();
     return;
   }
@@ -97,7 +98,7 @@ std::size_t Connection::read_some() {
 }
 
 std::size_t Connection::read_once() {
-  if (!input_ && !output_) [[likely]]
+  if (!input_ && !output_ && !extras_) [[likely]]
     return read_into_memory(group_->read_at_once);
   apply_budget();
   return starved() ? 0 : read_into_memory(read_allowance());
@@ -108,7 +109,7 @@ std::size_t Connection::read_into_memory(std::size_t room) {
   const std::span<std::byte> block = group_->io->receive_block.first(room);
   unpoison(block);
   const bool behind = input_ && state_ == State::open;
-  const auto received = behind ? receive_behind_leftover(room) : sys::recv(fd_.get(), block);
+  const auto received = behind ? receive_behind_leftover(room) : receive(block);
   if (!received) {
     input_failed(received.error());
     return 0;
@@ -139,15 +140,21 @@ void Connection::throw_away(std::size_t n) {
   reset(state_ == State::lingering ? reason_ : CloseReason{Kind::input_overflow, Errno(ENOBUFS)});
 }
 
+inline SysResult<std::size_t> Connection::receive(std::span<std::byte> into) {
+  if (Transport* const through = transport()) [[unlikely]]
+    return receive_through(*through, into);
+  return sys::recv(fd_.get(), into);
+}
+
 // Into what is free behind the bytes that the handler left, and then into the receive block.
 SysResult<std::size_t> Connection::receive_behind_leftover(std::size_t room) {
   const std::span<std::byte> block = group_->io->receive_block.first(room);
   const std::span<std::byte> tail = input_->free_tail();
-  const std::size_t first = std::min(tail.size(), room);
+  const std::size_t first = transport() != nullptr ? 0 : std::min(tail.size(), room);
   std::array<iovec, 2> into{};
   into[0] = {.iov_base = tail.data(), .iov_len = first};
   into[1] = {.iov_base = block.data(), .iov_len = room - first};
-  auto received = sys::recv_vectors(fd_.get(), into);
+  auto received = first == 0 ? receive(block) : sys::recv_vectors(fd_.get(), into);
   if (received) {
     input_->commit(std::min(*received, first));
     if (*received > first) {
@@ -268,7 +275,7 @@ void Connection::input_failed(Errno error) {
   if (status_.write_side == WriteSide::failed || state_ == State::lingering) {
     finish(reason_);  // we were done, or knew already
   } else {
-    finish({error == ECONNRESET || error == EPIPE ? Kind::reset : Kind::io_error, error});
+    finish(failed_by(error));
   }
 }
 
@@ -339,8 +346,17 @@ void Connection::shut_gate(ReadGate::Reason reason) {
 // over the group meets it.
 void Connection::update_interest() {
   if (edge() || state_ == State::closed) return;
-  channel_.set_reading(may_read());
-  channel_.set_writing(status_.want_write);
+  bool reads = may_read();
+  bool writes = status_.want_write;
+  if (state_ == State::opening) {
+    writes = extras_->handshake_wants_write;
+    reads = !writes;
+  } else if (extras_) {
+    writes = (writes && !extras_->write_wants_read) || (reads && extras_->read_wants_write);
+    reads = reads || extras_->write_wants_read;
+  }
+  channel_.set_reading(reads);
+  channel_.set_writing(writes);
 }
 
 // The gate, or what is to be offered, has changed. After the connection's own handler settle()
@@ -362,7 +378,9 @@ void Connection::follow_read_gate() {
   }
   const bool to_the_end =
       status_.write_side == WriteSide::failed || (status_.draining && holds_ == 0);
-  if ((opened && edge()) || (may_read() && to_the_end) || (status_.offer_input && may_offer())) {
+  const bool unreported = edge() || has_pending();
+  if ((opened && unreported) || (may_read() && to_the_end) ||
+      (status_.offer_input && may_offer())) {
     requeue_read();
   }
 }

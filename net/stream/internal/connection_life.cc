@@ -1,7 +1,10 @@
 // The life of a connection. Input and the read gate are in connection_input.cc, output in
-// connection_output.cc, deadlines in connection_deadlines.cc.
+// connection_output.cc, deadlines in connection_deadlines.cc, the handshake of a transport in
+// connection_transport.cc.
 //
-//            close(), idle_timeout,                  all output sent,
+//     opening: the handshake of a transport, before on_open; a failure leads to closed
+//      |
+//      v     close(), idle_timeout,                  all output sent,
 //            peer's FIN, server stop                 our FIN sent
 //     open --------------------------> closing ------------------------> lingering
 //      |                                  |                                  |
@@ -42,7 +45,7 @@
 //   5  output_high is a reason exactly while Pressure is not low, unless a pump reads.
 //   6  What is charged to the budget is what is held; holders hold something, and the starved are
 //      holders.
-//   7  input_ holds bytes, and only while the state is open.
+//   7  input_ holds bytes, and beyond `open` only until the flush phase.
 //   8  Lingering comes after our FIN; a failed output holds nothing.
 //
 // Handlers are called from call_handler() only, which is reached from the loop (on_ready, on_flush,
@@ -82,7 +85,7 @@ constexpr std::uint8_t kMaxBackOffs = 50;
 }  // namespace
 
 Connection::Connection(ConnectionGroup& group, Fd fd)
-    : channel_(group.loop, fd.get(), *this, group.limits.trigger),
+    : channel_(group.loop, fd.get(), *this, group.trigger),
       group_(&group),
       handler_(group.handler.get()),
       last_read_(clock_now()),
@@ -106,18 +109,11 @@ void Connection::set_handler(ConnectionHandler& handler) {
   if (input_) input_->set_progress(0);
 }
 
-void Connection::open() {
-  if (edge()) {  // registered once and for all
-    channel_.set_reading(true);
-    channel_.set_writing(true);
-  } else {
-    channel_.watch_errors();
-  }
-  arm_deadline();
-  without_throwing([this] {
-    call_handler("on_open", [this] { handler_->on_open(*this); });
-    settle();
-  });
+void Connection::opened() {
+  opened_ = true;
+  group_->tell_opened(*this);
+  call_handler("on_open", [this] { handler_->on_open(*this); });
+  settle();
 }
 
 // --- what the loop calls -------------------------------------------------------------------------
@@ -127,11 +123,16 @@ void Connection::on_ready(std::uint32_t events) {
 }
 
 void Connection::serve(std::uint32_t events) {
+  if (state_ == State::opening) [[unlikely]] {
+    continue_handshake();
+    return;
+  }
   const bool was_calm = calm();
   if (was_calm && !edge()) [[likely]] {
     read_once();
   } else {
     if ((events & kWritable) != 0 && status_.want_write) flush_output();
+    if (extras_) serve_crossed(events);
     if ((events & kReadable) != 0) read_ready();
     if ((events & EPOLLERR) != 0 && !may_read() && (status_.want_write || pump() == nullptr)) {
       // Neither reading nor writing will find it, and with EPOLLOUT level-triggered epoll would
@@ -171,7 +172,9 @@ void Connection::on_reap() {
   {
     const std::unique_ptr<Connection, Remove> removed(this);
     ++group.closed[static_cast<std::size_t>(reason_.kind)];
-    all([this] { call_handler("on_close", [this] { handler_->on_close(*this, reason_); }); });
+    if (opened_) {
+      all([this] { call_handler("on_close", [this] { handler_->on_close(*this, reason_); }); });
+    }
     if (observed_) all([this] { end_observations(); });
     all([this] { release_producers(); });
     context_.reset();
@@ -219,6 +222,7 @@ void Connection::abort() {
 }
 
 void Connection::stop_gracefully() {
+  if (state_ == State::opening) finish({Kind::server_stopped, {}});
   if (state_ != State::open) return;
   status_.draining = true;
   if (peer_half_closed()) end_if_drained();
@@ -227,6 +231,7 @@ void Connection::stop_gracefully() {
 
 // The budget's reason not to read goes with apply_budget(), in settle().
 void Connection::start_close(CloseReason reason) {
+  if (state_ == State::opening) finish(reason);
   if (state_ != State::open) return;
   if (status_.write_side == WriteSide::failed) {
     finish(reason_);
@@ -243,35 +248,36 @@ void Connection::start_close(CloseReason reason) {
   if (pump() != nullptr) pump()->closing(*this, reason);
 }
 
-// The next step towards `closed`, once everything is sent. Where shutdown(2) fails with ENOTCONN
-// the peer is gone.
+// The next step towards `closed`, once everything is sent.
 void Connection::advance_close() {
   if (pending_output() > 0) return;
   const bool finishing = state_ == State::open && status_.write_side == WriteSide::finishing;
   if (!finishing && state_ != State::closing) return;
-  const bool may_end = pump() == nullptr || pump()->may_end(*this);
-  if (finishing) {
-    status_.write_side = WriteSide::finished;
-    if (peer_half_closed() && may_end) {
-      finish({Kind::peer_eof, {}});
-    } else if (!sys::shutdown(fd_.get(), SHUT_WR)) {
-      output_failed(Errno(EPIPE));
-    }
-  } else if (may_end) {
-    linger_for_peer();
+  if (pump() != nullptr && !pump()->may_end(*this)) {
+    if (finishing) finish_writing();
+  } else if (peer_half_closed()) {
+    finish(finishing ? CloseReason{Kind::peer_eof, {}} : reason_);
+  } else if (finish_writing() && state_ == State::closing) {
+    state_ = State::lingering;
+    since_ = clock_now();
+    arm_deadline();
   }
 }
 
-void Connection::linger_for_peer() {
-  const bool must_finish = !peer_half_closed() && status_.write_side != WriteSide::finished;
-  if (peer_half_closed() || (must_finish && !sys::shutdown(fd_.get(), SHUT_WR))) {
-    finish(reason_);  // there is nobody to linger for
-    return;
+// Sends our FIN. False: it follows what a transport has to send before it, or the peer is gone.
+bool Connection::finish_writing() {
+  if (status_.write_side == WriteSide::finished) return true;
+  const auto sent = send_fin();
+  if (sent && *sent) {
+    status_.write_side = WriteSide::finished;
+    return true;
   }
-  status_.write_side = WriteSide::finished;
-  state_ = State::lingering;
-  since_ = clock_now();
-  arm_deadline();
+  if (!sent && state_ == State::closing) {
+    finish(reason_);  // there is nobody to linger for
+  } else if (!sent) {
+    output_failed(Errno(EPIPE));
+  }
+  return false;
 }
 
 void Connection::reset(CloseReason reason) {
@@ -388,55 +394,6 @@ void Connection::read_before_refill() {
   if (may_read()) read_ready();
 }
 
-// Over the budget, those that hold more than their own share are not read until there is room.
-void Connection::apply_budget() {
-  const bool too_much = state_ == State::open && pump() == nullptr && holder_ &&
-                        charged_ >= BufferBudget::kOwnShare && !group_->holders.make_room(*this, 1);
-  if (too_much == starved()) return;
-  if (too_much && status_.write_side == WriteSide::failed) {
-    finish(reason_);  // its end would not be found
-    return;
-  }
-  if (too_much) {
-    shut_gate(ReadGate::no_budget);
-  } else {
-    status_.gate.lift(ReadGate::no_budget);
-  }
-  if (holder_) group_->holders.update(*this);
-}
-
-// Whether what it holds has not moved for `patience`, although the peer could move it: the peer
-// takes none of its output, or sends nothing of the rest of a message. The kernel is asked, too: it
-// may have moved bytes that this loop has not looked at yet, or does not read.
-bool Connection::stalled_for(Tick patience) const {
-  const auto waited = [&](Tick since) {
-    return tick_reached(core().latest(since) + patience, now());
-  };
-  if (output_waits()) {
-    return status_.want_write && waited(write_progress_) &&
-           sys::unacknowledged(fd_.get()).value_or(0) > 0;
-  }
-  return input_ && pauses_ == 0 && holds_ == 0 && !status_.offer_input && waited(last_read_) &&
-         sys::unread(fd_.get()).value_or(1) == 0;
-}
-
-// The budget is spent, and others need what this one holds. Never from inside its handler.
-void Connection::give_up_memory() {
-  if (charged_ == 0) return;
-  WEIR_LOG_LIMITED(warn, 1,
-                   "the budget of buffered bytes is spent: connection {} from {}, which holds {}, "
-                   "is closed",
-                   id(), peer_address().to_string(), charged_);
-  if (output_waits()) {
-    reset({Kind::output_overflow, Errno(ENOMEM)});
-    return;
-  }
-  start_close({Kind::input_overflow, Errno(ENOMEM)});
-  input_.reset();
-  account();
-  apply_budget();
-}
-
 void Connection::settle_later() {
   if (status_.settle_queued || state_ == State::closed) return;
   core().flush_later(*this);
@@ -472,8 +429,11 @@ void Connection::check_invariants() const {
   const ReadGate& gate = status_.gate;
   const bool open = state_ == State::open;
   WEIR_DCHECK(!gate.shut_by(ReadGate::closed), "1: an open connection has a closed gate");
-  WEIR_DCHECK(edge() || channel_.reading() == gate.open(), "2: interest and the gate differ");
-  WEIR_DCHECK(edge() || channel_.writing() == status_.want_write, "3: EPOLLOUT is wanted wrongly");
+  const bool follows_gate = !edge() && transport() == nullptr;
+  WEIR_DCHECK(!follows_gate || channel_.reading() == gate.open(),
+              "2: interest and the gate differ");
+  WEIR_DCHECK(!follows_gate || channel_.writing() == status_.want_write,
+              "3: EPOLLOUT is wanted wrongly");
   WEIR_DCHECK(!status_.want_write || (output_waits() && !backing_off()),
               "3: EPOLLOUT is wanted for nothing");
   WEIR_DCHECK(!open || gate.shut_by(ReadGate::paused) == (pauses_ > 0), "4: pauses");
@@ -482,7 +442,8 @@ void Connection::check_invariants() const {
   WEIR_DCHECK(!starved() || (open && holder_), "6: starved, but no holder of the budget");
   WEIR_DCHECK(!holder_ || charged_ > 0, "6: a holder that holds nothing");
   WEIR_DCHECK(charged_ == held(), "6: {} bytes are charged and {} held", charged_, held());
-  WEIR_DCHECK(!input_ || (open && !input_->empty()), "7: input is kept that nobody gets");
+  WEIR_DCHECK(!input_ || !input_->empty(), "7: input is kept that is empty");
+  WEIR_DCHECK(!input_ || open || status_.settle_queued, "7: input is kept that nobody gets");
   WEIR_DCHECK(state_ != State::lingering || status_.write_side == WriteSide::finished,
               "8: lingers before its FIN");
   WEIR_DCHECK(status_.write_side != WriteSide::failed || (open && !output_waits()),

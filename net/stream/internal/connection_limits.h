@@ -30,7 +30,8 @@ ConnectionLimits limits_of(const Options& options) {
           .write_stall = ticks(options.write_stall_timeout),
           .linger = ticks_of(options.linger_timeout),
           .drain = ticks_of(options.drain_timeout),
-          .drain_limit = ticks(options.drain_limit)};
+          .drain_limit = ticks(options.drain_limit),
+          .handshake = ticks(options.handshake_timeout)};
 }
 
 // An error: what this handler waits for can never be complete within these limits.

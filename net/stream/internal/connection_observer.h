@@ -10,6 +10,8 @@ class ConnectionObserver {
   virtual ~ConnectionObserver() = default;
   // Before on_open. Only for who observes a group.
   virtual void on_adopted(TcpConnection&) {}
+  // Its transport is ready, and on_open follows. Only for who observes a group.
+  virtual void on_opened(TcpConnection&) {}
   // The low mark was reached again; before the handler's on_drained.
   virtual void on_drained(TcpConnection&) {}
   // After on_close, from the reap phase. The last call for this connection.

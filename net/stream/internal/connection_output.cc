@@ -71,7 +71,7 @@ std::uint64_t left(std::uint64_t bound, std::uint64_t used) {
 
 std::uint64_t Connection::pending_output() const {
   const LoopIo& io = *group_->io;
-  return (output_ ? output_->size() : 0) + (io.corked == this ? io.gathered : 0) + pump_held();
+  return (output_ ? output_->size() : 0) + (io.corked == this ? io.gathered : 0) + held_elsewhere();
 }
 
 SendResult Connection::send(std::span<const std::byte> bytes) {
@@ -202,22 +202,6 @@ void Connection::set_pressure(Pressure pressure) {
   }
 }
 
-// Whether the budget lets this connection keep `more` bytes of output, once stalled holders have
-// gone for it. What each may hold whatever others do is left to it.
-bool Connection::within_budget(std::uint64_t more) {
-  const std::uint64_t held = output_ ? output_->cost() : 0;
-  return held + more <= BufferBudget::kOwnShare ||
-         group_->holders.make_room(*this, std::max<std::uint64_t>(more, 1));
-}
-
-void Connection::over_budget() {
-  ++group_->over_budget;
-  WEIR_LOG_LIMITED(warn, 1,
-                   "the budget of buffered bytes is spent ({} by these connections, {} in the "
-                   "process): a send is refused",
-                   group_->budget.held(), buffered_bytes());
-}
-
 // Whether `size` more bytes may wait: no more than max_output in all, but for a single message that
 // finds nothing waiting, which its sender has in memory anyhow. If not, Overflow says what happens
 // and `refusal` what to answer. What the socket takes at once is no matter for the budget.
@@ -289,8 +273,9 @@ OutputQueue& Connection::output() {
 // Mostly the socket takes all of it.
 void Connection::write_gathered(std::span<const std::byte> gathered) {
   if (state_ == State::closed || status_.write_side == WriteSide::failed) return;
-  if (backing_off()) {
+  if (backing_off() || transport() != nullptr) {
     output().append(gathered);
+    flush_output();
     return;
   }
   const auto written = sys::send(fd_.get(), gathered);
@@ -305,9 +290,10 @@ void Connection::write_gathered(std::span<const std::byte> gathered) {
 // the turn allows.
 void Connection::write_or_queue(std::span<const std::byte> first,
                                 std::span<const std::byte> second) {
-  if (backing_off()) {
+  if (backing_off() || transport() != nullptr) {
     output().append(first);
     output().append(second);
+    flush_output();
     return;
   }
   const std::uint64_t allowed = write_allowance();
@@ -408,6 +394,7 @@ void Connection::flush_output() {
 // One system call for `most` bytes of the front of what waits (what a pump holds is less than a
 // turn allows, and goes as one). `offered`: what it would have taken at most.
 SysResult<std::size_t> Connection::write_front(std::uint64_t most, std::uint64_t& offered) {
+  if (Transport* const through = transport()) return write_through(*through, most, offered);
   if (!output_ || output_->empty()) {
     Pump& pumped = *extras_->pump;  // or nothing would wait
     offered = pumped.held(*this);
@@ -456,7 +443,7 @@ void Connection::output_refused() {
 void Connection::output_failed(Errno error) {
   output_lost_ = true;
   const bool reset_by_peer = error == EPIPE || error == ECONNRESET;
-  CloseReason reason{reset_by_peer ? Kind::reset : Kind::io_error, error};
+  CloseReason reason = failed_by(error);
   if (status_.write_side == WriteSide::failed) reason = reason_;
   constexpr unsigned kWillBeRead = ReadGate::output_high | ReadGate::backing_off;
   if (!reset_by_peer || state_ != State::open || !status_.gate.open_but_for(kWillBeRead)) {

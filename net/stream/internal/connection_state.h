@@ -81,6 +81,7 @@ enum class Deadline : std::uint8_t {
   heartbeat,
   drain,
   linger,
+  handshake,
 };
 
 }  // namespace weir::internal

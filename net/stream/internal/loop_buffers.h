@@ -22,6 +22,24 @@ namespace weir::internal {
 
 class Connection;
 
+// How many steps of handshakes are made in one turn: each may compute for a millisecond.
+class HandshakeSteps {
+ public:
+  static constexpr int kMostPerTurn = 8;
+
+  bool may_step(const EventLoop& loop) {
+    if (const std::uint64_t turn = loop.stats().turns; turn != turn_) {
+      turn_ = turn;
+      steps_ = 0;
+    }
+    return steps_++ < kMostPerTurn;
+  }
+
+ private:
+  std::uint64_t turn_ = 0;
+  int steps_ = 0;
+};
+
 struct LoopIo {
   // Replies up to this much are gathered while a handler runs and leave in one system call.
   static constexpr std::size_t kGatherBlock = 64 * 1024;
@@ -71,6 +89,8 @@ struct LoopIo {
 
   // The connection that reading() told last that its share of the turn is spent.
   const Connection* out_of_share = nullptr;
+
+  HandshakeSteps handshakes;
 
   // Overflow::pause: which producers wait for which slow connection, by the ids of both, the slow
   // one's first.

@@ -121,5 +121,31 @@ TEST(TcpOfferAgain, ANewHandlerIsOfferedTheRestWithoutItsPredecessorsProgress) {
   }
 }
 
+// A handler that takes messages one by one and is answered elsewhere holds for each of them. The
+// FIN behind the last is read long before its turn comes.
+TEST(TcpOfferAgain, F19_MessagesLeftBehindThePeersFinAreOfferedAtEachRelease) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger});
+    tcp.on.data = [&](TcpConnection& c, Buffer& in) {
+      tcp.received += in.take(2);
+      c.hold_open();
+    };
+    TestClient client = tcp.connect();
+    ASSERT_TRUE(client.send_all("a.b.c."));
+    client.shutdown_write();
+    ASSERT_TRUE(tcp.until([&] { return tcp.connection()->peer_half_closed(); }));
+    for (const std::string_view expected : {"a.", "a.b.", "a.b.c."}) {
+      ASSERT_TRUE(tcp.until([&] { return tcp.received == expected; }));
+      tcp.connection()->send("answer ");
+      tcp.connection()->release();
+    }
+    EXPECT_EQ(tcp.collect_all(client), "answer answer answer ");
+    client.close();
+    EXPECT_TRUE(tcp.until_closed());
+    EXPECT_EQ(tcp.reason->kind, CloseReason::Kind::peer_eof);
+  }
+}
+
 }  // namespace
 }  // namespace weir::test

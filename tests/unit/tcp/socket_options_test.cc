@@ -42,7 +42,7 @@ void expect_asked(const std::optional<Buffers>& buffers) {
   EXPECT_EQ(buffers->notsent, 10'000);
 }
 
-constexpr TcpServer::Options kServer{
+const TcpServer::Options kServer{
     .receive_buffer = 30'000, .send_buffer = 20'000, .notsent_lowat = 10'000};
 
 TEST(SocketOptions, BufferSizesReachTheConnections) {

@@ -1,0 +1,257 @@
+// Connections over a transport: what comes before on_open, what is held back, and how it ends.
+// The other tests of this program run over a transport as well: see in_transport_column().
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "support/spin_oracle.h"
+#include "support/tcp_harness.h"
+#include "support/test_transport.h"
+#include "weir/net/route/relay.h"
+#include "weir/net/tcp/tcp_client.h"
+
+namespace weir::test {
+namespace {
+
+using Kind = CloseReason::Kind;
+
+std::shared_ptr<TransportFactory> transports(const TestTransport::Options& options) {
+  return std::make_shared<TestTransports>(options);
+}
+
+// A server and a client on one loop, both over a transport.
+struct TwoEnds {
+  TwoEnds(const TestTransport::Options& at_server, const TestTransport::Options& at_client,
+          TcpServer::Options server_options = {}, TcpClient::Options client_options = {})
+      : tcp([&] {
+          server_options.transport = transports(at_server);
+          return server_options;
+        }()) {
+    client_options.transport = transports(at_client);
+    client.emplace(tcp.loop, client_options);
+    client->on_open([this](TcpConnection& c) { opened = c.ref(); });
+    client->on_data([this](TcpConnection&, Buffer& in) { received += in.take(); });
+    client->on_close([this](TcpConnection&, CloseReason why) { reason = why; });
+    client->on_connect_error(
+        [this](const Error& error, int) { errors.push_back(error.message()); });
+  }
+  ~TwoEnds() { client.reset(); }
+  void connect() { ASSERT_TRUE(client->connect(tcp.address)); }
+
+  TcpHarness tcp;
+  std::optional<TcpClient> client;
+  ConnectionRef opened;
+  std::string received;
+  std::optional<CloseReason> reason;
+  std::vector<std::string> errors;
+};
+
+TEST(Transport, BytesArriveChangedAndInOrderBothWays) {
+  const TestTransport::Options key{.key = 0x5a};
+  TwoEnds ends(key, key);
+  ends.tcp.on.data = [](TcpConnection& c, Buffer& in) { c.send(in); };
+  ends.connect();
+  ASSERT_TRUE(ends.tcp.until([&] { return ends.opened.get() != nullptr; }));
+  const std::string bytes = pattern(3'000'000);
+  EXPECT_TRUE(ends.opened.send(bytes));
+  EXPECT_TRUE(ends.tcp.until([&] { return ends.received.size() == bytes.size(); }));
+  EXPECT_TRUE(ends.received == bytes);
+  ends.client->close();
+  EXPECT_TRUE(ends.tcp.until([&] { return ends.reason.has_value(); }));
+  EXPECT_EQ(ends.reason->kind, Kind::local_close);
+  EXPECT_TRUE(ends.tcp.until_closed());
+  EXPECT_EQ(ends.tcp.reason->kind, Kind::peer_eof);
+}
+
+// The server's on_open comes after the handshake; what the client sends at once lies behind it in
+// the same segment, and is not reported by epoll again.
+TEST(Transport, TheFirstBytesBehindTheHandshakeAreRead) {
+  TcpHarness tcp({.transport = transports({.key = 0x11, .delays = 0})});
+  TestClient client;
+  ASSERT_TRUE(client.connect(tcp.address));
+  tcp.turns(5);
+  EXPECT_EQ(tcp.calls.open, 0);
+  ASSERT_TRUE(client.send_all(std::string("\x11") + static_cast<char>('A' ^ 0x11)));
+  EXPECT_TRUE(tcp.until([&] { return tcp.received == "A"; }));
+  EXPECT_EQ(tcp.calls.open, 1);
+}
+
+TEST(Transport, AFailedHandshakeSendsItsAlertAndOpensNothing) {
+  TwoEnds ends({.key = 0x5a, .refuses = true}, {.key = 0x5a});
+  ends.connect();
+  EXPECT_TRUE(ends.tcp.until([&] { return !ends.errors.empty(); }));
+  EXPECT_EQ(ends.errors.front(),
+            "connect to " + ends.tcp.address.to_string() + ": handshake: the peer refuses it");
+  EXPECT_FALSE(ends.opened.get());
+  EXPECT_FALSE(ends.reason);  // on_close belongs to on_open
+  EXPECT_TRUE(ends.tcp.until([&] { return ends.tcp.server->connection_count() == 0; }));
+  EXPECT_EQ(ends.tcp.calls.open + ends.tcp.calls.close, 0);
+  EXPECT_EQ(ends.tcp.server->stats().closed_by(Kind::transport_failed), 1u);
+  EXPECT_EQ(ends.client->state(), TcpClient::State::idle);
+}
+
+TEST(Transport, AClientWhoseHandshakeFailedTriesAgain) {
+  using namespace std::chrono_literals;
+  TwoEnds ends({.key = 1}, {.key = 2}, {}, {.reconnect = {.initial = 1ms, .attempts = 3}});
+  ends.connect();
+  EXPECT_TRUE(ends.tcp.until([&] { return ends.errors.size() == 3; }));
+  EXPECT_EQ(ends.client->state(), TcpClient::State::idle);
+}
+
+TEST(Transport, F32_AHandshakeThatNeverComesEndsAtItsDeadline) {
+  using namespace std::chrono_literals;
+  TcpHarness tcp({.transport = transports({.key = 1}), .handshake_timeout = 3s});
+  TestClient client;
+  ASSERT_TRUE(client.connect(tcp.address));
+  ASSERT_TRUE(tcp.until([&] { return tcp.server->connection_count() == 1; }));
+  pass(tcp, 2s);
+  EXPECT_EQ(tcp.server->connection_count(), 1u);
+  pass(tcp, 2s);
+  EXPECT_TRUE(tcp.until([&] { return tcp.server->connection_count() == 0; }));
+  EXPECT_EQ(tcp.server->stats().closed_by(Kind::handshake_timeout), 1u);
+  EXPECT_EQ(tcp.calls.close, 0);
+}
+
+TEST(Transport, AServerThatStopsEndsHandshakesUnderWay) {
+  TcpHarness tcp({.transport = transports({.key = 1})});
+  TestClient client;
+  ASSERT_TRUE(client.connect(tcp.address));
+  ASSERT_TRUE(tcp.until([&] { return tcp.server->connection_count() == 1; }));
+  bool stopped = false;
+  tcp.server->shutdown(kDeadline, [&] { stopped = true; });
+  EXPECT_TRUE(tcp.until([&] { return stopped; }));
+  EXPECT_EQ(tcp.server->stats().closed_by(Kind::server_stopped), 1u);
+}
+
+// Counts the steps of handshakes that are made in each turn.
+struct CountedSteps final : TransportFactory {
+  struct Counting final : Transport {
+    explicit Counting(CountedSteps& in) : all(in) {}
+    IoResult handshake(int fd) override {
+      ++all.steps[all.loop->stats().turns];
+      return inner.handshake(fd);
+    }
+    IoResult read(int fd, std::span<std::byte> into) override { return inner.read(fd, into); }
+    bool has_pending() const override { return inner.has_pending(); }
+    IoResult write(int fd, std::span<const std::byte> bytes) override {
+      return inner.write(fd, bytes);
+    }
+    std::size_t held() const override { return inner.held(); }
+    IoResult flush(int fd) override { return inner.flush(fd); }
+    IoResult finish(int fd) override { return inner.finish(fd); }
+    TestTransport inner{{}};
+    CountedSteps& all;
+  };
+  std::unique_ptr<Transport> make(EventLoop& on) override {
+    loop = &on;
+    return std::make_unique<Counting>(*this);
+  }
+  EventLoop* loop = nullptr;
+  std::map<std::uint64_t, int> steps;
+};
+
+TEST(Transport, F13_AStormOfHandshakesMakesFewStepsInATurn) {
+  constexpr int kClients = 60;
+  const auto counted = std::make_shared<CountedSteps>();
+  TcpHarness tcp({.transport = counted});
+  std::vector<TestClient> clients(kClients);
+  for (TestClient& client : clients) ASSERT_TRUE(client.connect(tcp.address));
+  EXPECT_TRUE(tcp.until([&] { return tcp.calls.open == kClients; }));
+  int all = 0;
+  for (const auto& [turn, steps] : counted->steps) {
+    EXPECT_LE(steps, 8) << "turn " << turn;
+    all += steps;
+  }
+  EXPECT_EQ(all, 3 * kClients);
+}
+
+TEST(Transport, WhatItHoldsCountsForTheMarksAndTheDeadlines) {
+  using namespace std::chrono_literals;
+  TcpHarness tcp({.write_stall_timeout = 5s, .high_water = 100'000, .transport = transports({})});
+  TestClient client = tcp.connect(0, 4096);
+  shrink_send_buffer(*tcp.connection());
+  const std::string bytes = pattern(1'000'000);
+  for (std::size_t at = 0; at < bytes.size() && tcp.connection()->reading(); at += 10'000) {
+    tcp.connection()->send(std::string_view(bytes).substr(at, 10'000));
+    tcp.turns(1);
+  }
+  EXPECT_GE(tcp.connection()->pending_output(), 100'000u);
+  EXPECT_EQ(tcp.calls.blocked, 1);
+  EXPECT_GE(tcp.server->stats().buffered, 90'000u);
+  pass(tcp, 6s);
+  EXPECT_TRUE(tcp.until_closed());
+  EXPECT_EQ(tcp.reason->kind, Kind::write_stall);
+}
+
+// Each direction waits for the other now and then.
+TEST(Transport, AReadMayWaitForRoomAndAWriteForInput) {
+  const TestTransport::Options crossing{.key = 3, .reads_cross = 3};
+  TwoEnds ends(crossing, crossing);
+  ends.tcp.on.data = [](TcpConnection& c, Buffer& in) { c.send(in); };
+  ends.connect();
+  ASSERT_TRUE(ends.tcp.until([&] { return ends.opened.get() != nullptr; }));
+  const std::string bytes = pattern(500'000);
+  EXPECT_TRUE(ends.opened.send(bytes));
+  EXPECT_TRUE(ends.tcp.until([&] { return ends.received.size() == bytes.size(); }));
+  EXPECT_TRUE(ends.received == bytes);
+
+  TcpHarness tcp({.transport = transports({.writes_cross = 2})});
+  TestClient client = tcp.connect();
+  tcp.connection()->send("first ");
+  tcp.turns(1);
+  tcp.connection()->send("second");
+  tcp.turns(3);
+  EXPECT_EQ(tcp.collect(client, 6), "first ");
+  EXPECT_TRUE(rests(tcp.loop, tcp.faults));  // the socket is writable all the time
+  ASSERT_TRUE(client.send_all("go on"));
+  EXPECT_EQ(tcp.collect(client, 6), "second");
+}
+
+TEST(Transport, ItsOwnEndGoesOutBeforeTheFinAndIsUnderstood) {
+  const TestTransport::Options ending{.key = 3, .announces_end = true};
+  TwoEnds ends(ending, ending, {.allow_half_open = true});
+  ends.tcp.on.half_close = [](TcpConnection& c) {
+    c.send("after your end");
+    c.close();
+  };
+  ends.connect();
+  ASSERT_TRUE(ends.tcp.until([&] { return ends.opened.get() != nullptr; }));
+  ends.opened.get()->send("text");
+  ends.opened.get()->shutdown();
+  EXPECT_TRUE(ends.tcp.until([&] { return ends.received == "after your end"; }));
+  EXPECT_EQ(ends.tcp.received, "text");
+  EXPECT_TRUE(ends.tcp.until([&] { return ends.reason.has_value(); }));
+  EXPECT_EQ(ends.reason->kind, Kind::peer_eof);
+}
+
+TEST(Transport, OneThatBecomesPlainIsGone) {
+  TcpHarness tcp({.transport = transports({.becomes_plain = true})});
+  TestClient client = tcp.connect();
+  TestClient other = tcp.connect();
+  relay(*tcp.refs[0].get(), *tcp.refs[1].get(), {.path = RelayOptions::Path::splice});
+  ASSERT_TRUE(client.send_all(pattern(200'000)));
+  const std::uint64_t before = tcp.faults.count(Call::splice);
+  EXPECT_TRUE(tcp.collect(other, 200'000) == pattern(200'000));
+  EXPECT_GT(tcp.faults.count(Call::splice), before);
+}
+
+TEST(Transport, ARelayOverATransportCopies) {
+  TcpHarness tcp({.transport = transports({})});
+  TestClient client = tcp.connect();
+  TestClient other = tcp.connect();
+  relay(*tcp.refs[0].get(), *tcp.refs[1].get(), {.path = RelayOptions::Path::splice});
+  ASSERT_TRUE(client.send_all(pattern(200'000)));
+  client.shutdown_write();
+  EXPECT_TRUE(tcp.collect(other, 200'000) == pattern(200'000));
+  EXPECT_EQ(tcp.faults.count(Call::splice), 0u);
+  other.close();
+  EXPECT_TRUE(tcp.until([&] { return tcp.server->connection_count() == 0; }));
+}
+
+}  // namespace
+}  // namespace weir::test
