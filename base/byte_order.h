@@ -7,7 +7,9 @@
 #include <concepts>
 #include <cstdint>
 
-namespace weir {
+#include "weir/base/export.h"
+
+namespace WEIR_EXPORT weir {
 
 template <typename T>
 concept WireInteger = std::same_as<T, std::uint16_t> || std::same_as<T, std::uint32_t> ||

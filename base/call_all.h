@@ -11,7 +11,9 @@
 #include <exception>
 #include <utility>
 
-namespace weir {
+#include "weir/base/export.h"
+
+namespace WEIR_EXPORT weir {
 
 class CallAll {
  public:

@@ -1,7 +1,7 @@
 // Assertions about our own and our caller's code, never about what a peer or the kernel can cause.
 //
 // WEIR_CHECK is on in every build: it prints the place, the condition and the message, then aborts.
-// WEIR_DCHECK is for conditions too costly to test in release builds.
+// WEIR_DCHECK is for conditions too costly to test in release builds. Internal.
 #pragma once
 
 #include "weir/base/requirements.h"

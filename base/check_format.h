@@ -1,4 +1,5 @@
-// WEIR_CHECK(condition, "format {}", args...). Internal: installed headers do without fmt.
+// WEIR_CHECK(condition, "format {}", args...). Internal, and apart so that templates can have
+// checks without fmt.
 #pragma once
 
 #include <fmt/format.h>

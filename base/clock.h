@@ -7,7 +7,9 @@
 #include <chrono>
 #include <cstdint>
 
-namespace weir {
+#include "weir/base/export.h"
+
+namespace WEIR_EXPORT weir {
 
 using Duration = std::chrono::nanoseconds;
 

@@ -6,7 +6,9 @@
 #include <atomic>
 #include <cstdint>
 
-namespace weir {
+#include "weir/base/export.h"
+
+namespace WEIR_EXPORT weir {
 
 class Counter {
  public:

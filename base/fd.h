@@ -6,7 +6,9 @@
 #include <cstddef>
 #include <utility>
 
-namespace weir {
+#include "weir/base/export.h"
+
+namespace WEIR_EXPORT weir {
 
 class Fd {
  public:
@@ -37,11 +39,11 @@ class Fd {
 // a server is made; not for libraries, since select(2) cannot deal with numbers above 1023.
 std::size_t raise_descriptor_limit();
 
-namespace internal {
+}  // namespace weir
+
+namespace weir::internal {
 // The function through which every Fd of this thread closes; replaced together with the system-call
 // table in tests. Takes a descriptor, returns close(2)'s result.
 using CloseFunction = int (*)(int);
 CloseFunction exchange_close_function(CloseFunction function);
-}  // namespace internal
-
-}  // namespace weir
+}  // namespace weir::internal

@@ -12,7 +12,9 @@
 #include <limits>
 #include <vector>
 
-namespace weir {
+#include "weir/base/export.h"
+
+namespace WEIR_EXPORT weir {
 
 class Histogram {
  public:

@@ -15,7 +15,9 @@
 #include <cstddef>
 #include <iterator>
 
-namespace weir {
+#include "weir/base/export.h"
+
+namespace WEIR_EXPORT weir {
 
 template <typename T, typename Tag>
 class IntrusiveList;

@@ -16,9 +16,9 @@
 #include <span>
 #include <string_view>
 
-namespace weir {
+#include "weir/base/export.h"
 
-namespace internal {
+namespace weir::internal {
 
 struct HashKey {
   std::uint64_t low = 0;
@@ -72,7 +72,9 @@ std::uint64_t sip_hash(const HashKey& key, std::span<const std::byte> bytes) {
   return a ^ b ^ c ^ d;
 }
 
-}  // namespace internal
+}  // namespace weir::internal
+
+namespace WEIR_EXPORT weir {
 
 std::uint64_t keyed_hash(std::span<const std::byte> bytes);
 

@@ -12,11 +12,13 @@
 #include <string>
 #include <string_view>
 
+#include "weir/base/export.h"
+
 namespace spdlog {
 class logger;
 }
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class LogLimit;
 

@@ -8,9 +8,10 @@
 #include <cstdint>
 
 #include "weir/base/clock.h"
+#include "weir/base/export.h"
 #include "weir/base/token_bucket.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 // Lines at `per_second`, in bursts of one second's worth at most. [any]
 class LogLimit {

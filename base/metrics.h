@@ -23,8 +23,9 @@
 #include <vector>
 
 #include "weir/base/clock.h"
+#include "weir/base/export.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 enum class MetricKind : std::uint8_t {
   counter,    // grows only; the difference of two is that of the time between them
@@ -78,7 +79,9 @@ struct LabelledStats {
   Stats stats{};
 };
 
-namespace internal {
+}  // namespace weir
+
+namespace weir::internal {
 
 // "prefix_name_unit_total".
 std::string metric_name(std::string_view prefix, std::string_view name, std::string_view unit,
@@ -90,7 +93,9 @@ void append_metric_samples(std::string& text, const std::string& name, std::stri
 void append_metric_pair(std::string& line, std::string_view name,
                         std::span<const MetricSample> samples);
 
-}  // namespace internal
+}  // namespace weir::internal
+
+namespace WEIR_EXPORT weir {
 
 // Appends the metrics in the text format of Prometheus, one line a value, each metric with its HELP
 // and TYPE: `weir_server_accepted_total 17`. A name is made of `prefix`, the metric's name, its
@@ -124,7 +129,9 @@ std::string metrics_line(const Stats& stats) {
   return line;
 }
 
-namespace internal {
+}  // namespace weir
+
+namespace weir::internal {
 
 // --- making a list -------------------------------------------------------------------------------
 
@@ -208,5 +215,4 @@ constexpr bool covers_all(MetricList<Stats> list) {
   return size == sizeof(Stats);
 }
 
-}  // namespace internal
-}  // namespace weir
+}  // namespace weir::internal

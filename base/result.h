@@ -12,7 +12,9 @@
 #include <string_view>
 #include <utility>
 
-namespace weir {
+#include "weir/base/export.h"
+
+namespace WEIR_EXPORT weir {
 
 // An errno value (errno(3)); 0 means "no error".
 class Errno {

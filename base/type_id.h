@@ -8,7 +8,9 @@
 
 #include <typeinfo>
 
-namespace weir::internal {
+#include "weir/base/export.h"
+
+namespace WEIR_EXPORT weir {
 
 class TypeId {
  public:
@@ -21,11 +23,12 @@ class TypeId {
   friend bool operator==(TypeId a, TypeId b) noexcept { return *a.info_ == *b.info_; }
 
  private:
+  // Each library has its own; they are compared by name.
   template <typename T>
-  struct Tag {};
+  struct WEIR_HIDDEN Tag {};
   explicit TypeId(const std::type_info& info) noexcept : info_(&info) {}
 
   const std::type_info* info_;
 };
 
-}  // namespace weir::internal
+}  // namespace weir

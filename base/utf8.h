@@ -7,7 +7,9 @@
 #include <cstddef>
 #include <string_view>
 
-namespace weir {
+#include "weir/base/export.h"
+
+namespace WEIR_EXPORT weir {
 
 struct CodePoint {
   char32_t value = 0;

@@ -14,7 +14,13 @@ endforeach()
 # The library that a floor's files go into: one for the floor, or one for all floors (shared).
 function(weir_library target)
   weir_flags(${target})
-  set_target_properties(${target} PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
+  set_target_properties(
+    ${target}
+    PROPERTIES
+      CXX_VISIBILITY_PRESET hidden
+      VISIBILITY_INLINES_HIDDEN ON
+      VERIFY_INTERFACE_HEADER_SETS ON
+  )
   # No public header includes them: users need not have their headers.
   target_link_libraries(${target} PUBLIC Threads::Threads PRIVATE spdlog::spdlog fmt::fmt)
 endfunction()

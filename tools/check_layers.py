@@ -98,6 +98,11 @@ PUBLIC_HEADERS = re.compile(r"PUBLIC_HEADERS\s+(.*?)(?:\bSOURCES\b|\bDEPENDS\b|\
 PRIVATE_LIBRARIES = re.compile(r"(fmt|spdlog)/")
 HEADER_FOR_FMT = "base/fmt.h"
 
+# The shared library exports what stands in `namespace WEIR_EXPORT weir {` of an installed header.
+# One that opens without the macro, and one of weir's own inside an exported one.
+NOT_EXPORTED = re.compile(r"^namespace weir \{\n(?!namespace WEIR_EXPORT )", re.M)
+INTERNAL_INSIDE = re.compile(r"^namespace internal \{", re.M)
+
 
 class Violation:
     def __init__(self, path, line, rule, why):
@@ -253,6 +258,19 @@ def check_public_headers(floor, listing, headers):
                 yield Violation(path, number, "public-header", why)
 
 
+def check_exports(floor, listing, headers):
+    """An installed header exports namespace weir, and nothing of weir::internal."""
+    for path in (f"{floor}/{name}" for name in listing[floor]):
+        text = headers.get(path, "")
+        for pattern, why in (
+            (NOT_EXPORTED, "write `namespace WEIR_EXPORT weir {`"),
+            (INTERNAL_INSIDE, "end the exported namespace before `namespace weir::internal {`"),
+        ):
+            for match in pattern.finditer(text):
+                line = text.count("\n", 0, match.start()) + 1
+                yield Violation(path, line, "export", why)
+
+
 def check_dead_files(files):
     """Each source is named in the CMakeLists.txt of its folder or of one above it."""
     for path in files:
@@ -309,6 +327,7 @@ def check_tree(root):
     headers = {path: text for path, text in code.items() if path.endswith(".h")}
     for floor in FLOORS:
         violations += check_public_headers(floor, listing, headers)
+        violations += check_exports(floor, listing, headers)
     return violations, len(files)
 
 

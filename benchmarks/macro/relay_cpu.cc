@@ -21,8 +21,8 @@
 #include <vector>
 
 #include "weir/base/fd.h"
-#include "weir/net/stream/connection_ref.h"
 #include "weir/net/route/relay.h"
+#include "weir/net/stream/connection_ref.h"
 #include "weir/net/stream/tcp_connection.h"
 #include "weir/net/tcp/tcp_server.h"
 

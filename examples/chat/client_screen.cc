@@ -11,12 +11,12 @@
 #include <clocale>
 #include <csignal>
 #include <cstdio>
+#include <new>
 #include <string>
 #include <utility>
 
 #include "chat/client_front.h"
 #include "chat/client_io.h"
-#include "weir/base/check.h"
 #include "weir/base/utf8.h"
 #include "weir/net/reactor/signal_set.h"
 
@@ -155,7 +155,7 @@ FILE* open_as_file(Output& output) {
                                         .seek = nullptr,
                                         .close = nullptr};
   FILE* const file = fopencookie(&output, "w", functions);
-  WEIR_CHECK(file != nullptr, "fopencookie: out of memory");
+  if (file == nullptr) throw std::bad_alloc();
   return file;
 }
 
@@ -174,7 +174,7 @@ Screen::Screen(weir::EventLoop& loop, Listener& listener)
 
   editor_ =
       el_init_fd("weir-chat", stdin, file_, stderr, STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO);
-  WEIR_CHECK(editor_ != nullptr && history_ != nullptr, "el_init: out of memory");
+  if (editor_ == nullptr || history_ == nullptr) throw std::bad_alloc();
   el_set(editor_, EL_CLIENTDATA, this);
   el_set(editor_, EL_PROMPT, &prompt_of);
   el_set(editor_, EL_GETCFN, &next_character);

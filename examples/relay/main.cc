@@ -20,9 +20,9 @@
 #include "weir/base/log.h"
 #include "weir/base/log_limit.h"
 #include "weir/net/reactor/event_loop.h"
+#include "weir/net/route/relay.h"
 #include "weir/net/service/serve.h"
 #include "weir/net/stream/connection_ref.h"
-#include "weir/net/route/relay.h"
 #include "weir/net/tcp/tcp_client.h"
 #include "weir/net/tcp/tcp_server.h"
 

@@ -18,9 +18,10 @@
 #include <string>
 #include <string_view>
 
+#include "weir/base/export.h"
 #include "weir/base/poison.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class Buffer {
  public:

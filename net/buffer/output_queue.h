@@ -15,10 +15,11 @@
 #include <string>
 #include <string_view>
 
+#include "weir/base/export.h"
 #include "weir/base/fd.h"
 #include "weir/net/buffer/shared_bytes.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class OutputQueue {
  public:

@@ -9,7 +9,9 @@
 #include <span>
 #include <string_view>
 
-namespace weir {
+#include "weir/base/export.h"
+
+namespace WEIR_EXPORT weir {
 
 class SharedBytes {
  public:

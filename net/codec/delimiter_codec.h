@@ -3,9 +3,10 @@
 
 #include <string>
 
+#include "weir/base/export.h"
 #include "weir/net/codec/frame.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class DelimiterCodec {
  public:

@@ -1,9 +1,10 @@
 // FixedCodec: every frame has the same number of bytes, and nothing stands between two. [any]
 #pragma once
 
+#include "weir/base/export.h"
 #include "weir/net/codec/frame.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class FixedCodec {
  public:

@@ -10,10 +10,11 @@
 #include <optional>
 #include <string_view>
 
+#include "weir/base/export.h"
 #include "weir/base/result.h"
 #include "weir/net/buffer/buffer.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 // A message larger than this is refused unless the codec's options say otherwise. A partial frame
 // waits in the connection's input, so the longest one, with what frames it, must fit max_input:
@@ -87,7 +88,9 @@ Decoded decode_frame(const C& codec, std::string_view bytes, std::size_t& progre
   }
 }
 
-namespace internal {
+}  // namespace weir
+
+namespace weir::internal {
 
 std::unexpected<Error> frame_error(std::string message);
 // For encode(): a payload of more than `most` bytes.
@@ -95,5 +98,4 @@ Result<void> check_payload(std::size_t size, std::size_t most);
 // For constructors (CHECK): 1 <= max_frame <= kLargestMaxFrame.
 void check_max_frame(std::size_t max_frame, const char* codec);
 
-}  // namespace internal
-}  // namespace weir
+}  // namespace weir::internal

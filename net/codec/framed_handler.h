@@ -19,14 +19,13 @@
 #include <string_view>
 #include <utility>
 
+#include "weir/base/export.h"
 #include "weir/base/poison.h"
 #include "weir/net/codec/frame.h"
 #include "weir/net/stream/connection_handler.h"
 #include "weir/net/stream/tcp_connection.h"
 
-namespace weir {
-
-namespace internal {
+namespace weir::internal {
 
 // Room for a frame on the stack, as a Buffer borrows it.
 struct FrameRoom {
@@ -35,7 +34,9 @@ struct FrameRoom {
   ~FrameRoom() { unpoison(bytes); }
 };
 
-}  // namespace internal
+}  // namespace weir::internal
+
+namespace WEIR_EXPORT weir {
 
 // The part of FramedHandler that is the same for every codec.
 class FramedHandlerBase : public ConnectionHandler {

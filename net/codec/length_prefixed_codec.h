@@ -9,9 +9,10 @@
 #include <bit>
 #include <cstdint>
 
+#include "weir/base/export.h"
 #include "weir/net/codec/frame.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class LengthPrefixedCodec {
  public:

@@ -4,9 +4,10 @@
 #include <cstdint>
 #include <limits>
 
+#include "weir/base/export.h"
 #include "weir/net/codec/frame.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class LineCodec {
  public:

@@ -3,9 +3,10 @@
 // but the last. [any]
 #pragma once
 
+#include "weir/base/export.h"
 #include "weir/net/codec/frame.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class VarintCodec {
  public:

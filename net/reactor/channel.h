@@ -12,17 +12,22 @@
 
 #include <cstdint>
 
+#include "weir/base/export.h"
 #include "weir/base/result.h"
-#include "weir/base/slot_map.h"
+#include "weir/base/slot_id.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class EventLoop;
 
-namespace internal {
+}  // namespace weir
+
+namespace weir::internal {
 class EpollPoller;
 class LoopCore;
-}  // namespace internal
+}  // namespace weir::internal
+
+namespace WEIR_EXPORT weir {
 
 // Level: reported as long as it is ready. Edge: reported when it becomes ready; read or write until
 // EAGAIN (epoll(7)).
@@ -84,7 +89,7 @@ class Channel {
   static constexpr std::uint8_t kExclusive = 8;
   static constexpr std::uint8_t kErrors = 16;
 
-  Channel(internal::LoopCore& core, int fd, IoHandler& handler, Trigger trigger);
+  WEIR_HIDDEN Channel(internal::LoopCore& core, int fd, IoHandler& handler, Trigger trigger);
   void set(std::uint8_t bit, bool on);
   static std::uint32_t epoll_mask(std::uint8_t interest);  // 0: not registered
 

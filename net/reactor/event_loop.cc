@@ -101,12 +101,12 @@ std::uint64_t EventLoop::backlog() const { return core_->backlog(); }
 
 bool EventLoop::forked() const { return core_->forked(); }
 
-void* EventLoop::find_local(internal::TypeId type) const {
+void* EventLoop::find_local(TypeId type) const {
   core_->check_thread("EventLoop::local");
   return core_->find_local(type);
 }
 
-void* EventLoop::keep_local(internal::TypeId type, std::shared_ptr<void> object) {
+void* EventLoop::keep_local(TypeId type, std::shared_ptr<void> object) {
   return core_->keep_local(type, std::move(object));
 }
 

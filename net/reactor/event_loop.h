@@ -13,16 +13,17 @@
 #include <type_traits>
 
 #include "weir/base/clock.h"
+#include "weir/base/export.h"
 #include "weir/base/metrics.h"
 #include "weir/base/result.h"
 #include "weir/base/type_id.h"
 #include "weir/net/reactor/task.h"
 
-namespace weir {
-
-namespace internal {
+namespace weir::internal {
 class LoopCore;
 }
+
+namespace WEIR_EXPORT weir {
 
 class EventLoop {
  public:
@@ -127,7 +128,7 @@ class EventLoop {
   // loop, after connections that have ended, the last one made first.
   template <typename T>
   T& local() {
-    const internal::TypeId type = internal::TypeId::of<T>();
+    const TypeId type = TypeId::of<T>();
     void* object = find_local(type);
     if (object == nullptr) object = keep_local(type, make_local<T>());
     return *static_cast<T*>(object);
@@ -148,8 +149,8 @@ class EventLoop {
       return std::make_shared<T>();
     }
   }
-  void* find_local(internal::TypeId type) const;
-  void* keep_local(internal::TypeId type, std::shared_ptr<void> object);
+  void* find_local(TypeId type) const;
+  void* keep_local(TypeId type, std::shared_ptr<void> object);
 
   const std::unique_ptr<internal::LoopCore> core_;
 };

@@ -6,10 +6,11 @@
 #include <memory>
 #include <vector>
 
+#include "weir/base/export.h"
 #include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class LoopPool {
  public:

@@ -14,10 +14,11 @@
 #include <functional>
 #include <initializer_list>
 
+#include "weir/base/export.h"
 #include "weir/base/fd.h"
 #include "weir/net/reactor/channel.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class SignalSet final : private IoHandler {
  public:
@@ -61,10 +62,10 @@ class AllSignalsBlocked {
 // not know what it would be.)
 sigset_t signal_mask_for_children();
 
-namespace internal {
+}  // namespace weir
+
+namespace weir::internal {
 // For a thread that was started under AllSignalsBlocked: what signal_mask_for_children() gave in
 // the thread that started it.
 void set_signal_mask_for_children(const sigset_t& mask);
-}  // namespace internal
-
-}  // namespace weir
+}  // namespace weir::internal

@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <functional>
 
-namespace weir {
+#include "weir/base/export.h"
+
+namespace WEIR_EXPORT weir {
 
 using Task = std::move_only_function<void()>;
 

@@ -14,11 +14,12 @@
 #include <memory>
 #include <span>
 
+#include "weir/base/export.h"
 #include "weir/base/metrics.h"
 #include "weir/net/buffer/shared_bytes.h"
 #include "weir/net/stream/connection_ref.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class TcpConnection;
 

@@ -6,15 +6,20 @@
 #include <functional>
 #include <memory>
 
+#include "weir/base/export.h"
 #include "weir/net/stream/connection_handler.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class TcpConnection;
 
-namespace internal {
+}  // namespace weir
+
+namespace weir::internal {
 class RelayPair;
 }
+
+namespace WEIR_EXPORT weir {
 
 struct RelayOptions {
   enum class Path : std::uint8_t {

@@ -7,11 +7,12 @@
 #include <span>
 #include <vector>
 
+#include "weir/base/export.h"
 #include "weir/base/fd.h"
 #include "weir/base/result.h"
 #include "weir/net/socket/socket.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 // The kernel takes no more in one message (SCM_MAX_FD).
 inline constexpr std::size_t kMaxPassedDescriptors = 253;

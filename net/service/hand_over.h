@@ -21,12 +21,13 @@
 #include <vector>
 
 #include "weir/base/clock.h"
+#include "weir/base/export.h"
 #include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/socket/listening_socket.h"
 #include "weir/net/socket/socket.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class TcpServer;
 
@@ -48,7 +49,7 @@ class HandOver {
   HandOver& operator=(const HandOver&) = delete;
 
  private:
-  class Impl;
+  class WEIR_HIDDEN Impl;
   std::shared_ptr<Impl> impl_;
   EventLoop& loop_;
 };

@@ -7,10 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "weir/base/export.h"
 #include "weir/base/result.h"
 #include "weir/net/socket/listening_socket.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 struct InheritedSocket {
   std::string name;  // FileDescriptorName= of its unit; "unknown" when there is none

@@ -6,10 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "weir/base/export.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/socket/socket_address.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 // The addresses of a command line; one that is none is said on standard error, and there is
 // nothing.

@@ -14,10 +14,11 @@
 #include <vector>
 
 #include "weir/base/clock.h"
+#include "weir/base/export.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/socket/socket_address.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class TcpServer;
 class UdpServer;

@@ -17,11 +17,12 @@
 
 #include "weir/base/call_all.h"
 #include "weir/base/clock.h"
+#include "weir/base/export.h"
 #include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/socket/socket_address.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class ServeGroup {
  public:

@@ -15,12 +15,13 @@
 #include <memory>
 #include <string_view>
 
+#include "weir/base/export.h"
 #include "weir/base/result.h"
 #include "weir/net/socket/socket.h"
 #include "weir/net/socket/socket_address.h"
 #include "weir/net/socket/socket_file.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 struct ListenOptions {
   int backlog = 4096;        // cut by the kernel to net.core.somaxconn; see listen(2)

@@ -13,11 +13,12 @@
 #include <utility>
 
 #include "weir/base/clock.h"
+#include "weir/base/export.h"
 #include "weir/base/fd.h"
 #include "weir/base/result.h"
 #include "weir/net/socket/socket_address.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 // tcp(7) keep-alive: first probe after `idle`, then every `interval`, dead after `count`
 // unanswered.
@@ -97,13 +98,13 @@ class Socket {
   Fd fd_;
 };
 
-namespace internal {
+}  // namespace weir
+
+namespace weir::internal {
 // The same questions for a descriptor that something else owns.
 SocketAddress local_address_of(int fd);
 SocketAddress peer_address_of(int fd);
 Errno socket_error_of(int fd);
 SysResult<struct tcp_info> tcp_info_of(int fd);
 SysResult<Credentials> peer_credentials_of(int fd);
-}  // namespace internal
-
-}  // namespace weir
+}  // namespace weir::internal

@@ -15,9 +15,10 @@
 #include <string>
 #include <string_view>
 
+#include "weir/base/export.h"
 #include "weir/base/result.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class SocketAddress {
  public:

@@ -16,12 +16,13 @@
 #include <string>
 #include <utility>
 
+#include "weir/base/export.h"
 #include "weir/base/fd.h"
 #include "weir/base/result.h"
 #include "weir/net/socket/socket.h"
 #include "weir/net/socket/socket_address.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 // A file by its numbers; inode 0: none.
 struct FileId {
@@ -30,7 +31,9 @@ struct FileId {
   friend bool operator==(const FileId&, const FileId&) = default;
 };
 
-namespace internal {
+}  // namespace weir
+
+namespace weir::internal {
 
 class SocketFile {
  public:
@@ -69,5 +72,4 @@ class SocketFile {
   std::uint32_t process_ = 0;  // that the file belongs to, by generation
 };
 
-}  // namespace internal
-}  // namespace weir
+}  // namespace weir::internal

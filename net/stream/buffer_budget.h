@@ -9,7 +9,9 @@
 
 #include <cstdint>
 
-namespace weir {
+#include "weir/base/export.h"
+
+namespace WEIR_EXPORT weir {
 
 // The bound in bytes, for all servers and clients of the process from now on; 0: none. At first it
 // is a quarter of the machine's memory, or of the limit of the process's memory cgroup if that is

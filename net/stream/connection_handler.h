@@ -5,10 +5,11 @@
 #include <string>
 #include <string_view>
 
+#include "weir/base/export.h"
 #include "weir/base/result.h"
 #include "weir/net/buffer/buffer.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class TcpConnection;
 

@@ -12,18 +12,23 @@
 #include <memory>
 #include <string_view>
 
-#include "weir/base/slot_map.h"
+#include "weir/base/export.h"
+#include "weir/base/slot_id.h"
 #include "weir/net/buffer/shared_bytes.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class TcpConnection;
 
-namespace internal {
+}  // namespace weir
+
+namespace weir::internal {
 class Connection;
 class Mailbox;
 class ProducerSide;
-}  // namespace internal
+}  // namespace weir::internal
+
+namespace WEIR_EXPORT weir {
 
 class ConnectionRef {
  public:
@@ -61,12 +66,12 @@ class ConnectionRef {
   SlotId slot_;
 };
 
-namespace internal {
+}  // namespace weir
+
+namespace weir::internal {
 // Unique among live connections of a process: the loop, the slot and its generation.
 std::uint64_t connection_id(const Mailbox& mailbox, SlotId slot);
-}  // namespace internal
-
-}  // namespace weir
+}  // namespace weir::internal
 
 template <>
 struct std::hash<weir::ConnectionRef> {

@@ -17,14 +17,15 @@
 #include <memory>
 
 #include "weir/base/clock.h"
+#include "weir/base/export.h"
 #include "weir/net/buffer/shared_bytes.h"
 #include "weir/net/stream/connection_ref.h"
 
-namespace weir {
-
-namespace internal {
+namespace weir::internal {
 class ProducerSide;
 }
+
+namespace WEIR_EXPORT weir {
 
 // One thread at a time may call it, any thread. May outlive the connection.
 class Producer {

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <utility>
 
+#include "weir/base/export.h"
 #include "weir/base/fd.h"
 #include "weir/base/typed_context.h"
 #include "weir/net/buffer/buffer.h"
@@ -20,7 +21,7 @@
 #include "weir/net/socket/socket.h"
 #include "weir/net/stream/connection_handler.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class ConnectionRef;
 class EventLoop;

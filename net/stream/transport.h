@@ -13,9 +13,10 @@
 #include <span>
 #include <string>
 
+#include "weir/base/export.h"
 #include "weir/base/result.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class EventLoop;
 

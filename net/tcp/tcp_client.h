@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "weir/base/clock.h"
+#include "weir/base/export.h"
 #include "weir/base/metrics.h"
 #include "weir/base/result.h"
 #include "weir/net/reactor/channel.h"
@@ -29,7 +30,7 @@
 #include "weir/net/stream/tcp_connection.h"
 #include "weir/net/stream/transport.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class TcpClient {
  public:
@@ -163,7 +164,7 @@ class TcpClient {
   Stats stats() const;
 
  private:
-  class Impl;
+  class WEIR_HIDDEN Impl;
   std::shared_ptr<Impl> impl_;
 };
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "weir/base/clock.h"
+#include "weir/base/export.h"
 #include "weir/base/fd.h"
 #include "weir/base/metrics.h"
 #include "weir/base/result.h"
@@ -26,7 +27,7 @@
 #include "weir/net/stream/tcp_connection.h"
 #include "weir/net/stream/transport.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class LoopPool;
 
@@ -248,7 +249,7 @@ class TcpServer {
   EventLoop& loop(std::size_t index) const;
 
  private:
-  class Impl;
+  class WEIR_HIDDEN Impl;
   std::shared_ptr<Impl> impl_;
 };
 

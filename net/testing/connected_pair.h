@@ -9,13 +9,15 @@
 
 #include <memory>
 
+#include "weir/base/export.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/stream/connection_handler.h"
 #include "weir/net/stream/connection_ref.h"
 #include "weir/net/stream/tcp_connection.h"
 #include "weir/net/tcp/tcp_server.h"
 
-namespace weir::testing {
+namespace weir {
+namespace WEIR_EXPORT testing {
 
 class ConnectedPair {
  public:
@@ -38,4 +40,5 @@ class ConnectedPair {
   std::unique_ptr<Side> second_;
 };
 
-}  // namespace weir::testing
+}  // namespace testing
+}  // namespace weir

@@ -16,8 +16,10 @@
 #include <memory>
 
 #include "weir/base/clock.h"
+#include "weir/base/export.h"
 
-namespace weir::testing {
+namespace weir {
+namespace WEIR_EXPORT testing {
 
 class FakeClock {
  public:
@@ -37,4 +39,5 @@ class FakeClock {
   std::unique_ptr<Table> table_;
 };
 
-}  // namespace weir::testing
+}  // namespace testing
+}  // namespace weir

@@ -5,9 +5,11 @@
 #include <functional>
 
 #include "weir/base/clock.h"
+#include "weir/base/export.h"
 #include "weir/net/reactor/event_loop.h"
 
-namespace weir::testing {
+namespace weir {
+namespace WEIR_EXPORT testing {
 
 // Turns the loop until `done` returns true; false when it has not by the deadline, which is real
 // time also under a FakeClock. `done` is asked before each turn and once at the end. A stop() of
@@ -18,4 +20,5 @@ namespace weir::testing {
 // One turn that does not sleep: what is ready, due or posted is served once.
 void run_turn(EventLoop& loop);
 
-}  // namespace weir::testing
+}  // namespace testing
+}  // namespace weir

@@ -9,16 +9,21 @@
 #include <span>
 #include <string_view>
 
+#include "weir/base/export.h"
 #include "weir/base/result.h"
 #include "weir/net/socket/socket_address.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class UdpSocket;
 
-namespace internal {
+}  // namespace weir
+
+namespace weir::internal {
 class UdpSocketImpl;
 }
+
+namespace WEIR_EXPORT weir {
 
 // An address as the kernel wrote it, where it wrote it: 16 bytes to pass on, nothing copied. Valid
 // as long as what it was taken from.
@@ -76,11 +81,15 @@ class PacketInfo {
   std::uint32_t size_ = 0;
 };
 
-namespace internal {
+}  // namespace weir
+
+namespace weir::internal {
 // The address of ours alone, IPv4 in the first four bytes; zero: not known.
 using LocalIp = std::array<std::byte, 16>;
 LocalIp local_ip_of(const Datagram& in);
-}  // namespace internal
+}  // namespace weir::internal
+
+namespace WEIR_EXPORT weir {
 
 // What became of a send.
 enum class DatagramResult : std::uint8_t {

@@ -12,13 +12,14 @@
 #include <span>
 #include <string_view>
 
+#include "weir/base/export.h"
 #include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/socket/socket_address.h"
 #include "weir/net/udp/datagram.h"
 #include "weir/net/udp/udp_socket.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class LoopPool;
 
@@ -79,7 +80,7 @@ class UdpServer {
   EventLoop& loop(std::size_t index) const;
 
  private:
-  class Impl;
+  class WEIR_HIDDEN Impl;
   std::shared_ptr<Impl> impl_;
 };
 

@@ -26,13 +26,14 @@
 #include <vector>
 
 #include "weir/base/counter.h"
+#include "weir/base/export.h"
 #include "weir/base/typed_context.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/reactor/loop_client.h"
 #include "weir/net/udp/datagram.h"
 #include "weir/net/udp/udp_socket.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class UdpSessions;
 

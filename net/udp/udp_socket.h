@@ -19,13 +19,14 @@
 #include <span>
 #include <string_view>
 
+#include "weir/base/export.h"
 #include "weir/base/metrics.h"
 #include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/socket/socket_address.h"
 #include "weir/net/udp/datagram.h"
 
-namespace weir {
+namespace WEIR_EXPORT weir {
 
 class UdpSocket {
  public:

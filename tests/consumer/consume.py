@@ -141,6 +141,19 @@ def shared_install(args):
     assert libraries == {"libweir.so", "libweir.so.0.1", "libweir.so.0.1.0"}, libraries
 
 
+def exported_symbols(args):
+    """The shared library shows what the installed headers show, and nothing of weir's own."""
+    library = args.shared_prefix / "lib/libweir.so"
+    names = subprocess.run(
+        ["nm", "--dynamic", "--defined-only", "--demangle", library], check=True,
+        capture_output=True, text=True,
+    ).stdout.splitlines()
+    for name in ("T weir::EventLoop::run()", "V typeinfo for weir::SystemError"):
+        assert any(line.endswith(name) for line in names), f"{name} is not exported"
+    own = [line for line in names if "weir::internal::" in line]
+    assert not own, "\n".join(["exported, but internal:", *own])
+
+
 def shared_find_package(args):
     """Programs against the shared library, where fmt and spdlog cannot be developed with."""
     hidden = [f"-DCMAKE_DISABLE_FIND_PACKAGE_{name}=ON" for name in PRIVATE_LIBRARIES]
@@ -261,9 +274,9 @@ def must_not_compile(args):
         raise SystemExit("some cases are not as they should be")
 
 
-STEPS = [install, find_package, components, pkg_config, shared_install, shared_find_package,
-         shared_pkg_config, add_subdirectory, headers_alone, foreign_macros, old_language,
-         must_not_compile]
+STEPS = [install, find_package, components, pkg_config, shared_install, exported_symbols,
+         shared_find_package, shared_pkg_config, add_subdirectory, headers_alone, foreign_macros,
+         old_language, must_not_compile]
 
 
 def main():

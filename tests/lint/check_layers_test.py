@@ -177,6 +177,17 @@ class CheckLayersTest(unittest.TestCase):
             files = for_fmt | {"base/a.h": HEADER + f"#include {name}\n"}
             self.assert_caught(files, "base/a.h", "public-header")
 
+    def test_what_an_installed_header_exports(self):
+        listing = {"base/CMakeLists.txt": "weir_floor(NAME base PUBLIC_HEADERS a.h)\n"}
+        public = "namespace WEIR_EXPORT weir {\n}\n"
+        nested = "namespace weir {\nnamespace WEIR_EXPORT testing {\n}\n}\n"
+        internal = "namespace weir::internal {\n}\n"
+        for text in (public, nested, internal + public):
+            self.assertEqual(self.violations(listing | {"base/a.h": HEADER + text}), [])
+        inside = "namespace WEIR_EXPORT weir {\nnamespace internal {\n}\n}\n"
+        for text in ("namespace weir {\n}\n", public + "namespace weir {\n}\n", inside):
+            self.assert_caught(listing | {"base/a.h": HEADER + text}, "base/a.h", "export")
+
     def test_an_installed_header_that_is_not_there(self):
         files = {"base/CMakeLists.txt": "weir_floor(NAME base PUBLIC_HEADERS a.h SOURCES b.cc)\n"}
         self.assert_caught(files, "base/CMakeLists.txt", "public-header")
