@@ -294,7 +294,7 @@ TEST(Serve, F17_ASignalForAChildIsNotTheServers) {
   EXPECT_EQ(child.wait(), 0);
 }
 
-TEST(Serve, F13_AReaderOfItsOutputThatHasGoneDoesNotEndIt) {
+TEST(Serve, F21_AReaderOfItsOutputThatHasGoneDoesNotEndIt) {
   ServingChild child([] {
     EventLoop loop;
     TcpServer server(loop);

@@ -55,7 +55,7 @@ struct Slow {
 };
 
 // Less than half of the bound is on its way, but not so little that the message has room.
-TEST(Producer, F29_AMessageThatHasNoRoomWaitsNoLongerThanItIsTold) {
+TEST(Producer, F26_AMessageThatHasNoRoomWaitsNoLongerThanItIsTold) {
   TcpHarness tcp;
   TestClient client = tcp.connect();
   std::atomic<bool> over = false;
@@ -72,7 +72,7 @@ TEST(Producer, F29_AMessageThatHasNoRoomWaitsNoLongerThanItIsTold) {
   EXPECT_FALSE(sent);
 }
 
-TEST(Producer, F29_WhatWaitsIsBoundedAndNothingIsLost) {
+TEST(Producer, F25_WhatWaitsIsBoundedAndNothingIsLost) {
   constexpr std::size_t kMessages = 500;
   Slow slow;
   std::atomic<bool> over = false;

@@ -107,7 +107,7 @@ TEST(ConnectionRef, F34_ConcurrentSendsRacingCloseAndDestruction) {
 }
 
 // On a loop of the server's own nobody else could catch it.
-TEST(ConnectionRef, F61_AnExceptionOfAPostedFunctionCostsItsConnectionAlone) {
+TEST(ConnectionRef, F62_AnExceptionOfAPostedFunctionCostsItsConnectionAlone) {
   AllowLog said("an exception left a posted function of connection");
   std::mutex mutex;
   std::vector<ConnectionRef> refs;   // mutex
@@ -148,7 +148,7 @@ TEST(ConnectionRef, F61_AnExceptionOfAPostedFunctionCostsItsConnectionAlone) {
   EXPECT_EQ(clients[2].receive_exactly(4), "ping");
 }
 
-TEST(ConnectionRef, F61_AnExceptionOfAPostedFunctionIsTheSameOnTheLoopsThread) {
+TEST(ConnectionRef, F62_AnExceptionOfAPostedFunctionIsTheSameOnTheLoopsThread) {
   AllowLog said("an exception left a posted function of connection");
   TcpHarness tcp;
   TestClient client = tcp.connect();

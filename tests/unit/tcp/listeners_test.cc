@@ -232,7 +232,7 @@ TEST_P(Listeners, AClosedAddressRefusesWhileTheOtherAndItsConnectionsGoOn) {
   serve_while(loop, [&] { EXPECT_TRUE(echoes(again)); });
 }
 
-TEST_P(Listeners, F70_WhatIsQueuedAtTheCloseOfAnAddressIsServed) {
+TEST_P(Listeners, F42_WhatIsQueuedAtTheCloseOfAnAddressIsServed) {
   EchoServer echo(loop, options());
   const SocketAddress address = echo.listen();
   echo.server.pause_accepting();
