@@ -1,8 +1,15 @@
 #!/usr/bin/env python3
-"""Lists the entries of the failure catalogue that no test is named after.
+"""Compares the failure catalogue, docs/failures.md, with the tests named after its entries.
 
-A test of entry F19 is a TEST whose own name starts with `F19_`. Prints each id that has none and
-exits 1 if there was any; with --all prints every id with its tests.
+A test of entry F19 is a TEST whose own name starts with `F19_`; one of two entries starts with
+`F16_F57_`. Reports and exits 1 if
+
+- the entries of the catalogue are not F01, F02, ... in order, each once;
+- an entry has no test, or does not name one, unless its list of tests is "none";
+- a test has an id that is not in the catalogue;
+- the catalogue names a test that does not exist.
+
+With --all prints every id with its tests.
 """
 
 import argparse
@@ -10,34 +17,65 @@ import re
 import sys
 from pathlib import Path
 
-# The entries that the floors built so far can meet.
-EXPECTED = "F01-F65 F68-F72"
+CATALOGUE = "docs/failures.md"
 
-TEST = re.compile(r"^\s*(?:TYPED_)?TEST(?:_[FP])?\s*\(\s*(\w+)\s*,\s*(F\d\d)(_\w+)", re.M)
+ENTRY = re.compile(r'^### <a id="f(\d+)"></a>F\1: .*$', re.M)
+# A part of the page that is not an entry: the heading of the next topic.
+TOPIC = re.compile(r"^## ", re.M)
+TESTS_OF_ENTRY = re.compile(r"^- Tests: (.*)", re.M | re.S)
+NAMED_TEST = re.compile(r"`(\w+\.F\d+_\w+)`")
+
+TEST = re.compile(r"^\s*(?:TYPED_)?TEST(?:_[FP])?\s*\(\s*(\w+)\s*,\s*((?:F\d+_)+)(\w+)", re.M)
 # A test that does not run is not a test.
 DISABLED = re.compile(r"^DISABLED_|_DISABLED")
 
 
-def expand(ranges):
-    """"F01-F03 F07" -> ["F01", "F02", "F03", "F07"]."""
-    ids = []
-    for part in ranges.split():
-        first, _, last = part.partition("-")
-        for number in range(int(first[1:]), int((last or first)[1:]) + 1):
-            ids.append(f"F{number:02}")
-    return ids
+def read_catalogue(root):
+    """List of (id, list of the tests that the entry names, or None if it says "none")."""
+    text = (root / CATALOGUE).read_text(encoding="utf-8")
+    entries = []
+    for heading in ENTRY.finditer(text):
+        rest = text[heading.end():]
+        end = re.search(f"{ENTRY.pattern}|{TOPIC.pattern}", rest, re.M)
+        tests = TESTS_OF_ENTRY.search(rest[:end.start()] if end else rest)
+        listed = tests.group(1) if tests else ""
+        named = None if listed.startswith("none") else NAMED_TEST.findall(listed)
+        entries.append((f"F{heading.group(1)}", named))
+    return entries
 
 
 def find_tests(root):
-    """id -> list of "path: Suite.F19_Name"."""
+    """id -> {"Suite.F19_Name": path}."""
     found = {}
     for file in sorted((root / "tests").rglob("*.cc")):
         text = file.read_text(encoding="utf-8")
-        for suite, failure, rest in TEST.findall(text):
+        for suite, ids, rest in TEST.findall(text):
             if not DISABLED.search(suite):
-                where = f"{file.relative_to(root)}: {suite}.{failure}{rest}"
-                found.setdefault(failure, []).append(where)
+                for failure in ids.split("_")[:-1]:
+                    tests = found.setdefault(failure, {})
+                    tests[f"{suite}.{ids}{rest}"] = file.relative_to(root)
     return found
+
+
+def compare(entries, found):
+    """The sentences about what does not fit."""
+    for number, (failure, named) in enumerate(entries, start=1):
+        if failure != f"F{number:02}":
+            yield f"{failure}: stands where {CATALOGUE} should have F{number:02}"
+            return
+        tests = found.get(failure, {})
+        if named is None and tests:
+            yield f"{failure}: {CATALOGUE} says that it has no test, but {next(iter(tests))} is one"
+        if named is not None and not tests:
+            yield f"{failure}: no test is named after it"
+        if named == []:
+            yield f"{failure}: {CATALOGUE} names none of its tests"
+        for test in named or []:
+            if test not in tests:
+                yield f"{failure}: {CATALOGUE} names {test}, which is no test of it"
+    for failure in sorted(set(found) - {failure for failure, _ in entries}):
+        for test, file in found[failure].items():
+            yield f"{failure}: {file}: {test} has an id that is not in {CATALOGUE}"
 
 
 def main():
@@ -45,18 +83,21 @@ def main():
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parent.parent)
     parser.add_argument("--all", action="store_true", help="print every id with its tests")
     arguments = parser.parse_args()
-    expected = expand(EXPECTED)
+    entries = read_catalogue(arguments.root)
     found = find_tests(arguments.root)
     if arguments.all:
-        for failure in sorted(set(expected) | set(found)):
+        for failure in sorted(set(found) | {failure for failure, _ in entries}):
             print(failure)
-            for where in found.get(failure, []):
-                print(f"  {where}")
-    missing = [failure for failure in expected if failure not in found]
-    for failure in missing:
-        print(f"{failure}: no test is named after it")
-    print(f"list_failure_tests: {len(expected) - len(missing)} of {len(expected)} have a test")
-    return 1 if missing else 0
+            for test, file in found.get(failure, {}).items():
+                print(f"  {file}: {test}")
+    problems = list(compare(entries, found))
+    if not entries:
+        problems.append(f"{CATALOGUE} has no entry")
+    for problem in problems:
+        print(problem)
+    tested = sum(failure in found for failure, _ in entries)
+    print(f"list_failure_tests: {tested} of {len(entries)} have a test")
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":
