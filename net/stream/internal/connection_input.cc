@@ -110,13 +110,10 @@ std::size_t Connection::read_into_memory(std::size_t room) {
   unpoison(block);
   const bool behind = input_ && state_ == State::open;
   const auto received = behind ? receive_behind_leftover(room) : receive(block);
-  if (!received) {
-    input_failed(received.error());
-    return 0;
-  }
-  const std::size_t n = *received;
+  const std::size_t n = received.value_or(0);
   if (n == 0) {
-    input_ended();
+    poison(block);  // no Buffer does that now, and a handler may have kept a view
+    received ? input_ended() : input_failed(received.error());
     return 0;
   }
   note_read(n);

@@ -174,21 +174,24 @@ TEST(TcpInput, F29_AViewOfTheInputOutlivesSendingAndClosing) {
 }
 
 #ifdef WEIR_POISON
+// Edge-triggered, the read that finds nothing more uses the same block.
 TEST(TcpInputDeathTest, F29_AViewKeptAfterTheHandlerIsFound) {
-  EXPECT_DEATH(
-      {
-        TcpHarness tcp;
-        std::string_view kept;
-        tcp.on.data = [&](TcpConnection&, Buffer& in) {
-          kept = in.view();
-          in.clear();
-        };
-        TestClient client = tcp.connect();
-        client.send_all("look at me later");
-        if (!tcp.until([&] { return !kept.empty(); })) return;
-        std::string copy(kept);
-      },
-      "AddressSanitizer: use-after-poison");
+  for (const Trigger trigger : kTriggers) {
+    EXPECT_DEATH(
+        {
+          TcpHarness tcp({.trigger = trigger});
+          std::string_view kept;
+          tcp.on.data = [&](TcpConnection&, Buffer& in) {
+            kept = in.view();
+            in.clear();
+          };
+          TestClient client = tcp.connect();
+          client.send_all("look at me later");
+          if (!tcp.until([&] { return !kept.empty(); })) return;
+          std::string copy(kept);
+        },
+        "AddressSanitizer: use-after-poison");
+  }
 }
 #endif
 
