@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <span>
+#include <string_view>
 #include <utility>
 
 #include "weir/net/sys/sys.h"
@@ -10,6 +12,11 @@
 namespace weir::test {
 
 namespace sys = internal::sys;
+
+void TestTransport::change(std::span<std::byte> bytes) const {
+  if (options_.key == 0) return;
+  for (std::byte& byte : bytes) byte ^= std::byte{options_.key};
+}
 
 IoResult TestTransport::handshake(int fd) {
   if (std::exchange(delays_, delays_ + 1) < options_.delays) return IoResult::want_write();
@@ -50,14 +57,12 @@ IoResult TestTransport::read(int fd, std::span<std::byte> into) {
   }
   const std::size_t left = kept_.size() - next_;
   const std::size_t part = left > kWhole ? left / 2 : left;
-  std::size_t n = 0;
-  for (; n < std::min(part, into.size()); ++n) {
-    const std::byte byte{static_cast<std::uint8_t>(kept_[next_])};
-    if (options_.announces_end && byte == std::byte{kEnd}) break;
-    into[n] = changed(byte);
-    ++next_;
-  }
-  return IoResult::moved(n);
+  std::string_view bytes = std::string_view(kept_).substr(next_, std::min(part, into.size()));
+  if (options_.announces_end) bytes = bytes.substr(0, bytes.find(static_cast<char>(kEnd)));
+  std::memcpy(into.data(), bytes.data(), bytes.size());
+  change(into.first(bytes.size()));
+  next_ += bytes.size();
+  return IoResult::moved(bytes.size());
 }
 
 IoResult TestTransport::write(int fd, std::span<const std::byte> bytes) {
@@ -66,9 +71,9 @@ IoResult TestTransport::write(int fd, std::span<const std::byte> bytes) {
   }
   if (const IoResult flushed = flush(fd); flushed.then != IoResult::Then::ok) return flushed;
   const std::size_t n = std::min(bytes.size(), kRecord);
-  for (const std::byte byte : bytes.first(n)) {
-    held_.push_back(static_cast<char>(changed(byte)));
-  }
+  const std::size_t before = held_.size();
+  held_.append(reinterpret_cast<const char*>(bytes.data()), n);
+  change(std::as_writable_bytes(std::span(held_)).subspan(before));
   const IoResult flushed = flush(fd);
   if (flushed.then == IoResult::Then::failed) error_ = flushed.error;
   return IoResult::moved(n);

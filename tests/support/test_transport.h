@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "weir/net/stream/transport.h"
@@ -51,7 +52,7 @@ class TestTransport final : public Transport {
   // A message of a test is not taken apart.
   static constexpr std::size_t kWhole = 128;
 
-  std::byte changed(std::byte byte) const { return byte ^ std::byte{options_.key}; }
+  void change(std::span<std::byte> bytes) const;
 
   const Options options_;
   int delays_ = 0;

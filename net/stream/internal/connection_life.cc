@@ -426,10 +426,10 @@ void Connection::check_invariants() const {
     WEIR_DCHECK(channel_.removed(), "1: a closed connection is still watched");
     return;
   }
-  const ReadGate& gate = status_.gate;
-  const bool open = state_ == State::open;
+  [[maybe_unused]] const ReadGate& gate = status_.gate;
+  [[maybe_unused]] const bool open = state_ == State::open;
   WEIR_DCHECK(!gate.shut_by(ReadGate::closed), "1: an open connection has a closed gate");
-  const bool follows_gate = !edge() && transport() == nullptr;
+  [[maybe_unused]] const bool follows_gate = !edge() && transport() == nullptr;
   WEIR_DCHECK(!follows_gate || channel_.reading() == gate.open(),
               "2: interest and the gate differ");
   WEIR_DCHECK(!follows_gate || channel_.writing() == status_.want_write,
