@@ -73,6 +73,8 @@ class LoopCore {
   EventLoop::Stats stats() const;  // [any]
   std::uint64_t backlog() const;   // [any]
   bool forked() const { return poller_.forked(); }
+  // How many turns were begun: the number of the current one.
+  std::uint64_t turns() const { return counters_.turns.value(); }
   void* find_local(TypeId type) const;
   void* keep_local(TypeId type, std::shared_ptr<void> object);
 

@@ -14,8 +14,7 @@ using Kind = CloseReason::Kind;
 // Whether the budget lets this connection keep `more` bytes of output, once stalled holders have
 // gone for it. What each may hold whatever others do is left to it.
 bool Connection::within_budget(std::uint64_t more) {
-  const std::uint64_t held = output_ ? output_->cost() : 0;
-  return held + more <= BufferBudget::kOwnShare ||
+  return output_cost() + more <= BufferBudget::kOwnShare ||
          group_->holders.make_room(*this, std::max<std::uint64_t>(more, 1));
 }
 

@@ -1,15 +1,31 @@
 // What every message passes through, for Connection's sources to share. Internal. [loop]
 #pragma once
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <new>
+#include <span>
 
 #include "weir/net/stream/internal/connection.h"
 #include "weir/net/stream/internal/connection_group.h"
 #include "weir/net/stream/internal/pump.h"
+#include "weir/net/sys/sys.h"
 
 namespace weir::internal {
+
+// The part of a bound that is not used.
+inline std::uint64_t left(std::uint64_t bound, std::uint64_t used) {
+  return used < bound ? bound - used : 0;
+}
+
+// Reads the beginning of a range of a file, as much as `piece` holds. 0: the file ends before it.
+inline SysResult<std::size_t> read_piece(int file, std::uint64_t offset, std::uint64_t length,
+                                         std::span<std::byte> piece) {
+  return sys::pread(file, piece.first(std::min<std::uint64_t>(length, piece.size())), offset);
+}
 
 // Keeps memory that its bytes do not need.
 inline bool mostly_empty(const Buffer& input) {
@@ -73,8 +89,8 @@ inline void Connection::uncork() {
 // is over.
 inline std::uint64_t Connection::held() const {
   if (state_ == State::closed) return 0;
-  return (output_ ? output_->cost() : 0) + (input_ ? input_->capacity() : 0) +
-         (extras_ && extras_->transport ? extras_->transport->held() : 0);
+  return output_cost() + (input_ ? input_->capacity() : 0) +
+         (transport() != nullptr ? transport()->held() : 0);
 }
 
 // Reports to the budget what is buffered now. O(1), and nothing where nothing is or was.

@@ -37,10 +37,6 @@ constexpr std::uint32_t kMostThrownAway = 64 * 1024 * 1024;
 // Calls of hold_open() and pause_reading() that may wait for their counterpart.
 constexpr auto kMostCounted = std::numeric_limits<std::uint32_t>::max();
 
-std::uint64_t left(std::uint64_t bound, std::uint64_t used) {
-  return used < bound ? bound - used : 0;
-}
-
 }  // namespace
 
 // Once the connection is closing, input is read to be discarded.

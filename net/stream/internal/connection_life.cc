@@ -196,7 +196,7 @@ void Connection::Remove::operator()(Connection* connection) const {
 void Connection::end_with_rst() const {
   if (loop().forked()) return;
   const linger rst{.l_onoff = 1, .l_linger = 0};
-  static_cast<void>(sys::setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &rst, sizeof(rst)));
+  static_cast<void>(sys::set_option(fd_.get(), SOL_SOCKET, SO_LINGER, rst));
 }
 
 Tick Connection::clock_now() { return tick_of(sys::now()); }

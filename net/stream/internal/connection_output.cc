@@ -50,8 +50,7 @@ bool sendfile_unsupported(Errno error) {
 
 SysResult<std::size_t> read_and_send(int fd, int file, std::uint64_t offset, std::uint64_t length) {
   alignas(kCacheLine) std::array<std::byte, kFilePiece> piece;
-  const auto got = sys::pread(
-      file, std::span(piece).first(std::min<std::uint64_t>(length, piece.size())), offset);
+  const auto got = read_piece(file, offset, length, piece);
   if (!got || *got == 0) return got;
   return sys::send(fd, std::span(piece).first(*got));
 }
@@ -61,10 +60,6 @@ SysResult<std::size_t> send_file_piece(int fd, int file, std::uint64_t offset,
   auto sent = sys::sendfile(fd, file, offset, length);
   if (!sent && sendfile_unsupported(sent.error())) return read_and_send(fd, file, offset, length);
   return sent;
-}
-
-std::uint64_t left(std::uint64_t bound, std::uint64_t used) {
-  return used < bound ? bound - used : 0;
 }
 
 }  // namespace
@@ -208,8 +203,7 @@ void Connection::set_pressure(Pressure pressure) {
 bool Connection::admit(std::uint64_t size, bool written_at_once, SendResult& refusal) {
   const ConnectionLimits& limits = group_->limits;
   const LoopIo& io = *group_->io;
-  const std::uint64_t held =
-      (output_ ? output_->cost() : 0) + (io.corked == this ? io.gathered : 0);
+  const std::uint64_t held = output_cost() + (io.corked == this ? io.gathered : 0);
   const bool fits =
       !output_waits() || (held <= limits.max_output && size <= limits.max_output - held);
   if (fits && (written_at_once || pump() != nullptr || within_budget(size))) return true;
@@ -463,7 +457,7 @@ void Connection::output_failed(Errno error) {
 // As much as the marks, and the budget, let wait.
 std::size_t Connection::output_room() {
   const ConnectionLimits& limits = group_->limits;
-  const std::uint64_t cost = output_ ? output_->cost() : 0;
+  const std::uint64_t cost = output_cost();
   const std::uint64_t room =
       std::min(left(limits.high_water, pending_output()), left(limits.max_output, cost));
   if (within_budget(room)) return room;

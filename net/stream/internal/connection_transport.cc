@@ -26,6 +26,9 @@ namespace {
 // Of a file, read and given to the transport at once. On the stack.
 constexpr std::size_t kFilePiece = 16 * 1024;
 
+// Of a call that did not go well.
+Errno error_of(const IoResult& result) { return result.error ? result.error : Errno(EPROTO); }
+
 // As the socket's own calls say it: EAGAIN to wait, 0 bytes for the end.
 SysResult<std::size_t> as_of_socket(const IoResult& result) {
   switch (result.then) {
@@ -40,7 +43,7 @@ SysResult<std::size_t> as_of_socket(const IoResult& result) {
     case Then::failed:
       break;
   }
-  return std::unexpected(result.error ? result.error : Errno(EPROTO));
+  return std::unexpected(error_of(result));
 }
 
 }  // namespace
@@ -67,7 +70,7 @@ void Connection::open() {
 // A handshake may cost a millisecond of computing, so no more than a few steps are made in one turn
 // and the others wait for the next: established connections keep their latency in a storm.
 void Connection::continue_handshake() {
-  if (!group_->io->handshakes.may_step(loop())) {
+  if (!group_->io->handshakes.may_step(core().turns())) {
     requeue_read();
     return;
   }
@@ -87,10 +90,9 @@ void Connection::continue_handshake() {
       break;
   }
   static_cast<void>(transport.flush(fd_.get()));  // the alert that says why
-  const Errno error = result.error ? result.error : Errno(EPROTO);
   WEIR_LOG_LIMITED(info, 1, "the handshake with {} failed: {}", peer_address().to_string(),
                    result.then == Then::end ? "the peer closed" : failure());
-  finish({Kind::transport_failed, error});
+  finish({Kind::transport_failed, error_of(result)});
 }
 
 // The peer's first bytes may lie in the transport already, or in the socket behind the last of the
@@ -99,7 +101,7 @@ void Connection::opened_by_transport() {
   state_ = State::open;
   since_ = last_read_ = last_activity_ = write_progress_ = clock_now();
   Transport& transport = *extras_->transport;
-  if (transport.plain() && transport.held() == 0) extras_->transport.reset();
+  if (transport.plain() && transport.held() == 0) extras_.reset();
   arm_deadline();
   requeue_read();
   flush_output();  // what the handshake has left
@@ -107,7 +109,7 @@ void Connection::opened_by_transport() {
 }
 
 std::string Connection::failure() const {
-  return extras_ && extras_->transport ? extras_->transport->failure() : std::string();
+  return transport() != nullptr ? transport()->failure() : std::string();
 }
 
 CloseReason Connection::failed_by(Errno error) const {
@@ -128,8 +130,7 @@ SysResult<std::size_t> Connection::receive_through(Transport& transport,
 }
 
 bool Connection::has_pending() const {
-  return extras_ && extras_->transport && state_ != State::lingering &&
-         extras_->transport->has_pending();
+  return transport() != nullptr && state_ != State::lingering && transport()->has_pending();
 }
 
 // --- writing -------------------------------------------------------------------------------------
@@ -154,9 +155,7 @@ SysResult<std::size_t> Connection::write_through(Transport& transport, std::uint
              std::min<std::uint64_t>(front[0].iov_len, most)};
   } else {
     const OutputQueue::FileRange file = output_->front_file();
-    const auto got = sys::pread(
-        file.fd, std::span(piece).first(std::min<std::uint64_t>(file.length, piece.size())),
-        file.offset);
+    const auto got = read_piece(file.fd, file.offset, file.length, piece);
     if (!got) return got;
     if (*got == 0) return std::unexpected(Errno(EIO));  // the file ended before the range
     bytes = std::span(piece).first(*got);
@@ -173,8 +172,7 @@ SysResult<std::size_t> Connection::write_through(Transport& transport, std::uint
 SysResult<bool> Connection::send_fin() {
   if (Transport* const through = transport(); through != nullptr && !extras_->finished) {
     const IoResult result = through->finish(fd_.get());
-    if (result.then != Then::ok)
-      return std::unexpected(result.error ? result.error : Errno(EPROTO));
+    if (result.then != Then::ok) return std::unexpected(error_of(result));
     extras_->finished = true;
     flush_output();
     if (through->held() > 0) return false;

@@ -27,8 +27,9 @@ class HandshakeSteps {
  public:
   static constexpr int kMostPerTurn = 8;
 
-  bool may_step(const EventLoop& loop) {
-    if (const std::uint64_t turn = loop.stats().turns; turn != turn_) {
+  // turn: LoopCore::turns().
+  bool may_step(std::uint64_t turn) {
+    if (turn != turn_) {
       turn_ = turn;
       steps_ = 0;
     }
