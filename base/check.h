@@ -25,8 +25,10 @@ constexpr std::string_view check_message(std::string_view message) { return mess
        : ::weir::internal::check_failed(__FILE__, __LINE__, #condition, \
                                         ::weir::internal::check_message(__VA_ARGS__)))
 
+// In release builds the condition is compiled, so that what it names counts as used, but not
+// evaluated.
 #ifdef NDEBUG
-#define WEIR_DCHECK(condition, ...) static_cast<void>(0)
+#define WEIR_DCHECK(condition, ...) static_cast<void>(sizeof(static_cast<bool>(condition)))
 #else
 #define WEIR_DCHECK(condition, ...) WEIR_CHECK(condition, __VA_ARGS__)
 #endif
