@@ -47,7 +47,12 @@ bool orderly(Kind kind) {
 }  // namespace
 
 RelayPair::RelayPair(Key, Connection& a, Connection& b, RelayOptions options, RelayDone on_done)
-    : loop_(a.loop()), options_(options), on_done_(std::move(on_done)), ends_{&a, &b} {}
+    : loop_(a.loop()),
+      pipes_(loop_.local<SplicePipes>()),
+      options_(options),
+      on_done_(std::move(on_done)),
+      ends_{&a, &b},
+      looks_{BackOff(kFirstLook, kLongestLook), BackOff(kFirstLook, kLongestLook)} {}
 
 RelayPair::~RelayPair() { leave_groups(); }
 
@@ -188,7 +193,7 @@ bool RelayPair::splices(const Connection& source) {
   if (!wanted || here.refused || source.transport() != nullptr || sink->transport() != nullptr) {
     return false;
   }
-  auto pipe = source.group().io->take_pipe();
+  auto pipe = pipes_.take();
   if (!pipe) {
     here.bulk = false;
     return false;
@@ -251,8 +256,7 @@ void RelayPair::give_back_if_empty(std::size_t way) {
   Way& here = ways_[way];
   if (here.pipe->held() > 0) return;
   here.clogged = false;
-  const auto any = ends_[0] != nullptr ? ends_[0] : ends_[1];
-  any->group().io->give_back(std::move(here.pipe));
+  pipes_.give_back(std::move(here.pipe));
 }
 
 std::size_t RelayPair::bound_of(std::size_t way) const {
@@ -328,9 +332,8 @@ void RelayPair::reset_when_delivered(Connection& connection) {
     connection.reset(connection.reason());
     return;
   }
-  next_look_[end] = std::clamp(2 * next_look_[end], kFirstLook, kLongestLook);
   looking_[end] = true;
-  loop_.run_after(next_look_[end], [pair = std::weak_ptr(self_), end] {
+  loop_.run_after(looks_[end].next(), [pair = std::weak_ptr(self_), end] {
     const auto still = pair.lock();
     if (!still || still->ends_[end] == nullptr) return;
     still->looking_[end] = false;

@@ -7,13 +7,13 @@
 #include <cstdint>
 #include <memory>
 
-#include "weir/base/clock.h"
+#include "weir/base/back_off.h"
 #include "weir/base/result.h"
+#include "weir/net/route/internal/splice_pipe.h"
 #include "weir/net/route/relay.h"
 #include "weir/net/stream/connection_handler.h"
 #include "weir/net/stream/internal/connection.h"
 #include "weir/net/stream/internal/pump.h"
-#include "weir/net/stream/internal/splice_pipe.h"
 
 namespace weir::internal {
 
@@ -75,6 +75,7 @@ class RelayPair final : public ConnectionHandler, private Pump {
   std::size_t bound_of(std::size_t way) const;
 
   EventLoop& loop_;
+  SplicePipes& pipes_;  // of the loop
   const RelayOptions options_;
   RelayDone on_done_;
   std::shared_ptr<RelayPair> self_;
@@ -84,7 +85,7 @@ class RelayPair final : public ConnectionHandler, private Pump {
   std::array<std::uint64_t, 2> sent_{};
   std::array<CloseReason, 2> reasons_;
   std::array<bool, 2> looking_{};  // a timer of reset_when_delivered() runs
-  std::array<Duration, 2> next_look_{};
+  std::array<BackOff, 2> looks_;
   std::array<Way, 2> ways_;
 };
 

@@ -16,7 +16,6 @@
 #include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/stream/connection_ref.h"
 #include "weir/net/stream/internal/connection_observer.h"
-#include "weir/net/stream/internal/splice_pipe.h"
 
 namespace weir::internal {
 
@@ -47,8 +46,6 @@ struct LoopIo {
   // Emptied queues kept for the next connection that needs one: a broadcast to this many allocates
   // nothing in the steady state.
   static constexpr std::size_t kSpareQueues = 256;
-  // Empty pipes kept for relays, two descriptors each: one serves all whose sink takes what comes.
-  static constexpr std::size_t kSparePipes = 8;
 
   explicit LoopIo(EventLoop& loop) : receive_block(core_of(loop).receive_block()) {}
 
@@ -60,16 +57,6 @@ struct LoopIo {
     auto queue = std::move(spare_queues.back());
     spare_queues.pop_back();
     return queue;
-  }
-  // A relay has a pipe only while it holds bytes, so that few serve many.
-  SysResult<std::unique_ptr<SplicePipe>> take_pipe() {
-    if (spare_pipes.empty()) return SplicePipe::open();
-    auto pipe = std::move(spare_pipes.back());
-    spare_pipes.pop_back();
-    return pipe;
-  }
-  void give_back(std::unique_ptr<SplicePipe> pipe) {
-    if (spare_pipes.size() < kSparePipes) spare_pipes.push_back(std::move(pipe));
   }
   void give_back(std::unique_ptr<OutputQueue> queue) {
     if (spare_queues.size() < kSpareQueues) spare_queues.push_back(std::move(queue));
@@ -102,7 +89,6 @@ struct LoopIo {
   Observers observers;
 
   std::vector<std::unique_ptr<OutputQueue>> spare_queues;
-  std::vector<std::unique_ptr<SplicePipe>> spare_pipes;
 };
 
 }  // namespace weir::internal

@@ -1,4 +1,4 @@
-#include "weir/net/stream/internal/splice_pipe.h"
+#include "weir/net/route/internal/splice_pipe.h"
 
 #include <cerrno>
 #include <utility>

@@ -1,11 +1,13 @@
 // SplicePipe: a pipe(7) through which bytes pass from one socket to another without entering user
-// space. Internal to the tcp floor. [loop]
+// space. Internal. [loop]
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "weir/base/result.h"
 #include "weir/net/sys/sys.h"
@@ -37,6 +39,26 @@ class SplicePipe {
   sys::Pipe ends_;
   const std::size_t capacity_;
   std::size_t held_ = 0;
+};
+
+// The empty pipes of a loop: loop.local<SplicePipes>(). A relay has a pipe only while it holds
+// bytes, so that few serve many.
+class SplicePipes {
+ public:
+  SysResult<std::unique_ptr<SplicePipe>> take() {
+    if (spare_.empty()) return SplicePipe::open();
+    auto pipe = std::move(spare_.back());
+    spare_.pop_back();
+    return pipe;
+  }
+  void give_back(std::unique_ptr<SplicePipe> pipe) {
+    if (spare_.size() < kMostSpare) spare_.push_back(std::move(pipe));
+  }
+
+ private:
+  // Two descriptors each: one pipe serves all relays whose sink takes what comes.
+  static constexpr std::size_t kMostSpare = 8;
+  std::vector<std::unique_ptr<SplicePipe>> spare_;
 };
 
 }  // namespace weir::internal
