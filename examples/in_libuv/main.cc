@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "common/command_line.h"
+#include "common/listening.h"
 #include "in_libuv/loop_handles.h"
-#include "weir/base/result.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/reactor/signal_set.h"
 #include "weir/net/service/run_until_signal.h"
@@ -39,12 +39,7 @@ int serve(const std::vector<std::string>& addresses, weir::Duration tick) {
   const weir::SignalSet signals(loop, {SIGINT, SIGTERM}, [&](int) {
     server.shutdown(std::chrono::seconds(4), [&] { loop.stop(); });
   });
-  for (const weir::SocketAddress& address : *parsed) {
-    const auto bound = server.listen(address);
-    if (!bound) throw weir::SystemError(bound.error());
-    std::printf("listening on %s\n", bound->to_string().c_str());
-  }
-  std::fflush(stdout);
+  sample::listen_on(server, *parsed);
 
   uv_loop_t& host = *uv_default_loop();
   uv_timer_t timer;
