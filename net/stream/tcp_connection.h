@@ -104,7 +104,7 @@ class TcpConnection {
 
   // Replaces the handler (protocol upgrade). `handler` must outlive the connection.
   void set_handler(ConnectionHandler& handler);
-  // Who is told now; nullptr once the server was destroyed.
+  // The handler that is called now; nullptr once the server was destroyed.
   ConnectionHandler* handler() const;
   // Why the protocol of its transport failed, as a sentence; empty if it did not, or there is none.
   std::string failure() const;

@@ -212,7 +212,8 @@ void TcpServer::Impl::listener_stopped(const std::shared_ptr<ClosingListener>& c
 
 Result<std::vector<ListenerShare>> TcpServer::Impl::duplicate_listeners() const {
   internal::core_of(loop_).check_thread("TcpServer::duplicate_listeners");
-  // What is shut down refuses connections by means that a duplicate would share.
+  // A server that shuts down refuses connections by a filter on the socket, which a duplicate would
+  // share.
   if (phase_ != Phase::serving) {
     return std::unexpected(Error("duplicate listeners: the server was shut down"));
   }

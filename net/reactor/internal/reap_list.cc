@@ -16,8 +16,8 @@ void ReapList::add_again(DeadlineClient& client) {
   dead_before_buried_ = count_dead();
 }
 
-// What is kept goes when the clients that were dead by then have gone, in however many turns, and
-// whoever has died since.
+// A kept object is freed once every client that was in the list at the end of that turn has been
+// reaped. That may take several turns. Clients that join later do not delay it.
 void ReapList::run(LoopWatch& watch) {
   reaping_.splice(to_reap_);
   for (std::size_t reaped = 0; reaped < kMaxReapedPerTurn; ++reaped) {

@@ -320,8 +320,8 @@ void Connection::offer_again() {
 
 // --- the read gate -------------------------------------------------------------------------------
 
-// What was left may go to the handler also where no more is read: for want of memory, or because
-// the peer's FIN was read.
+// Whether the handler may get the input that it left. It may also when the socket is not read
+// because the budget is spent, or because the peer's FIN was read.
 bool Connection::may_offer() const {
   return state_ == State::open &&
          status_.gate.open_but_for(ReadGate::no_budget | ReadGate::peer_ended);

@@ -141,7 +141,7 @@ void Connection::serve(std::uint32_t events) {
       if (const Errno error = socket_error_of(fd_.get())) output_failed(error);
     }
   }
-  // What has just become calm still has to say so to epoll: no more EPOLLOUT.
+  // A connection that has just become calm still has to give up EPOLLOUT.
   if (!was_calm || !calm()) settle();
 }
 
@@ -426,10 +426,10 @@ void Connection::check_invariants() const {
     WEIR_DCHECK(channel_.removed(), "1: a closed connection is still watched");
     return;
   }
-  [[maybe_unused]] const ReadGate& gate = status_.gate;
-  [[maybe_unused]] const bool open = state_ == State::open;
+  const ReadGate& gate = status_.gate;
+  const bool open = state_ == State::open;
   WEIR_DCHECK(!gate.shut_by(ReadGate::closed), "1: an open connection has a closed gate");
-  [[maybe_unused]] const bool follows_gate = !edge() && transport() == nullptr;
+  const bool follows_gate = !edge() && transport() == nullptr;
   WEIR_DCHECK(!follows_gate || channel_.reading() == gate.open(),
               "2: interest and the gate differ");
   WEIR_DCHECK(!follows_gate || channel_.writing() == status_.want_write,
