@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Follows docs/guide.md or docs/sockets.md word for word: writes the files, makes the changes,
-types the commands, and compares what is seen.
+"""Follows docs/guide.md, docs/sockets.md or examples/hello/README.md word for word: writes the
+files, makes the changes, types the commands, and compares what is seen.
 
 Every block of code says what it is, and any other is an error:
 
@@ -20,7 +20,7 @@ numbers of six digits and more, and the width of columns may differ. What weir-s
 need a moment to come true, so it is asked again. The line "Build and restart." does what step 2
 says.
 All of it happens in a network of its own, if the kernel gives us one, so that port 7000 is free;
-docs/sockets.md needs it."""
+with --bin it is needed."""
 
 import argparse
 import os
@@ -144,7 +144,7 @@ class Terminal:
 
     def ended(self):
         status = self.program.wait(DEADLINE)
-        if self.command.startswith("./build/") and status != 0:
+        if self.command.startswith(("./build/", "weir-")) and status != 0:
             raise Mistake(f"{self.name}: {self.command} ended with {status}")
         self.forget()
 
@@ -165,7 +165,7 @@ class Reader:
 
     def __init__(self, args):
         self.full = args.full
-        self.document = f"docs/{args.guide.name}"
+        self.document = f"{args.guide.parent.name}/{args.guide.name}"
         self.work = args.work
         self.folder = self.work
         self.environment = dict(

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Every program, of tools/ and of examples/: --version, mistakes on the command line, and standard
-descriptors that are closed or full when it starts."""
+"""Every program with options, of tools/ and of examples/: --version, mistakes on the command line,
+and standard descriptors that are closed or full when it starts."""
 
 import os
 import subprocess
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from harness import BIN, DEADLINE, SystemTest, echoes, wait_until
 
-# Those measure weir and have command lines of their own.
-BENCHMARKS = {"weir-micro", "weir-sizes", "weir-poll-compare", "weir-parts-compare"}
+# Benchmarks have command lines of their own, and weir-hello has none.
+OTHERS = {"weir-micro", "weir-sizes", "weir-poll-compare", "weir-parts-compare", "weir-hello"}
 
 
 def programs():
-    return sorted(path for path in BIN.glob("weir-*") if path.name not in BENCHMARKS)
+    return sorted(path for path in BIN.glob("weir-*") if path.name not in OTHERS)
 
 
 class Programs(SystemTest):
