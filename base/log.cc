@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -52,6 +53,8 @@ void unlock_all() WEIR_UNCHECKED_LOCKS {
   internal::stderr_sink_mutex.unlock();
   state().mutex.unlock();
 }
+
+constinit std::atomic<Duration::rep> log_clock_advance{0};  // of advance_log_clock()
 
 constexpr std::array<std::string_view, 7> kLevelNames = {"trace", "debug",    "info", "warn",
                                                          "error", "critical", "off"};
@@ -159,6 +162,11 @@ void write_log(LogLevel level, LogLimit& limit, std::string_view line) noexcept 
   }
 }
 
+bool LogLimit::admit(std::uint64_t& suppressed) noexcept {
+  const Duration advanced(log_clock_advance.load(std::memory_order_relaxed));
+  return admit(Clock::now() + advanced, suppressed);
+}
+
 bool LogLimit::admit(TimePoint now, std::uint64_t& suppressed) noexcept {
   if (bucket_.take(now) > Duration::zero()) {
     suppressed_.fetch_add(1, std::memory_order_relaxed);
@@ -233,6 +241,10 @@ LogObserver set_log_observer(LogObserver observer) {
     std::swap(shared.observer, fresh);
   }
   return fresh ? *fresh : LogObserver();
+}
+
+void advance_log_clock(Duration by) noexcept {
+  log_clock_advance.fetch_add(by.count(), std::memory_order_relaxed);
 }
 
 }  // namespace internal

@@ -19,7 +19,7 @@ class LogLimit {
   constexpr explicit LogLimit(unsigned per_second) : bucket_(per_second, std::chrono::seconds(1)) {}
 
   // Whether this line may be written; if so, `suppressed` is how many were not since the last one.
-  bool admit(std::uint64_t& suppressed) noexcept { return admit(Clock::now(), suppressed); }
+  bool admit(std::uint64_t& suppressed) noexcept;
   bool admit(TimePoint now, std::uint64_t& suppressed) noexcept;
 
  private:

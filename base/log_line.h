@@ -14,6 +14,7 @@
 #include <functional>
 #include <string_view>
 
+#include "weir/base/clock.h"
 #include "weir/base/fmt.h"
 #include "weir/base/log.h"
 #include "weir/base/log_limit.h"
@@ -44,6 +45,10 @@ void log(LogLevel level, std::uint64_t suppressed, fmt::format_string<Args...> f
 // must not log itself. Returns the one before. Null: none.
 using LogObserver = std::function<void(LogLevel level, std::string_view line)>;
 LogObserver set_log_observer(LogObserver observer);
+
+// For tests: from now on every LogLimit behaves as if `by` more time had passed. After a second all
+// of them are full. [any]
+void advance_log_clock(Duration by) noexcept;
 
 }  // namespace weir::internal
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <mutex>
 
 #include "weir/base/log_line.h"
@@ -24,6 +25,7 @@ LogWatch& LogWatch::instance() {
 void LogWatch::start() {
   internal::set_log_observer(
       [](LogLevel level, std::string_view line) { instance().see(level, line); });
+  internal::advance_log_clock(std::chrono::seconds(1));
   const std::lock_guard lock(mutex);
   unexpected_now.clear();
 }

@@ -28,8 +28,8 @@ class AllowLog {
   std::vector<std::string> lines_;  // LogWatch's mutex
 };
 
-// The same, and at least one must come before its scope ends. Not for lines of WEIR_LOG_LIMITED in
-// a test that may be repeated within the second: those may be suppressed; use AllowLog.
+// The same, and at least one must come before its scope ends. A line of WEIR_LOG_LIMITED that the
+// same test has logged before may be suppressed: then use AllowLog.
 class ExpectLog : public AllowLog {
  public:
   using AllowLog::AllowLog;
@@ -39,7 +39,8 @@ class ExpectLog : public AllowLog {
 // For the harness: sees every line.
 class LogWatch {
  public:
-  // Becomes weir's log observer and forgets what it saw.
+  // At the start of each test: becomes weir's log observer, forgets the lines that it saw, and
+  // fills every LogLimit, so that no line is suppressed because of an earlier test.
   static void start();
   // The warnings and errors that nobody expected.
   static std::vector<std::string> unexpected();

@@ -94,6 +94,15 @@ TEST(ExpectLogTest, CollectsWhatIsExpectedAndFailsForWhatIsMissing) {
   EXPECT_NONFATAL_FAILURE({ const ExpectLog missing("never"); }, "nothing was logged");
 }
 
+// One line, limited to one a second: whichever test comes second finds the limit full again.
+void expect_a_limited_line() {
+  const ExpectLog expected("limited");
+  WEIR_LOG_LIMITED(warn, 1, "limited");
+  EXPECT_EQ(expected.count(), 1u);
+}
+TEST(ExpectLogTest, LogLimitsAreFullAtTheStartOfATest) { expect_a_limited_line(); }
+TEST(ExpectLogTest, LogLimitsAreFullAtTheStartOfTheNextTest) { expect_a_limited_line(); }
+
 TEST(FaultTableTest, FailsLimitsCountsAndForges) {
   FaultTable faults;
   const ScopedFaults use(faults);
