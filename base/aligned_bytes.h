@@ -1,6 +1,7 @@
-// Memory that the kernel copies into or out of begins at a cache line. The copy is one string
-// instruction (rep movsb), and on some processors it takes two to three times as long when the
-// block begins elsewhere, as memory of plain operator new does: 16 bytes behind a line.
+// Memory that begins at a cache line, for blocks that the kernel copies into or out of. The kernel
+// copies with one string instruction (rep movsb), which takes two to three times as long on some
+// processors when the block begins elsewhere. Memory of plain operator new is aligned to 16 bytes
+// only.
 #pragma once
 
 #include "weir/base/requirements.h"
@@ -17,12 +18,12 @@ namespace weir::internal {
 inline constexpr std::size_t kCacheLine = 64;
 inline constexpr std::size_t kPage = 4096;
 
-// `size` bytes at a multiple of `alignment`, a power of two. Throws std::bad_alloc. Give it back
-// with free_aligned().
+// `size` bytes at a multiple of `alignment`, a power of two. Throws std::bad_alloc. Free it with
+// free_aligned().
 //
-// Cut out of a larger piece by hand: before version 2.38 the C library never reuses small pieces
-// for aligned memory, so small blocks that come and go would double a server's memory. Where the
-// piece begins stands before the block.
+// The block is cut out of a larger piece here, not by aligned operator new: glibc before 2.38 does
+// not reuse small freed pieces for aligned memory, so short-lived small blocks would double the
+// memory of a server. The address of the piece is stored in front of the block.
 [[nodiscard]] inline std::byte* allocate_aligned(std::size_t size,
                                                  std::size_t alignment = kCacheLine) {
   static_assert(__STDCPP_DEFAULT_NEW_ALIGNMENT__ >= sizeof(void*));

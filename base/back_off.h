@@ -1,6 +1,6 @@
-// BackOff: how long to wait before the next try. Doubles from `initial` to `max`; a random part of
-// up to `jitter` of it is left out, so that many clients that failed at once do not return at once.
-// [one thread at a time]
+// BackOff: the time to wait before the next try. It doubles from `initial` to `max`. A random part
+// of up to `jitter` is subtracted, so that clients that failed at the same time do not all retry at
+// the same time. [one thread at a time]
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@ namespace weir::internal {
 
 class BackOff {
  public:
-  // Even if less is asked for: a loop that fails at once must not spin.
+  // The shortest wait, whatever `initial` is: an operation that fails immediately must not spin.
   static constexpr Duration kLeast = std::chrono::milliseconds(1);
 
   // jitter: a fraction from 0 to 1.
@@ -25,7 +25,7 @@ class BackOff {
   // The next wait without its jitter.
   Duration current() const { return current_; }
   void reset() { current_ = initial_; }
-  // The next wait; `random`, for the jitter, is from [0, 1).
+  // Returns the next wait and doubles the one after it. `random`, for the jitter, is in [0, 1).
   Duration next(double random = 0) {
     const Duration whole = current_;
     current_ = whole > max_ / 2 ? max_ : whole * 2;

@@ -1,4 +1,5 @@
-// Between the host's byte order and the network's (big-endian), at compile time too. [any]
+// Conversion between the byte order of the host and that of the network (big-endian). Both
+// functions are constexpr. [any]
 #pragma once
 
 #include "weir/base/requirements.h"
@@ -15,7 +16,7 @@ template <typename T>
 concept WireInteger = std::same_as<T, std::uint16_t> || std::same_as<T, std::uint32_t> ||
     std::same_as<T, std::uint64_t>;
 
-// Only these three widths: anything that would be promoted or narrowed on the way doesn't compile.
+// Only these three widths: an argument that would be promoted or narrowed does not compile.
 template <WireInteger T>
 constexpr T host_to_network(T value) {
   if constexpr (std::endian::native == std::endian::big) {

@@ -1,5 +1,5 @@
-// CallAll: makes calls to several parties, none of which goes without its call because an earlier
-// one threw. The first exception is kept, and goes on when all were made.
+// CallAll: makes several calls, all of them even if some throw. The first exception is kept and
+// rethrown at the end.
 //
 //   weir::CallAll all;
 //   for (auto& listener : listeners) all([&] { listener(); });
@@ -28,7 +28,7 @@ class CallAll {
       return false;
     }
   }
-  // Throws the first exception, once.
+  // Throws the first exception, once. Does nothing if no call threw.
   void rethrow_first() {
     if (first_) std::rethrow_exception(std::exchange(first_, nullptr));
   }

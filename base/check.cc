@@ -17,7 +17,7 @@ namespace {
 constexpr int kStderr = 2;
 constexpr int kFrames = 24;
 
-// The place that a check shows is mostly weir's; whose call led there is in the frames above it.
+// The place that a check prints is usually inside weir; the frames above it show the caller.
 std::string callers() {
   std::array<void*, kFrames> frames{};
   const int count = ::backtrace(frames.data(), kFrames);
@@ -33,8 +33,8 @@ std::string callers() {
 
 }  // namespace
 
-// Straight to stderr: a logger may be asynchronous, and there is no later. The first line goes out
-// before anything else can fail.
+// Writes directly to stderr: a logger may be asynchronous, and the process ends here. The first
+// line is written before anything else can fail.
 void check_failed(const char* file, int line, const char* condition, std::string_view message) {
   write_now(kStderr, fmt::format("{}:{}: check failed: {}: {}\n", file, line, condition, message));
   write_now(kStderr, callers());

@@ -1,7 +1,8 @@
-// Assertions about our own and our caller's code, never about what a peer or the kernel can cause.
+// Assertions about the code of weir and of its callers, never about anything that a peer or the
+// kernel can cause. Internal.
 //
 // WEIR_CHECK is on in every build: it prints the place, the condition and the message, then aborts.
-// WEIR_DCHECK is for conditions too costly to test in release builds. Internal.
+// WEIR_DCHECK is for conditions that are too expensive to test in release builds.
 #pragma once
 
 #include "weir/base/requirements.h"
@@ -17,7 +18,7 @@ constexpr std::string_view check_message(std::string_view message) { return mess
 
 }  // namespace weir::internal
 
-// WEIR_CHECK(condition, "message"): the message says what the caller did wrong. With
+// WEIR_CHECK(condition, "message"): the message states the mistake of the caller. With
 // weir/base/check_format.h it may be a format and its arguments.
 #define WEIR_CHECK(condition, ...)                                      \
   (static_cast<bool>(condition)                                         \
@@ -25,8 +26,7 @@ constexpr std::string_view check_message(std::string_view message) { return mess
        : ::weir::internal::check_failed(__FILE__, __LINE__, #condition, \
                                         ::weir::internal::check_message(__VA_ARGS__)))
 
-// In release builds the condition is compiled, so that what it names counts as used, but not
-// evaluated.
+// In release builds the condition is compiled but not evaluated, so that its names count as used.
 #ifdef NDEBUG
 #define WEIR_DCHECK(condition, ...) static_cast<void>(sizeof(static_cast<bool>(condition)))
 #else

@@ -1,5 +1,5 @@
-// WEIR_CHECK(condition, "format {}", args...). Internal, and apart so that templates can have
-// checks without fmt.
+// WEIR_CHECK(condition, "format {}", args...). Internal. Separate from check.h so that templates
+// can use checks without fmt.
 #pragma once
 
 #include <fmt/format.h>

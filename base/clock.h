@@ -1,5 +1,5 @@
-// Time: one monotonic clock. Wall-clock time is never used for timing, so setting it changes
-// nothing.
+// Time: one monotonic clock. weir never uses wall-clock time for timing, so changing the system
+// time has no effect.
 #pragma once
 
 #include "weir/base/requirements.h"
@@ -29,7 +29,7 @@ struct Clock {
 
 using TimePoint = Clock::time_point;
 
-// t + d without overflow: far futures (Duration::max()) stop at TimePoint::max().
+// t + d without overflow: the result is limited to TimePoint::min() and TimePoint::max().
 constexpr TimePoint saturating_add(TimePoint t, Duration d) {
   if (d > Duration::zero() && t > (TimePoint::max)() - d) return (TimePoint::max)();
   if (d < Duration::zero() && t < (TimePoint::min)() - d) return (TimePoint::min)();

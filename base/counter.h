@@ -1,4 +1,5 @@
-// Counter: a statistic written by one thread and read by any, at the cost of a plain add.
+// Counter: a statistic that one thread writes and any thread reads. Adding costs as much as for a
+// plain integer.
 #pragma once
 
 #include "weir/base/requirements.h"

@@ -15,11 +15,12 @@ constinit thread_local internal::CloseFunction close_function = ::close;
 }  // namespace
 
 void Fd::reset(int fd) {
-  WEIR_CHECK(fd < 0 || fd != fd_, "Fd::reset({}): it holds this descriptor already", fd);
+  WEIR_CHECK(fd < 0 || fd != fd_, "Fd::reset({}): the Fd already holds this descriptor", fd);
   const int old = std::exchange(fd_, fd);
   if (old < 0) return;
-  // A destructor runs between a failed call and the look at errno. Linux frees the number before it
-  // reports an error, so a second close would hit whoever got the number meanwhile (close(2)).
+  // A destructor can run between a failed call and the caller's read of errno, so errno is kept.
+  // Linux frees the number before it reports an error, so a second close() could close a descriptor
+  // that another thread has just opened (close(2)).
   const int saved_errno = errno;
   close_function(old);
   errno = saved_errno;

@@ -1,4 +1,4 @@
-// Fd owns a file descriptor. Movable between threads; not safe for use by two at once.
+// Fd owns a file descriptor and closes it. [one thread at a time]
 #pragma once
 
 #include "weir/base/requirements.h"
@@ -27,23 +27,26 @@ class Fd {
   bool valid() const { return fd_ >= 0; }
   explicit operator bool() const { return valid(); }
   int release() { return std::exchange(fd_, -1); }
-  // Closes what is held, once: close(2) releases the number even when it reports EINTR or EIO.
+  // Closes the descriptor held so far and takes `fd`. Never retries close(2), which releases the
+  // number even when it reports EINTR or EIO. Keeps errno.
   void reset(int fd = -1);
 
  private:
   int fd_ = -1;
 };
 
-// Every connection is a descriptor, and the usual soft limit is only 1024: raises it to the hard
-// one (RLIMIT_NOFILE, getrlimit(2)) and returns how many this process may have. For main(), before
-// a server is made; not for libraries, since select(2) cannot deal with numbers above 1023.
+// Raises the soft limit of descriptors (RLIMIT_NOFILE, getrlimit(2)) to the hard limit and returns
+// it. Each connection needs a descriptor, and the usual soft limit is only 1024. Call it in main()
+// before a server is created. A library must not call it: select(2) cannot handle descriptors above
+// 1023.
 std::size_t raise_descriptor_limit();
 
 }  // namespace weir
 
 namespace weir::internal {
-// The function through which every Fd of this thread closes; replaced together with the system-call
-// table in tests. Takes a descriptor, returns close(2)'s result.
+// Replaces the function with which every Fd of this thread closes, and returns the previous one.
+// Tests replace it together with the system-call table. It takes a descriptor and returns the
+// result of close(2). Null: close(2) itself.
 using CloseFunction = int (*)(int);
 CloseFunction exchange_close_function(CloseFunction function);
 }  // namespace weir::internal

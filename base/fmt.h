@@ -1,5 +1,6 @@
 // For programs that print with fmt: an Errno prints as "Connection refused (ECONNREFUSED)", an
-// Error as its message. The one installed header that needs fmt; no other includes it.
+// Error as its message. This is the only installed header that needs fmt; no other header
+// includes it.
 #pragma once
 
 #include "weir/base/requirements.h"

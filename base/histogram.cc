@@ -9,18 +9,19 @@
 namespace weir {
 namespace {
 
-constexpr int kBits =
-    7;  // 128 buckets a power of two: a bucket is at most 1/128 of its values wide
+// 128 buckets for each power of two: a bucket is at most 1/128 of its values wide.
+constexpr int kBits = 7;
 constexpr int kTopBit = 48;
 constexpr std::size_t kBuckets = static_cast<std::size_t>(kTopBit - kBits + 1) << kBits;
 constexpr std::uint64_t kLargest = (std::uint64_t{1} << kTopBit) - 1;
 
-// How many low bits of `value` its bucket ignores.
+// The number of low bits of `value` that its bucket ignores.
 int shift_of(std::uint64_t value) {
   return std::max(0, static_cast<int>(std::bit_width(value)) - (kBits + 1));
 }
 
-// Values 0..255 have a bucket each; above, the leading 8 bits name one within their power of two.
+// Values 0..255 have a bucket each. Above, the leading 8 bits select a bucket within the power of
+// two.
 std::size_t bucket_of(std::uint64_t value) {
   value = std::min(value, kLargest);
   const int shift = shift_of(value);
@@ -52,8 +53,8 @@ std::uint64_t Histogram::percentile(double p) const {
   WEIR_CHECK(p >= 0 && p <= 100, "Histogram::percentile({}): not between 0 and 100", p);
   if (count_ == 0) return 0;
   if (p >= 100) return max_;
-  // The rank that is wanted, 1..count. 99.9 is no binary fraction: a hair above a rank is that
-  // rank.
+  // The wanted rank, 1..count. 99.9 has no exact binary form, so a result that is above a rank by a
+  // rounding error is taken for that rank.
   const double exact = std::ceil(p / 100 * static_cast<double>(count_) * (1 - 1e-12));
   const std::uint64_t rank =
       std::clamp(static_cast<std::uint64_t>(exact), std::uint64_t{1}, count_);

@@ -1,5 +1,5 @@
 // IntrusiveList: a doubly linked list through hooks inside its elements. It never allocates and
-// owns nothing; an element leaves its list by itself, in O(1), when it is unlinked or destroyed.
+// does not own its elements. An element leaves its list in O(1) when it is unlinked or destroyed.
 // [one thread]
 //
 //   class Connection : public ListHook<struct Dirty>, public ListHook<struct Idle> { ... };
@@ -7,7 +7,7 @@
 //   dirty.push_back(connection);
 //   while (Connection* next = dirty.pop_front()) next->flush();
 //
-// An element is in at most one list per tag. A list that is destroyed lets its elements go.
+// An element is in at most one list for each tag. Destroying a list unlinks its elements.
 #pragma once
 
 #include "weir/base/requirements.h"
@@ -31,7 +31,7 @@ class ListHook {
   ~ListHook() { unlink(); }
 
   bool linked() const { return next_ != this; }
-  // Leaves the list; does nothing when in none.
+  // Leaves the list. Does nothing when the element is in no list.
   void unlink() {
     previous_->next_ = next_;
     next_->previous_ = previous_;
@@ -50,7 +50,7 @@ class ListHook {
     other.previous_ = this;
   }
 
-  // A ring; alone, it is a ring of one.
+  // A ring; an unlinked hook is a ring of one.
   ListHook* previous_ = this;
   ListHook* next_ = this;
 };
@@ -61,9 +61,9 @@ class IntrusiveList {
   using Hook = ListHook<Tag>;
 
  public:
-  // Steps on before the caller sees the element, so that the current element may be unlinked or
-  // destroyed in the loop's body. Where a body may unlink others, too, use pop_front() on a list
-  // that was spliced out.
+  // Reads the next element before the caller sees the current one, so that the loop's body may
+  // unlink or destroy the current element. If the body may unlink other elements, too, splice the
+  // list into a local one and use pop_front().
   class Iterator {
    public:
     using iterator_category = std::input_iterator_tag;
@@ -97,7 +97,8 @@ class IntrusiveList {
 
   bool empty() const { return !ring_.linked(); }
 
-  // Puts `item` at the end (or the start), out of whatever list of this tag it was in.
+  // Puts `item` at the end (or the start). If it is in another list of this tag, it leaves that
+  // list.
   void push_back(T& item) { move_before(item, ring_); }
   void push_front(T& item) { move_before(item, *ring_.next_); }
 
@@ -115,7 +116,7 @@ class IntrusiveList {
     return item;
   }
 
-  // Moves all elements of `other` behind this list's, in order, in O(1).
+  // Appends all elements of `other`, in order, in O(1). `other` is empty afterwards.
   void splice(IntrusiveList& other) {
     if (&other == this || other.empty()) return;
     Hook* first = other.ring_.next_;

@@ -11,7 +11,7 @@ using internal::HashKey;
 
 HashKey draw() {
   HashKey key;
-  // At the very start of a machine there may be no randomness yet; nobody waits for it here.
+  // Early at boot the kernel may have no random bits yet; this does not wait for them.
   const ssize_t got = ::getrandom(&key, sizeof(key), GRND_NONBLOCK);
   if (got == static_cast<ssize_t>(sizeof(key))) return key;
   // NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel gives the address as a number

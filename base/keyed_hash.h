@@ -1,7 +1,7 @@
-// Hashes for tables whose keys a peer chooses: addresses, names, topics. With a hash that is the
-// same everywhere, such as std::hash, a peer can compute keys that all meet in one bucket, and each
-// look-up then costs as much as there are keys. This one has a key that was drawn at random for
-// this process (SipHash-1-3), so that nobody outside knows which keys meet. [any]
+// Hashes for tables whose keys a peer chooses: addresses, names, topics. If the hash is known, as
+// std::hash is, a peer can compute keys that all fall into one bucket, and each look-up then takes
+// time linear in the number of keys. This hash (SipHash-1-3) uses a random key of the process, so
+// that a peer cannot predict collisions. [any]
 //
 //   std::unordered_map<std::string, Topic, weir::KeyedHash, std::equal_to<>> topics;
 #pragma once
@@ -25,12 +25,13 @@ struct HashKey {
   std::uint64_t high = 0;
 };
 
-// Drawn at the first call: 128 bits from getrandom(2) or, where that cannot be had, those that the
-// kernel gave the process at its start (AT_RANDOM). A child of fork(2) has its parent's.
+// The key of this process, chosen at the first call: 128 bits from getrandom(2) or, if that has
+// none, those that the kernel gave the process at its start (AT_RANDOM). A child of fork(2) keeps
+// the key of its parent.
 const HashKey& hash_key();
 
-// SipHash (Aumasson and Bernstein, 2012) with kWord rounds a word of the message and kEnd at the
-// end.
+// SipHash (Aumasson and Bernstein, 2012) with kWord rounds for each word of the message and kEnd
+// rounds at the end.
 template <int kWord, int kEnd>
 std::uint64_t sip_hash(const HashKey& key, std::span<const std::byte> bytes) {
   std::uint64_t a = key.low ^ 0x736f6d6570736575;

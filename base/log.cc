@@ -26,7 +26,7 @@ using internal::LogObserver;
 using internal::Mutex;
 using internal::MutexLock;
 
-// What the threads share. Never destroyed: a static's destructor may log.
+// Shared by all threads. Never destroyed, because the destructor of a static object may log.
 struct State {
   Mutex mutex;
   std::shared_ptr<spdlog::logger> logger WEIR_GUARDED_BY(mutex);
@@ -38,7 +38,7 @@ void unlock_all();
 
 State& state() {
   static State* const shared = [] {
-    // A child finds no lock held by a thread that it does not have.
+    // In a child no lock is held by a thread that exists only in the parent.
     ::pthread_atfork(lock_all, unlock_all, unlock_all);
     return new State;
   }();
@@ -71,7 +71,7 @@ std::shared_ptr<spdlog::logger> logger_of(State& shared) WEIR_REQUIRES(shared.mu
   if (!shared.logger) {
     auto sink = std::make_shared<internal::StderrSink>();
     shared.logger = std::make_shared<spdlog::logger>("weir", std::move(sink));
-    // weir's threshold decides; the logger lets all pass.
+    // log_threshold decides; the logger passes everything.
     shared.logger->set_level(spdlog::level::trace);
   }
   return shared.logger;
@@ -112,7 +112,7 @@ bool is_plain(std::string_view text) {
 
 std::string escaped(std::string_view text, std::size_t limit) {
   std::string_view shown = text.substr(0, limit);
-  // A code point that the limit cuts in two is left out whole.
+  // A code point that the limit would cut in two is left out.
   for (std::size_t back = 1; shown.size() < text.size() && back <= std::min<std::size_t>(3, limit);
        ++back) {
     const std::size_t start = shown.size() - back;
@@ -186,13 +186,14 @@ int read_log_threshold() noexcept {
   const auto* name = kLevelNames.end();
   if (wanted != nullptr) name = std::find(kLevelNames.begin(), kLevelNames.end(), wanted);
   if (name != kLevelNames.end()) level = static_cast<LogLevel>(name - kLevelNames.begin());
-  // The first to come sets it; a set_log_level() in between has the last word.
+  // The first thread sets the level, unless set_log_level() was called in the meantime.
   int threshold = -1;
   const bool first = log_threshold.compare_exchange_strong(threshold, static_cast<int>(level));
   if (!first) return threshold;
   if (wanted != nullptr && *wanted != '\0' && name == kLevelNames.end()) {
     const std::string_view text(wanted);
-    WEIR_LOG(warn, "WEIR_LOG={}: not a level; they are trace debug info warn error critical off",
+    WEIR_LOG(warn,
+             "WEIR_LOG={}: unknown level; use trace, debug, info, warn, error, critical or off",
              text.substr(0, 64));
   }
   return static_cast<int>(level);
@@ -219,7 +220,7 @@ void write_log(LogLevel level, std::uint64_t suppressed, fmt::string_view format
       target = logger_of(shared);
       observer = shared.observer;
     }
-    // A string view, not a format: braces in the line mean nothing.
+    // Passed as a string view, not as a format: braces in the line have no meaning.
     target->log(to_spdlog(level), spdlog::string_view_t(line.data(), line.size()));
     if (observer) (*observer)(level, line);
   } catch (const std::exception& e) {

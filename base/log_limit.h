@@ -1,4 +1,4 @@
-// How often one place in the source may write to the log.
+// LogLimit: bounds how often one place in the source writes to the log.
 #pragma once
 
 #include "weir/base/requirements.h"
@@ -13,12 +13,13 @@
 
 namespace WEIR_EXPORT weir {
 
-// Lines at `per_second`, in bursts of one second's worth at most. [any]
+// Admits `per_second` lines a second, in bursts of at most `per_second` lines. [any]
 class LogLimit {
  public:
   constexpr explicit LogLimit(unsigned per_second) : bucket_(per_second, std::chrono::seconds(1)) {}
 
-  // Whether this line may be written; if so, `suppressed` is how many were not since the last one.
+  // True: this line may be written, and `suppressed` is set to the number of lines that were
+  // refused since the last admitted one.
   bool admit(std::uint64_t& suppressed) noexcept;
   bool admit(TimePoint now, std::uint64_t& suppressed) noexcept;
 

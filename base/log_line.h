@@ -1,10 +1,9 @@
-// How weir itself writes to its log (weir/base/log.h): a format and arguments. Internal. [any]
+// The macros with which weir writes to its log (weir/base/log.h). Internal. [any]
 //
 //   WEIR_LOG(info, "listening on {}", address);
 //   WEIR_LOG_LIMITED(warn, 1, "accept on {}: {}", address, error);   // at most one line a second
 //
-// The arguments are not evaluated when the level is off. No exception leaves a log call, and errno
-// is kept.
+// The arguments are not evaluated when the level is off. A log call throws nothing and keeps errno.
 #pragma once
 
 #include <fmt/format.h>
@@ -21,7 +20,7 @@
 
 namespace weir::internal {
 
-// The level in force; -1 until WEIR_LOG was read.
+// The current level; -1 until WEIR_LOG was read.
 extern constinit std::atomic<int> log_threshold;
 int read_log_threshold() noexcept;
 
@@ -41,8 +40,8 @@ void log(LogLevel level, std::uint64_t suppressed, fmt::format_string<Args...> f
   write_log(level, suppressed, format, fmt::make_format_args(args...));
 }
 
-// For tests: sees each line that is written, besides the logger. Called by the thread that logs;
-// must not log itself. Returns the one before. Null: none.
+// For tests: a function that also gets each line that is written. It is called by the thread that
+// logs and must not log. Returns the previous one. Null: none.
 using LogObserver = std::function<void(LogLevel level, std::string_view line)>;
 LogObserver set_log_observer(LogObserver observer);
 
@@ -58,8 +57,8 @@ void advance_log_clock(Duration by) noexcept;
       ::weir::internal::log(::weir::LogLevel::level, std::uint64_t{0}, __VA_ARGS__); \
   } while (false)
 
-// At most `per_second` (a constant; 10 is usual) lines a second from this place in the source. The
-// next line says how many were left out: "(+123 suppressed)".
+// At most `per_second` lines a second (a constant; usually 10) from this place in the source. The
+// next line reports the number of suppressed lines: "(+123 suppressed)".
 #define WEIR_LOG_LIMITED(level, per_second, ...)                                      \
   do {                                                                                \
     if (::weir::internal::log_enabled(::weir::LogLevel::level)) [[unlikely]] {        \

@@ -24,7 +24,7 @@ namespace internal {
 
 namespace {
 
-// As short as it can be and still the same number.
+// The shortest text that reads back as the same number.
 void append_number(std::string& text, double value) {
   std::array<char, 32> digits{};
   const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
@@ -51,7 +51,7 @@ void append_sample(std::string& text, std::string_view name, std::string_view la
   text += '\n';
 }
 
-// Prometheus counts in a range all that is below its bound.
+// In Prometheus each bucket counts all values up to its bound, so the counts are cumulative.
 void append_histogram(std::string& text, const std::string& name, std::string_view labels,
                       std::span<const MetricSample> ranges) {
   double sum = 0;

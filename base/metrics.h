@@ -1,12 +1,12 @@
-// Metrics: what the Stats structs of weir count, by name, for programs that export it or log it.
+// Metrics: the values of weir's Stats structs with their names, for programs that export or log
+// them.
 //
 //   std::string page;
 //   weir::append_metrics(page, "weir_server", server.stats());            // for Prometheus
-//   std::puts(weir::metrics_line(server.stats() - a_second_ago).c_str());  // "accepted=3
-//   bytes_in=…"
+//   std::puts(weir::metrics_line(server.stats() - a_second_ago).c_str());  // for a log
 //
-// Each Stats struct has a list of its metrics: `Stats::metrics()`. The list is complete: that is
-// checked when weir is compiled. Differences and sums are made from it. [any]
+// Each Stats struct has a list of its metrics: `Stats::metrics()`. A static_assert in weir ensures
+// that the list has every field. Differences and sums are computed from it. [any]
 #pragma once
 
 #include "weir/base/requirements.h"
@@ -28,51 +28,51 @@
 namespace WEIR_EXPORT weir {
 
 enum class MetricKind : std::uint8_t {
-  counter,    // grows only; the difference of two is that of the time between them
-  gauge,      // as it is now
-  histogram,  // counters by the upper bound of a range
+  counter,    // only grows; the difference of two values counts the events between them
+  gauge,      // the current value; can go up and down
+  histogram,  // one counter for each range, labelled with its upper bound
 };
 
 // One value of a metric.
 struct MetricSample {
   double value = 0;
-  std::string label{};  // `reason="reset"`: which of several; empty: there is one
+  std::string label{};  // `reason="reset"`, if the metric has several values; else empty
 };
 
 // One metric of a Stats struct.
 template <typename Stats>
 struct Metric {
-  std::string_view name;  // the field's
-  std::string_view unit;  // "bytes", "seconds"; empty: a number of things
+  std::string_view name;  // of the field
+  std::string_view unit;  // "bytes", "seconds"; empty: a plain number
   std::string_view help;  // one line
   MetricKind kind = MetricKind::counter;
 
-  std::size_t size = 0;                                     // bytes of the field
-  void (*subtract)(Stats& from, const Stats& what);         // counters; nothing for a gauge
-  void (*add)(Stats& to, const Stats& what);                // a sum over loops, of gauges, too
+  std::size_t size = 0;                                     // of the field, in bytes
+  void (*subtract)(Stats& from, const Stats& what);         // leaves a gauge unchanged
+  void (*add)(Stats& to, const Stats& what);                // adds gauges, too
   std::vector<MetricSample> (*samples)(const Stats& from);  // the values
 };
 
 template <typename Stats>
 using MetricList = std::span<const Metric<Stats>>;
 
-// later - earlier of the counters; gauges are those of `later`.
+// Counters: later - earlier. Gauges: the value in `later`.
 template <typename Stats>
 Stats metrics_difference(Stats later, const Stats& earlier) {
   for (const Metric<Stats>& metric : Stats::metrics()) metric.subtract(later, earlier);
   return later;
 }
 
-// Adds all of `one` to `sum`.
+// Adds every metric of `one` to `sum`.
 template <typename Stats>
 void add_metrics(Stats& sum, const Stats& one) {
   for (const Metric<Stats>& metric : Stats::metrics()) metric.add(sum, one);
 }
 
-// `name="value"`, with what would end the value early escaped.
+// `name="value"`; quotes, backslashes and line breaks in the value are escaped.
 std::string metric_label(std::string_view name, std::string_view value);
 
-// A struct of several that are shown together, and how it differs: `loop="0"`.
+// One of several structs on a page, with the labels that distinguish it: `loop="0"`.
 template <typename Stats>
 struct LabelledStats {
   std::string labels{};
@@ -97,9 +97,9 @@ void append_metric_pair(std::string& line, std::string_view name,
 
 namespace WEIR_EXPORT weir {
 
-// Appends the metrics in the text format of Prometheus, one line a value, each metric with its HELP
-// and TYPE: `weir_server_accepted_total 17`. A name is made of `prefix`, the metric's name, its
-// unit and, of a counter, "total".
+// Appends the metrics in the text format of Prometheus: one line for each value
+// (`weir_server_accepted_total 17`), and HELP and TYPE lines for each metric. A name consists of
+// `prefix`, the name of the metric, its unit and, for a counter, "total".
 template <typename Stats>
 void append_metrics(std::string& text, std::string_view prefix, const Stats& stats) {
   append_labelled_metrics(text, prefix, std::array{LabelledStats<Stats>{.stats = stats}});
@@ -118,8 +118,8 @@ void append_labelled_metrics(std::string& text, std::string_view prefix, const R
   }
 }
 
-// One line for a log: "connections=3 accepted=17 closed{reason=\"reset\"}=2". What is zero is left
-// out.
+// One line for a log: "connections=3 accepted=17 closed{reason=\"reset\"}=2". Values of zero are
+// left out.
 template <typename Stats>
 std::string metrics_line(const Stats& stats) {
   std::string line;
@@ -133,7 +133,7 @@ std::string metrics_line(const Stats& stats) {
 
 namespace weir::internal {
 
-// --- making a list -------------------------------------------------------------------------------
+// --- how a Stats struct defines its list ---------------------------------------------------------
 
 template <typename T>
 struct MemberOf;
@@ -143,7 +143,7 @@ struct MemberOf<Value Stats::*> {
   using Type = Value;
 };
 
-// How each type of field is subtracted, added and shown. `label(i)` names element i of an array.
+// The operations on a field, by its type. `label(i)` is the label of element i of an array.
 template <typename Value>
 struct MetricField {
   using Label = std::nullptr_t;
@@ -177,7 +177,7 @@ struct MetricField<std::array<std::uint64_t, Size>> {
   }
 };
 
-// What a list entry is made of: Member is a pointer to the field.
+// Makes a list entry. Member is a pointer to the field.
 template <auto Member,
           typename MetricField<typename MemberOf<decltype(Member)>::Type>::Label Label = nullptr>
 constexpr auto metric(MetricKind kind, std::string_view name, std::string_view unit,
@@ -198,7 +198,7 @@ constexpr auto metric(MetricKind kind, std::string_view name, std::string_view u
       .samples = [](const Stats& from) { return Field::samples(from.*Member, Label); }};
 }
 
-// Another view of a field that is in the list already.
+// A second entry for a field that is already in the list; sums and differences ignore it.
 template <typename Stats>
 constexpr Metric<Stats> also(Metric<Stats> metric) {
   metric.size = 0;
@@ -207,7 +207,8 @@ constexpr Metric<Stats> also(Metric<Stats> metric) {
   return metric;
 }
 
-// The list has all fields of the struct, which have no gaps between them: for a static_assert.
+// For a static_assert: true if the list has all fields of the struct. The struct must have no
+// padding.
 template <typename Stats>
 constexpr bool covers_all(MetricList<Stats> list) {
   std::size_t size = 0;

@@ -1,5 +1,6 @@
-// Mutex, MutexLock and Condition: those of the standard library, with attributes by which clang
-// checks at compile time what a mutex guards (-Wthread-safety; nothing for other compilers).
+// Mutex, MutexLock and Condition: wrappers of the standard classes with attributes, by which clang
+// checks at compile time that guarded data is used under its mutex (-Wthread-safety). For other
+// compilers the attributes are empty.
 //
 //   Mutex mutex_;
 //   std::vector<Task> tasks_ WEIR_GUARDED_BY(mutex_);
@@ -19,11 +20,11 @@
 #define WEIR_THREAD_SAFETY(attribute)
 #endif
 
-// Read and written only while that mutex is held.
+// The variable is read and written only while that mutex is held.
 #define WEIR_GUARDED_BY(mutex) WEIR_THREAD_SAFETY(guarded_by(mutex))
-// Called only while that mutex is held.
+// The function is called only while that mutex is held.
 #define WEIR_REQUIRES(mutex) WEIR_THREAD_SAFETY(requires_capability(mutex))
-// For what no attribute can say, such as locks taken around fork(2).
+// For functions that the attributes cannot describe, such as those that lock around fork(2).
 #define WEIR_UNCHECKED_LOCKS WEIR_THREAD_SAFETY(no_thread_safety_analysis)
 
 namespace weir::internal {
@@ -42,7 +43,7 @@ class WEIR_THREAD_SAFETY(capability("mutex")) Mutex {
   std::mutex mutex_;
 };
 
-// Holds a mutex for a scope, but for the time between an unlock() and the next lock().
+// Holds a mutex for a scope, except between an unlock() and the next lock().
 class WEIR_THREAD_SAFETY(scoped_lockable) MutexLock {
  public:
   explicit MutexLock(Mutex& mutex) WEIR_THREAD_SAFETY(acquire_capability(mutex))
@@ -59,11 +60,12 @@ class WEIR_THREAD_SAFETY(scoped_lockable) MutexLock {
   std::unique_lock<std::mutex> lock_;
 };
 
-// Waits with the mutex given back. A wait may end without a notification: ask again in a loop.
+// Releases the mutex while it waits. A wait may end without a notification: test the condition in a
+// loop.
 class Condition {
  public:
   void wait(MutexLock& lock) { condition_.wait(lock.lock_); }
-  // False: the time is over. TimePoint::max() never comes.
+  // False: `end` has passed. TimePoint::max() means no time limit.
   bool wait_until(MutexLock& lock, TimePoint end) {
     if (end == (TimePoint::max)()) return wait(lock), true;
     return condition_.wait_until(lock.lock_, end) == std::cv_status::no_timeout;

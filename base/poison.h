@@ -1,5 +1,5 @@
-// Memory that nobody may look at for now: under AddressSanitizer, touching it is an error, so that
-// a view that was kept too long is found at its first use. Costs nothing in other builds.
+// Marks memory that must not be accessed. Under AddressSanitizer an access is an error, so that a
+// view that was kept too long is found at its first use. Costs nothing in other builds.
 #pragma once
 
 #include "weir/base/requirements.h"
@@ -7,8 +7,8 @@
 #include <cstddef>
 #include <span>
 
-// Defined for every target that links weir::base when weir itself is built with ASan, so that the
-// library and its users agree.
+// WEIR_POISON is defined for every target that links weir::base when weir itself is built with
+// ASan, so that the library and its users agree.
 #ifdef WEIR_POISON
 #include <sanitizer/asan_interface.h>
 #endif

@@ -1,6 +1,6 @@
-// What weir needs of a compiler and its library. Every public header includes this, or another one
-// of weir's that does, before any code of its own, so that an old compiler gives one message where
-// otherwise hundreds would follow.
+// Checks that the compiler and the C++ library are recent enough for weir. Every public header
+// includes this file first, directly or through another header of weir, so that an old compiler
+// reports one clear error instead of hundreds.
 #pragma once
 
 #include <version>

@@ -1,5 +1,5 @@
 // Errors as values. A system call returns SysResult<T>; a set-up call returns Result<T>, whose
-// Error says what was being done, on what, and why it failed.
+// Error names the operation, its object and the reason of the failure.
 #pragma once
 
 #include "weir/base/requirements.h"
@@ -26,10 +26,10 @@ class Errno {
 
   constexpr int value() const { return value_; }
   constexpr explicit operator bool() const { return value_ != 0; }
-  // The kernel has no memory for this now (ENOMEM, ENOBUFS). That tells nothing about readiness:
-  // epoll does not report when there is some again.
+  // The kernel has no memory for the call now (ENOMEM, ENOBUFS). Retry after a pause: epoll does
+  // not report when memory becomes available.
   constexpr bool is_memory() const { return value_ == ENOMEM || value_ == ENOBUFS; }
-  // "ECONNREFUSED"; "E4711" for a number the C library has no name for.
+  // "ECONNREFUSED"; "E4711" for a number that the C library has no name for.
   std::string name() const;
   // "Connection refused".
   std::string message() const;
@@ -44,18 +44,18 @@ class Errno {
 template <typename T>
 using SysResult = std::expected<T, Errno>;
 
-// Why a set-up call failed, as a sentence for people: "listen on 0.0.0.0:80: bind: Permission
-// denied".
+// The reason why a set-up call failed, as a sentence for people: "listen on 0.0.0.0:80: bind:
+// Permission denied".
 class Error {
  public:
-  // For a failed system call: message() is "<what>: <errno's message>".
+  // For a failed system call: message() is "<what>: <message of code>".
   Error(std::string what, Errno code);
-  // For an error that no errno describes; code() is EINVAL.
+  // For an error without an errno value; code() is EINVAL.
   explicit Error(std::string message);
 
   Errno code() const { return code_; }
   const std::string& message() const { return message_; }
-  // The same error seen from one level up: "<what>: <message>".
+  // The same error with more context in front: "<what>: <message>".
   Error within(std::string_view what) const;
 
  private:
@@ -66,8 +66,8 @@ class Error {
 template <typename T>
 using Result = std::expected<T, Error>;
 
-// What a constructor throws when the kernel refuses what it needs (EventLoop's create() returns the
-// Error instead).
+// Thrown by a constructor when the kernel refuses a resource. (EventLoop::create() returns the
+// Error instead.)
 class SystemError : public std::runtime_error {
  public:
   explicit SystemError(Error error)

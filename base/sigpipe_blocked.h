@@ -1,4 +1,5 @@
-// SigpipeBlocked: for calls that raise SIGPIPE and have no flag against it. Internal to weir. [any]
+// SigpipeBlocked: for calls that raise SIGPIPE and have no flag to suppress it. Internal to weir.
+// [any]
 #pragma once
 
 #include <cerrno>
@@ -7,8 +8,8 @@
 
 namespace weir::internal {
 
-// Keeps this thread from getting the SIGPIPE that a call inside the scope may cause. What was
-// pending before stays pending.
+// Blocks SIGPIPE for this thread as long as the object lives. A SIGPIPE that was pending before
+// stays pending.
 class SigpipeBlocked {
  public:
   SigpipeBlocked() {
@@ -30,7 +31,7 @@ class SigpipeBlocked {
     errno = kept;
   }
 
-  // Takes back a SIGPIPE that came in this scope; errno stays as it is.
+  // Discards a SIGPIPE that was raised in this scope. Keeps errno.
   void swallow() {
     if (was_pending_) return;
     const int kept = errno;

@@ -1,4 +1,4 @@
-// SlotId: the name under which a SlotMap keeps a value.
+// SlotId: the id under which a SlotMap stores a value.
 #pragma once
 
 #include "weir/base/requirements.h"
@@ -12,7 +12,7 @@
 
 namespace WEIR_EXPORT weir {
 
-// A name that fits epoll_event.data.u64.
+// An id that fits into epoll_event.data.u64.
 struct SlotId {
   std::uint32_t slot = 0;
   std::uint32_t generation = 0;
@@ -22,7 +22,7 @@ struct SlotId {
     return {.slot = static_cast<std::uint32_t>(value),
             .generation = static_cast<std::uint32_t>(value >> 32)};
   }
-  // False for SlotId{}; says nothing about whether it is still in the map.
+  // False only for SlotId{}. True does not mean that the value is still in the map.
   constexpr explicit operator bool() const { return generation != 0; }
 
   friend constexpr auto operator<=>(const SlotId&, const SlotId&) = default;
@@ -33,7 +33,7 @@ struct SlotId {
 template <>
 struct std::hash<weir::SlotId> {
   std::size_t operator()(weir::SlotId id) const noexcept {
-    // Slots are dense and generations small: mix both into all bits (Fibonacci hashing).
+    // Slots are dense and generations are small: mix both into all bits (Fibonacci hashing).
     return static_cast<std::size_t>((id.to_u64() ^ (id.to_u64() >> 29)) * 0x9E3779B97F4A7C15U);
   }
 };

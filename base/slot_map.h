@@ -1,10 +1,10 @@
-// SlotMap: values under small, checkable names. insert() gives a SlotId; find() gives the value
-// back, or null when it was erased, also if its place has a new tenant since. [one thread]
+// SlotMap: stores values under small ids that can be checked. insert() returns a SlotId; find()
+// returns the value, or null if it was erased, even if its slot holds a newer value. [one thread]
 //
 // Invariants: 1. a value never moves: pages are added, never reallocated; 2. an id is given out
-// once in the life of the map (a slot that ran out of generations is retired), so a stale id never
-// matches; 3. generation 0 is never given out, so SlotId{} is "none"; 4. free slots are reused
-// first in, first out, so that generations spread.
+// once in the life of the map (a slot that has used all its generations is retired), so a stale id
+// never matches; 3. generation 0 is never given out, so SlotId{} means "none"; 4. free slots are
+// reused in the order in which they became free, so that all slots use up their generations evenly.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +29,7 @@ class SlotMap {
   static constexpr std::uint32_t kPageSize = 256;
 
   SlotMap() = default;
-  // Ids start at this generation; for tests of what happens when generations run out.
+  // Ids start at this generation, for tests in which a slot uses up its generations.
   explicit SlotMap(std::uint32_t first_generation) : first_generation_(first_generation) {
     WEIR_CHECK(first_generation != 0, "SlotMap: generation 0 means \"none\"");
   }
@@ -39,7 +39,7 @@ class SlotMap {
 
   std::size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
-  // Slots that there is memory for.
+  // The number of slots, free or not, that have memory.
   std::size_t capacity() const { return pages_.size() * kPageSize; }
 
   SlotId insert(T value) {
@@ -54,7 +54,7 @@ class SlotMap {
     return {.slot = index, .generation = static_cast<std::uint32_t>(slot.key)};
   }
 
-  // Null unless `id` came from this map and was not erased; any bits may be asked for.
+  // Null unless `id` came from this map and was not erased. Any bits are allowed as `id`.
   T* find(SlotId id) {
     const std::size_t page = id.slot / kPageSize;
     if (page >= pages_.size()) return nullptr;
@@ -63,12 +63,12 @@ class SlotMap {
   }
   const T* find(SlotId id) const { return const_cast<SlotMap*>(this)->find(id); }
 
-  // Destroys the value; false when `id` is not (or no longer) in the map.
+  // Destroys the value. False when `id` is not (or no longer) in the map.
   bool erase(SlotId id) {
     T* value = find(id);
     if (value == nullptr) return false;
-    // The id is dead before the destructor runs, and the slot is reused only after it: a destructor
-    // may use this map.
+    // The id becomes invalid before the destructor runs, and the slot is reused only after it: a
+    // destructor may use this map.
     Slot& slot = at(id.slot);
     slot.key = kFree | (std::uint64_t{id.generation} + 1);
     --size_;
@@ -77,8 +77,8 @@ class SlotMap {
     return true;
   }
 
-  // Calls fn(SlotId, T&) for each value. fn may erase any value and insert new ones; whether a new
-  // one is visited is left open.
+  // Calls fn(SlotId, T&) for each value. fn may erase any value and insert new ones; a new one may
+  // or may not be visited.
   template <typename Fn>
   void for_each(Fn&& fn) {
     for (std::uint32_t index = 0; index < capacity(); ++index) {
@@ -88,13 +88,13 @@ class SlotMap {
     }
   }
 
-  // Erases all; the memory is kept and old ids stay dead.
+  // Erases all values. The memory is kept, and old ids stay invalid.
   void clear() {
     for_each([this](SlotId id, T&) { erase(id); });
   }
 
  private:
-  // Above the 32 bits of a generation, so that no id, however made, matches a free slot.
+  // Above the 32 bits of a generation, so that no id matches a free slot.
   static constexpr std::uint64_t kFree = std::uint64_t{1} << 32;
   static constexpr std::uint32_t kNone = (std::numeric_limits<std::uint32_t>::max)();
 
@@ -104,7 +104,7 @@ class SlotMap {
     Slot(const Slot&) = delete;
     Slot& operator=(const Slot&) = delete;
 
-    std::uint64_t key = kFree;  // this (or, with kFree, the next) tenant's generation
+    std::uint64_t key = kFree;  // the generation of the value or, with kFree, of the next value
     union {
       T value;
       std::uint32_t next_free;

@@ -19,7 +19,7 @@ namespace {
 
 constexpr int kStderr = 2;
 
-// As spdlog's own sink for terminals has them, by level.
+// The colours of spdlog's own terminal sink, by level.
 constexpr std::array<std::string_view, 7> kColours = {
     "\033[37m",        "\033[36m",        "\033[32m", "\033[33m\033[1m",
     "\033[31m\033[1m", "\033[1m\033[41m", ""};
@@ -46,7 +46,8 @@ void StderrSink::log(const spdlog::details::log_msg& message) {
   std::string line;
   if (torn_) line += '\n';
   if (lost_ > 0) {
-    const std::string text = fmt::format("standard error took nothing: {} lines were lost", lost_);
+    const std::string text =
+        fmt::format("{} log lines could not be written to standard error", lost_);
     append(line, {message.logger_name, spdlog::level::warn, {text.data(), text.size()}});
   }
   append(line, message);

@@ -1,5 +1,6 @@
-// StderrSink: where weir's own logger writes. It never waits for who reads standard error: a line
-// that finds no room is lost, counted, and the next one that gets out says so. Internal. [any]
+// StderrSink: the sink of weir's own logger. It never waits for the reader of standard error: a
+// line that does not fit is dropped and counted, and the next line that is written reports the
+// count. Internal. [any]
 #pragma once
 
 #include <spdlog/formatter.h>
@@ -13,7 +14,7 @@
 
 namespace weir::internal {
 
-// One for all sinks, so that fork(2) can be told of it.
+// Shared by all sinks, so that the fork handlers (log.cc) can lock it around fork(2).
 inline constinit Mutex stderr_sink_mutex;
 
 class StderrSink final : public spdlog::sinks::sink {
@@ -31,9 +32,9 @@ class StderrSink final : public spdlog::sinks::sink {
 
   const bool coloured_;
   std::unique_ptr<spdlog::formatter> formatter_ WEIR_GUARDED_BY(stderr_sink_mutex);
-  // The last line got out in part.
+  // Only a part of the last line was written.
   bool torn_ WEIR_GUARDED_BY(stderr_sink_mutex) = false;
-  // Lines, since the last one that got out.
+  // Lines dropped since the last one that was written.
   std::uint64_t lost_ WEIR_GUARDED_BY(stderr_sink_mutex) = 0;
 };
 

@@ -1,7 +1,7 @@
-// TypeId: the identity of a type at run time, for values that are kept without their type.
+// TypeId: the identity of a type at run time, for containers that store values of unknown type.
 //
-// It compares equal across shared libraries. The address of a static member of a template does not:
-// a library built with -fvisibility=hidden has its own copy of it.
+// TypeIds of one type are equal across shared libraries. (The address of a static template member
+// would differ: each library built with -fvisibility=hidden has its own copy.)
 #pragma once
 
 #include "weir/base/requirements.h"
@@ -14,7 +14,7 @@ namespace WEIR_EXPORT weir {
 
 class TypeId {
  public:
-  // `const T` and `T` are two types.
+  // `const T` and `T` are different types.
   template <typename T>
   static TypeId of() noexcept {
     return TypeId(typeid(Tag<T>));
@@ -23,7 +23,7 @@ class TypeId {
   friend bool operator==(TypeId a, TypeId b) noexcept { return *a.info_ == *b.info_; }
 
  private:
-  // Each library has its own; they are compared by name.
+  // Each library has its own type_info of this; type_info compares them by name.
   template <typename T>
   struct WEIR_HIDDEN Tag {};
   explicit TypeId(const std::type_info& info) noexcept : info_(&info) {}

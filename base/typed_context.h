@@ -1,5 +1,5 @@
-// TypedContext: one value of a type that the one who keeps it does not know, and that whoever asks
-// for it must. [one thread]
+// TypedContext: stores one value of any type. The class that contains it need not know the type;
+// the caller of set() and get() names it. [one thread]
 #pragma once
 
 #include <memory>
@@ -11,7 +11,8 @@ namespace weir::internal {
 
 class TypedContext {
  public:
-  // In place of the value before, if there was one.
+  // Makes a T from `args`; it replaces the value before. If its constructor throws, the value
+  // before stays.
   template <typename T, typename... Args>
   T& set(Args&&... args) {
     auto holder = std::make_unique<Holder<T>>(std::forward<Args>(args)...);
@@ -19,7 +20,7 @@ class TypedContext {
     holder_ = std::move(holder);
     return value;
   }
-  // nullptr when none, or one of another type, was set.
+  // Null when there is no value or when it has another type.
   template <typename T>
   T* get() const {
     if (!holder_ || holder_->type != TypeId::of<T>()) return nullptr;

@@ -46,7 +46,7 @@ bool is_utf8(std::string_view text) {
 
 namespace {
 
-// Default_Ignorable_Code_Point of Unicode 15.1 (what is drawn as nothing), the separators of lines
+// The invisible characters: Default_Ignorable_Code_Point of Unicode 15.1, the separators of lines
 // and paragraphs, the interlinear annotations, and the noncharacters.
 struct Range {
   char32_t first;

@@ -28,9 +28,9 @@ ssize_t write_if_ready(int fd, std::string_view bytes) {
   return ::write(fd, bytes.data(), bytes.size());
 }
 
-// The same pipe or terminal, opened once more, has a flag of its own. Where that is not allowed (no
-// /proc, or the terminal of another user), poll(2) has to do: then somebody else who writes at the
-// same moment may take the room away.
+// Opens the same pipe or terminal once more, which gives an O_NONBLOCK flag of its own. Where that
+// is not allowed (no /proc, or the terminal of another user), poll(2) is used instead: then a
+// process that writes at the same moment can take the space, and the write can wait.
 ssize_t write_through_own_description(int fd, std::string_view bytes) {
   std::array<char, 32> path{};
   static_cast<void>(std::snprintf(path.data(), path.size(), "/proc/self/fd/%d", fd));
@@ -44,9 +44,9 @@ ssize_t write_through_own_description(int fd, std::string_view bytes) {
 }
 
 // RWF_NOWAIT is O_NONBLOCK for one call. Terminals, some files, and the pipes and sockets of older
-// kernels do not have it; a file that has it may refuse for want of a free block.
+// kernels do not support it. A file that supports it can still refuse when it has no free block.
 ssize_t write_some(int fd, std::string_view bytes) {
-  // pwritev2(2) only reads what it is given.
+  // pwritev2(2) only reads the bytes.
   const iovec vector{.iov_base = const_cast<char*>(bytes.data()), .iov_len = bytes.size()};
   const ssize_t written = ::pwritev2(fd, &vector, 1, -1, RWF_NOWAIT);
   if (written >= 0) return written;

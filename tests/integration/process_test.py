@@ -113,7 +113,7 @@ class StandardError(SystemTest):
                 text += os.read(self.reading, 1 << 20)
             except BlockingIOError:
                 pass
-            return b"standard error took nothing: 1 lines were lost" in text
+            return b"1 log lines could not be written to standard error" in text
 
         # As soon as the server has seen the first one off.
         self.assertTrue(wait_until(lambda: echoes(self.client(server.address))))

@@ -161,7 +161,7 @@ TEST(Fd, ResetTakesANewOneAndClosesTheOld) {
 
 TEST(FdDeathTest, ResetToItselfIsABug) {
   Fd fd = open_null();
-  EXPECT_DEATH(fd.reset(fd.get()), "Fd::reset\\([0-9]+\\): it holds this descriptor already");
+  EXPECT_DEATH(fd.reset(fd.get()), "Fd::reset\\([0-9]+\\): the Fd already holds this descriptor");
 }
 
 TEST(Fd, TheCloseFunctionBelongsToOneThread) {

@@ -393,7 +393,7 @@ TEST(LogDeathTest, WeirLogGivesTheFirstLevel) {
       std::exit(log_level() == expected ? 0 : 1);
     };
     EXPECT_EXIT(check(), testing::ExitedWithCode(0),
-                std::string_view(value) == "loud\n" ? "WEIR_LOG=loud\\\\n: not a level" : "");
+                std::string_view(value) == "loud\n" ? "WEIR_LOG=loud\\\\n: unknown level" : "");
   }
 }
 
