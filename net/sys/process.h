@@ -1,5 +1,5 @@
-// What weir asks about its process and the machine. Through the thread's SysTable, as all of sys.
-// Internal. [any]
+// Queries about the process and the machine. They go through the thread's SysTable, as everything
+// in sys. Internal. [any]
 #pragma once
 
 #include <cstddef>
@@ -12,28 +12,28 @@
 
 namespace weir::internal::sys {
 
-// RLIMIT_NOFILE, getrlimit(2): descriptors that this process may have. None: no limit, or not
-// known.
+// The number of descriptors that this process may have: RLIMIT_NOFILE, getrlimit(2). nullopt: no
+// limit, or unknown.
 std::optional<std::uint64_t> descriptor_limit();
-// Bytes of memory that the machine has. None: not known.
+// The memory of the machine in bytes. nullopt: unknown.
 std::optional<std::uint64_t> machine_memory();
 
-// What the calling thread has used, getrusage(2). Zero: not known.
+// The resources used by the calling thread, getrusage(2). Zero: unknown.
 struct ThreadUsage {
   Duration cpu{};
-  std::uint64_t waits = 0;  // times that it gave the processor away, to wait
+  std::uint64_t waits = 0;  // voluntary context switches
 };
 ThreadUsage usage_of_this_thread();
 
-// The number of a network interface, if_nametoindex(3), and its name.
+// Number of the network interface with this name, if_nametoindex(3), and the reverse.
 SysResult<unsigned> interface_index(const std::string& name);
 SysResult<std::string> interface_name(unsigned index);
 
-// 64 bits that nobody can guess. At the very start of a machine, when the kernel has none yet, bits
-// that differ from process to process; nobody waits here.
+// 64 bits that nobody can guess. Never waits: early at boot, when the kernel has no random bits
+// yet, the result only differs from process to process.
 std::uint64_t random_bits();
 
-// The contents of a file such as those of /proc and /sys, at most 64 KiB of it.
+// The contents of a small file, such as those in /proc and /sys: at most the first 64 KiB.
 SysResult<std::string> read_file(const std::string& path);
 
 }  // namespace weir::internal::sys

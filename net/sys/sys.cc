@@ -19,13 +19,13 @@ namespace sys {
 namespace {
 
 static_assert(kMaxVectors <= IOV_MAX);
-// So that a result comes back in registers.
+// Required for a result to be returned in registers.
 static_assert(sizeof(SysResult<std::size_t>) == 16);
 static_assert(std::is_trivially_copy_constructible_v<SysResult<std::size_t>> &&
               std::is_trivially_move_constructible_v<SysResult<std::size_t>> &&
               std::is_trivially_destructible_v<SysResult<std::size_t>>);
 
-// Made before any code runs, and still there when the last static object ends.
+// Initialised at compile time and never destroyed, so that static objects can use it at any time.
 union KernelTable {
   constexpr KernelTable() : table() {}
   constexpr ~KernelTable() {}
@@ -33,17 +33,16 @@ union KernelTable {
 };
 constinit KernelTable the_kernel_table;
 
-// Set once the kernel (or a filter in front of it) turned epoll_pwait2 down; a new table is asked
-// anew.
+// Set once the kernel (or a seccomp filter) rejects epoll_pwait2. Reset when the table is replaced.
 constinit thread_local bool without_pwait2 = false;
 
-// Set up before main(): a fork() of any thread is noticed, only a bare clone(2) is not.
+// Installed before main(), so that every fork() is counted. A bare clone(2) is not.
 [[maybe_unused]] const int kForksAreCounted =
     ::pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); });
 
 int close_through_table(int fd) { return table().close(fd); }
 
-// Calls until the answer is not EINTR. A failed answer is -1 and errno.
+// Repeats the call while it fails with EINTR. A failed call returns -1 and sets errno.
 template <typename Call>
 auto retried(Call call) {
   auto answer = call();
@@ -61,7 +60,7 @@ SysResult<std::size_t> count(ssize_t answer) {
   return static_cast<std::size_t>(answer);
 }
 
-// Every new descriptor passes here.
+// Every new descriptor goes through here. One below 3 is replaced by a duplicate above.
 SysResult<Fd> descriptor(int answer) {
   if (answer < 0) return std::unexpected(Errno(errno));
   if (answer > STDERR_FILENO) [[likely]]
@@ -114,7 +113,7 @@ SysResult<Fd> accept(int fd) {
 
 SysResult<void> connect(int fd, const sockaddr* address, socklen_t length) {
   const int answer = table().connect(fd, address, length);
-  // The attempt goes on after a signal, and a second connect() would only say EALREADY.
+  // After a signal the attempt continues; a second connect() would only return EALREADY.
   if (answer < 0 && errno == EINTR) return std::unexpected(Errno(EINPROGRESS));
   return done(answer);
 }
@@ -157,7 +156,8 @@ SysResult<std::size_t> send_vectors(int fd, std::span<iovec> vectors) {
   message.msg_iov = vectors.data();
   message.msg_iovlen = std::min(vectors.size(), kMaxVectors);
 
-  // A sum above SSIZE_MAX would be EINVAL, so the vector that passes the limit is cut for the call.
+  // A sum above SSIZE_MAX would be EINVAL, so the vector that exceeds the limit is shortened for
+  // the call.
   std::size_t room = kMaxTransfer;
   iovec* cut = nullptr;
   std::size_t whole = 0;
@@ -207,8 +207,8 @@ SysResult<std::size_t> sendfile(int out, int in, std::uint64_t offset, std::uint
     return std::unexpected(Errno(EOVERFLOW));
   }
   const std::size_t size = std::min<std::uint64_t>(length, kMaxTransfer);
-  // sendfile(2) has no flag for this. The signal can also come with a short count, when the first
-  // part was sent and the peer's reset met the second.
+  // sendfile(2) has no flag to suppress SIGPIPE. The signal can also come with a short count: the
+  // first part was sent, and the peer's reset arrived before the second.
   SigpipeBlocked guard;
   const ssize_t sent = retried([&] {
     auto position = static_cast<off_t>(offset);
@@ -268,7 +268,7 @@ SysResult<std::size_t> splice_from_socket(int socket, int pipe, std::size_t size
 }
 
 SysResult<std::size_t> splice_to_socket(int pipe, int socket, std::size_t size) {
-  SigpipeBlocked guard;  // splice(2) has no flag against it either
+  SigpipeBlocked guard;  // splice(2) has no flag to suppress SIGPIPE either
   const ssize_t sent = retried([&] {
     return table().splice(pipe, socket, std::min(size, kMaxTransfer),
                           SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
@@ -306,7 +306,8 @@ SysResult<std::size_t> epoll_wait(int epoll, std::span<epoll_event> events, Dura
     }
     const int ready = table().epoll_pwait2(epoll, events.data(), capacity,
                                            timeout < Duration::zero() ? nullptr : &time);
-    // Containers' filters of the time before the call answer EPERM, which it never says itself.
+    // Seccomp filters older than the call fail it with EPERM, which the kernel itself never returns
+    // here.
     if (ready >= 0 || (errno != ENOSYS && errno != EPERM)) [[likely]]
       return count(ready);
     without_pwait2 = true;

@@ -1,10 +1,9 @@
 // Every system call and clock that weir uses. Internal: not installed, not for programs.
 //
-// Two layers. SysTable (sys_table.h) is the kernel as C sees it. The functions in
-// `weir::internal::sys`, here and in process.h and thread.h, are what weir calls: they go through
-// the thread's table, call again after EINTR (never close, connect or epoll_wait), and return
-// values instead of errno. A thread that weir starts inherits the table of the thread that started
-// it.
+// There are two layers. SysTable (sys_table.h) has the calls as C declares them. weir calls the
+// functions in `weir::internal::sys`, here and in process.h and thread.h: they go through the
+// thread's table, retry after EINTR (never close, connect or epoll_wait), and return values instead
+// of errno. A thread that weir starts inherits the table of the thread that started it.
 #pragma once
 
 #include <sys/epoll.h>
@@ -36,11 +35,11 @@ namespace sys {
 // This thread's replacement; null means the kernel. Only exchange_table() writes it.
 inline constinit thread_local SysTable* replaced_table = nullptr;
 
-// The kernel's own table, and the one that this thread uses.
+// The table of the kernel's own calls, and the table that this thread uses.
 SysTable& kernel_table();
 inline SysTable& table() { return replaced_table != nullptr ? *replaced_table : kernel_table(); }
-// Replaces this thread's table (nullptr: the kernel) and returns the one that was in force, in the
-// same form. Every Fd of this thread then closes through the table, too.
+// Replaces this thread's table (nullptr: the kernel's) and returns the previous one (nullptr: the
+// kernel's). Every Fd of this thread then closes through the table, too.
 SysTable* exchange_table(SysTable* replacement);
 
 // Installs a table for a scope.
@@ -55,9 +54,9 @@ class ScopedTable {
   SysTable* previous_;
 };
 
-// Descriptors come back CLOEXEC and, for sockets, eventfd and signalfd, NONBLOCK. None is below 3:
-// where a program was started without standard input, output or error, what others write there
-// must not reach it. EMFILE where that takes one descriptor too many.
+// Descriptors are returned CLOEXEC and, for sockets, eventfd and signalfd, NONBLOCK. None is below
+// 3: if a program was started without standard input, output or error, text that is written there
+// must not go into a socket. EMFILE also if the duplicate that this needs exceeds the limit.
 SysResult<Fd> socket(int domain, int type, int protocol);
 SysResult<void> bind(int fd, const sockaddr* address, socklen_t length);
 SysResult<void> listen(int fd, int backlog);
@@ -76,22 +75,22 @@ SysResult<socklen_t> getpeername(int fd, sockaddr_storage& address);
 // recv(2); 0 bytes = the peer's end of file.
 inline SysResult<std::size_t> recv(int fd, std::span<std::byte> into);
 SysResult<std::size_t> recv_vectors(int fd, std::span<iovec> into);
-// Always MSG_NOSIGNAL. May send less than asked. Cut to what one call can take (kMaxVectors,
-// kMaxTransfer). send_vectors may shorten a vector for the time of the call, and mends it.
+// Always MSG_NOSIGNAL. May send less than requested. Limited to the maximum of one call
+// (kMaxVectors, kMaxTransfer). send_vectors may shorten a vector during the call and restores it.
 inline SysResult<std::size_t> send(int fd, std::span<const std::byte> bytes);
 SysResult<std::size_t> send_vectors(int fd, std::span<iovec> vectors);
-// As they are, with ancillary data: sendmsg(2) with MSG_NOSIGNAL, and recvmsg(2) with
+// Plain messages with ancillary data: sendmsg(2) with MSG_NOSIGNAL, and recvmsg(2) with
 // MSG_CMSG_CLOEXEC.
 SysResult<std::size_t> send_message(int fd, const msghdr& message);
 SysResult<std::size_t> recv_message(int fd, msghdr& message);
-// recvmmsg(2) and sendmmsg(2), of at most kMaxVectors messages; how many were taken, 1 at least. An
-// error is that of the first message. (That of a later one comes with the next call that begins
-// there.)
+// recvmmsg(2) and sendmmsg(2), of at most kMaxVectors messages. Return the number of messages
+// transferred, at least 1, or the error of the first message. (The error of a later message is
+// returned by the next call, which begins with it.)
 SysResult<std::size_t> recv_batch(int fd, std::span<mmsghdr> messages);
 SysResult<std::size_t> send_batch(int fd, std::span<mmsghdr> messages);
-// Takes one report, if there is any, off the error queue (MSG_ERRQUEUE, recv(2)).
+// Removes one report, if there is any, from the error queue (MSG_ERRQUEUE, recv(2)).
 SysResult<void> drop_queued_error(int fd);
-// Raises no SIGPIPE either. 0 bytes for a length above 0: the file ends at or before `offset`.
+// Raises no SIGPIPE. 0 bytes for a length above 0: the file ends at or before `offset`.
 SysResult<std::size_t> sendfile(int out, int in, std::uint64_t offset, std::uint64_t length);
 SysResult<std::size_t> pread(int fd, std::span<std::byte> into, std::uint64_t offset);
 
@@ -108,14 +107,15 @@ struct Pipe {
   Fd writing;
 };
 SysResult<Pipe> pipe();
-// F_SETPIPE_SZ: at least `bytes`; the size that it has now. EPERM: more than this user may have.
+// F_SETPIPE_SZ: sets the size to at least `bytes` and returns the new size. EPERM: the limit of
+// this user is lower.
 SysResult<std::size_t> set_pipe_size(int pipe, std::size_t bytes);
 SysResult<std::size_t> pipe_size(int pipe);
-// SIOCINQ, tcp(7), unix(7): bytes that have come and were not read yet.
+// SIOCINQ, tcp(7), unix(7): bytes that were received but not read.
 SysResult<std::size_t> unread(int socket);
-// SIOCOUTQ, tcp(7): bytes, and our FIN, that the peer has not acknowledged yet.
+// SIOCOUTQ, tcp(7): bytes that the peer has not acknowledged; an unacknowledged FIN counts as one.
 SysResult<std::size_t> unacknowledged(int socket);
-// Does not wait for the pipe; raises no SIGPIPE. 0 bytes from a socket: the peer's end of file.
+// Do not wait for the pipe and raise no SIGPIPE. 0 bytes from a socket: the peer's end of file.
 SysResult<std::size_t> splice_from_socket(int socket, int pipe, std::size_t size);
 SysResult<std::size_t> splice_to_socket(int pipe, int socket, std::size_t size);
 
@@ -125,14 +125,14 @@ SysResult<std::size_t> write(int fd, std::span<const std::byte> bytes);
 SysResult<Fd> epoll_create();
 SysResult<void> epoll_ctl(int epoll, int operation, int fd, std::uint32_t events,
                           std::uint64_t data);
-// Waits up to `timeout`. Negative: for ever. Where the kernel knows only milliseconds (no
-// epoll_pwait2, before Linux 5.11) it is rounded up, and cut to kMaxMilliseconds. EINTR comes back
-// as an error: the caller recomputes its timeout.
+// Waits up to `timeout`; negative: without limit. Without epoll_pwait2 (before Linux 5.11) the
+// timeout is rounded up to milliseconds and limited to kMaxMilliseconds. EINTR is returned as an
+// error, so that the caller recomputes its timeout.
 SysResult<std::size_t> epoll_wait(int epoll, std::span<epoll_event> events, Duration timeout);
 SysResult<Fd> eventfd();
 SysResult<Fd> signalfd(const sigset_t& mask);
-// Also on an alternate stack; system calls that it interrupts go on where they can. Returns what
-// was to be done before, for restore_signal().
+// Installs `handler` with SA_RESTART and SA_ONSTACK. Returns the previous action, for
+// restore_signal().
 SysResult<struct sigaction> handle_signal(int signal, void (*handler)(int));
 SysResult<void> restore_signal(int signal, const struct sigaction& before);
 
@@ -145,25 +145,26 @@ SysResult<void> unlinkat(int folder, const char* name);
 SysResult<void> chmod(const char* path, mode_t mode);
 SysResult<void> fchmod(int fd, mode_t mode);
 SysResult<Fd> duplicate(int fd);       // CLOEXEC
-SysResult<Fd> take_over(int fd);       // one that came from elsewhere, CLOEXEC; closed on an error
-SysResult<void> make_our_own(int fd);  // sets CLOEXEC and NONBLOCK on what was inherited
-// FD_CLOEXEC is set. EBADF: it is not open.
+SysResult<Fd> take_over(int fd);       // a foreign descriptor, CLOEXEC; closed on an error
+SysResult<void> make_our_own(int fd);  // sets CLOEXEC and NONBLOCK on a foreign descriptor
+// True if FD_CLOEXEC is set. EBADF: `fd` is not open.
 SysResult<bool> closes_on_exec(int fd);
 
-// Another number in a child of fork(2) than in its parent. What belongs to another process than
-// this one (the files of listening sockets, epoll sets, connections) is not acted upon here.
+// A child of fork(2) has another number than its parent. A process does not touch resources of
+// another process: files of listening sockets, epoll sets, connections.
 inline constinit std::atomic<std::uint32_t> forks{0};
 inline std::uint32_t process_generation() { return forks.load(std::memory_order_relaxed); }
 
 // CLOCK_MONOTONIC.
 inline TimePoint now();
 
-// What one call takes: Linux moves at most 2 GiB minus a page, and IOV_MAX vectors.
+// The maximum of one call: Linux moves at most 2 GiB minus a page, and IOV_MAX vectors.
 inline constexpr std::size_t kMaxTransfer = 0x7ffff000;
 inline constexpr std::size_t kMaxVectors = 1024;
 inline constexpr int kMaxMilliseconds = std::numeric_limits<int>::max();  // 24.8 days
 
-// The calls that every message makes, in the header so that they cost a test and the call itself.
+// The calls that every message makes. They are inline, so that they cost one test and the call
+// itself.
 
 inline SysResult<std::size_t> recv(int fd, std::span<std::byte> into) {
   for (;;) {

@@ -1,5 +1,5 @@
-// SysTable: the kernel as C sees it (-1 and errno). Can be replaced for one thread, which is what
-// the fault tests and the simulated network stand on; see sys.h. Internal.
+// SysTable: the system calls as C declares them (-1 and errno). Fault tests and the simulated
+// network replace the table of a thread; see sys.h. Internal.
 #pragma once
 
 #include <pthread.h>
@@ -65,14 +65,14 @@ class SysTable {
   virtual int fchmod(int fd, mode_t mode);
   virtual int clock_gettime(clockid_t clock, timespec* time);
 
-  // Of the process and the machine.
+  // For process.h: the process and the machine.
   virtual int getrlimit(int resource, rlimit* limit);
   virtual int getrusage(int who, rusage* usage);
   virtual long sysconf(int name);
   virtual ssize_t getrandom(void* data, std::size_t size, unsigned flags);
   virtual unsigned if_nametoindex(const char* name);         // 0 and errno
   virtual char* if_indextoname(unsigned index, char* name);  // null and errno
-  // These return the error, as pthreads(7) has it; errno stays.
+  // These return the error number and do not set errno, pthreads(7).
   virtual int pthread_create(pthread_t* thread, void* (*body)(void*), void* argument);
   virtual int pthread_kill(pthread_t thread, int signal);
   virtual int pthread_sigmask(int how, const sigset_t* set, sigset_t* before);

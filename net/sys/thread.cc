@@ -30,22 +30,22 @@ SysResult<Thread> Thread::start(const char* name, Body body) {
   Thread thread;
   const int error = table().pthread_create(&thread.handle_, run, start.get());
   if (error != 0) return std::unexpected(Errno(error));
-  static_cast<void>(start.release());  // the thread's
+  static_cast<void>(start.release());  // now owned by the thread
   thread.joinable_ = true;
   return thread;
 }
 
 Thread& Thread::operator=(Thread&& other) noexcept {
-  WEIR_CHECK(!joinable_, "a thread is replaced that was not joined");
+  WEIR_CHECK(!joinable_, "Thread: replaced without having been joined");
   handle_ = other.handle_;
   joinable_ = std::exchange(other.joinable_, false);
   return *this;
 }
 
-Thread::~Thread() { WEIR_CHECK(!joinable_, "a thread is destroyed that was not joined"); }
+Thread::~Thread() { WEIR_CHECK(!joinable_, "Thread: destroyed without having been joined"); }
 
 void Thread::join() {
-  WEIR_CHECK(joinable_, "a thread is joined twice, or was never started");
+  WEIR_CHECK(joinable_, "Thread::join(): joined already, or never started");
   ::pthread_join(handle_, nullptr);
   joinable_ = false;
 }

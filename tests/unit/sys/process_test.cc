@@ -142,8 +142,9 @@ TEST(Thread, SignalMasksChangeAndComeBack) {
 }
 
 TEST(ThreadDeathTest, IsJoinedOnceAndItsExceptionsEndTheProgram) {
-  EXPECT_DEATH(static_cast<void>(sys::Thread::start("weir-test", [] {})), "not joined");
-  EXPECT_DEATH(sys::Thread().join(), "joined twice, or was never started");
+  EXPECT_DEATH(static_cast<void>(sys::Thread::start("weir-test", [] {})),
+               "without having been joined");
+  EXPECT_DEATH(sys::Thread().join(), "joined already, or never started");
   EXPECT_DEATH(
       {
         auto thread =
