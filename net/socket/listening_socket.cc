@@ -21,7 +21,7 @@ namespace {
 namespace sys = internal::sys;
 using internal::SocketFile;
 
-// What an error of open() begins with: the address, and the step that failed.
+// Makes the errors of open(): the address, the step that failed, and the reason.
 class Steps {
  public:
   explicit Steps(const SocketAddress& address) : doing("listen on " + address.to_string()) {}
@@ -33,7 +33,8 @@ class Steps {
   const std::string doing;
 };
 
-// What must be set before bind. An option that decides who may connect must not fail.
+// Sets the options that must be set before bind. A failed option that decides who may connect is an
+// error.
 std::optional<std::unexpected<Error>> prepare_ip(Socket& socket, const SocketAddress& address,
                                                  const ListenOptions& options, const Steps& steps) {
   internal::warn_if_refused(steps.doing, "SO_REUSEADDR", socket.set_reuse_addr(options.reuse_addr));
@@ -43,7 +44,7 @@ std::optional<std::unexpected<Error>> prepare_ip(Socket& socket, const SocketAdd
     }
   }
   if (address.family() == SocketAddress::Family::ipv6) {
-    // Always said, because the default is the system's to choose (net.ipv6.bindv6only).
+    // Set in any case, because the default is a system setting (net.ipv6.bindv6only).
     if (auto done = socket.set_v6_only(options.v6_only); !done) {
       return steps.failed("IPV6_V6ONLY", done.error());
     }
@@ -59,7 +60,7 @@ Result<ListeningSocket> ListeningSocket::open(const SocketAddress& address,
   auto socket = Socket::stream(address.family());
   if (!socket) return steps.failed("socket", socket.error());
 
-  // From here on the result's destructor undoes what was done.
+  // From here on the destructor of `result` undoes the steps.
   ListeningSocket result;
   result.socket_ = std::move(*socket);
   result.address_ = address;
@@ -77,7 +78,7 @@ Result<ListeningSocket> ListeningSocket::open(const SocketAddress& address,
   }
 
   if (const int most = max_backlog(); options.backlog > most) {
-    WEIR_LOG(warn, "listen on {}: the kernel cuts the backlog of {} to {} (net.core.somaxconn)",
+    WEIR_LOG(warn, "listen on {}: the kernel limits the backlog of {} to {} (net.core.somaxconn)",
              address.to_string(), options.backlog, most);
   }
   if (auto done = result.socket_.listen(options.backlog); !done) {
@@ -109,13 +110,13 @@ Result<ListeningSocket> ListeningSocket::adopt(Fd fd) {
   };
   const auto type = option(SO_TYPE);
   if (!type) return refused("SO_TYPE", type.error());
-  if (*type != SOCK_STREAM) return refused("it is no stream socket", Errno(ESOCKTNOSUPPORT));
+  if (*type != SOCK_STREAM) return refused("it is not a stream socket", Errno(ESOCKTNOSUPPORT));
   const auto listens = option(SO_ACCEPTCONN);
   if (!listens) return refused("SO_ACCEPTCONN", listens.error());
   if (*listens == 0) return refused("it does not listen", Errno(EINVAL));
   const SocketAddress address = internal::local_address_of(fd.get());
   if (address.family() == SocketAddress::Family::unspecified) {
-    return refused("it listens on no address that weir knows", Errno(EAFNOSUPPORT));
+    return refused("its address family is not supported", Errno(EAFNOSUPPORT));
   }
   if (auto done = sys::make_our_own(fd.get()); !done) return refused("fcntl", done.error());
   ListeningSocket result;
@@ -165,8 +166,8 @@ void ListeningSocket::own_file(const FileId& file, std::shared_ptr<std::atomic<b
   if (owned) {
     file_ = std::move(*owned);
   } else {
-    WEIR_LOG(warn, "{}: its folder cannot be opened ({}): the file will stay", address_.to_string(),
-             owned.error().message());
+    WEIR_LOG(warn, "{}: cannot open the folder: {}; the socket file will not be removed",
+             address_.to_string(), owned.error().message());
   }
 }
 
@@ -177,7 +178,7 @@ void ListeningSocket::refuse_new() {
     return;
   }
   // A socket filter sees the TCP header (RFC 9293 3.1): its octet 13 holds the flags, SYN is 2.
-  // What is accepted inherits the filter and never sees a SYN.
+  // Accepted connections inherit the filter, which does no harm: they get no SYN.
   std::array<sock_filter, 4> program{{
       BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
       BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x02, 0, 1),

@@ -52,7 +52,7 @@ SysResult<int> get(int fd, int level, int name) {
   return value;
 }
 
-// What the kernel's ints can hold; a negative time is left negative, for the kernel to refuse.
+// Limits a time to an int. A negative time stays negative, so that the kernel rejects it.
 template <typename Time>
 int whole(Time time) {
   return static_cast<int>(
@@ -72,12 +72,12 @@ Result<Socket> Socket::adopt(Fd fd) {
   };
   const auto type = get(fd.get(), SOL_SOCKET, SO_TYPE);
   if (!type) return refused("SO_TYPE", type.error());
-  if (*type != SOCK_STREAM) return refused("it is no stream socket", Errno(ESOCKTNOSUPPORT));
+  if (*type != SOCK_STREAM) return refused("it is not a stream socket", Errno(ESOCKTNOSUPPORT));
   sockaddr_storage peer{};
   if (const auto connected = sys::getpeername(fd.get(), peer); !connected) {
     return refused("getpeername", connected.error());
   }
-  if (fd.get() <= STDERR_FILENO) {  // those numbers are not for us
+  if (fd.get() <= STDERR_FILENO) {  // reserved for the standard streams
     auto above = sys::duplicate(fd.get());
     if (!above) return refused("duplicate", above.error());
     fd = std::move(*above);
@@ -137,7 +137,7 @@ SysResult<void> Socket::set_nodelay(bool on) {
 }
 
 SysResult<void> Socket::set_keep_alive(const KeepAlive& settings) {
-  // The times first: a probe is never sent with those of the system.
+  // The times come first, so that no probe is sent with the system's defaults.
   if (auto done = sys::set_option(fd(), IPPROTO_TCP, TCP_KEEPIDLE, whole(settings.idle)); !done)
     return done;
   if (auto done = sys::set_option(fd(), IPPROTO_TCP, TCP_KEEPINTVL, whole(settings.interval));
@@ -158,7 +158,7 @@ SysResult<void> Socket::set_user_timeout(std::chrono::milliseconds timeout) {
 }
 
 SysResult<void> Socket::set_linger(std::chrono::seconds timeout) {
-  // The kernel would take a negative time for one without end.
+  // The kernel would take a negative time for an unlimited one.
   if (timeout < std::chrono::seconds::zero()) return std::unexpected(Errno(EINVAL));
   return sys::set_option(fd(), SOL_SOCKET, SO_LINGER,
                          linger{.l_onoff = 1, .l_linger = whole(timeout)});
@@ -226,7 +226,7 @@ Errno socket_error_of(int fd) {
 }
 
 SysResult<struct tcp_info> tcp_info_of(int fd) {
-  // An older kernel fills in less; the rest stays zero.
+  // An older kernel fills in fewer fields; the rest stays zero.
   struct tcp_info info {};
   socklen_t length = sizeof(info);
   if (auto done = sys::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length); !done) {
@@ -236,7 +236,7 @@ SysResult<struct tcp_info> tcp_info_of(int fd) {
 }
 
 SysResult<Credentials> peer_credentials_of(int fd) {
-  // The kernel answers for any socket, with ids of -1 where there is nobody to speak of.
+  // The kernel accepts any socket and returns ids of -1 if there is no peer.
   ucred peer{};
   socklen_t length = sizeof(peer);
   const auto domain = get(fd, SOL_SOCKET, SO_DOMAIN);

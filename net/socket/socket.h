@@ -1,6 +1,7 @@
-// Socket: a stream or datagram socket that weir owns; always CLOEXEC and NONBLOCK. May be moved to
-// another thread, and used by one at a time.
-// Setters return the kernel's answer; an option that a kernel lacks is an error value, never fatal.
+// Socket: owns a stream or datagram socket, always CLOEXEC and NONBLOCK. [one thread at a time]
+//
+// Setters return the result of setsockopt(2): an option that the kernel does not support is an
+// error value.
 #pragma once
 
 #include <netinet/tcp.h>
@@ -20,15 +21,15 @@
 
 namespace WEIR_EXPORT weir {
 
-// tcp(7) keep-alive: first probe after `idle`, then every `interval`, dead after `count`
-// unanswered.
+// Keep-alive, tcp(7): the first probe after `idle`, then one every `interval`. After `count`
+// unanswered probes the connection fails.
 struct KeepAlive {
   std::chrono::seconds idle{60};
   std::chrono::seconds interval{15};
   int count = 4;
 };
 
-// Who was at the other end of a Unix socket when it was connected: SO_PEERCRED, unix(7).
+// The process at the other end of a Unix socket at the time of connect(2): SO_PEERCRED, unix(7).
 struct Credentials {
   pid_t pid = 0;
   uid_t uid = 0;
@@ -43,9 +44,9 @@ class Socket {
   explicit Socket(Fd fd) : fd_(std::move(fd)) {}
   static SysResult<Socket> stream(SocketAddress::Family family);
   static SysResult<Socket> datagram(SocketAddress::Family family);
-  // Takes over a connected stream socket that comes from elsewhere (socketpair(2), inetd, another
-  // process). Sets CLOEXEC and NONBLOCK, which every duplicate shares. A descriptor below 3 is
-  // duplicated above, and closed. The error says what is wrong with it.
+  // Takes over a connected stream socket from elsewhere (socketpair(2), inetd, another process).
+  // Sets CLOEXEC and NONBLOCK (every duplicate shares NONBLOCK). A descriptor below 3 is replaced
+  // by a duplicate above 2. The error states why the descriptor cannot be used.
   static Result<Socket> adopt(Fd fd);
 
   int fd() const { return fd_.get(); }
@@ -56,18 +57,18 @@ class Socket {
   SysResult<void> bind(const SocketAddress& address);
   SysResult<void> listen(int backlog);
   SysResult<Socket> accept();
-  // EINPROGRESS (also for EINTR) means that it goes on in the background, connect(2).
+  // EINPROGRESS (also for EINTR): the attempt continues in the background, connect(2).
   SysResult<void> connect(const SocketAddress& address);
   SysResult<void> shutdown(How how);
 
-  // One send(2) or recv(2): EAGAIN instead of waiting, fewer bytes than asked for are normal, and 0
-  // received ones are the peer's end of file. (A TcpConnection is the comfortable way.)
+  // One send(2) or recv(2). EAGAIN instead of waiting; fewer bytes than requested are normal; 0
+  // received bytes are the peer's end of file. (TcpConnection handles all this.)
   SysResult<std::size_t> send(std::span<const std::byte> bytes);
   SysResult<std::size_t> receive(std::span<std::byte> into);
 
   SysResult<void> set_reuse_addr(bool on);
   SysResult<void> set_reuse_port(bool on);
-  // IP_BIND_ADDRESS_NO_PORT, ip(7): a bind() to port 0 leaves the choice of the port to connect().
+  // IP_BIND_ADDRESS_NO_PORT, ip(7): after a bind() to port 0, connect() chooses the port.
   SysResult<void> set_bind_address_no_port(bool on);
   SysResult<void> set_nodelay(bool on);
   SysResult<void> set_keep_alive(const KeepAlive& settings);
@@ -76,18 +77,18 @@ class Socket {
   SysResult<void> set_linger(std::chrono::seconds timeout);  // 0: close() sends RST
   SysResult<void> set_send_buffer(int bytes);
   SysResult<void> set_receive_buffer(int bytes);
-  // TCP_NOTSENT_LOWAT, tcp(7): writable only while fewer bytes than this wait for their first
+  // TCP_NOTSENT_LOWAT, tcp(7): writable only while fewer than `bytes` bytes wait for their first
   // transmission.
   SysResult<void> set_notsent_lowat(int bytes);
-  SysResult<int> send_buffer() const;  // as the kernel counts it (twice what was asked)
+  SysResult<int> send_buffer() const;  // as the kernel counts: twice the requested size
   SysResult<int> receive_buffer() const;
   SysResult<void> set_v6_only(bool on);
   SysResult<void> set_defer_accept(std::chrono::seconds timeout);
   SysResult<void> set_fast_open(int queue_length);
 
-  // SO_ERROR, which the read clears; 0 when there is none.
+  // Reads and clears SO_ERROR, socket(7); 0 when there is no error.
   Errno error() const;
-  // Unspecified when the kernel no longer knows (ENOTCONN after a reset).
+  // Unspecified when the kernel does not know the address (ENOTCONN after a reset).
   SocketAddress local_address() const;
   SocketAddress peer_address() const;
   SysResult<struct tcp_info> tcp_info() const;
@@ -101,7 +102,7 @@ class Socket {
 }  // namespace weir
 
 namespace weir::internal {
-// The same questions for a descriptor that something else owns.
+// The same queries for a descriptor that another object owns.
 SocketAddress local_address_of(int fd);
 SocketAddress peer_address_of(int fd);
 Errno socket_error_of(int fd);

@@ -24,12 +24,11 @@ namespace {
 constexpr std::string_view kUnixPrefix = "unix:";
 constexpr std::string_view kForms =
     "expected 127.0.0.1:80, [::1]:80, unix:/path or unix:@abstract-name";
-// unix(7): sun_path holds 108 bytes, of which a path leaves one for its NUL and an abstract name
-// one for the NUL in front.
+// unix(7): sun_path has 108 bytes. A path needs one of them for its NUL, an abstract name one for
+// the NUL in front.
 constexpr std::size_t kMaxUnixName = sizeof(sockaddr_un::sun_path) - 1;
 constexpr std::size_t kUnixHead = offsetof(sockaddr_un, sun_path);
-// No numeric host is longer (45 bytes and a scope of up to 15); the limit is generous, and its
-// point is that nothing is ever cut to fit.
+// Longer than any numeric host (45 bytes and a scope of up to 15), so that nothing is truncated.
 constexpr std::size_t kMaxHost = 255;
 constexpr std::size_t kMaxQuoted = 64;
 
@@ -50,8 +49,8 @@ void append_hex(std::string& out, char c) {
   out += digits[byte & 15];
 }
 
-// Everything but printable ASCII as \xNN, and the backslash doubled: safe on a terminal and in a
-// log line, and unescape_bytes() turns it back.
+// Writes everything except printable ASCII as \xNN and doubles the backslash: safe on a terminal
+// and in a log line. unescape_bytes() is the reverse.
 std::string escape_bytes(std::string_view bytes) {
   std::string out;
   out.reserve(bytes.size());
@@ -102,7 +101,7 @@ std::optional<T> strict_number(std::string_view text) {
   return value;
 }
 
-// A name of letters that can't be mistaken for a number or for another part of the address.
+// True for a name that cannot be mistaken for a number or for another part of the address.
 bool is_plain_interface_name(std::string_view name) {
   const auto plain = [](char c) {
     return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.' ||
@@ -170,7 +169,7 @@ Result<SocketAddress> parse_ipv6(std::string_view host, std::uint16_t port, std:
     const auto found = scope_from_text(host.substr(percent + 1));
     if (!found) {
       return std::unexpected(bad(what, text,
-                                 "after % comes the name or the number of a network "
+                                 "% must be followed by the name or the number of a network "
                                  "interface of this machine, as in [fe80::1%eth0]:80"));
     }
     scope = *found;
@@ -199,8 +198,8 @@ Result<SocketAddress> parse_unix(std::string_view text) {
   const auto bytes = unescape_bytes(name);
   if (!bytes) {
     return std::unexpected(bad("address", text,
-                               "a backslash must be followed by another one or by x and two "
-                               "hexadecimal digits"));
+                               "a backslash must be followed by a second backslash or by x and "
+                               "two hexadecimal digits"));
   }
   return abstract ? SocketAddress::from_unix_abstract(*bytes)
                   : SocketAddress::from_unix_path(*bytes);
@@ -221,7 +220,7 @@ Result<SocketAddress> SocketAddress::parse(std::string_view text) {
   if (bracketed) {
     const auto close = text.find(']');
     if (close == std::string_view::npos) {
-      return std::unexpected(bad("address", text, "the bracket is never closed"));
+      return std::unexpected(bad("address", text, "the closing bracket is missing"));
     }
     host = text.substr(1, close - 1);
     rest = text.substr(close + 1);
@@ -281,9 +280,9 @@ Result<SocketAddress> SocketAddress::from_unix_abstract(std::string_view name) {
   return make_unix(name, true);
 }
 
-// Everything that an address is made of comes through here, in one form: fields that are not part
-// of the identity (sin_zero, flow information, what follows a path) are zero, so that comparing the
-// bytes compares the addresses.
+// Every SocketAddress is made by this function, in one form: fields that are not part of the
+// identity (sin_zero, flow information, the bytes behind a path) are zero, so that equal addresses
+// have equal bytes.
 SocketAddress SocketAddress::from_sockaddr(const sockaddr* address, socklen_t length) {
   SocketAddress result;
   if (address == nullptr || length < sizeof(sa_family_t)) return result;
@@ -301,8 +300,8 @@ SocketAddress SocketAddress::from_sockaddr(const sockaddr* address, socklen_t le
     std::memcpy(&result.storage_, &ipv6, sizeof(ipv6));
     result.length_ = sizeof(ipv6);
   } else if (given.ss_family == AF_UNIX && length > kUnixHead) {
-    // A path may come with or without its NUL, and the kernel allows one of 108 bytes and no NUL at
-    // all. An abstract name is as long as the length says.
+    // A path may come with or without its NUL, and the kernel allows a path of 108 bytes without
+    // one. An abstract name has exactly the given length.
     std::array<char, sizeof(sockaddr_un::sun_path)> name{};
     const std::size_t given_size = std::min<std::size_t>(length - kUnixHead, name.size());
     std::memcpy(name.data(), reinterpret_cast<const char*>(&given) + kUnixHead, given_size);
@@ -311,7 +310,7 @@ SocketAddress SocketAddress::from_sockaddr(const sockaddr* address, socklen_t le
       const auto* end = std::find(name.begin(), name.begin() + given_size, '\0');
       size = static_cast<std::size_t>(end - name.begin());
     } else if (size == 1) {
-      return result;  // "no name" in the form that an abstract name of no bytes would have
+      return result;  // an empty abstract name: the socket has no name
     }
     result.storage_.ss_family = AF_UNIX;
     std::memcpy(reinterpret_cast<char*>(&result.storage_) + kUnixHead, name.data(), size);

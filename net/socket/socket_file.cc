@@ -25,17 +25,17 @@ std::string_view kind_of(mode_t mode) {
   if (S_ISREG(mode)) return "a regular file";
   if (S_ISDIR(mode)) return "a directory";
   if (S_ISLNK(mode)) return "a symbolic link";
-  return "a file that is no socket";
+  return "a file that is not a socket";
 }
 
 FileId id_of(const struct stat& status) {
   return {.device = status.st_dev, .inode = status.st_ino};
 }
 
-// A path for the calls that know no descriptors: it leads to the file itself, not to a name.
+// A path to the open file itself, not to its name, for system calls that take no descriptor.
 std::string path_of(const Fd& file) { return fmt::format("/proc/self/fd/{}", file.get()); }
 
-// A folder and a name in it: what a path means now.
+// A path, resolved now: an open folder and a name in it.
 struct Place {
   static SysResult<Place> of(const SocketAddress& address) {
     const std::string path = address.unix_name();
@@ -59,7 +59,7 @@ bool has(int folder, const std::string& name, const FileId& id) {
   return now && id_of(*now) == id;
 }
 
-// Connects to the file that was opened. Without /proc, to the path.
+// Connects to the opened file or, without /proc, to the path.
 SysResult<void> probe(const Fd& file, const SocketAddress& address, Socket& with) {
   const auto direct = SocketAddress::from_unix_path(path_of(file));
   auto answer = with.connect(*direct);
@@ -67,19 +67,20 @@ SysResult<void> probe(const Fd& file, const SocketAddress& address, Socket& with
   return answer;
 }
 
-// Makes room by removing the socket of a program that ended without doing so.
+// Removes the socket file of a program that ended without removing it.
 //
-// Only the file that was probed is removed, and only when the kernel says that nobody receives on
-// it. Two servers that start on one path in the same instant can still meet between one's bind and
-// its listen: then the one whose file was removed is told. (But not if the other one took from its
-// probe to its removal for as long; who must exclude that takes a lock of their own.)
+// Only the probed file is removed, and only when the kernel reports that nobody receives on it. If
+// two servers start on one path at the same time, one can remove the file of the other between its
+// bind and its listen; then open() of the other returns an error. (It does not notice if the first
+// one removes the file only after that check. Programs that must exclude this need a lock of their
+// own.)
 std::optional<std::unexpected<Error>> remove_stale(const Place& place, const SocketAddress& address,
                                                    SocketFile::Use use, const std::string& doing) {
   const auto file = place.open();
   if (!file && file.error() == ENOENT) return std::nullopt;
-  if (!file) return failed(doing, "look at what is there", file.error());
+  if (!file) return failed(doing, "open the existing file", file.error());
   const auto status = sys::fstat(file->get());
-  if (!status) return failed(doing, "look at what is there", status.error());
+  if (!status) return failed(doing, "fstat of the existing file", status.error());
   if (!S_ISSOCK(status->st_mode)) {
     return failed(doing, fmt::format("{} is in the way", kind_of(status->st_mode)),
                   Errno(EADDRINUSE));
@@ -91,11 +92,11 @@ std::optional<std::unexpected<Error>> remove_stale(const Place& place, const Soc
   const auto answer = probe(*file, address, *with);
   if (!answer && answer.error() == ENOENT) return std::nullopt;
   if (answer || answer.error() != ECONNREFUSED) {
-    // EAGAIN is a listener whose queue is full, EPROTOTYPE a socket of the other type, and after
-    // EACCES we can't know: none of them is ours to remove.
+    // EAGAIN is a listener whose queue is full and EPROTOTYPE a socket of another type. After
+    // EACCES nothing is known. None of these files may be removed.
     const bool unknown = !answer && (answer.error() == EACCES || answer.error() == EPERM);
     return failed(doing,
-                  unknown ? "the path belongs to a socket that may not be connected to"
+                  unknown ? "no permission to connect to the socket at this path"
                           : "another program listens there",
                   Errno(EADDRINUSE));
   }
@@ -103,7 +104,7 @@ std::optional<std::unexpected<Error>> remove_stale(const Place& place, const Soc
   if (!has(place.folder.get(), place.name, id_of(*status))) return std::nullopt;
   if (auto done = sys::unlinkat(place.folder.get(), place.name.c_str());
       !done && done.error() != ENOENT) {
-    return failed(doing, "remove the socket that nobody listens on", done.error());
+    return failed(doing, "remove the unused socket file", done.error());
   }
   return std::nullopt;
 }
@@ -125,13 +126,13 @@ SocketFile& SocketFile::operator=(SocketFile&& other) noexcept {
 Result<SocketFile> SocketFile::bind(Socket& socket, const SocketAddress& address, mode_t mode,
                                     Use use, const std::string& doing) {
   auto place = Place::of(address);
-  if (!place) return failed(doing, "open its folder", place.error());
+  if (!place) return failed(doing, "open the folder", place.error());
   if (use != Use::client) {
     if (auto refused = remove_stale(*place, address, use, doing)) return *refused;
   }
-  // Linux makes the file with the permissions of the socket itself, less the umask. (The umask is
-  // of the whole process, and not ours to change.) If this fails, the chmod below still comes
-  // before listen, and until then nobody can connect.
+  // Linux creates the file with the permissions of the socket itself, less the umask. (The umask
+  // belongs to the whole process and is not changed here.) If this fails, the chmod below still
+  // comes before listen, and nobody can connect before listen.
   static_cast<void>(sys::fchmod(socket.fd(), mode));
   if (auto done = socket.bind(address); !done) return failed(doing, "bind", done.error());
 
@@ -139,9 +140,9 @@ Result<SocketFile> SocketFile::bind(Socket& socket, const SocketAddress& address
     return failed(doing, "the new socket's file was replaced", Errno(EADDRINUSE));
   };
   const auto file = place->open();
-  if (!file) return failed(doing, "look at the new socket's file", file.error());
+  if (!file) return failed(doing, "open the new socket's file", file.error());
   const auto made = sys::fstat(file->get());
-  if (!made) return failed(doing, "look at the new socket's file", made.error());
+  if (!made) return failed(doing, "fstat of the new socket's file", made.error());
   if (!S_ISSOCK(made->st_mode)) return replaced();
 
   SocketFile result;
@@ -156,7 +157,7 @@ Result<SocketFile> SocketFile::bind(Socket& socket, const SocketAddress& address
       return replaced();
     }
     if (auto done = sys::chmod(path_of(*file).c_str(), mode); !done) {
-      return failed(doing, "chmod by way of /proc", done.error());
+      return failed(doing, "chmod through /proc", done.error());
     }
   }
   return result;

@@ -1,11 +1,12 @@
-// SocketFile: the file that a socket bound to a Unix path stands in: probed, made, owned, removed.
-// Internal to net; ListeningSocket and the datagram sockets have one.
+// SocketFile: the file of a socket that is bound to a Unix path. It removes a stale file, creates
+// the new one, owns it and removes it. Internal to net; used by ListeningSocket and the datagram
+// sockets. [one thread at a time]
 //
-// The folder may belong to another user, who can put anything in the file's place at any time. So
-// the folder's path is resolved once, and everything is done to the file in that folder that was
-// made: permissions through a descriptor of it, removal after a look at its inode. The system call
-// bind(2) alone takes the path. The open folder also keeps a relative path valid after chdir(2).
-// May be moved to another thread, and used by one at a time.
+// The folder may belong to another user, who can replace the file at any time. Therefore the path
+// of the folder is resolved once, and later calls act only on the file that was created: the
+// permissions are set through a descriptor of the file, and it is removed only after its inode was
+// compared. Only bind(2) uses the path. The open folder also keeps a relative path valid after
+// chdir(2).
 #pragma once
 
 #include <sys/types.h>
@@ -24,7 +25,7 @@
 
 namespace WEIR_EXPORT weir {
 
-// A file by its numbers; inode 0: none.
+// Identifies a file; inode 0: none.
 struct FileId {
   dev_t device = 0;
   ino_t inode = 0;
@@ -37,9 +38,9 @@ namespace weir::internal {
 
 class SocketFile {
  public:
-  // What the socket is for. Before a listener or a receiver is bound, a socket that nobody owns any
-  // more is removed from the path (found out by connecting to it). Of a client's file nobody can
-  // tell whether its owner still lives, so that is left alone.
+  // The purpose of the socket. Before a listener or a receiver is bound, bind() connects to the
+  // existing socket file and removes it if it has no owner. For a client's file this cannot be
+  // found out, so bind() does not remove it.
   enum class Use : std::uint8_t { listener, receiver, client };
 
   SocketFile() = default;  // none
@@ -47,29 +48,31 @@ class SocketFile {
   SocketFile& operator=(SocketFile&& other) noexcept;
   ~SocketFile() { remove(); }
 
-  // Binds `socket` to `address`, a Unix path. The file has the permissions `mode` and at no time
-  // wider ones. An error begins with `doing`, such as "listen on unix:/run/x", and the step.
+  // Binds `socket` to `address`, a Unix path. The file has the permissions `mode`, and never wider
+  // ones. An error begins with `doing`, such as "listen on unix:/run/x", and the step.
   static Result<SocketFile> bind(Socket& socket, const SocketAddress& address, mode_t mode, Use use,
                                  const std::string& doing);
-  // A file that another process has made at this path: removed in the end if `ours` says so then.
+  // For a file that another process created at this path: remove() removes it if `*ours` is true at
+  // that time.
   static SysResult<SocketFile> own(const SocketAddress& address, const FileId& id,
                                    std::shared_ptr<std::atomic<bool>> ours);
 
   const FileId& id() const { return id_; }  // inode 0: none
   // The path still leads to this file.
   static bool stands(const SocketAddress& address, const FileId& id);
-  // It is another process's now, and stays. [any]
+  // The file now belongs to another process: remove() leaves it. [any]
   void leave();
-  // Removes it, if it is still there, ours, and this is no child of the process that made it. To be
-  // called while the socket is open: that keeps the inode's number from standing for another file.
+  // Removes the file, if it still exists and is ours, and this process is not a fork of the one
+  // that created it. Call it while the socket is open: then the inode's number cannot have been
+  // reused for another file.
   void remove();
 
  private:
   Fd folder_;
-  std::string name_;  // within it
+  std::string name_;  // of the file in folder_
   FileId id_;
   std::shared_ptr<std::atomic<bool>> ours_;
-  std::uint32_t process_ = 0;  // that the file belongs to, by generation
+  std::uint32_t process_ = 0;  // the owner: sys::process_generation()
 };
 
 }  // namespace weir::internal

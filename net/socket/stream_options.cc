@@ -8,7 +8,7 @@ namespace weir::internal {
 
 void warn_if_refused(std::string_view doing, std::string_view option, const SysResult<void>& done) {
   if (done) return;
-  WEIR_LOG_LIMITED(warn, 10, "{}: {}: {}; going on without it", doing, option,
+  WEIR_LOG_LIMITED(warn, 10, "{}: {}: {}; continuing without it", doing, option,
                    done.error().message());
 }
 

@@ -183,7 +183,7 @@ void connect_often(const SocketAddress& address, int n, std::atomic<int>& served
 
 void many_get_through(int abort_on_overflow, const TcpServer::Options& options) {
   enter_network(1, abort_on_overflow);
-  const ExpectLog warned("the kernel cuts the backlog of 4096 to 1 (net.core.somaxconn)");
+  const ExpectLog warned("the kernel limits the backlog of 4096 to 1 (net.core.somaxconn)");
   EventLoop loop;
   EchoServer echo(loop, options);
   const SocketAddress address = echo.listen();

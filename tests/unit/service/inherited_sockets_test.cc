@@ -110,7 +110,7 @@ TEST(InheritedSockets, F72_OneThatDoesNotFitClosesAll) {
     const auto taken = take_inherited_sockets();
     ASSERT_FALSE(taken);
     EXPECT_EQ(taken.error().message(),
-              "inherited socket syslog: take over descriptor 4: it is no stream socket: Socket "
+              "inherited socket syslog: take over descriptor 4: it is not a stream socket: Socket "
               "type not supported");
     for (const int fd : {3, 4, 5}) EXPECT_FALSE(open_fds().contains(fd)) << fd;
   });

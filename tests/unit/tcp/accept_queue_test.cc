@@ -118,7 +118,7 @@ TEST(AcceptQueue, F40_AnyThreadMayAskWhileListenersComeAndGo) {
 
 TEST(AcceptQueue, F40_ABacklogThatIsCutIsWarnedAboutOnceForAllListeners) {
   const bool entered = in_net_namespace([] {
-    const ExpectLog warned("the kernel cuts the backlog of 4096 to 16 (net.core.somaxconn)");
+    const ExpectLog warned("the kernel limits the backlog of 4096 to 16 (net.core.somaxconn)");
     ASSERT_TRUE(set_net_option("core/somaxconn", "16"));
     EventLoop loop;
     EchoServer echo(loop, {.threads = 2, .accept = AcceptMode::reuse_port});
@@ -134,7 +134,7 @@ TEST(AcceptQueue, F40_ABacklogThatIsCutIsWarnedAboutOnceForAllListeners) {
 
 TEST(AcceptQueue, F40_AListenThatFailsDoesNotSwallowTheWarning) {
   const bool entered = in_net_namespace([] {
-    const ExpectLog warned("the kernel cuts the backlog of 4096 to 16 (net.core.somaxconn)");
+    const ExpectLog warned("the kernel limits the backlog of 4096 to 16 (net.core.somaxconn)");
     ASSERT_TRUE(set_net_option("core/somaxconn", "16"));
     EventLoop loop;
     EchoServer first(loop, {.backlog = 16});

@@ -127,7 +127,7 @@ TEST(Adopt, WhatIsNoConnectionIsAnErrorWithASentence) {
   EXPECT_THAT(refusal(Fd(::open("/dev/null", O_RDWR | O_CLOEXEC))),
               ::testing::HasSubstr("SO_TYPE: Socket operation on non-socket"));
   EXPECT_THAT(refusal(Fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0))),
-              ::testing::HasSubstr("it is no stream socket"));
+              ::testing::HasSubstr("it is not a stream socket"));
   EXPECT_THAT(refusal(Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0))),
               ::testing::HasSubstr("getpeername: Transport endpoint is not connected"));
   EXPECT_EQ(echo.server.loop_count(), 0u) << "a refusal has started the server";
