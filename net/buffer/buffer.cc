@@ -58,7 +58,7 @@ void Buffer::grow(std::size_t needed, std::size_t most) {
   const std::size_t used = size();
   if (needed > kLargestCapacity - used) throw std::length_error("weir::Buffer: size too large");
 
-  // Moving `used` bytes down is paid for by the at least as many that were consumed before them.
+  // Moving `used` bytes is amortised: at least as many bytes were consumed before.
   if (begin_ >= used && needed <= capacity_ - used) {
     internal::unpoison({memory_, used});
     if (used > 0) std::memmove(memory_, data(), used);
@@ -82,7 +82,7 @@ void Buffer::shrink_to_fit() {
   try {
     move_to(internal::allocate_aligned(fitting), fitting);
   } catch (const std::bad_alloc&) {
-    return;  // nothing is given back, and nothing is lost
+    return;  // keeps the memory it has
   }
 }
 
@@ -128,14 +128,14 @@ std::size_t Buffer::find(std::string_view needle, std::size_t from) const {
 }
 
 void Buffer::bad_loan(std::size_t size, std::size_t used) const {
-  WEIR_CHECK(memory_ == nullptr, "Buffer::lend(): the buffer has memory already ({} bytes)",
+  WEIR_CHECK(memory_ == nullptr, "Buffer::lend(): the buffer already has memory ({} bytes)",
              capacity_);
   WEIR_CHECK(used <= size, "Buffer::lend(): {} bytes used of {}", used, size);
   std::unreachable();
 }
 
 void Buffer::too_many(const char* call, std::size_t n, std::size_t limit) {
-  WEIR_CHECK(n <= limit, "Buffer::{}({}): only {} bytes there", call, n, limit);
+  WEIR_CHECK(n <= limit, "Buffer::{}({}): the limit is {} bytes", call, n, limit);
   std::unreachable();
 }
 

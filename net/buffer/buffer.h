@@ -1,11 +1,12 @@
 // Buffer: a growable, contiguous queue of bytes: append at the end, consume from the front.
 //
-// Invariants: 1. readable bytes are contiguous; 2. when empty, both cursors stand at the start;
-// 3. appending n bytes one at a time moves O(n) bytes in all; 4. a Buffer either owns its memory or
-// has been lent a block by the loop (lend()), and then copies out before it outlives the loan;
-// 5. an empty Buffer owns at most kKeptCapacity bytes.
-// Not thread-safe. Views into a Buffer end with the next non-const call on it (ASan builds find a
-// view that was kept).
+// Invariants: 1. readable bytes are contiguous; 2. when empty, both cursors are at the start;
+// 3. appending n bytes one at a time moves O(n) bytes in total; 4. a Buffer either owns its memory
+// or uses a block that the loop lent it (lend()), which it leaves before the loan ends; 5. an empty
+// Buffer owns at most kKeptCapacity bytes.
+//
+// [one thread] The next non-const call invalidates all views into a Buffer (ASan builds detect the
+// use of such a view).
 #pragma once
 
 #include <bit>
@@ -26,12 +27,13 @@ namespace WEIR_EXPORT weir {
 class Buffer {
  public:
   static constexpr std::size_t npos = std::string_view::npos;
-  // What an empty Buffer keeps for the next bytes; larger memory is given back.
+  // An empty Buffer keeps up to this much memory for the next bytes and frees larger memory.
   static constexpr std::size_t kKeptCapacity = 64 * 1024;
 
   Buffer() = default;
   explicit Buffer(std::string_view bytes) { append(bytes); }
-  // Take over other's memory, or copy when it is lent; either way `other` is empty afterwards.
+  // Take over the memory of `other`, or copy the bytes if the memory is lent. `other` is empty
+  // afterwards.
   Buffer(Buffer&& other);
   Buffer& operator=(Buffer&& other);
   Buffer(const Buffer&) = delete;
@@ -49,7 +51,7 @@ class Buffer {
   std::string_view view() const { return {reinterpret_cast<const char*>(data()), size()}; }
   std::span<const std::byte> bytes() const { return {data(), size()}; }
 
-  // Drops the first n bytes. n > size() is a bug of the caller (CHECK).
+  // Discards the first n bytes. n > size() is a bug of the caller (CHECK).
   void consume(std::size_t n) {
     if (n > size()) [[unlikely]]
       too_many("consume", n, size());
@@ -59,11 +61,11 @@ class Buffer {
     if (begin_ == end_) start_again();
   }
   void clear() { consume(size()); }
-  // Takes the first n bytes as a string / all of them. n as for consume().
+  // Removes the first n bytes, or all bytes, and returns them. n as for consume().
   std::string take(std::size_t n);
   std::string take() { return take(size()); }
 
-  // Copies `bytes`, which may lie in this Buffer.
+  // Copies `bytes`, which may be part of this Buffer.
   void append(std::string_view bytes) { append(std::as_bytes(std::span(bytes))); }
   void append(std::span<const std::byte> bytes) {
     if (bytes.size() > capacity_ - end_) [[unlikely]] {
@@ -78,8 +80,8 @@ class Buffer {
   // Position of `needle` at or after `from`, or npos. Linear in size().
   std::size_t find(std::string_view needle, std::size_t from = 0) const;
 
-  // Integers in network byte order (RFC 1700). peek_ and read_ return nullopt when too few bytes
-  // are there.
+  // Integers in network byte order (RFC 1700). peek_ and read_ return nullopt when the Buffer has
+  // too few bytes.
   std::optional<std::uint8_t> peek_u8() const { return peek<std::uint8_t>(); }
   std::optional<std::uint16_t> peek_u16() const { return peek<std::uint16_t>(); }
   std::optional<std::uint32_t> peek_u32() const { return peek<std::uint32_t>(); }
@@ -93,42 +95,46 @@ class Buffer {
   void append_u32(std::uint32_t value) { append_integer(value); }
   void append_u64(std::uint64_t value) { append_integer(value); }
 
-  // Room to write into directly (at least `n` bytes, growing if needed); follow with
-  // commit(written). Throws std::length_error for a size that no memory has. Growing doubles the
-  // memory, but no further than `most` unless the bytes need it.
+  // Free space of at least `n` bytes behind the readable bytes, to be written into directly; then
+  // call commit(written). Grows if needed: it doubles the memory, but to at most `most` bytes
+  // unless the `n` bytes need more. Throws std::bad_alloc, and std::length_error if the size would
+  // exceed PTRDIFF_MAX.
   std::span<std::byte> prepare(std::size_t n, std::size_t most = npos) {
     if (n > capacity_ - end_) grow(n, most);
     return free_tail();
   }
-  // What is free behind the readable bytes without growing.
+  // The free space behind the readable bytes, without growing.
   std::span<std::byte> free_tail() {
     internal::unpoison({memory_ + end_, capacity_ - end_});
     return {memory_ + end_, capacity_ - end_};
   }
-  // Makes the first n bytes of what prepare() or free_tail() gave readable. More is a bug (CHECK).
+  // Makes the first n bytes of the span from prepare() or free_tail() readable. A larger n is a bug
+  // of the caller (CHECK).
   void commit(std::size_t n) {
     if (n > capacity_ - end_) [[unlikely]]
       too_many("commit", n, capacity_ - end_);
     end_ += n;
   }
 
-  // One number for whoever parses, about the bytes at the front: how far it got with a message
-  // that is not yet whole; of more than 4 GiB, 4 GiB are remembered. It goes where the bytes go,
-  // and is 0 again after any consume().
+  // A number for the parser of the bytes: how many bytes at the front it has examined without
+  // finding a complete message. At most 2^32 - 1 is stored. It moves together with the bytes, and
+  // consume() resets it to 0.
   std::size_t progress() const { return progress_; }
   void set_progress(std::size_t progress) {
     constexpr std::uint32_t kMost = (std::numeric_limits<std::uint32_t>::max)();
     progress_ = progress < kMost ? static_cast<std::uint32_t>(progress) : kMost;
   }
 
-  // Gives back what the bytes do not need, which are copied, if there is memory for that.
+  // Copies the bytes into memory that fits them and frees the old memory. Does nothing if there is
+  // no memory for the copy.
   void shrink_to_fit();
   // Memory owned (0 while lent or never used).
   std::size_t capacity() const { return owned_ ? capacity_ : 0; }
 
   // -- for the framework ------------------------------------------------------------------------
-  // Lends `block`, whose first `used` bytes are readable. The Buffer must be empty and own nothing.
-  // append() uses the rest of the block while there is room, and then goes over to own memory.
+  // Lends `block`, whose first `used` bytes are readable. The Buffer must have no memory (CHECK).
+  // append() uses the rest of the block as long as it suffices, and then moves all bytes to owned
+  // memory.
   void lend(std::span<std::byte> block, std::size_t used) {
     if (memory_ != nullptr || used > block.size()) [[unlikely]]
       bad_loan(block.size(), used);
@@ -138,9 +144,9 @@ class Buffer {
     end_ = used;
   }
   bool lent() const { return memory_ != nullptr && !owned_; }
-  // Ends the loan: forgets the block and whatever is still unread in it. Does nothing when the
-  // bytes have gone over to own memory. Under ASan the block is then closed: internal::unpoison()
-  // it before it is written to again.
+  // Ends the loan: discards the block with its unread bytes. Does nothing when the bytes have moved
+  // to owned memory. Under ASan the block is then poisoned: internal::unpoison() it before writing
+  // to it again.
   void end_loan() {
     if (!lent()) return;
     release();
@@ -187,7 +193,7 @@ class Buffer {
   void grow(std::size_t needed, std::size_t most = npos);
   void move_to(std::byte* fresh, std::size_t capacity);
   void append_growing(std::span<const std::byte> bytes);
-  // Gives the memory back, to the heap or to who lent it.
+  // Gives the memory back to the heap or to its lender.
   void release();
   void steal(Buffer& other);
 

@@ -16,23 +16,23 @@
 namespace weir {
 namespace {
 
-// Allocations of these sizes are kept for reuse, so many of each. A loop fills and empties one
-// queue after the other, so a few blocks serve all its connections; a broadcast needs one shared
-// segment a receiver at the same time.
+// Freed allocations of these sizes are kept for reuse, up to kCachedCounts of each. A loop fills
+// and empties one queue after the other, so a few blocks serve all its connections; a broadcast
+// needs one shared segment for each receiver at the same time.
 constexpr std::size_t kSegmentSize = 64;        // without bytes of its own
 constexpr std::size_t kSmallBlock = 512;        // a header between shared segments
 constexpr std::size_t kBlock = 4 * 1024;        // the usual first one
-constexpr std::size_t kLargeBlock = 64 * 1024;  // where growth ends
+constexpr std::size_t kLargeBlock = 64 * 1024;  // the largest
 constexpr std::array<std::size_t, 3> kCachedSizes = {kSegmentSize, kSmallBlock, kBlock};
-constexpr std::array<std::uint32_t, 3> kCachedCounts = {1024, 64, 32};  // at most 224 KiB a thread
+constexpr std::array<std::uint32_t, 3> kCachedCounts = {1024, 64, 32};  // 224 KiB for each thread
 
-// Below this, a string is cheaper to copy than to keep apart.
+// A shorter string is cheaper to copy than to keep as a segment of its own.
 constexpr std::size_t kTakeOver = 4 * 1024;
-// Up to this, shared bytes are copied into a block that is open anyhow.
+// Shared bytes up to this size are copied if the open block has room for them.
 constexpr std::size_t kCopyShared = 128;
 
-// Free allocations, linked through their first bytes. Trivially destructible, so that queues which
-// die at the very end of their thread (statics) may still use it.
+// Free allocations, linked through their first bytes. Trivially destructible, so that queues that
+// are destroyed at the end of their thread (statics) can still use it.
 struct Cache {
   struct Free {
     Free* next;
@@ -40,18 +40,18 @@ struct Cache {
   std::array<Free*, kCachedSizes.size()> free{};
   std::array<std::uint32_t, kCachedSizes.size()> count{};
   bool guarded = false;  // a CacheGuard will empty it
-  bool closed = false;   // the thread is ending: keep nothing any more
+  bool closed = false;   // the thread is ending: free everything
 };
 constinit thread_local Cache cache;
 
-// Under ASan, what lies in the cache is closed like freed memory.
+// Under ASan, cached memory is poisoned like freed memory.
 std::span<const std::byte> behind_link(const Cache::Free* block, std::size_t index) {
   return std::as_bytes(std::span(reinterpret_cast<const char*>(block), kCachedSizes[index]))
       .subspan(sizeof(Cache::Free));
 }
 
-// A segment without bytes of its own is not copied from, and there is one for each shared line of
-// each connection: it need not begin at a cache line.
+// A segment without bytes of its own need not begin at a cache line, because the kernel copies
+// nothing out of it.
 void* take_memory(std::size_t size) {
   return size == kSegmentSize ? ::operator new(size) : internal::allocate_aligned(size);
 }
@@ -82,7 +82,7 @@ struct CacheGuard {
 
 void guard_cache() { static thread_local const CacheGuard guard; }
 
-// kCachedSizes.size() for a size that is not cached.
+// Index in kCachedSizes; kCachedSizes.size() for a size that is not cached.
 std::size_t cache_index(std::size_t size) {
   return size == kBlock ? 2 : size == kSegmentSize ? 0 : size == kSmallBlock ? 1 : 3;
 }
@@ -113,11 +113,11 @@ void deallocate(void* memory, std::size_t size) {
 
 }  // namespace
 
-// Memory for bytes of our own follows the Segment, a cache line, in the same allocation.
+// The Segment fills one cache line. A block's bytes follow it in the same allocation.
 struct OutputQueue::Segment {
   struct Block {
-    std::size_t allocation;  // bytes, with the Segment
-    std::size_t room;        // free ones at the allocation's end
+    std::size_t allocation;  // its size in bytes, with the Segment
+    std::size_t room;        // free bytes at its end
   };
   struct File {
     Fd file;
@@ -130,11 +130,11 @@ struct OutputQueue::Segment {
 
   Segment* next = nullptr;
   const std::byte* data = nullptr;  // the next byte to send; null for a file
-  std::uint64_t length = 0;         // how many remain, never 0 in a queue
+  std::uint64_t length = 0;         // remaining bytes, never 0 in a queue
   Owner owner;
 };
 
-// The allocation is taken before anything changes: std::bad_alloc leaves the queue as it was.
+// Callers allocate before they change anything, so that std::bad_alloc leaves the queue unchanged.
 OutputQueue::Segment* OutputQueue::new_block(std::size_t bytes) {
   const auto* last = back_ != nullptr ? std::get_if<Segment::Block>(&back_->owner) : nullptr;
   std::size_t size = kBlock;
@@ -149,7 +149,7 @@ OutputQueue::Segment* OutputQueue::new_block(std::size_t bytes) {
   return ::new (memory) Segment(Segment::Block{.allocation = size, .room = size - sizeof(Segment)});
 }
 
-// Copies `bytes` into the free end of a block.
+// Copies `bytes` to the free end of a block.
 void OutputQueue::write_into(Segment& segment, std::span<const std::byte> bytes) {
   auto& block = std::get<Segment::Block>(segment.owner);
   auto* target = reinterpret_cast<std::byte*>(&segment) + (block.allocation - block.room);
@@ -180,7 +180,7 @@ void OutputQueue::append(std::span<const std::byte> bytes) {
 }
 
 void OutputQueue::append(std::string&& bytes) {
-  // A string that is mostly unused capacity is copied, too: it would hold more than it sends.
+  // A string of mostly unused capacity is copied, too: it would hold more memory than it sends.
   if (bytes.size() < kTakeOver || bytes.size() < bytes.capacity() / 2) {
     append(std::string_view(bytes));
     return;
@@ -216,7 +216,7 @@ void OutputQueue::append_file(Fd file, std::uint64_t offset, std::uint64_t lengt
   WEIR_CHECK(offset <= kLargestOffset && length <= kLargestOffset - offset,
              "OutputQueue::append_file(offset {}, length {}): beyond the largest file", offset,
              length);
-  WEIR_CHECK(file.valid(), "OutputQueue::append_file(): no file");
+  WEIR_CHECK(file.valid(), "OutputQueue::append_file(): the Fd is empty");
   if (length == 0) return;
   check_growth(length);
   auto* segment = ::new (allocate(kSegmentSize))
@@ -232,7 +232,7 @@ std::size_t OutputQueue::fill(std::span<iovec> iovecs) const {
   for (const Segment* segment = front_; segment != nullptr && filled < iovecs.size();
        segment = segment->next) {
     if (segment->is_file()) break;
-    // iovec serves reading and writing; writev(2) only reads.
+    // iovec is for reading and writing; writev(2) only reads the bytes.
     iovecs[filled++] = {.iov_base = const_cast<std::byte*>(segment->data),
                         .iov_len = segment->length};
   }
@@ -246,7 +246,7 @@ OutputQueue::FileRange OutputQueue::front_file() const {
 }
 
 void OutputQueue::consume(std::uint64_t n) {
-  WEIR_CHECK(n <= size_, "OutputQueue::consume({}): only {} bytes there", n, size_);
+  WEIR_CHECK(n <= size_, "OutputQueue::consume({}): the queue has only {} bytes", n, size_);
   size_ -= n;
   while (n > 0) {
     Segment& segment = *front_;
@@ -284,7 +284,7 @@ std::size_t OutputQueue::room() const {
 
 void OutputQueue::check_growth(std::uint64_t n) const {
   WEIR_CHECK(n <= std::numeric_limits<std::uint64_t>::max() - size_,
-             "OutputQueue: {} bytes more than {} are beyond 2^64", n, size_);
+             "OutputQueue: {} more bytes than {} exceed 2^64", n, size_);
 }
 
 std::size_t OutputQueue::memory() const {

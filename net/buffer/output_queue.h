@@ -1,10 +1,10 @@
-// OutputQueue: what a connection still has to send, in order, as segments: bytes of its own, shared
-// slices, and ranges of files. Pure memory: the caller does the system calls. [one thread]
+// OutputQueue: the bytes that a connection still has to send, as segments in order: owned bytes,
+// shared slices, and ranges of files. It makes no system calls; the caller does. [one thread]
 //
-// Invariants: 1. size() is the sum of all segments' remaining bytes, kept in O(1); 2. no segment is
-// empty; 3. small appends are gathered into one owned segment; 4. consume() frees a segment the
-// moment its last byte is gone, so an empty queue holds no memory.
-// Segments come from a small cache of the thread's, so that the steady state does not allocate.
+// Invariants: 1. size() is the sum of the remaining bytes of all segments, in O(1); 2. no segment
+// is empty; 3. small appends are gathered into one owned segment; 4. consume() frees a segment with
+// its last byte, so an empty queue holds no memory.
+// Segments come from a small cache of the thread, so that the steady state does not allocate.
 #pragma once
 
 #include <sys/uio.h>
@@ -23,7 +23,7 @@ namespace WEIR_EXPORT weir {
 
 class OutputQueue {
  public:
-  // Where the next bytes of a file segment lie.
+  // The remaining range of a file segment.
   struct FileRange {
     int fd = -1;
     std::uint64_t offset = 0;
@@ -37,36 +37,35 @@ class OutputQueue {
 
   bool empty() const { return size_ == 0; }
   std::uint64_t size() const { return size_; }
-  // What a bound on memory should count: bytes that are not in files, and each segment's own cost,
-  // so that very many tiny ones are not taken for nothing.
+  // The number for limits on memory: the bytes that are not in files, and a fixed cost for each
+  // segment, so that many tiny segments count, too.
   std::uint64_t cost() const { return cost_; }
-  // File ranges among the segments: descriptors held.
+  // The number of file segments; each holds a descriptor.
   std::size_t files() const { return files_; }
 
   void append(std::span<const std::byte> bytes);  // copies
   void append(std::string_view bytes) { append(std::as_bytes(std::span(bytes))); }
   void append(const char* text) { append(std::string_view(text)); }
-  void append(std::string&& bytes);  // takes large strings over, copies small ones
-  void append(SharedBytes bytes);    // shares
-  // Owns `file` until its last byte is consumed. offset + length beyond what off_t holds is a bug
-  // of the caller (CHECK); whether the file is that long is not looked at.
+  void append(std::string&& bytes);  // takes over large strings, copies small ones
+  void append(SharedBytes bytes);    // shares large slices, may copy small ones
+  // Owns `file` until the last byte of the range is consumed. offset + length above the maximum of
+  // off_t is a bug of the caller (CHECK). The real size of the file is not checked.
   void append_file(Fd file, std::uint64_t offset, std::uint64_t length);
 
-  // The front as iovecs (readv(2)), up to `iovecs.size()` of them and up to a file segment.
-  // Returns how many were filled; 0 when empty or when a file is at the front.
+  // Fills `iovecs` (writev(2)) with the segments from the front, up to the first file segment.
+  // Returns the number filled; 0 when the queue is empty or a file is at the front.
   std::size_t fill(std::span<iovec> iovecs) const;
   // The file range at the front; length 0 when the front is memory or the queue is empty.
   FileRange front_file() const;
 
-  // Drops the first n bytes, which were sent. n > size() is a bug of the caller (CHECK).
+  // Discards the first n bytes, which were sent. n > size() is a bug of the caller (CHECK).
   void consume(std::uint64_t n);
   void clear() { consume(size_); }
 
-  // Heap memory held, for accounting and tests; without what SharedBytes share. O(segments).
+  // Heap memory held, for accounting and tests, without the memory of SharedBytes. O(segments).
   std::size_t memory() const;
 
-  // Gives the calling thread's cache of segments back to the heap; the end of a thread does so,
-  // too.
+  // Frees the calling thread's cache of segments. The end of a thread does so, too.
   static void release_cache();
 
  private:

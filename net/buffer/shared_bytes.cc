@@ -10,7 +10,8 @@
 
 namespace weir {
 
-// Stands before the bytes, in the same allocation, and fills a cache line: they begin at the next.
+// Precedes the bytes in the same allocation. It fills a cache line, so that the bytes begin at the
+// next one.
 struct alignas(internal::kCacheLine) SharedBytes::Block {
   std::atomic<std::size_t> users{1};
 };
@@ -33,7 +34,7 @@ SharedBytes SharedBytes::copy(std::span<const std::byte> bytes) {
 
 SharedBytes::SharedBytes(const SharedBytes& other) noexcept
     : block_(other.block_), data_(other.data_), size_(other.size_) {
-  // Relaxed: whoever copies holds a reference already, which keeps the block alive.
+  // Relaxed: the caller already holds a reference, which keeps the block alive.
   if (block_ != nullptr) block_->users.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -50,7 +51,7 @@ SharedBytes& SharedBytes::operator=(SharedBytes other) noexcept {
 }
 
 SharedBytes::~SharedBytes() {
-  // Release: our reads come before the free; acquire: the free comes after everyone's reads.
+  // Release: our reads come before the free. Acquire: the free comes after the reads of all others.
   if (block_ == nullptr || block_->users.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   std::destroy_at(block_);
   internal::free_aligned(block_);

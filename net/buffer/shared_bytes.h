@@ -1,5 +1,5 @@
-// SharedBytes: an immutable, reference-counted slice of bytes, so that one encoded message can be
-// queued on any number of connections on any number of threads without a copy. [any]
+// SharedBytes: an immutable, reference-counted slice of bytes. One encoded message can be queued on
+// any number of connections, on any number of threads, without a copy. [any]
 #pragma once
 
 #include "weir/base/requirements.h"
@@ -16,7 +16,7 @@ namespace WEIR_EXPORT weir {
 class SharedBytes {
  public:
   SharedBytes() = default;
-  // Copies `bytes` once, into one allocation together with the count.
+  // Copies `bytes` once, into one allocation that also holds the reference count.
   static SharedBytes copy(std::string_view bytes);
   static SharedBytes copy(std::span<const std::byte> bytes);
 
@@ -31,10 +31,10 @@ class SharedBytes {
   std::string_view view() const;
   std::span<const std::byte> bytes() const { return {data_, size_}; }
 
-  // A slice that shares the same memory. `offset` and `length` are cut to what there is.
+  // A slice that shares the same memory. `offset` and `length` are limited to size().
   SharedBytes slice(std::size_t offset, std::size_t length = static_cast<std::size_t>(-1)) const;
 
-  // How many slices share the memory; for tests and statistics.
+  // The number of slices that share the memory; for tests and statistics.
   std::size_t use_count() const;
 
  private:

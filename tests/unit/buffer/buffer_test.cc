@@ -343,22 +343,22 @@ TEST(Buffer, TheSteadyStateDoesNotAllocate) {
 
 TEST(BufferDeathTest, TakingMoreThanThereIs) {
   Buffer buffer("abc");
-  EXPECT_DEATH(buffer.consume(4), "Buffer::consume\\(4\\): only 3 bytes there");
+  EXPECT_DEATH(buffer.consume(4), "Buffer::consume\\(4\\): the limit is 3 bytes");
   EXPECT_DEATH(buffer.consume(std::numeric_limits<std::size_t>::max()), "Buffer::consume");
-  EXPECT_DEATH(buffer.take(4), "Buffer::take\\(4\\): only 3 bytes there");
+  EXPECT_DEATH(buffer.take(4), "Buffer::take\\(4\\): the limit is 3 bytes");
 }
 
 TEST(BufferDeathTest, CommittingMoreThanWasPrepared) {
   Buffer buffer;
   const std::size_t room = buffer.prepare(10).size();
-  EXPECT_DEATH(buffer.commit(room + 1), "Buffer::commit\\([0-9]+\\): only [0-9]+ bytes there");
+  EXPECT_DEATH(buffer.commit(room + 1), "Buffer::commit\\([0-9]+\\): the limit is [0-9]+ bytes");
   EXPECT_DEATH(buffer.commit(std::numeric_limits<std::size_t>::max()), "Buffer::commit");
 }
 
 TEST(BufferDeathTest, LendingToABufferInUse) {
   std::array<std::byte, 16> block{};
   Buffer buffer("x");
-  EXPECT_DEATH(buffer.lend(block, 1), "Buffer::lend\\(\\): the buffer has memory already");
+  EXPECT_DEATH(buffer.lend(block, 1), "Buffer::lend\\(\\): the buffer already has memory");
   Buffer fresh;
   EXPECT_DEATH(fresh.lend(block, 17), "Buffer::lend\\(\\): 17 bytes used of 16");
   EXPECT_DEATH(fresh.lend({}, 1), "Buffer::lend\\(\\): 1 bytes used of 0");

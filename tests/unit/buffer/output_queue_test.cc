@@ -344,15 +344,15 @@ TEST(OutputQueue, AQueueMayOutliveItsThreadsCache) {
 
 TEST(OutputQueueDeathTest, ConsumingMoreThanThereIs) {
   OutputQueue queue;
-  EXPECT_DEATH(queue.consume(1), "OutputQueue::consume\\(1\\): only 0 bytes there");
+  EXPECT_DEATH(queue.consume(1), "OutputQueue::consume\\(1\\): the queue has only 0 bytes");
   queue.append("abc");
-  EXPECT_DEATH(queue.consume(4), "OutputQueue::consume\\(4\\): only 3 bytes there");
+  EXPECT_DEATH(queue.consume(4), "OutputQueue::consume\\(4\\): the queue has only 3 bytes");
 }
 
 TEST(OutputQueueDeathTest, ImpossibleFiles) {
   constexpr std::uint64_t kLargest = std::numeric_limits<std::int64_t>::max();
   OutputQueue queue;
-  EXPECT_DEATH(queue.append_file(Fd(), 0, 1), "append_file\\(\\): no file");
+  EXPECT_DEATH(queue.append_file(Fd(), 0, 1), "append_file\\(\\): the Fd is empty");
   EXPECT_DEATH(queue.append_file(null_file(), kLargest, 1), "beyond the largest file");
   EXPECT_DEATH(queue.append_file(null_file(), 1, kLargest), "beyond the largest file");
   EXPECT_DEATH(queue.append_file(null_file(), ~std::uint64_t{0}, 2), "beyond the largest file");
@@ -365,8 +365,8 @@ TEST(OutputQueueDeathTest, MoreThanASizeCanCount) {
   queue.append_file(null_file(), 0, kLargest);
   queue.append("x");
   ASSERT_EQ(queue.size(), ~std::uint64_t{0});
-  EXPECT_DEATH(queue.append("y"), "beyond 2\\^64");
-  EXPECT_DEATH(queue.append_file(null_file(), 0, 1), "beyond 2\\^64");
+  EXPECT_DEATH(queue.append("y"), "exceed 2\\^64");
+  EXPECT_DEATH(queue.append_file(null_file(), 0, 1), "exceed 2\\^64");
 }
 
 // -- the catalogue --------------------------------------------------------------------------------
