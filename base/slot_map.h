@@ -1,10 +1,15 @@
 // SlotMap: stores values under small ids that can be checked. insert() returns a SlotId; find()
 // returns the value, or null if it was erased, even if its slot holds a newer value. [one thread]
 //
-// Invariants: 1. a value never moves: pages are added, never reallocated; 2. an id is given out
-// once in the life of the map (a slot that has used all its generations is retired), so a stale id
-// never matches; 3. generation 0 is never given out, so SlotId{} means "none"; 4. free slots are
-// reused in the order in which they became free, so that all slots use up their generations evenly.
+// Invariants, checked by check_invariants() at the end of insert() and erase(), and for all slots
+// by check_all():
+//   1  A value never moves: pages are added, never reallocated.
+//   2  An id is given out once in the life of the map (a slot that has used all its generations is
+//      retired), so a stale id never matches.
+//   3  Generation 0 is never given out, so SlotId{} means "none".
+//   4  Free slots are reused in the order in which they became free, so that all slots use up their
+//      generations evenly. They form a list from free_head_ to free_tail_.
+//   5  Each slot holds one of size() values, is in the list of free slots, or is retired.
 #pragma once
 
 #include <cstddef>
@@ -51,7 +56,10 @@ class SlotMap {
     ::new (static_cast<void*>(&slot.value)) T(std::move(value));
     slot.key &= ~kFree;
     ++size_;
-    return {.slot = index, .generation = static_cast<std::uint32_t>(slot.key)};
+    const SlotId id{.slot = index, .generation = static_cast<std::uint32_t>(slot.key)};
+    WEIR_DCHECK(find(id) == &slot.value, "SlotMap 2: a new id does not lead to its value");
+    check_invariants();
+    return id;
   }
 
   // Null unless `id` came from this map and was not erased. Any bits are allowed as `id`.
@@ -74,6 +82,8 @@ class SlotMap {
     --size_;
     std::destroy_at(value);
     if (id.generation != (std::numeric_limits<std::uint32_t>::max)()) push_free(id.slot);
+    WEIR_DCHECK(find(id) == nullptr, "SlotMap 2: an erased id leads to a value");
+    check_invariants();
     return true;
   }
 
@@ -91,6 +101,29 @@ class SlotMap {
   // Erases all values. The memory is kept, and old ids stay invalid.
   void clear() {
     for_each([this](SlotId id, T&) { erase(id); });
+  }
+
+  // For tests: checks the invariants of all slots (CHECK). O(capacity()).
+  void check_all() const {
+    std::size_t used = 0;
+    std::size_t retired = 0;
+    for (std::uint32_t index = 0; index < capacity(); ++index) {
+      const std::uint64_t key = at(index).key;
+      WEIR_CHECK(key != 0, "SlotMap 3: generation 0 is in use");
+      if ((key & kFree) == 0) ++used;
+      if (key == kFree) ++retired;
+    }
+    WEIR_CHECK(used == size_, "SlotMap 5: size() is not the number of values");
+    std::size_t listed = 0;
+    std::uint32_t last = kNone;
+    for (std::uint32_t index = free_head_; index != kNone && listed <= capacity();
+         index = at(index).next_free) {
+      WEIR_CHECK(is_free(index), "SlotMap 4: a slot in the free list is not free");
+      last = index;
+      ++listed;
+    }
+    WEIR_CHECK(last == free_tail_, "SlotMap 4: the free list does not end in its tail");
+    WEIR_CHECK(used + listed + retired == capacity(), "SlotMap 5: a slot is lost");
   }
 
  private:
@@ -112,6 +145,20 @@ class SlotMap {
   };
 
   Slot& at(std::uint32_t index) { return pages_[index / kPageSize][index % kPageSize]; }
+  const Slot& at(std::uint32_t index) const { return pages_[index / kPageSize][index % kPageSize]; }
+  // Free and not retired.
+  bool is_free(std::uint32_t index) const { return at(index).key > kFree; }
+
+  // O(1); nothing in release builds.
+  void check_invariants() const {
+    WEIR_DCHECK((free_head_ == kNone) == (free_tail_ == kNone),
+                "SlotMap 4: the free list has only one end");
+    WEIR_DCHECK(free_head_ == kNone || is_free(free_head_),
+                "SlotMap 4: the first slot in the free list is not free");
+    WEIR_DCHECK(free_tail_ == kNone || (is_free(free_tail_) && at(free_tail_).next_free == kNone),
+                "SlotMap 4: the free list does not end in its tail");
+    WEIR_DCHECK(size_ <= capacity(), "SlotMap 5: more values than slots");
+  }
 
   void add_page() {
     WEIR_CHECK(capacity() < kNone - kPageSize, "SlotMap: more than 2^32 values");

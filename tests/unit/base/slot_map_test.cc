@@ -216,7 +216,9 @@ TEST(SlotMap, BehavesLikeItsModel) {
         }
       }
       ASSERT_EQ(map.size(), model.size());
+      if (step % 100 == 0) map.check_all();
     }
+    map.check_all();
     std::map<SlotId, std::string> seen;
     map.for_each([&](SlotId id, std::string& value) { seen.emplace(id, value); });
     EXPECT_EQ(seen, model);
