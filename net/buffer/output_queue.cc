@@ -177,6 +177,7 @@ void OutputQueue::append(std::span<const std::byte> bytes) {
     write_into(*fresh, bytes.subspan(here));
     link(fresh);
   }
+  check_invariants();
 }
 
 void OutputQueue::append(std::string&& bytes) {
@@ -193,6 +194,7 @@ void OutputQueue::append(std::string&& bytes) {
   size_ += text.size();
   cost_ += text.size();
   link(segment);
+  check_invariants();
 }
 
 void OutputQueue::append(SharedBytes bytes) {
@@ -209,6 +211,7 @@ void OutputQueue::append(SharedBytes bytes) {
   size_ += shared.size();
   cost_ += shared.size();
   link(segment);
+  check_invariants();
 }
 
 void OutputQueue::append_file(Fd file, std::uint64_t offset, std::uint64_t length) {
@@ -225,6 +228,7 @@ void OutputQueue::append_file(Fd file, std::uint64_t offset, std::uint64_t lengt
   size_ += length;
   ++files_;
   link(segment);
+  check_invariants();
 }
 
 std::size_t OutputQueue::fill(std::span<iovec> iovecs) const {
@@ -258,11 +262,12 @@ void OutputQueue::consume(std::uint64_t n) {
         segment.data += n;
         cost_ -= n;
       }
-      return;
+      break;
     }
     n -= segment.length;
     pop_front();
   }
+  check_invariants();
 }
 
 void OutputQueue::pop_front() {
@@ -287,14 +292,41 @@ void OutputQueue::check_growth(std::uint64_t n) const {
              "OutputQueue: {} more bytes than {} exceed 2^64", n, size_);
 }
 
+void OutputQueue::check_invariants() const {
+  WEIR_DCHECK((front_ == nullptr) == (back_ == nullptr), "OutputQueue: one end is missing");
+  WEIR_DCHECK((front_ == nullptr) == (size_ == 0),
+              "OutputQueue 4: size() is {}, but the queue is {}", size_,
+              front_ == nullptr ? "empty" : "not");
+  if (front_ == nullptr) {
+    WEIR_DCHECK(cost_ == 0 && files_ == 0,
+                "OutputQueue 1: an empty queue costs {} and has {} files", cost_, files_);
+    return;
+  }
+  WEIR_DCHECK(back_->next == nullptr, "OutputQueue: the back is not the last segment");
+  WEIR_DCHECK(front_->length > 0 && back_->length > 0, "OutputQueue 2: a segment is empty");
+  WEIR_DCHECK(front_ == back_ ? size_ == front_->length : size_ > front_->length,
+              "OutputQueue 1: size() is {}, the first segment has {} bytes", size_, front_->length);
+  WEIR_DCHECK(cost_ >= kSegmentSize, "OutputQueue 1: cost() is {}", cost_);
+}
+
 std::size_t OutputQueue::memory() const {
   static_assert(sizeof(Segment) == kSegmentSize && kSegmentSize % internal::kCacheLine == 0);
   std::size_t total = 0;
+  std::uint64_t size = 0;
+  std::uint64_t cost = 0;
+  std::size_t files = 0;
   for (const Segment* segment = front_; segment != nullptr; segment = segment->next) {
     const auto* block = std::get_if<Segment::Block>(&segment->owner);
     total += block != nullptr ? block->allocation : kSegmentSize;
     if (const auto* text = std::get_if<std::string>(&segment->owner)) total += text->capacity() + 1;
+    WEIR_CHECK(segment->length > 0, "OutputQueue 2: a segment is empty");
+    size += segment->length;
+    cost += kSegmentSize + (segment->is_file() ? 0 : segment->length);
+    if (segment->is_file()) ++files;
   }
+  WEIR_CHECK(size == size_ && cost == cost_ && files == files_,
+             "OutputQueue 1: size {}, cost {}, files {}; the segments have {}, {}, {}", size_,
+             cost_, files_, size, cost, files);
   return total;
 }
 

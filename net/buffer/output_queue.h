@@ -1,10 +1,14 @@
 // OutputQueue: the bytes that a connection still has to send, as segments in order: owned bytes,
 // shared slices, and ranges of files. It makes no system calls; the caller does. [one thread]
 //
-// Invariants: 1. size() is the sum of the remaining bytes of all segments, in O(1); 2. no segment
-// is empty; 3. small appends are gathered into one owned segment; 4. consume() frees a segment with
-// its last byte, so an empty queue holds no memory.
 // Segments come from a small cache of the thread, so that the steady state does not allocate.
+//
+// Invariants, checked by check_invariants() at the end of each call that changes the queue, and for
+// all segments by memory():
+//   1  size() is the sum of the remaining bytes of all segments; cost() and files() are sums, too.
+//   2  No segment is empty.
+//   3  Small appends are gathered into one owned segment.
+//   4  consume() frees a segment with its last byte, so an empty queue holds no memory.
 #pragma once
 
 #include <sys/uio.h>
@@ -62,7 +66,7 @@ class OutputQueue {
   void consume(std::uint64_t n);
   void clear() { consume(size_); }
 
-  // Heap memory held, for accounting and tests, without the memory of SharedBytes. O(segments).
+  // For tests: the heap memory held, without that of SharedBytes. O(segments).
   std::size_t memory() const;
 
   // Frees the calling thread's cache of segments. The end of a thread does so, too.
@@ -77,6 +81,7 @@ class OutputQueue {
   void pop_front();
   std::size_t room() const;  // in the open block at the back
   void check_growth(std::uint64_t n) const;
+  void check_invariants() const;  // O(1); nothing in release builds
 
   Segment* front_ = nullptr;  // owned, through the chain to back_
   Segment* back_ = nullptr;
