@@ -44,4 +44,25 @@ class TypedContext {
   std::unique_ptr<Base> holder_;
 };
 
+// Gives a class one value of its user's.
+class WithContext {
+ public:
+  // In place of the value before, if there was one. Destroyed with this object, after on_close.
+  template <typename T, typename... Args>
+  T& set_context(Args&&... args) {
+    return context_.set<T>(std::forward<Args>(args)...);
+  }
+  // nullptr when none, or one of another type, was set.
+  template <typename T>
+  T* context() const {
+    return context_.get<T>();
+  }
+
+ protected:
+  WithContext() = default;
+  ~WithContext() = default;
+
+  TypedContext context_;
+};
+
 }  // namespace weir::internal

@@ -38,7 +38,7 @@ namespace WEIR_EXPORT weir {
 class UdpSessions;
 
 // One peer. Lives until its on_close has returned. If its socket closes, it goes without that.
-class UdpSession final : private internal::DeadlineClient {
+class UdpSession final : public internal::WithContext, private internal::DeadlineClient {
  public:
   UdpSession(const UdpSession&) = delete;
   UdpSession& operator=(const UdpSession&) = delete;
@@ -55,16 +55,6 @@ class UdpSession final : private internal::DeadlineClient {
   void close();
 
   std::uint64_t received() const { return received_; }
-  // One value of the user's, destroyed with the session after on_close.
-  template <typename T, typename... Args>
-  T& set_context(Args&&... args) {
-    return context_.set<T>(std::forward<Args>(args)...);
-  }
-  // nullptr when none, or one of another type, was set.
-  template <typename T>
-  T* context() const {
-    return context_.get<T>();
-  }
 
  private:
   friend class UdpSessions;
@@ -84,7 +74,6 @@ class UdpSession final : private internal::DeadlineClient {
   const SocketAddress peer_;
   const internal::LocalIp local_;
   const PacketInfo asked_;  // to answer from
-  internal::TypedContext context_;
   std::uint64_t received_ = 0;
   internal::Tick last_ = 0;
   std::size_t ending_at_ = 0;  // in UdpSessions::ending_, once closed_
