@@ -13,7 +13,14 @@ using internal::machine_of;
 SendResult TcpConnection::send(std::span<const std::byte> bytes) {
   return machine_of(*this).send(bytes);
 }
-SendResult TcpConnection::send(Buffer& bytes) { return machine_of(*this).send(bytes); }
+SendResult TcpConnection::send(Buffer& bytes) {
+  const SendResult result = send(bytes.bytes());
+  bytes.clear();
+  return result;
+}
+SendResult TcpConnection::send_moved(std::string&& bytes) {
+  return machine_of(*this).send(std::move(bytes));
+}
 SendResult TcpConnection::send(SharedBytes bytes) {
   return machine_of(*this).send(std::move(bytes));
 }
@@ -52,8 +59,26 @@ std::uint64_t TcpConnection::bytes_in() const { return machine_of(*this).bytes_i
 std::uint64_t TcpConnection::bytes_out() const { return machine_of(*this).bytes_out(); }
 bool TcpConnection::peer_half_closed() const { return machine_of(*this).peer_half_closed(); }
 
+void TcpConnection::when_sent(std::move_only_function<void(bool)> notify) {
+  machine_of(*this).when_sent(std::move(notify));
+}
 void TcpConnection::set_handler(ConnectionHandler& handler) {
   machine_of(*this).set_handler(handler);
+}
+void TcpConnection::set_handler(std::unique_ptr<ConnectionHandler> handler) {
+  machine_of(*this).set_handler(std::move(handler));
+}
+void TcpConnection::set_idle_timeout(Duration timeout) {
+  machine_of(*this).set_idle_timeout(timeout);
+}
+void TcpConnection::set_message_timeout(Duration timeout) {
+  machine_of(*this).set_message_timeout(timeout);
+}
+internal::TypedContext& TcpConnection::make_protocol_slot() {
+  return machine_of(*this).make_protocol_slot();
+}
+const internal::TypedContext* TcpConnection::protocol_slot() const {
+  return machine_of(*this).protocol_slot();
 }
 std::string TcpConnection::failure() const { return machine_of(*this).failure(); }
 ConnectionHandler* TcpConnection::handler() const { return machine_of(*this).handler(); }

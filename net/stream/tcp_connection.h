@@ -6,13 +6,17 @@
 // turn.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "weir/base/clock.h"
 #include "weir/base/export.h"
 #include "weir/base/fd.h"
 #include "weir/base/typed_context.h"
@@ -26,7 +30,7 @@ namespace WEIR_EXPORT weir {
 class ConnectionRef;
 class EventLoop;
 
-class TcpConnection {
+class TcpConnection : public internal::WithContext {
  public:
   enum class State : std::uint8_t {
     opening,  // the handshake of its transport; no handler knows of it yet
@@ -46,6 +50,12 @@ class TcpConnection {
   SendResult send(std::string_view bytes) { return send(std::as_bytes(std::span(bytes))); }
   // Sends all of `bytes` and empties it, whatever the result.
   SendResult send(Buffer& bytes);
+  // Takes `bytes` over, whatever the result. From 16 KiB on its memory is kept until it has left,
+  // so nothing is copied.
+  template <std::same_as<std::string> String>
+  SendResult send(String&& bytes) {
+    return send_moved(std::move(bytes));
+  }
   // Shares, never copies.
   SendResult send(SharedBytes bytes);
   // length bytes of the file from offset, by sendfile(2), in order with all else. A file that ends
@@ -102,29 +112,52 @@ class TcpConnection {
   std::uint64_t bytes_out() const;
   bool peer_half_closed() const;
 
-  // Replaces the handler (protocol upgrade). `handler` must outlive the connection.
+  // Calls `notify` once, later and on the loop: with true when the kernel has taken everything that
+  // was accepted before this call, which says nothing of what the peer has received; with false,
+  // just before on_close, when the connection ends earlier. Never called once the server was
+  // destroyed, nor when asked for in on_close. The calls that wait count as queued output, 48 bytes
+  // each. An exception that leaves one ends the connection with handler_threw.
+  void when_sent(std::move_only_function<void(bool sent)> notify);
+
+  // Replaces the handler (protocol upgrade). The new one is not offered the input that the old one
+  // has left until more comes: see offer_again(). Not for a relayed connection (CHECK).
+  // `handler` must outlive the connection.
   void set_handler(ConnectionHandler& handler);
+  // The connection owns it, and destroys it after on_close; or, if another replaces it, later in
+  // that turn, so that a handler may replace itself.
+  void set_handler(std::unique_ptr<ConnectionHandler> handler);
   // The handler that is called now; nullptr once the server was destroyed.
   ConnectionHandler* handler() const;
   // Why the protocol of its transport failed, as a sentence; empty if it did not, or there is none.
   std::string failure() const;
 
-  // One value of the user's, destroyed with the connection after on_close.
+  // In place of idle_timeout and message_timeout of the server's or client's options, for this
+  // connection from now on; zero: none. What has passed since the last byte, or since the message
+  // at hand began, counts.
+  void set_idle_timeout(Duration timeout);
+  void set_message_timeout(Duration timeout);
+
+  // One value of the protocol that runs on the connection, such as a library's, beside the context,
+  // which is the user's. Destroyed after on_close, before the context.
   template <typename T, typename... Args>
-  T& set_context(Args&&... args) {
-    return context_.set<T>(std::forward<Args>(args)...);
+  T& set_protocol(Args&&... args) {
+    return make_protocol_slot().set<T>(std::forward<Args>(args)...);
   }
   // nullptr when none, or one of another type, was set.
   template <typename T>
-  T* context() const {
-    return context_.get<T>();
+  T* protocol() const {
+    const internal::TypedContext* slot = protocol_slot();
+    return slot == nullptr ? nullptr : slot->get<T>();
   }
 
  protected:
   TcpConnection() = default;
   ~TcpConnection() = default;
 
-  internal::TypedContext context_;
+ private:
+  SendResult send_moved(std::string&& bytes);
+  internal::TypedContext& make_protocol_slot();
+  const internal::TypedContext* protocol_slot() const;
 };
 
 }  // namespace weir

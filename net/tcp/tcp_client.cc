@@ -17,6 +17,7 @@
 #include "weir/net/stream/callback_handler.h"
 #include "weir/net/stream/internal/connection_group.h"
 #include "weir/net/stream/internal/connection_limits.h"
+#include "weir/net/stream/internal/per_connection_handler.h"
 #include "weir/net/sys/process.h"
 #include "weir/net/tcp/internal/connector.h"
 
@@ -340,6 +341,11 @@ void TcpClient::on_close(std::move_only_function<void(TcpConnection&, CloseReaso
 void TcpClient::use_handler(std::shared_ptr<ConnectionHandler> handler) {
   static_cast<void>(impl_->callbacks());  // the same conditions hold
   impl_->handler_ = std::move(handler);
+}
+
+void TcpClient::handlers_per_connection(
+    std::function<std::unique_ptr<ConnectionHandler>(TcpConnection&)> factory) {
+  use_handler(std::make_shared<internal::PerConnectionHandler>(std::move(factory)));
 }
 
 void TcpClient::on_connect_error(std::move_only_function<void(const Error&, int)> fn) {

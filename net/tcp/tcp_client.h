@@ -132,6 +132,9 @@ class TcpClient {
   void on_close(std::move_only_function<void(TcpConnection&, CloseReason)> fn);
   // Instead of the functions above.
   void use_handler(std::shared_ptr<ConnectionHandler> handler);
+  // Or one for each connection: see TcpServer.
+  void handlers_per_connection(
+      std::function<std::unique_ptr<ConnectionHandler>(TcpConnection&)> factory);
   // An attempt failed, the attempt-th in a row: "connect to 127.0.0.1:80: Connection refused", or
   // "connect to 127.0.0.2:80, the last of 3 addresses: Connection refused". If state() is then
   // `waiting` another will follow. An attempt ends with on_open or with this, exactly once, unless

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "weir/net/stream/internal/connection_limits.h"
+#include "weir/net/stream/internal/per_connection_handler.h"
 #include "weir/net/sys/process.h"
 #include "weir/net/tcp/tcp_server_impl.h"
 
@@ -150,6 +151,11 @@ void TcpServer::on_close(std::move_only_function<void(TcpConnection&, CloseReaso
 void TcpServer::use_handler(std::shared_ptr<ConnectionHandler> handler) {
   static_cast<void>(impl_->callbacks());  // the same conditions hold
   impl_->handler_ = std::move(handler);
+}
+
+void TcpServer::handlers_per_connection(
+    std::function<std::unique_ptr<ConnectionHandler>(TcpConnection&)> factory) {
+  use_handler(std::make_shared<internal::PerConnectionHandler>(std::move(factory)));
 }
 
 void TcpServer::handlers_per_loop(

@@ -194,6 +194,11 @@ class TcpServer {
   // by the first listen(). What the factory throws comes out of that listen().
   void use_handler(std::shared_ptr<ConnectionHandler> handler);
   void handlers_per_loop(std::function<std::shared_ptr<ConnectionHandler>(EventLoop&)> factory);
+  // Or one for each connection, which owns it (TcpConnection::set_handler). `factory` is called
+  // just before its on_open, on the connection's loop, so with threads from several at once. What
+  // it throws ends that connection with handler_threw.
+  void handlers_per_connection(
+      std::function<std::unique_ptr<ConnectionHandler>(TcpConnection&)> factory);
 
   // Starts to accept on one more address; returns the address bound, with the port the kernel
   // chose. An error of all of these, and of adopt(): the handler waits for messages longer than

@@ -27,7 +27,6 @@ namespace weir::internal {
 
 class ConnectionGroup;
 class ConnectionObserver;
-class Pump;
 struct GroupTag;
 struct LoopIo;
 
@@ -38,13 +37,11 @@ class Connection final : public TcpConnection,
  public:
   Connection(ConnectionGroup& group, Fd fd);
   ~Connection() { channel_.remove(); }  // before fd_ goes
-  Connection(const Connection&) = delete;
-  Connection& operator=(const Connection&) = delete;
 
   // -- as TcpConnection ---------------------------------------------------------------------------
   SendResult send(std::span<const std::byte> bytes);
-  SendResult send(Buffer& bytes);
   SendResult send(SharedBytes bytes);
+  SendResult send(std::string&& bytes);
   SendResult send_file(Fd file, std::uint64_t offset, std::uint64_t length);
   void shutdown();
   void close();
@@ -68,6 +65,12 @@ class Connection final : public TcpConnection,
   std::uint64_t bytes_out() const { return bytes_out_; }
   bool peer_half_closed() const { return status_.gate.shut_by(ReadGate::peer_ended); }
   void set_handler(ConnectionHandler& handler);
+  void set_handler(std::unique_ptr<ConnectionHandler> handler);
+  void set_idle_timeout(Duration timeout);
+  void set_message_timeout(Duration timeout);
+  void when_sent(std::move_only_function<void(bool)> notify);
+  TypedContext& make_protocol_slot() { return extras().protocol; }
+  const TypedContext* protocol_slot() const { return extras_ ? &extras_->protocol : nullptr; }
   ConnectionHandler* handler() const { return handler_; }
   std::string failure() const;
 
@@ -114,7 +117,10 @@ class Connection final : public TcpConnection,
   // Reads at most `room` bytes into memory and delivers them. 0: there is nothing more for now, or
   // it is over.
   std::size_t read_into_memory(std::size_t room);
-  std::uint64_t output_cost() const { return output_ ? output_->cost() : 0; }
+  std::uint64_t output_cost() const {
+    return (output_ ? output_->cost() : 0) +
+           (extras_ ? extras_->sent_waiters.size() * sizeof(SentWaiter) : 0);
+  }
   // What the bound of the input leaves room for.
   std::size_t input_room() const;
   // The bytes that may be sent at once: what the marks, and the budget, let wait.
@@ -153,10 +159,6 @@ class Connection final : public TcpConnection,
   void give_up_memory();
 
  private:
-  struct Remove {  // from its group, and then destroys it
-    void operator()(Connection* connection) const;
-  };
-
   // Input (connection_input.cc).
   bool may_offer() const;
   std::size_t read_allowance() const;
@@ -191,13 +193,14 @@ class Connection final : public TcpConnection,
   bool above_high_mark() const;
   void set_pressure(Pressure pressure);
   void relieve();
-  SendResult send_slowly(std::span<const std::byte> bytes);
+  SendResult send_slowly(std::span<const std::byte> bytes, std::string* owner = nullptr);
   void write_gathered(std::span<const std::byte> gathered);
   SendResult queued_result();
   OutputQueue& output();
-  void write_or_queue(std::span<const std::byte> first, std::span<const std::byte> second);
+  void write_or_queue(std::span<const std::byte> first, std::span<const std::byte> second,
+                      std::string* owner);
   void keep_unwritten(SysResult<std::size_t> result, std::span<const std::byte> first,
-                      std::span<const std::byte> second, std::size_t offered);
+                      std::span<const std::byte> second, std::size_t offered, std::string* owner);
   SysResult<std::size_t> write_front(std::uint64_t most, std::uint64_t& offered);
   SysResult<std::size_t> write_queued(std::uint64_t most, std::uint64_t& offered);
   std::uint64_t write_allowance() const;
@@ -229,8 +232,12 @@ class Connection final : public TcpConnection,
   void out_of_time(CloseReason::Kind kind, Tick& since);
   void remind_handler(Tick& since);
   Tick now() const { return core().tick(); }
-  // For what begins to wait: now() may be as old as the callbacks of this turn took.
-  static Tick clock_now();
+
+  // What few connections have (connection_extras.cc).
+  void replace_handler(ConnectionHandler& handler);
+  void notify_sent();
+  void destroy_owned();
+  Tick message_limit() const;
 
   // Life (connection_life.cc).
   template <typename Call>
@@ -240,14 +247,10 @@ class Connection final : public TcpConnection,
   void settle_pressure();
   void advance_close();
   bool finish_writing();
-  void end_with_rst() const;
   bool backing_off() const { return status_.gate.shut_by(ReadGate::backing_off); }
   void back_off(Errno error);
-  void retry_after_back_off();
   void account();
   std::uint64_t held() const;
-  void tell_observers();
-  void end_observations();
   bool edge() const;
   bool calm() const;
   void stop_gathering();

@@ -40,10 +40,12 @@ void Connection::each_deadline(Fn&& fn) {
       if (may_read()) {
         // Looked at in any case, so that a message which begins later need not be armed for.
         if (!input_) message_since_ = now();
-        consider(Deadline::message, message_since_, limits.message);
+        consider(Deadline::message, message_since_, message_limit());
       }
       if (may_read() && !waits_for_us) consider(Deadline::read_idle, last_read_, limits.read_idle);
-      if (!waits_for_us) consider(Deadline::idle, last_activity_, limits.idle);
+      if (!waits_for_us) {
+        consider(Deadline::idle, last_activity_, extras_ ? extras_->idle : limits.idle);
+      }
       if (!status_.want_write && accepts_output()) {
         consider(Deadline::heartbeat, write_progress_, limits.heartbeat);
       }

@@ -5,6 +5,7 @@
 #include <new>
 #include <utility>
 
+#include "weir/base/call_all.h"
 #include "weir/base/check.h"
 #include "weir/base/log_line.h"
 #include "weir/net/stream/connection_ref.h"
@@ -71,7 +72,7 @@ void ConnectionGroup::abort_all() {
     connection.reset({CloseReason::Kind::server_stopped, {}});
   }
   for (Pump* pump : pumps) pump->cancel();
-  tell_if_empty();
+  notify_if_empty();
 }
 
 // Connections leave the list in the reap phase only, and join it behind the one at hand.
@@ -121,12 +122,27 @@ std::unique_ptr<Transport> ConnectionGroup::make_transport() const {
   return transports_ ? transports_->make(loop) : nullptr;
 }
 
-void ConnectionGroup::tell_opened(Connection& connection) {
+void ConnectionGroup::notify_opened(Connection& connection) {
   if (observer_ != nullptr) observer_->on_opened(connection);
 }
 
-void ConnectionGroup::tell_ended(Connection& connection) {
+void ConnectionGroup::notify_ended(Connection& connection) {
   if (observer_ != nullptr) observer_->on_ended(connection, connection.reason());
+}
+
+void ConnectionGroup::notify_observers_drained(Connection& connection) {
+  const auto [begin, end] = io->observers.equal_range(&connection);
+  for (auto entry = begin; entry != end; ++entry) entry->second->on_drained(connection);
+}
+
+void ConnectionGroup::notify_observers_ended(Connection& connection) {
+  LoopIo::Observers& observers = io->observers;
+  CallAll all;
+  const auto next = [&] { return observers.extract(&connection); };
+  for (auto entry = next(); !entry.empty(); entry = next()) {
+    all([&] { entry.mapped()->on_ended(connection, connection.reason()); });
+  }
+  all.rethrow_first();
 }
 
 void ConnectionGroup::remove(Connection& connection) {
@@ -138,10 +154,10 @@ void ConnectionGroup::remove(Connection& connection) {
 
 void ConnectionGroup::leave(Pump& pump) {
   pumps.erase(&pump);
-  tell_if_empty();
+  notify_if_empty();
 }
 
-void ConnectionGroup::tell_if_empty() {
+void ConnectionGroup::notify_if_empty() {
   if (!empty() || !when_empty_) return;
   auto callback = std::exchange(when_empty_, nullptr);
   try {

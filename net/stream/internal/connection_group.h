@@ -113,10 +113,13 @@ class ConnectionGroup {
  private:
   friend class Connection;
   Connection* make(Fd fd, Seat seat);
-  void tell_opened(Connection& connection);
-  void tell_ended(Connection& connection);
+  void notify_opened(Connection& connection);
+  void notify_ended(Connection& connection);
+  // Of those that observe() added for this connection.
+  void notify_observers_drained(Connection& connection);
+  void notify_observers_ended(Connection& connection);
   void remove(Connection& connection);
-  void tell_if_empty();
+  void notify_if_empty();
 
   IntrusiveList<Connection, GroupTag> connections_;
   std::unordered_map<const Connection*, PeerPlace> places_;  // of those whose peers are counted

@@ -32,6 +32,9 @@ inline bool mostly_empty(const Buffer& input) {
   return input.capacity() > Buffer::kKeptCapacity && input.size() < input.capacity() / 4;
 }
 
+// For what begins to wait: now() may be as old as the callbacks of this turn took.
+inline Tick clock_now() { return tick_of(sys::now()); }
+
 inline bool Connection::edge() const { return group_->trigger == Trigger::edge; }
 
 inline bool Connection::accepts_output() const {
@@ -40,7 +43,7 @@ inline bool Connection::accepts_output() const {
 
 // Open and reading, with nothing buffered and nothing pending: what most messages leave behind.
 inline bool Connection::calm() const {
-  return status_.ordinary() && state_ == State::open && !output_ && !extras_ && channel_.reading();
+  return status_.ordinary() && state_ == State::open && !output_ && channel_.reading();
 }
 
 // Calls the handler: gathers what it sends, and ends the connection if an exception leaves it.
@@ -106,6 +109,10 @@ inline void Connection::account() {
     group_->holders.add(*this);
   }
   if (gives_back) group_->holders.released();
+}
+
+inline Tick Connection::message_limit() const {
+  return extras_ ? extras_->message : group_->limits.message;
 }
 
 inline void Connection::note_read(std::size_t n) {

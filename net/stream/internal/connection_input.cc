@@ -94,7 +94,7 @@ std::size_t Connection::read_some() {
 }
 
 std::size_t Connection::read_once() {
-  if (!input_ && !output_ && !extras_) [[likely]]
+  if (!input_ && !output_ && !status_.indirect) [[likely]]
     return read_into_memory(group_->read_at_once);
   apply_budget();
   return starved() ? 0 : read_into_memory(read_allowance());
@@ -164,7 +164,7 @@ void Connection::keep_leftover(Buffer& in) {
   input_ = std::make_unique<Buffer>(std::move(in));  // copies out of the block
   account();
   apply_budget();
-  if (group_->limits.message != 0) message_since_ = clock_now();
+  if (message_limit() != 0) message_since_ = clock_now();
   offer_if_out_of_share();
   check_input_bound();
 }
@@ -179,7 +179,7 @@ void Connection::deliver_leftover() {
   } else {
     account();
     apply_budget();
-    if (input_->size() < offered && !same_message_ && group_->limits.message != 0) {
+    if (input_->size() < offered && !same_message_ && message_limit() != 0) {
       message_since_ = clock_now();
     }
     note_slack();
@@ -344,7 +344,7 @@ void Connection::update_interest() {
   if (state_ == State::opening) {
     writes = extras_->handshake_wants_write;
     reads = !writes;
-  } else if (extras_) {
+  } else if (status_.indirect) {
     writes = (writes && !extras_->write_wants_read) || (reads && extras_->read_wants_write);
     reads = reads || extras_->write_wants_read;
   }

@@ -47,6 +47,7 @@
 //      holders.
 //   7  input_ holds bytes, and beyond `open` only until the flush phase.
 //   8  Lingering comes after our FIN; a failed output holds nothing.
+//   9  indirect is set exactly while there is a transport or a pump.
 //
 // Handlers are called from call_handler() only, which is reached from the loop (on_ready, on_flush,
 // on_deadline, on_reap) and never from a call of the user's.
@@ -82,6 +83,14 @@ constexpr std::uint32_t kWritable = EPOLLOUT | EPOLLERR | EPOLLHUP;
 constexpr Duration kBackOff = std::chrono::milliseconds(20);
 constexpr std::uint8_t kMaxBackOffs = 50;
 
+// Has the end of the descriptor send a RST, so that a peer does not take the part that it got for
+// the whole. A Unix socket has no RST. After a fork the socket is the parent's too and goes on
+// there, so this must not be called in the child.
+void end_with_rst(int fd) {
+  const linger rst{.l_onoff = 1, .l_linger = 0};
+  static_cast<void>(sys::set_option(fd, SOL_SOCKET, SO_LINGER, rst));
+}
+
 }  // namespace
 
 Connection::Connection(ConnectionGroup& group, Fd fd)
@@ -100,18 +109,9 @@ ConnectionRef Connection::ref() const { return {core().mailbox(), channel_.id()}
 
 std::uint64_t Connection::id() const { return connection_id(*core().mailbox(), channel_.id()); }
 
-void Connection::set_handler(ConnectionHandler& handler) {
-  WEIR_CHECK(pump() == nullptr, "TcpConnection::set_handler on a connection that is relayed");
-  if (auto fits = check_longest_message(handler, group_->limits); !fits) {
-    WEIR_LOG_LIMITED(warn, 1, "set_handler on connection {}: {}", id(), fits.error());
-  }
-  handler_ = &handler;
-  if (input_) input_->set_progress(0);
-}
-
 void Connection::opened() {
   opened_ = true;
-  group_->tell_opened(*this);
+  group_->notify_opened(*this);
   call_handler("on_open", [this] { handler_->on_open(*this); });
   settle();
 }
@@ -132,7 +132,7 @@ void Connection::serve(std::uint32_t events) {
     read_once();
   } else {
     if ((events & kWritable) != 0 && status_.want_write) flush_output();
-    if (extras_) serve_crossed(events);
+    if (status_.indirect) serve_crossed(events);
     if ((events & kReadable) != 0) read_ready();
     if ((events & EPOLLERR) != 0 && !may_read() && (status_.want_write || pump() == nullptr)) {
       // Neither reading nor writing will find it, and with EPOLLOUT level-triggered epoll would
@@ -152,6 +152,7 @@ void Connection::on_flush() {
     flush_output();
     settle();
   });
+  if (extras_) extras_->replaced.clear();  // none of them runs now
   written_kib_ = 0;
 }
 
@@ -170,36 +171,26 @@ void Connection::on_reap() {
   ConnectionGroup& group = *group_;
   CallAll all;
   {
-    const std::unique_ptr<Connection, Remove> removed(this);
+    const auto remove = [](Connection* connection) {
+      connection->group_->remove(*connection);
+      delete connection;
+    };
+    const std::unique_ptr<Connection, decltype(remove)> removed(this, remove);
     ++group.closed[static_cast<std::size_t>(reason_.kind)];
+    all([this] { notify_sent(); });
     if (opened_) {
       all([this] { call_handler("on_close", [this] { handler_->on_close(*this, reason_); }); });
     }
-    if (observed_) all([this] { end_observations(); });
+    if (observed_) all([this] { group_->notify_observers_ended(*this); });
     all([this] { release_producers(); });
-    context_.reset();
-    if (output_lost_) end_with_rst();
+    destroy_owned();
+    if (output_lost_ && !loop().forked()) end_with_rst(fd_.get());
     fd_.reset();
-    all([this, &group] { group.tell_ended(*this); });
+    all([this, &group] { group.notify_ended(*this); });
   }
-  all([&group] { group.tell_if_empty(); });
+  all([&group] { group.notify_if_empty(); });
   all.rethrow_first();
 }
-
-void Connection::Remove::operator()(Connection* connection) const {
-  connection->group_->remove(*connection);
-  delete connection;
-}
-
-// A peer that is still there is not to take what it got for all that there was. A Unix socket has
-// no RST. Of a fork, the socket is the parent's too, and goes on there.
-void Connection::end_with_rst() const {
-  if (loop().forked()) return;
-  const linger rst{.l_onoff = 1, .l_linger = 0};
-  static_cast<void>(sys::set_option(fd_.get(), SOL_SOCKET, SO_LINGER, rst));
-}
-
-Tick Connection::clock_now() { return tick_of(sys::now()); }
 
 // --- ending --------------------------------------------------------------------------------------
 
@@ -310,13 +301,9 @@ void Connection::forget_handler() {
   if (pump() == nullptr) handler_ = nullptr;
 }
 
-ConnectionExtras& Connection::extras() {
-  if (!extras_) extras_ = std::make_unique<ConnectionExtras>();
-  return *extras_;
-}
-
 void Connection::attach(Pump& pump, ConnectionHandler& handler) {
   extras().pump = &pump;
+  status_.indirect = true;
   handler_ = &handler;
   status_.gate.lift(ReadGate::output_high);
   without_throwing([this] {
@@ -333,20 +320,6 @@ void Connection::handler_threw(const char* event, const char* what) {
 
 // --- keeping things consistent -------------------------------------------------------------------
 
-void Connection::tell_observers() {
-  const auto [begin, end] = group_->io->observers.equal_range(this);
-  for (auto entry = begin; entry != end; ++entry) entry->second->on_drained(*this);
-}
-
-void Connection::end_observations() {
-  auto& observers = group_->io->observers;
-  CallAll all;
-  for (auto entry = observers.extract(this); !entry.empty(); entry = observers.extract(this)) {
-    all([this, &entry] { entry.mapped()->on_ended(*this, reason_); });
-  }
-  all.rethrow_first();
-}
-
 // Brings everything that follows from the state up to date: water marks and their events, the next
 // step of a close, epoll interest. Ends every call from the loop.
 void Connection::settle() {
@@ -354,6 +327,7 @@ void Connection::settle() {
   if (state_ != State::open) input_.reset();  // it is offered to nobody any more
   account();
   settle_pressure();
+  if (extras_) notify_sent();
   account();
   apply_budget();
   if (state_ != State::closed) advance_close();
@@ -378,7 +352,7 @@ void Connection::relieve() {
   set_pressure(Pressure::low);
   release_producers();
   read_before_refill();
-  if (observed_) tell_observers();
+  if (observed_) group_->notify_observers_drained(*this);
   if (state_ == State::open && above_high_mark()) {
     set_pressure(before);
   } else if (state_ == State::open) {
@@ -409,13 +383,12 @@ void Connection::back_off(Errno error) {
   status_.gate.shut(ReadGate::backing_off);
   status_.want_write = false;
   loop().run_after(kBackOff, [self = ref()] {
-    if (TcpConnection* connection = self.get()) machine_of(*connection).retry_after_back_off();
+    if (TcpConnection* connection = self.get()) {
+      Connection& retried = machine_of(*connection);
+      retried.status_.gate.lift(ReadGate::backing_off);
+      retried.settle_later();
+    }
   });
-}
-
-void Connection::retry_after_back_off() {
-  status_.gate.lift(ReadGate::backing_off);
-  settle_later();
 }
 
 // --- invariants ----------------------------------------------------------------------------------
@@ -448,6 +421,8 @@ void Connection::check_invariants() const {
               "8: lingers before its FIN");
   WEIR_DCHECK(status_.write_side != WriteSide::failed || (open && !output_waits()),
               "8: output waits that cannot be sent");
+  WEIR_DCHECK(status_.indirect == (transport() != nullptr || pump() != nullptr),
+              "9: a transport or a pump that status_ does not know");
 }
 
 }  // namespace weir::internal

@@ -62,6 +62,17 @@ SysResult<std::size_t> send_file_piece(int fd, int file, std::uint64_t offset,
   return sent;
 }
 
+// Appends `bytes` from `from` on, which is 0 unless the queue is empty. Takes `owner` over.
+void append_rest(OutputQueue& queue, std::span<const std::byte> bytes, std::size_t from,
+                 std::string* owner) {
+  if (owner == nullptr) {
+    queue.append(bytes.subspan(from));
+  } else {
+    queue.append(std::move(*owner));
+    queue.consume(from);
+  }
+}
+
 }  // namespace
 
 std::uint64_t Connection::pending_output() const {
@@ -81,10 +92,12 @@ SendResult Connection::send(std::span<const std::byte> bytes) {
   return send_slowly(bytes);
 }
 
-SendResult Connection::send(Buffer& bytes) {
-  const SendResult result = send(bytes.bytes());
-  bytes.clear();
-  return result;
+// A short string is copied like any other bytes: that costs less than keeping it.
+SendResult Connection::send(std::string&& bytes) {
+  const auto view = std::as_bytes(std::span(bytes));
+  if (view.size() < kWriteAtOnce) return send(view);
+  core().check_thread("TcpConnection::send");
+  return send_slowly(view, &bytes);
 }
 
 SendResult Connection::send(SharedBytes bytes) {
@@ -133,7 +146,8 @@ SendResult Connection::send_file(Fd file, std::uint64_t offset, std::uint64_t le
   return queued_result();
 }
 
-SendResult Connection::send_slowly(std::span<const std::byte> bytes) {
+// `owner`, if there is one, has the bytes, and is moved from instead of copied.
+SendResult Connection::send_slowly(std::span<const std::byte> bytes, std::string* owner) {
   if (!accepts_output()) return SendResult::closed;
   if (bytes.empty()) return queued_result();
   SendResult refusal = SendResult::queued;
@@ -143,7 +157,8 @@ SendResult Connection::send_slowly(std::span<const std::byte> bytes) {
   if (!admit(bytes.size(), at_once && !backing_off(), refusal)) return refusal;
   without_throwing([&] {
     if (at_once) {
-      write_or_queue(io.corked == this ? io.take_gathered() : std::span<const std::byte>(), bytes);
+      write_or_queue(io.corked == this ? io.take_gathered() : std::span<const std::byte>(), bytes,
+                     owner);
       account();
       if (output_ && group_->limits.overflow == Overflow::close && pump() == nullptr &&
           !within_budget(0)) {
@@ -151,7 +166,7 @@ SendResult Connection::send_slowly(std::span<const std::byte> bytes) {
         reset({Kind::output_overflow, Errno(ENOMEM)});
       }
     } else {
-      output().append(bytes);
+      append_rest(output(), bytes, 0, owner);
       if (output_->size() >= kFlushAtOnce && !status_.want_write) flush_output();
     }
     settle_later();
@@ -276,17 +291,17 @@ void Connection::write_gathered(std::span<const std::byte> gathered) {
   if (written && *written == gathered.size()) [[likely]] {
     note_written(*written, now());
   } else {
-    keep_unwritten(written, gathered, {}, gathered.size());
+    keep_unwritten(written, gathered, {}, gathered.size(), nullptr);
   }
 }
 
 // The same for two pieces, of which the first may be empty. Of the second no more is offered than
 // the turn allows.
-void Connection::write_or_queue(std::span<const std::byte> first,
-                                std::span<const std::byte> second) {
+void Connection::write_or_queue(std::span<const std::byte> first, std::span<const std::byte> second,
+                                std::string* owner) {
   if (backing_off() || transport() != nullptr) {
     output().append(first);
-    output().append(second);
+    append_rest(output(), second, 0, owner);
     flush_output();
     return;
   }
@@ -295,19 +310,20 @@ void Connection::write_or_queue(std::span<const std::byte> first,
       second.size(), allowed - std::min<std::uint64_t>(allowed, first.size()));
   const std::size_t offered = first.size() + some;
   if (first.empty()) {
-    keep_unwritten(sys::send(fd_.get(), second.first(some)), first, second, offered);
+    keep_unwritten(sys::send(fd_.get(), second.first(some)), first, second, offered, owner);
     return;
   }
   std::array<iovec, 2> both{};
   both[0] = {.iov_base = const_cast<std::byte*>(first.data()), .iov_len = first.size()};
   both[1] = {.iov_base = const_cast<std::byte*>(second.data()), .iov_len = some};
-  keep_unwritten(sys::send_vectors(fd_.get(), both), first, second, offered);
+  keep_unwritten(sys::send_vectors(fd_.get(), both), first, second, offered, owner);
 }
 
 // What came of offering the first `offered` bytes of `first` and `second`, before which nothing
 // waited: the rest goes to the queue.
 void Connection::keep_unwritten(SysResult<std::size_t> result, std::span<const std::byte> first,
-                                std::span<const std::byte> second, std::size_t offered) {
+                                std::span<const std::byte> second, std::size_t offered,
+                                std::string* owner) {
   std::size_t written = 0;
   if (result) {
     written = *result;
@@ -325,7 +341,7 @@ void Connection::keep_unwritten(SysResult<std::size_t> result, std::span<const s
   }
   OutputQueue& queue = output();
   if (written < first.size()) queue.append(first.subspan(written));
-  queue.append(second.subspan(written > first.size() ? written - first.size() : 0));
+  append_rest(queue, second, written > first.size() ? written - first.size() : 0, owner);
   if (backing_off()) return;
   if (written == offered) {
     settle_later();  // it may take more, in the next turn

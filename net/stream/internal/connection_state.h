@@ -67,7 +67,7 @@ struct ConnectionStatus {
   bool refilled : 1 = false;         // on_drained itself has passed the high mark again
   bool holds_producers : 1 = false;  // Overflow::pause made others wait for this one
   bool slack : 1 = false;            // input_ was mostly empty: looked at again in a second
-  bool unused : 1 = false;           // every bit has a value, for ordinary()
+  bool indirect : 1 = false;         // a transport or a pump stands before the socket
 
   bool ordinary() const { return std::bit_cast<std::uint32_t>(*this) == 0; }
 };

@@ -60,6 +60,7 @@ void Connection::open() {
   without_throwing([this] {
     if (auto transport = group_->make_transport()) {
       extras().transport = std::move(transport);
+      status_.indirect = true;
       state_ = State::opening;
     }
     arm_deadline();
@@ -101,7 +102,10 @@ void Connection::opened_by_transport() {
   state_ = State::open;
   since_ = last_read_ = last_activity_ = write_progress_ = clock_now();
   Transport& transport = *extras_->transport;
-  if (transport.plain() && transport.held() == 0) extras_.reset();
+  if (transport.plain() && transport.held() == 0) {
+    extras_->transport.reset();
+    status_.indirect = false;
+  }
   arm_deadline();
   requeue_read();
   flush_output();  // what the handshake has left
@@ -147,6 +151,7 @@ SysResult<std::size_t> Connection::write_through(Transport& transport, std::uint
     if (flushed.then == Then::ok) return 0;
     return as_of_socket(flushed);
   }
+  extras_->fully_sent = bytes_out_;
   alignas(kCacheLine) std::array<std::byte, kFilePiece> piece;
   std::array<iovec, 1> front{};
   std::span<const std::byte> bytes;

@@ -1,0 +1,256 @@
+// when_sent(), and strings that are moved into send().
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "support/allocations.h"
+#include "support/expect_log.h"
+#include "support/tcp_harness.h"
+
+namespace weir {
+namespace {
+
+using namespace std::chrono_literals;
+using test::kTriggers;
+using test::name;
+using test::pattern;
+using test::TcpHarness;
+using test::TestClient;
+using Kind = CloseReason::Kind;
+
+TEST(WhenSent, IsCalledWhenAllBeforeItHasLeftAndNotBefore) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    constexpr std::size_t kSize = 900'000;
+    TcpHarness tcp({.trigger = trigger, .high_water = 4'000'000});
+    TestClient client = tcp.connect(0, 4096);
+    TcpConnection& c = *tcp.connection();
+    test::shrink_send_buffer(c);
+    std::string order;
+    c.send(pattern(kSize));
+    c.when_sent([&](bool sent) {
+      EXPECT_TRUE(sent);
+      EXPECT_GE(c.bytes_out(), kSize);
+      EXPECT_LT(c.bytes_out(), 2 * kSize);
+      order += "first ";
+    });
+    c.send(pattern(kSize, kSize));
+    c.when_sent([&](bool sent) {
+      EXPECT_TRUE(sent);
+      EXPECT_EQ(c.bytes_out(), 2 * kSize);
+      EXPECT_EQ(c.pending_output(), 0U);
+      order += "second";
+    });
+    tcp.turns(3);
+    ASSERT_GT(c.pending_output(), kSize);
+    EXPECT_EQ(order, "");
+    EXPECT_TRUE(tcp.collect(client, 2 * kSize) == pattern(2 * kSize));
+    EXPECT_TRUE(tcp.until([&] { return order == "first second"; })) << order;
+  }
+}
+
+TEST(WhenSent, WithNothingQueuedItIsCalledLaterInTheTurn) {
+  TcpHarness tcp;
+  TestClient client = tcp.connect();
+  std::string order;
+  tcp.connection()->when_sent([&](bool sent) { order += sent ? "sent" : "lost"; });
+  EXPECT_EQ(order, "") << "not from inside the call";
+  tcp.turns(1);
+  EXPECT_EQ(order, "sent");
+  tcp.turns(2);
+  EXPECT_EQ(order, "sent") << "once";
+}
+
+TEST(WhenSent, FromAHandlerItCountsWhatTheHandlerSends) {
+  TcpHarness tcp;
+  int sent_calls = 0;
+  tcp.on.data = [&](TcpConnection& c, Buffer& in) {
+    c.send(in.take());
+    c.when_sent([&](bool sent) {
+      ++sent_calls;
+      EXPECT_TRUE(sent);
+      EXPECT_EQ(c.bytes_out(), 4U * static_cast<unsigned>(sent_calls));
+    });
+    c.send("!");
+  };
+  // Both were gathered into one write, so the second send has left as well.
+  TestClient client = tcp.connect();
+  for (int i = 1; i <= 2; ++i) {
+    ASSERT_TRUE(client.send_all("abc"));
+    EXPECT_EQ(tcp.collect(client, 4), "abc!");
+    EXPECT_TRUE(tcp.until([&] { return sent_calls == i; }));
+  }
+}
+
+TEST(WhenSent, IsToldOfALossJustBeforeOnClose) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger});
+    TestClient client = tcp.connect(0, 4096);
+    TcpConnection& c = *tcp.connection();
+    test::shrink_send_buffer(c);
+    std::string order;
+    tcp.on.close = [&](TcpConnection&, CloseReason) { order += "close"; };
+    c.when_sent([&](bool sent) { order += sent ? "empty " : "wrong "; });
+    tcp.turns(1);
+    c.send(pattern(900'000));
+    c.when_sent([&](bool sent) { order += sent ? "sent " : "lost "; });
+    tcp.turns(2);
+    c.abort();
+    EXPECT_EQ(order, "empty ");
+    EXPECT_TRUE(tcp.until_closed());
+    EXPECT_EQ(order, "empty lost close");
+  }
+}
+
+// The output fails first, and the connection ends later, when it was read to its end.
+TEST(WhenSent, AfterALossNothingIsReportedAsSent) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger});
+    TestClient client = tcp.connect(0, 4096);
+    TcpConnection& c = *tcp.connection();
+    test::shrink_send_buffer(c);
+    c.send(pattern(900'000));
+    tcp.turns(2);
+    std::string order;
+    tcp.on.close = [&](TcpConnection& closed, CloseReason) {
+      closed.when_sent([&](bool) { order += " never"; });
+      order += "close";
+    };
+    c.abort();
+    c.when_sent([&](bool sent) { order += sent ? "sent " : "lost "; });
+    EXPECT_TRUE(tcp.until_closed());
+    tcp.turns(1);
+    EXPECT_EQ(order, "lost close");
+  }
+}
+
+TEST(WhenSent, AnOrderlyCloseIsNoLoss) {
+  TcpHarness tcp;
+  TestClient client = tcp.connect();
+  std::string order;
+  tcp.on.close = [&](TcpConnection&, CloseReason) { order += "close"; };
+  TcpConnection& c = *tcp.connection();
+  c.send("bye");
+  c.when_sent([&](bool sent) { order += sent ? "sent " : "lost "; });
+  c.close();
+  client.shutdown_write();
+  EXPECT_EQ(tcp.collect_all(client), "bye");
+  EXPECT_TRUE(tcp.until_closed());
+  EXPECT_EQ(order, "sent close");
+}
+
+TEST(WhenSent, MayAskAgainAndSendAndCloseFromInside) {
+  TcpHarness tcp;
+  TestClient client = tcp.connect();
+  TcpConnection& c = *tcp.connection();
+  int round = 0;
+  std::function<void(bool)> next = [&](bool sent) {
+    EXPECT_TRUE(sent);
+    if (++round == 5) return c.close();
+    c.send(std::to_string(round));
+    c.when_sent([&](bool again) { next(again); });
+  };
+  c.when_sent([&](bool sent) { next(sent); });
+  EXPECT_EQ(tcp.collect_all(client), "1234");
+  client.close();
+  EXPECT_TRUE(tcp.until_closed());
+  EXPECT_EQ(round, 5);
+}
+
+TEST(WhenSent, AnExceptionEndsTheConnection) {
+  TcpHarness tcp;
+  TestClient client = tcp.connect();
+  const test::ExpectLog logged("left when_sent");
+  tcp.connection()->when_sent([](bool) { throw std::runtime_error("thrown"); });
+  EXPECT_TRUE(tcp.until_closed());
+  EXPECT_EQ(tcp.reason->kind, Kind::handler_threw);
+}
+
+TEST(WhenSent, IsDestroyedUncalledWithTheServer) {
+  TcpHarness tcp;
+  TestClient client = tcp.connect(0, 4096);
+  test::shrink_send_buffer(*tcp.connection());
+  auto token = std::make_shared<int>(0);
+  tcp.connection()->send(pattern(900'000));
+  tcp.connection()->when_sent([token](bool) { ++*token; });
+  tcp.turns(2);
+  EXPECT_EQ(token.use_count(), 2);
+  tcp.server.reset();
+  tcp.turns(2);
+  EXPECT_EQ(token.use_count(), 1);
+  EXPECT_EQ(*token, 0);
+}
+
+TEST(WhenSent, CallsThatWaitAreQueuedOutput) {
+  TcpHarness tcp({.max_output = 1'000'000, .overflow = Overflow::drop});
+  TestClient client = tcp.connect(0, 4096);
+  TcpConnection& c = *tcp.connection();
+  test::shrink_send_buffer(c);
+  c.send(pattern(900'000));
+  tcp.turns(2);
+  const auto before = tcp.server->stats().buffered;
+  int waiting = 0;
+  for (; waiting < 100'000 && c.send("x") == SendResult::queued; ++waiting)
+    c.when_sent([](bool) {});
+  EXPECT_LT(waiting, 100'000);
+  EXPECT_GT(tcp.server->stats().buffered, before + 16U * static_cast<unsigned>(waiting));
+  c.abort();
+  EXPECT_TRUE(tcp.until_closed());
+  tcp.turns(1);
+  EXPECT_EQ(tcp.server->stats().buffered, 0U);
+}
+
+// --- strings -------------------------------------------------------------------------------------
+
+TEST(SendMoved, LongStringsAreNotCopiedAndAllArriveInOrder) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger, .high_water = 4'000'000});
+    TestClient client = tcp.connect(0, 4096);
+    TcpConnection& c = *tcp.connection();
+    test::shrink_send_buffer(c);
+    const std::string named = "named ";
+    c.send(named);  // copied
+    c.send("literal ");
+    c.send(std::string("short "));
+    std::string large = pattern(1'000'000);
+    {
+      const test::AllocationCount allocations;
+      const test::LiveHeap before = test::live_heap();
+      c.send(std::move(large));
+      EXPECT_LT(test::live_heap().bytes - before.bytes, 100'000) << "its memory was taken over";
+    }
+    c.send("end");
+    const std::string expected = "named literal short " + pattern(1'000'000) + "end";
+    EXPECT_TRUE(tcp.collect(client, expected.size()) == expected);
+  }
+}
+
+TEST(SendMoved, ARefusedStringIsGoneAllTheSame) {
+  TcpHarness tcp({.max_output = 100'000, .overflow = Overflow::drop});
+  TestClient client = tcp.connect(0, 4096);
+  TcpConnection& c = *tcp.connection();
+  test::shrink_send_buffer(c);
+  c.send(pattern(2'000'000));  // finds nothing waiting, so it is accepted
+  std::string refused(50'000, 'r');
+  EXPECT_EQ(c.send(std::move(refused)), SendResult::dropped);
+  c.abort();
+  EXPECT_TRUE(tcp.until_closed());
+}
+
+TEST(SendMoved, AfterTheEndItIsClosed) {
+  TcpHarness tcp;
+  TestClient client = tcp.connect();
+  tcp.connection()->close();
+  EXPECT_EQ(tcp.connection()->send(std::string(100'000, 'x')), SendResult::closed);
+  EXPECT_EQ(tcp.connection()->send(std::string("x")), SendResult::closed);
+}
+
+}  // namespace
+}  // namespace weir
