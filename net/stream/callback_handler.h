@@ -1,4 +1,5 @@
-// The handler behind TcpServer::on_open and its kin: a set of functions, shared by all connections.
+// CallbackHandler: calls the functions that TcpServer::on_open() and the other setters of events
+// were given. All connections share it.
 #pragma once
 
 #include <functional>

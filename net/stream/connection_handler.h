@@ -1,4 +1,4 @@
-// What a connection tells its owner, and the words it uses. [loop]
+// ConnectionHandler: the events of a connection, with SendResult, Overflow and CloseReason. [loop]
 #pragma once
 
 #include <cstdint>
@@ -13,43 +13,44 @@ namespace WEIR_EXPORT weir {
 
 class TcpConnection;
 
-// What became of a send().
+// The result of a send().
 enum class SendResult : std::uint8_t {
-  queued,           // accepted: sent, or waiting in order for its turn
+  queued,           // accepted: sent, or queued in order
   above_high_mark,  // accepted, but high_water bytes or more wait: stop until on_drained
-  dropped,          // refused whole by max_output with Overflow::drop
-  closed,           // the connection takes no more: it ended, is closing, or shutdown() was called
+  dropped,          // discarded whole: see Overflow
+  closed,           // not accepted: the connection ended, is closing, or shutdown() was called
 };
 
-// What happens when a send() would put more than max_output in wait.
+// The effect of a send() after which more than max_output would wait, or for whose bytes the buffer
+// budget has no room.
 enum class Overflow : std::uint8_t {
-  close,  // the connection is reset: its peer is too slow for what it asked for
-  drop,   // this message is left out, whole
-  // Accepted; the connection whose handler sent it is not read until this one has drained or ended.
-  // What does not come from a connection's handler on the same loop is dropped.
+  close,  // the connection is reset, because its peer is too slow
+  drop,   // this message is discarded, whole
+  // The message is accepted. The connection whose handler sent it is not read until this one has
+  // drained or ended. A message that no handler of a connection on the same loop sent is dropped.
   pause,
 };
 
-// Why a connection ended. `error` is the errno behind it, 0 if none.
+// Why a connection ended. `error` is the errno that caused it, 0 if none did.
 struct CloseReason {
   enum class Kind : std::uint8_t {
-    peer_eof,            // the peer closed, or half-closed and we followed
-    reset,               // RST: ECONNRESET, or EPIPE when it was a send that found out
+    peer_eof,            // the peer closed or half-closed, and the connection closed after it
+    reset,               // the peer sent RST: ECONNRESET, or EPIPE if a send found it
     local_close,         // close()
     aborted,             // abort()
-    idle_timeout,        // no byte either way for idle_timeout
-    read_idle_timeout,   // no byte came for read_idle_timeout
-    first_byte_timeout,  // no byte ever came
-    message_timeout,     // the handler left bytes, and what they wait for did not come in time
-    write_stall,         // the peer accepted nothing for write_stall_timeout
-    drain_timeout,       // after close() the peer took none of what was queued, or not all in time
-    output_overflow,     // max_output with Overflow::close
-    input_overflow,      // the handler left max_input bytes unconsumed; or a flood after close()
-    handler_threw,       // an exception left a handler
-    server_stopped,      // TcpServer::shutdown
-    io_error,            // the kernel refused to go on; see `error`
-    handshake_timeout,   // the handshake of its transport was not over in time; on_open never came
-    transport_failed,    // so did its transport; TcpConnection::failure() says why
+    idle_timeout,        // no byte in either direction for idle_timeout
+    read_idle_timeout,   // no byte received for read_idle_timeout
+    first_byte_timeout,  // no byte received within first_byte_timeout
+    message_timeout,     // bytes left by the handler, none consumed for message_timeout
+    write_stall,         // output waited, and none was taken for write_stall_timeout
+    drain_timeout,       // close() waited for drain_timeout without progress, or for drain_limit
+    output_overflow,     // max_output reached (ENOBUFS), or the buffer budget spent (ENOMEM)
+    input_overflow,      // max_input reached, 64 MiB received after close(), or as above (ENOMEM)
+    handler_threw,       // an exception left a handler or a posted function
+    server_stopped,      // TcpServer::shutdown(), or the server or client was destroyed
+    io_error,            // a system call failed, or memory ran out: see `error`
+    handshake_timeout,   // the transport's handshake took too long; on_open was not called
+    transport_failed,    // the transport failed: see TcpConnection::failure()
   };
   static constexpr std::size_t kKinds = 17;
 
@@ -63,41 +64,44 @@ struct CloseReason {
 
 std::string_view to_string(CloseReason::Kind kind);
 
-// The events of a connection. All are called on its loop's thread, never from inside a call of the
-// user's, never two at once for one connection. A connection may be closed and any object destroyed
-// from inside. An exception that leaves one ends that connection with handler_threw.
+// The events of a connection. All are called on the thread of its loop, one at a time for one
+// connection, and never by a call that the program makes. An event may close the connection and
+// destroy its server or client. An exception that leaves an event ends that connection with
+// handler_threw.
 //
-// One handler serves many connections; with several loops it is called from all of them at once,
-// unless it was made by TcpServer::handlers_per_loop.
+// One handler may serve many connections. With several loops it is called on the threads of all of
+// them at the same time, unless handlers_per_loop() or handlers_per_connection() of TcpServer made
+// it.
 class ConnectionHandler {
  public:
   virtual ~ConnectionHandler() = default;
 
-  // Bytes of input that the longest message takes which on_data waits for; 0: it does not say. A
-  // message longer than max_input would never be complete: listen(), adopt() and connect() refuse
-  // such a handler, and set_handler() logs a warning. [any]
+  // Size in bytes of the longest message that on_data waits for, including its framing; 0: unknown.
+  // A message longer than max_input would never be complete: listen(), adopt() and connect() return
+  // an error for such a handler, and set_handler() logs a warning. [any]
   virtual std::uint64_t longest_message() const { return 0; }
 
-  // First, once. The connection can be sent to.
+  // The first event, once. The connection accepts output from now on.
   virtual void on_open(TcpConnection&) {}
-  // Bytes have come. What is left in `in` is there again next time, with more behind it. `in` is
-  // valid for the call.
+  // Bytes were received. Bytes that are left in `in` are passed again in the next call, followed by
+  // those received since. `in` is valid during the call.
   virtual void on_data(TcpConnection&, Buffer& in) { in.clear(); }
-  // The peer will send no more; once. Unless allow_half_open is set the connection then closes,
-  // after what is queued, including by this call.
+  // The peer's FIN was read: no more input follows. Called once. The connection then closes, unless
+  // allow_half_open is set or hold_open() was called. Queued output, also of this call, is sent
+  // before that.
   virtual void on_half_close(TcpConnection&) {}
-  // high_water bytes or more wait to be sent. Nothing is read meanwhile.
+  // high_water bytes or more wait to be sent. Nothing is read until on_drained.
   virtual void on_blocked(TcpConnection&) {}
-  // At most half of high_water is waiting again. Follows on_blocked, and every send() that said
+  // At most half of high_water waits again. Follows on_blocked, and each send() that returned
   // above_high_mark.
   virtual void on_drained(TcpConnection&) {}
   // idle_timeout, read_idle_timeout, first_byte_timeout or message_timeout has passed. False: the
-  // connection closes in order, after what this call sends, such as a last word. True: it goes on,
-  // and that deadline starts anew.
+  // connection closes in order, after the bytes that this call sends. True: it stays open, and that
+  // deadline restarts.
   virtual bool on_timeout(TcpConnection&, CloseReason::Kind) { return false; }
   // Nothing was sent for heartbeat_interval.
   virtual void on_heartbeat(TcpConnection&) {}
-  // Last, once. Nothing can be sent any more; addresses and counters can still be asked for.
+  // The last event, once. Nothing can be sent any more; addresses and counters are still available.
   virtual void on_close(TcpConnection&, CloseReason) {}
 };
 

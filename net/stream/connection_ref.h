@@ -1,9 +1,10 @@
-// ConnectionRef: what one keeps of a connection. Small, copyable, usable from any thread, and may
-// outlive the connection, its server and its loop: every call then does nothing and says false.
+// ConnectionRef: a reference to a connection that a program may keep. Small, copyable, usable on
+// any thread. It may outlive the connection, its server and its loop: its calls then do nothing.
 // [any]
 //
-// On the connection's own thread calls act at once. From another they are posted, in order; true
-// then means handed over, not done.
+// On the thread of the connection's loop, a call acts at once and returns false if it had no
+// effect. On another thread it is posted, in order: true means posted, not done; false means that
+// the loop has ended.
 #pragma once
 
 #include <compare>
@@ -32,21 +33,21 @@ namespace WEIR_EXPORT weir {
 
 class ConnectionRef {
  public:
-  ConnectionRef() = default;  // refers to none
+  ConnectionRef() = default;  // refers to no connection
 
-  // Copies the bytes, from another thread always.
+  // Copies the bytes; on the connection's thread only as TcpConnection::send() does.
   bool send(std::string_view bytes) const;
   bool send(SharedBytes bytes) const;
   bool shutdown() const;
   bool close() const;
   bool abort() const;
-  // Calls fn with the connection on its thread, if it is still there then. An exception that leaves
-  // fn ends the connection with handler_threw.
+  // Calls fn with the connection on its thread, unless it has ended by then. An exception that
+  // leaves fn ends the connection with handler_threw.
   bool post(std::move_only_function<void(TcpConnection&)> fn) const;
 
-  // As TcpConnection::id(); 0 when made without a connection.
+  // TcpConnection::id(), also after the connection has ended; 0 if this refers to no connection.
   std::uint64_t id() const;
-  // [loop] The connection, nullptr when it is gone or this is another thread.
+  // The connection; nullptr if it has ended, or on another thread than its own. [loop]
   TcpConnection* get() const;
 
   friend bool operator==(const ConnectionRef& a, const ConnectionRef& b) = default;
@@ -69,7 +70,8 @@ class ConnectionRef {
 }  // namespace weir
 
 namespace weir::internal {
-// Unique among live connections of a process: the loop, the slot and its generation.
+// Unique among the connections that exist in a process: made of the loop, the slot and its
+// generation.
 std::uint64_t connection_id(const Mailbox& mailbox, SlotId slot);
 }  // namespace weir::internal
 

@@ -1,10 +1,10 @@
-// Transport: how the bytes of one connection get to its peer and back where the plain socket does
-// not serve: TLS, a protocol that begins with a header of its own. [loop]
+// Transport: carries the bytes of one connection over its socket where the plain socket is not
+// enough: TLS, or a protocol that begins with a header of its own. [loop]
 //
-// A connection without one reads and writes its socket directly. One that has a transport calls it
-// instead, and waits for what the transport says it must wait for. The transport is made by the
-// TransportFactory in the options of TcpServer or TcpClient, belongs to its connection, and goes
-// with it. It does not close the descriptor and watches nothing.
+// A connection without a transport reads and writes its socket directly. A connection with one
+// calls it instead, and waits for the readiness that its results name. The TransportFactory in the
+// options of TcpServer or TcpClient makes the transport; its connection owns it. A transport does
+// not close the descriptor and does not watch it.
 #pragma once
 
 #include <cstddef>
@@ -20,19 +20,20 @@ namespace WEIR_EXPORT weir {
 
 class EventLoop;
 
-// What a call of a transport moved, and what has to happen before the next one.
+// The result of a call of a transport: the bytes that it moved, and the condition for the next
+// call.
 struct IoResult {
   enum class Then : std::uint8_t {
     ok,          // call again whenever there is more
     want_read,   // nothing was moved; call again when the socket is readable
-    want_write,  // nothing was moved; call again when it is writable
-    end,         // of a read: the peer has ended its stream in order
-    failed,      // for good: see `error` and Transport::failure()
+    want_write,  // nothing was moved; call again when the socket is writable
+    end,         // of read(): the peer has ended its stream in order
+    failed,      // permanently: see `error` and Transport::failure()
   };
 
   Then then = Then::ok;
-  std::size_t bytes = 0;  // of the program, with ok: 1 at least
-  Errno error{};          // with failed; EPROTO where no errno describes it
+  std::size_t bytes = 0;  // bytes of the program that read() or write() moved; with ok at least 1
+  Errno error{};          // with failed; EPROTO if no errno describes the failure
 
   static IoResult moved(std::size_t bytes) { return {.bytes = bytes}; }
   static IoResult want_read() { return {.then = Then::want_read}; }
@@ -45,40 +46,42 @@ class Transport {
  public:
   virtual ~Transport() = default;
 
-  // Called until it is ok (`bytes` counts for nothing), before anything else; on_open follows. It
-  // sends what it makes itself, and says want_write while the socket does not take it. The last of
-  // it, or the alert of a failure, may be left in held(): that is flushed.
+  // Called first, until it returns ok (`bytes` is ignored); then on_open is called. It writes its
+  // own messages to the socket, and returns want_write while the socket refuses them. It may leave
+  // the last of them, or the alert of a failure, in held(): the connection flushes that.
   virtual IoResult handshake(int fd) = 0;
-  // Reads at most as much as `into` takes.
+  // Reads at most into.size() bytes.
   virtual IoResult read(int fd, std::span<std::byte> into) = 0;
-  // True: the next read() has something that the socket does not show as readable.
+  // Whether the next read() can return bytes although the socket is not readable.
   virtual bool has_pending() const = 0;
 
-  // Takes bytes of the program. That all were taken does not say that all were sent: see held().
-  // With every other answer than ok none were; an error that comes after that is the next
-  // flush()'s.
+  // Takes bytes of the program. ok does not mean that they were sent: see held(). With any other
+  // result no byte was taken. An error that occurs after bytes were taken is returned by the next
+  // flush().
   virtual IoResult write(int fd, std::span<const std::byte> bytes) = 0;
-  // Bytes made for the socket that it has not taken yet. They count as output that waits, for the
-  // water marks, the deadlines and the budget of buffered bytes.
+  // Bytes made for the socket that it has not taken yet. They count as waiting output for the water
+  // marks, the deadlines and the budget of buffered bytes.
   virtual std::size_t held() const = 0;
-  // Offers them to the socket. ok: it has taken all of them.
+  // Writes the held bytes to the socket. ok: it has taken all of them.
   virtual IoResult flush(int fd) = 0;
-  // No more will be written: makes what says so to the peer, once, and may leave it in held(); ok
-  // or failed. The FIN of the socket follows when held() is empty.
+  // The program will write no more. Called once: makes the message that tells the peer, and may
+  // leave it in held(). Returns ok or failed. When held() is 0, the FIN of the socket follows.
   virtual IoResult finish(int fd) = 0;
 
-  // After the handshake: true if bytes go straight to the socket from now on, which may then be
-  // spliced. The transport is destroyed, and the connection is an ordinary one.
+  // Asked once, after the handshake. True: the bytes of the program go to the socket unchanged from
+  // now on. If held() is 0 then, the transport is destroyed, and the connection is an ordinary one,
+  // which can be spliced; has_pending() must be false.
   virtual bool plain() const { return false; }
-  // Why its protocol failed, as a sentence; empty if it did not, also when the socket did.
+  // Why the protocol failed, as a sentence; empty if it has not failed, even if the socket has.
   virtual std::string failure() const { return {}; }
 };
 
-// Makes the transports of a server's, or a client's, connections.
+// Makes the transports for the connections of a server or a client.
 class TransportFactory {
  public:
   virtual ~TransportFactory() = default;
-  // On the thread of `loop`, with several loops on all of them at once. Null: the plain socket.
+  // Called on the thread of `loop`; several loops call it at the same time. nullptr: this
+  // connection uses the plain socket.
   virtual std::unique_ptr<Transport> make(EventLoop& loop) = 0;
 };
 
