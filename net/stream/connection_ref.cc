@@ -19,15 +19,14 @@ std::uint64_t connection_id(const Mailbox& mailbox, SlotId slot) {
 
 }  // namespace internal
 
-// A slot that a ConnectionRef names holds a connection and nothing else: only connections make such
-// refs, and an id is never given out twice.
+// The cast is valid: only connections make ConnectionRefs, and a slot id is never used twice.
 TcpConnection* ConnectionRef::get() const {
   if (!mailbox_ || !mailbox_->in_loop_thread() || mailbox_->core() == nullptr) return nullptr;
   IoHandler* handler = mailbox_->core()->find_handler(slot_);
   return static_cast<internal::Connection*>(handler);
 }
 
-// There is a connection to blame for what is thrown, so it costs no other.
+// An exception ends only the connection that the function was posted to.
 template <typename Fn>
 bool ConnectionRef::run_posted(TcpConnection& connection, Fn& fn) {
   try {

@@ -14,8 +14,8 @@ namespace weir {
 
 namespace internal {
 
-// What the producer's thread and the connection's loop both see. Held by the Producer, by messages
-// on their way, and by LoopIo as long as the connection lives. [any] unless marked.
+// The state that the producer's thread and the connection's loop share. Held by the Producer, by
+// messages on their way, and by LoopIo while the connection lives. [any] unless marked.
 class ProducerSide final : public ConnectionObserver {
  public:
   ProducerSide(ConnectionRef connection, std::uint64_t bound)
@@ -31,7 +31,8 @@ class ProducerSide final : public ConnectionObserver {
     on_the_way_ += size;
     return Producer::Result::queued;
   }
-  // Until a message of `size` may be reserved, or the end. False: the time is over.
+  // Waits until a message of `size` may be reserved, or the connection has ended. False: the time
+  // has passed.
   bool wait_for_room(std::uint64_t size, TimePoint end) {
     WEIR_CHECK(!connection_.mailbox_->belongs_to_this_thread(),
                "Producer::send waits on the thread of the connection's loop, inside another loop");
@@ -42,7 +43,7 @@ class ProducerSide final : public ConnectionObserver {
     return true;
   }
 
-  // [loop] The connection has said `result` to a message.
+  // The connection returned `result` for a message. [loop]
   void arrived(std::uint64_t size, SendResult result) {
     MutexLock lock(mutex_);
     on_the_way_ -= size;
@@ -51,7 +52,7 @@ class ProducerSide final : public ConnectionObserver {
     if (result == SendResult::closed) end();
     tell_of_change(lock);
   }
-  // A message did not arrive, or the connection was not there to be watched.
+  // A message did not arrive, or the connection ended before it could be observed.
   void lost(std::uint64_t size) {
     MutexLock lock(mutex_);
     on_the_way_ -= size;
@@ -89,7 +90,7 @@ class ProducerSide final : public ConnectionObserver {
   }
 
  private:
-  // One that is larger than the bound passes alone.
+  // A message that is larger than the bound is accepted if no other is on its way.
   bool fits(std::uint64_t size) const WEIR_REQUIRES(mutex_) {
     return !blocked_ && (on_the_way_ == 0 || on_the_way_ + size <= bound_);
   }
@@ -102,8 +103,8 @@ class ProducerSide final : public ConnectionObserver {
 
   void end() WEIR_REQUIRES(mutex_) { wanted_ = !std::exchange(ended_, true) || wanted_; }
 
-  // The user's function is called in a task, because this may be inside a call of the connection.
-  // May have given the mutex back when it throws or returns.
+  // The function of on_room() is called in a task, because this may run inside a call of the
+  // connection. The mutex may be unlocked when this throws or returns.
   void tell_of_change(MutexLock& lock) WEIR_UNCHECKED_LOCKS {
     if (!ended_ && !has_room()) return;
     changed_.notify_all();
@@ -117,7 +118,7 @@ class ProducerSide final : public ConnectionObserver {
       });
     } catch (const std::bad_alloc&) {
       lock.lock();
-      wanted_ = true;  // the next change tells
+      wanted_ = true;  // the next change posts it
       throw;
     }
   }
@@ -136,8 +137,8 @@ class ProducerSide final : public ConnectionObserver {
 
 namespace {
 
-// Travels with a message, or with the order to watch. If that does not reach the connection, its
-// destructor says so.
+// Belongs to a posted message, or to the posted request to observe the connection. If that does not
+// reach the connection, the destructor reports it.
 class Parcel {
  public:
   Parcel(std::shared_ptr<ProducerSide> side, std::uint64_t size)
@@ -149,7 +150,7 @@ class Parcel {
     try {
       side_->lost(size_);
     } catch (const std::bad_alloc&) {
-      return;  // on_room is not called: the end of the watch or the next try_send() tells instead
+      return;  // on_room is not called: on_ended() or the next try_send() reports the end instead
     }
   }
   void arrived(SendResult result) { std::exchange(side_, nullptr)->arrived(size_, result); }
@@ -179,7 +180,7 @@ Producer::~Producer() {
       internal::ConnectionGroup::end_observation(from, side.get());
     });
   } catch (const std::bad_alloc&) {
-    return;  // it is watched to its end, by one whom nobody asks
+    return;  // the observer stays until the connection ends, and has nothing to notify
   }
 }
 

@@ -1,4 +1,4 @@
-// What programs may do with a connection. Each call is the machine's of the same name.
+// TcpConnection: each function calls the function of internal::Connection with the same name.
 #include "weir/net/stream/tcp_connection.h"
 
 #include <utility>

@@ -54,7 +54,7 @@ std::optional<PeerPlace> PeerCounts::enter(const SocketAddress& peer) {
     std::size_t& count = counts_[*key];
     if (count >= limit_) return std::nullopt;
     ++count;
-  } catch (const std::bad_alloc&) {  // then the connection will get no memory either
+  } catch (const std::bad_alloc&) {  // making the connection will fail, too
     return PeerPlace();
   }
   return PeerPlace(shared_from_this(), *key);
@@ -72,7 +72,7 @@ std::size_t PeerCounts::Hash::operator()(const PeerKey& key) const noexcept {
 
 std::optional<Seat> Seat::take(const std::shared_ptr<OpenCount>& count, std::size_t limit,
                                PeerPlace place) {
-  Seat seat(count, std::move(place));  // gives back what was one too many
+  Seat seat(count, std::move(place));  // subtracts again if it was one too many
   if (count->open_.fetch_add(1, std::memory_order_relaxed) >= limit) return std::nullopt;
   return seat;
 }

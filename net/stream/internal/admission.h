@@ -1,5 +1,5 @@
-// Admission: how many connections a server has (OpenCount), how many of them one peer may have
-// (PeerCounts), and what each of them took (Seat). Shared by all loops of a server. [any]
+// Admission: counts the connections of a server (OpenCount) and of each of its peers (PeerCounts);
+// a Seat is the share of one connection in both. All loops of a server use them. [any]
 #pragma once
 
 #include <atomic>
@@ -15,20 +15,20 @@
 
 namespace weir::internal {
 
-// Whom connections are counted for: an IPv4 address, v4-mapped or not, or an IPv6 /64, which is
-// what one subscriber gets (RFC 6177).
+// The peer for which connections are counted: an IPv4 address, v4-mapped or not, or an IPv6 /64,
+// which is the usual assignment to one subscriber (RFC 6177).
 struct PeerKey {
   std::uint64_t network = 0;
   bool ipv6 = false;
 
-  // None for Unix peers, and where the kernel knows no peer any more.
+  // No value for Unix peers, and when the kernel does not know the peer any more.
   static std::optional<PeerKey> of(const SocketAddress& address);
   friend bool operator==(const PeerKey&, const PeerKey&) = default;
 };
 
 class PeerCounts;
 
-// One connection's place among those of its peer; given back by the destructor.
+// One connection in the count of its peer. The destructor subtracts it.
 class PeerPlace {
  public:
   PeerPlace() = default;  // of a peer that is not counted
@@ -52,9 +52,9 @@ class PeerCounts : public std::enable_shared_from_this<PeerCounts> {
  public:
   explicit PeerCounts(std::size_t limit) : limit_(limit) {}
 
-  // None: this peer has as many connections as it may.
+  // No value: this peer has `limit` connections already.
   std::optional<PeerPlace> enter(const SocketAddress& peer);
-  // Peers with a connection. Bounded by the connections open.
+  // Peers that have a connection: at most as many as there are open connections.
   std::size_t size() const;
 
  private:
@@ -68,11 +68,11 @@ class PeerCounts : public std::enable_shared_from_this<PeerCounts> {
   std::unordered_map<PeerKey, std::size_t, Hash> counts_ WEIR_GUARDED_BY(mutex_);
 };
 
-// Connections open over all loops of a server.
+// The open connections of a server, on all its loops.
 class OpenCount {
  public:
   std::size_t value() const { return open_.load(std::memory_order_relaxed); }
-  // One that a Seat was settled for has ended.
+  // A connection has ended for whose Seat settle() was called.
   void leave() { open_.fetch_sub(1, std::memory_order_relaxed); }
 
  private:
@@ -80,12 +80,12 @@ class OpenCount {
   std::atomic<std::size_t> open_{0};
 };
 
-// What a connection has taken, until it comes to its group: one of OpenCount and a place among
-// those of its peer. The destructor gives both back.
+// One connection in OpenCount and in the count of its peer, until it is added to its group. The
+// destructor subtracts both.
 class Seat {
  public:
   Seat() = default;  // of a connection that is not counted: a client's
-  // None, and `place` given back: `limit` are open.
+  // No value, and `place` is given back: `limit` connections are open already.
   static std::optional<Seat> take(const std::shared_ptr<OpenCount>& count, std::size_t limit,
                                   PeerPlace place);
   Seat(Seat&&) noexcept = default;
@@ -93,9 +93,9 @@ class Seat {
   ~Seat() {
     if (count_) count_->leave();
   }
-  // Its peer is counted.
+  // Whether its peer is counted.
   bool has_place() const { return place_.counted(); }
-  // The connection has come to its group, which keeps the place and calls leave() in the end.
+  // The connection is in its group now, which keeps the place and later calls leave().
   PeerPlace settle() {
     count_.reset();
     return std::move(place_);

@@ -13,13 +13,13 @@ namespace weir::internal {
 
 namespace {
 
-// A holder that has moved no byte for this long, and could have, goes when others need its memory.
-// When nothing at all was given back for this long, the largest holder goes.
+// A holder that has moved no byte for this time, although it could, is ended when others need its
+// memory. If no memory at all was freed for this time, the largest holder is ended.
 constexpr Duration kPatience = std::chrono::seconds(5);
-// How often a search for stalled holders that found none is repeated, and the next of the largest
-// goes while those that went before were not enough.
+// The period of searches for stalled holders, and of ending the next largest holder while there is
+// still no room.
 constexpr Duration kSearchPeriod = std::chrono::milliseconds(250);
-// What one search, and one resumption, may do in a turn.
+// Limits of one search, and of one resumption, in a turn.
 constexpr std::size_t kMostLookedAt = 4096;
 constexpr std::size_t kMostEnded = 16;
 constexpr std::uint64_t kMostResumed = 64;
@@ -76,14 +76,15 @@ void BudgetHolders::end_waiting() {
   wait_for_process();
 }
 
-// In the flush phase, through the first of the queue: not while a batch of events is dispatched, of
-// which one may say that the peer of a starved connection is gone.
+// Requests resume() in the flush phase, through the first connection of the queue: not while a
+// batch of events is dispatched, because one of them may report that the peer of a starved
+// connection is gone.
 void BudgetHolders::resume_later() {
   Entry* const first = starved_.front();
   if (first != nullptr && group_.budget.has_room(1)) first->connection.settle_later();
 }
 
-// Each that goes on has the next one called, in the next turn: see update().
+// Each connection that resumes requests the next resumption, in the next turn: see update().
 void BudgetHolders::resume() {
   const std::uint64_t room = group_.budget.room();
   if (room > 0) extend_patience();
@@ -101,13 +102,13 @@ void BudgetHolders::resume() {
   wait_for_process();
 }
 
-// While one after the other is given up, what that gives back buys no more than a moment.
+// While the largest holders are ended one after the other, freed memory extends it only shortly.
 void BudgetHolders::extend_patience() {
   const TimePoint now = group_.loop.now();
   patience_ends_ = now + (now - last_given_up_ < kPatience ? kSearchPeriod / 2 : kPatience);
 }
 
-// Needed only where the process's bound is what leaves no room.
+// Waits for other accounts only if it is the bound of the process that leaves no room.
 void BudgetHolders::wait_for_process() {
   group_.budget.wait_for_process(!starved_.empty() && !group_.budget.process_has_room(1));
   resume_later();  // there may be room since
@@ -125,7 +126,7 @@ bool BudgetHolders::make_room(const Connection& asks, std::uint64_t size) {
   return false;
 }
 
-// By the clock, while connections are starved.
+// Called every kSearchPeriod while connections are starved.
 void BudgetHolders::look() {
   BufferBudget& budget = group_.budget;
   const TimePoint now = group_.loop.now();
@@ -164,8 +165,8 @@ void BudgetHolders::end_largest() {
   if (find_largest({&largest, 1}, nullptr, false) > 0) largest->give_up_memory();
 }
 
-// Fills `found` with holders that may be ended, the largest first, and returns how many there are.
-// If there are more holders than one search looks at, the next one begins with the others.
+// Fills `found` with holders that may be ended, the largest first, and returns their number. If
+// there are more holders than kMostLookedAt, the next search begins with the others.
 std::size_t BudgetHolders::find_largest(std::span<Connection*> found, const Connection* asks,
                                         bool only_stalled) {
   const Tick patience = ticks_of(kPatience);

@@ -1,15 +1,14 @@
-// BudgetHolders: the connections of one group that hold much of the budget of buffered bytes, and
-// what happens to them when it is spent. Internal to the tcp floor. [loop]
+// BudgetHolders: the connections of one group that hold much of the budget of buffered bytes. Ends
+// them, or stops their reads, when the budget is spent. Internal. [loop]
 //
-// A holder is a connection that has come to hold BufferBudget::kOwnShare and has not given all of
-// that back since. When a connection finds no room, stalled holders are ended, the largest first,
-// on this loop at once and on the others soon. If that makes no room, a holder that was to be read
-// is starved: it waits in a queue, and goes on when memory is given back, on whatever loop. A timer
-// runs only while connections wait, to find holders that have become stalled.
+// A holder is a connection that has held BufferBudget::kOwnShare or more, and has not been without
+// buffered bytes since. When a connection finds no room, stalled holders are ended, the largest
+// first: on this loop at once, on the others soon. If that makes no room, a holder that was to be
+// read is starved: it waits in a queue, and resumes when memory is freed on any loop. A timer runs
+// only while connections wait, to find holders that have become stalled.
 //
-// Holders are few, so what is kept for each is outside of Connection. They leave the lists
-// themselves, whatever ends them; ending one calls no handler and frees nothing before the reap
-// phase.
+// Holders are few, so their entries are kept outside of Connection. A holder that ends removes its
+// entry itself. Ending a holder calls no handler, and frees the connection only in the reap phase.
 #pragma once
 
 #include <cstddef>
@@ -35,19 +34,20 @@ class BudgetHolders final : private BudgetOwner {
 
   BudgetOwner& owner() { return *this; }
 
-  // The connection has become a holder. With no memory to note that, it is not one yet.
+  // The connection has become a holder. Without memory for its entry it is not one yet.
   void add(Connection& connection) noexcept;
-  // A holder is starved, or is not any more, or holds nothing any more.
+  // A holder has become starved, is not starved any more, or holds nothing any more.
   void update(Connection& connection);
-  // A connection of the group gave memory back.
+  // A connection of the group freed memory.
   void released() {
     if (!starved_.empty()) resume_later();
   }
 
-  // Whether `size` more bytes may be buffered, after stalled holders have been ended for it if need
-  // be, but never the one that asks.
+  // Whether `size` more bytes may be buffered. Ends stalled holders for that if necessary, but
+  // never `asks`.
   bool make_room(const Connection& asks, std::uint64_t size);
-  // Has those go on to read for whom there is room, the one that has waited longest first.
+  // Resumes reading of the starved connections for which there is room, in the order of their
+  // waits.
   void resume();
 
  private:
@@ -78,9 +78,9 @@ class BudgetHolders final : private BudgetOwner {
   IntrusiveList<Entry, AllTag> holders_;
   IntrusiveList<Entry, StarvedTag> starved_;
   TimerId timer_;            // while connections are starved
-  TimePoint next_search_;    // for stalled holders: the last one did not find enough
-  TimePoint patience_ends_;  // the largest holder goes if nothing was given back until then
-  TimePoint last_given_up_;  // when one went that was not stalled
+  TimePoint next_search_;    // no search for stalled holders before: the last found too little
+  TimePoint patience_ends_;  // the largest holder is ended if no memory was freed until then
+  TimePoint last_given_up_;  // when a holder was last ended that was not stalled
 };
 
 }  // namespace weir::internal

@@ -17,16 +17,16 @@ namespace {
 
 constexpr std::uint64_t kNone = std::numeric_limits<std::uint64_t>::max();
 
-// Signed, because one loop may tell of what it gave back before another tells of what it took.
+// Signed, because one loop may report freed memory before another reports that it was taken.
 //
-// An account that begins to wait adds itself to `waiting` and then looks at `total`; one that gives
-// memory back subtracts it from `total` and then looks at `waiting`. All four in one total order
-// (seq_cst), so one of the two sees the other.
+// An account that begins to wait adds itself to `waiting` and then reads `total`; one that frees
+// memory subtracts it from `total` and then reads `waiting`. All four operations are in one total
+// order (seq_cst), so one of the two sees the other.
 constinit std::atomic<std::int64_t> total{0};
 constinit std::atomic<int> waiting{0};
 
-// All accounts with an owner, and those of them that wait. A child of fork() may use them whatever
-// other threads did at that moment. Never destroyed: a server may be static, too.
+// All accounts with an owner, and those of them that wait. The mutex is locked during fork(), so
+// that the child can use it. Never destroyed, because a server may be static too.
 struct Accounts {
   internal::Mutex mutex;
   IntrusiveList<internal::BufferBudget, internal::BudgetAccountTag> all WEIR_GUARDED_BY(mutex);
@@ -78,7 +78,7 @@ std::uint64_t buffered_bytes() { return not_negative(total.load()); }
 
 namespace internal {
 
-// Shared with the calls that are posted, which may outlive the account.
+// Shared with posted calls, which may outlive the account.
 struct BufferBudget::Link {
   explicit Link(BudgetOwner& of) : owner(&of) {}
   BudgetOwner* owner;  // loop thread only; null when the account is gone
@@ -91,7 +91,8 @@ void notify_waiting_accounts() {
   for (BufferBudget& account : known.waiting) account.call(BufferBudget::kReleased);
 }
 
-// The bound of the process is looked for now: to read files is not for when the first bytes wait.
+// Reads the bound of the process now, because that reads files, which must not happen when the
+// first bytes wait.
 BufferBudget::BufferBudget(std::uint64_t limit, std::shared_ptr<Mailbox> mailbox,
                            BudgetOwner* owner)
     : limit_(limit == 0 ? kNone : limit),
@@ -116,7 +117,7 @@ BufferBudget::~BufferBudget() {
 
 void BufferBudget::change(std::uint64_t before, std::uint64_t after) {
   const auto difference = static_cast<std::int64_t>(after - before);
-  held_.add(after - before);  // modulo 2^64, so this subtracts, too
+  held_.add(after - before);  // modulo 2^64, so this also subtracts
   unreported_ += difference;
   if (unreported_ >= kBatch || unreported_ <= -kBatch || held() == 0 ||
       (difference < 0 && waiting.load() > 0)) {
@@ -179,7 +180,7 @@ bool BufferBudget::ask_largest() {
   return largest != this;
 }
 
-// With no memory for it the call is not made: an account that waits also looks by the clock.
+// Without memory the call is not made: the timer of BudgetHolders searches too.
 void BufferBudget::call(Call what) noexcept {
   if ((link_->posted.fetch_or(what) & what) != 0) return;
   try {

@@ -1,10 +1,10 @@
-// BufferBudget: what the connections of one group buffer, counted against a bound of the group's
-// and against the process's. O(1), and nothing at all where nothing is buffered. Internal to the
-// tcp floor. [loop] unless marked.
+// BufferBudget: the account of one group of connections. It counts the bytes that they buffer
+// against a bound of the group and the bound of the process. O(1), and no work when nothing is
+// buffered. Internal. [loop] unless marked.
 //
-// All accounts of the process know of each other, so that one which waits for room is notified when
-// another gives memory back, and can have the others end what holds memory without progress. The
-// calls to other loops are posted, and no more than one of a kind waits in a mailbox.
+// The accounts of the process are in one list. So an account that waits for room is notified when
+// another frees memory, and can ask the others to end connections that hold memory without
+// progress. Calls to other loops are posted; at most one of each kind waits in a mailbox.
 #pragma once
 
 #include <cstddef>
@@ -17,15 +17,15 @@
 
 namespace weir::internal {
 
-// What an account is called for by others. [loop]
+// The calls that an account gets from other accounts. [loop]
 class BudgetOwner {
  public:
-  // Memory was given back while this account waited for room.
+  // Memory was freed while this account waited for room.
   virtual void budget_released() = 0;
-  // Another account finds no room: stalled holders of this one are to go.
+  // Another account finds no room: stalled holders of this one must be ended.
   virtual void budget_short() = 0;
-  // Nothing was given back for long, and no account holds more than this one: its largest holder is
-  // to go.
+  // No memory was freed for BudgetHolders' kPatience, and no account holds more than this one: its
+  // largest holder must be ended.
   virtual void budget_exhausted() = 0;
 
  protected:
@@ -37,16 +37,16 @@ struct BudgetWaiterTag;
 
 class BufferBudget : public ListHook<BudgetAccountTag>, public ListHook<BudgetWaiterTag> {
  public:
-  // The process's sum is told of changes only when they come to this many bytes: one shared cache
-  // line is touched once for sixteen pages buffered. While an account waits for room, it is told of
-  // everything that is given back.
+  // Changes are added to the sum of the process only when they reach this number of bytes, so that
+  // the shared cache line is touched once for sixteen pages. While an account waits for room, all
+  // freed memory is reported at once.
   static constexpr std::int64_t kBatch = 64 * 1024;
-  // What one connection may hold whatever the others do: a handler's gathered answers. So those
-  // that keep little are not the ones who pay for those that keep much.
+  // The bytes that one connection may hold whatever the others hold: the gathered answers of a
+  // handler. So connections that hold little are not ended or paused for those that hold much.
   static constexpr std::uint64_t kOwnShare = 64 * 1024;
 
-  // limit 0: only the process's bound. The owner is called on the mailbox's loop; without one this
-  // is a mere account.
+  // limit 0: only the bound of the process. The owner is called on the loop of the mailbox; without
+  // an owner the account only counts.
   explicit BufferBudget(std::uint64_t limit, std::shared_ptr<Mailbox> mailbox = nullptr,
                         BudgetOwner* owner = nullptr);
   ~BufferBudget();
@@ -58,21 +58,21 @@ class BufferBudget : public ListHook<BudgetAccountTag>, public ListHook<BudgetWa
 
   // Whether `size` more bytes may be buffered.
   bool has_room(std::uint64_t size) const;
-  // The same, as far as the process's bound goes.
+  // The same for the bound of the process only.
   bool process_has_room(std::uint64_t size) const;
-  // How many more bytes may be buffered, and how many in all.
+  // The bytes that may be buffered in addition to held(), and in total.
   std::uint64_t room() const;
   std::uint64_t bound() const;
 
-  // While true, budget_released() follows when another account gives memory back, or the process's
-  // bound is raised. What this account gives back its owner knows itself.
+  // While true, the owner's budget_released() is called when another account frees memory, or when
+  // the bound of the process is raised; not for memory that this account frees.
   void wait_for_process(bool on);
-  // Has every other account that holds anything called with budget_short().
+  // Requests budget_short() of every other account that holds anything.
   void ask_others();
-  // Has the account that holds most called with budget_exhausted(). False: that is this one, and
-  // nobody was called.
+  // Requests budget_exhausted() of the account that holds most. False: that is this one, and
+  // nothing was requested.
   bool ask_largest();
-  // Tells the process's sum what it was not told yet.
+  // Adds the changes that were not reported yet to the sum of the process.
   void report();
 
   std::uint64_t held() const { return held_.value(); }  // [any]
@@ -85,10 +85,10 @@ class BufferBudget : public ListHook<BudgetAccountTag>, public ListHook<BudgetWa
 
   const std::uint64_t limit_;
   Counter held_;
-  std::int64_t unreported_ = 0;  // to the process's sum; less than kBatch either way
+  std::int64_t unreported_ = 0;  // to the sum of the process; between -kBatch and kBatch
   bool waits_ = false;
   const std::shared_ptr<Mailbox> mailbox_;
-  const std::shared_ptr<Link> link_;  // what posted calls hold; null without an owner
+  const std::shared_ptr<Link> link_;  // shared with posted calls; null without an owner
 };
 
 }  // namespace weir::internal

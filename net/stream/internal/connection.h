@@ -1,8 +1,8 @@
-// Connection: what a TcpConnection is. TcpConnection shows what programs may do with it; this is
-// the machine behind it, for the floors of weir. [loop]
+// Connection: the implementation behind TcpConnection, for the floors of weir. TcpConnection is the
+// part of it that programs use. [loop]
 //
-// The loop owns it: made by its ConnectionGroup, it frees itself in on_reap(). Its states, and the
-// invariants that check_invariants() holds it to, stand at the top of connection_life.cc.
+// The loop owns it: its ConnectionGroup makes it, and it frees itself in on_reap(). The comment at
+// the top of connection_life.cc describes its states and invariants.
 #pragma once
 
 #include <cstddef>
@@ -84,78 +84,78 @@ class Connection final : public TcpConnection,
   // -- for the group ------------------------------------------------------------------------------
   void open();
   void stop_gracefully();
-  // The server is destroyed: its handler is not called any more.
+  // The server is being destroyed: its handler is not called any more.
   void forget_handler();
   ConnectionGroup& group() const { return *group_; }
   CloseReason reason() const { return reason_; }
   void set_observed(bool on) { observed_ = on; }
-  // Whether on_open was called, or is about to be.
+  // Whether on_open was called, or is to be called next.
   bool was_opened() const { return opened_; }
 
-  // -- for those that send to it from outside its handler -----------------------------------------
+  // -- for code that sends to it from outside its handler -----------------------------------------
   bool accepts_output() const;
   bool want_write() const { return status_.want_write; }
   WriteSide write_side() const { return status_.write_side; }
-  // From the high mark on until the low one is reached again.
+  // From the high mark until the low mark.
   bool under_pressure() const { return status_.pressure != Pressure::low; }
   bool below_low_mark() const;
-  // Straight to the socket, without a queue and without the flush phase: only when nothing is
-  // queued for this connection and nothing else is sent to it in this turn. No value: send() it.
+  // Writes directly to the socket, without the queue and the flush phase. Only when nothing is
+  // queued for this connection and nothing else is sent to it this turn. No value: use send().
   std::optional<SendResult> send_past_queue(const SharedBytes& bytes);
   void flush_output();
-  // Has the flush phase of this turn write what waits and bring everything up to date.
+  // Requests flush_output() and settle() in the flush phase of this turn.
   void settle_later();
 
-  // Made on first use.
+  // Allocated on first use.
   ConnectionExtras& extras();
 
   // -- for a pump ---------------------------------------------------------------------------------
-  // From now on `pump` reads, and `handler` gets what it reads into memory.
+  // From now on `pump` reads, and `handler` gets the bytes that it reads into memory.
   void attach(Pump& pump, ConnectionHandler& handler);
   Pump* pump() const { return extras_ ? extras_->pump : nullptr; }
   Transport* transport() const { return extras_ ? extras_->transport.get() : nullptr; }
-  // Reads at most `room` bytes into memory and delivers them. 0: there is nothing more for now, or
-  // it is over.
+  // Reads at most `room` bytes into memory and delivers them. 0: nothing more can be read now, or
+  // the input has ended.
   std::size_t read_into_memory(std::size_t room);
   std::uint64_t output_cost() const {
     return (output_ ? output_->cost() : 0) +
            (extras_ ? extras_->sent_waiters.size() * sizeof(SentWaiter) : 0);
   }
-  // What the bound of the input leaves room for.
+  // Bytes of input that may be read below max_input.
   std::size_t input_room() const;
-  // The bytes that may be sent at once: what the marks, and the budget, let wait.
+  // Bytes that may be sent now without passing the high mark, max_output or the budget.
   std::size_t output_room();
-  // What a read() of the pump's own found: bytes, the peer's FIN, an error.
+  // Report the result of a read by the pump itself: bytes, the peer's FIN, an error.
   void note_read(std::size_t n);
   void input_ended();
   void input_failed(Errno error);
-  // Has on_drained follow, as after the high mark.
+  // As if the high mark was passed: on_drained follows.
   void press();
-  // Has on_ready() called in the next turn, whatever epoll reports.
+  // Requests a call of on_ready() in the next turn, whatever epoll reports.
   void requeue_read();
   bool may_read() const { return status_.gate.open(); }
 
   // -- ending -------------------------------------------------------------------------------------
   void start_close(CloseReason reason);
-  // At once; reset() with a RST, as finish() when output is lost.
+  // Both end it at once: reset() with a RST, finish() only if that loses output.
   void finish(CloseReason reason);
   void reset(CloseReason reason);
   void handler_threw(const char* event, const char* what);
-  // Lack of memory in `fn` costs this connection, whose stream has a hole now, and nothing else.
+  // Runs `fn`. If that lacks memory, the connection is reset, because its stream has a gap now.
   template <typename Fn>
   void without_throwing(Fn&& fn);
 
   // -- for the budget of buffered bytes -----------------------------------------------------------
-  // What it holds of the budget.
+  // Bytes that it holds of the budget.
   std::uint64_t charged() const { return charged_; }
   bool starved() const { return status_.gate.shut_by(ReadGate::no_budget); }
   void set_holder(bool on) { holder_ = on; }
-  // Stops reading for want of budget, or goes on.
+  // Stops reading while the budget has no room for this connection; resumes when it has.
   void apply_budget();
   void read_gate_changed();
-  // Whether what it holds has not moved for `patience`, although the peer could move it.
+  // Whether no byte that it holds has moved for `patience`, although the peer could move it.
   bool stalled_for(Tick patience) const;
-  // The budget is spent, and others need what this one holds. Never from inside its handler.
+  // Ends it, because others need the memory that it holds. Never from inside its handler.
   void give_up_memory();
 
  private:
@@ -211,7 +211,7 @@ class Connection final : public TcpConnection,
   void cork();
   void uncork();
 
-  // By way of a transport (connection_transport.cc).
+  // Through a transport (connection_transport.cc).
   void continue_handshake();
   void opened_by_transport();
   void opened();
@@ -233,7 +233,7 @@ class Connection final : public TcpConnection,
   void remind_handler(Tick& since);
   Tick now() const { return core().tick(); }
 
-  // What few connections have (connection_extras.cc).
+  // Used by few connections (connection_extras.cc).
   void replace_handler(ConnectionHandler& handler);
   void notify_sent();
   void destroy_owned();
@@ -256,39 +256,39 @@ class Connection final : public TcpConnection,
   void stop_gathering();
   void check_invariants() const;
 
-  // Constant after construction, as fd_ below.
+  // Constant after construction, like fd_ below.
   Channel channel_;
   ConnectionGroup* const group_;
 
   ConnectionHandler* handler_;
   std::unique_ptr<ConnectionExtras> extras_;
   std::unique_ptr<Buffer> input_;        // only while the handler leaves bytes
-  std::unique_ptr<OutputQueue> output_;  // while the kernel refuses, or until the flush phase
-  std::uint64_t charged_ = 0;            // to the group's budget, for input_ and output_
+  std::unique_ptr<OutputQueue> output_;  // while the socket refuses, or until the flush phase
+  std::uint64_t charged_ = 0;            // bytes charged to the group's budget: held()
   std::uint64_t bytes_in_ = 0;
   std::uint64_t bytes_out_ = 0;
-  Tick last_read_;       // a byte came
-  Tick last_activity_;   // a byte went, or (as each_deadline() looks) came
-  Tick write_progress_;  // output began to wait, or the kernel took some of it
-  Tick since_;           // when state_ became what it is
-  Tick message_since_;   // when the handler last consumed, or left, of input_
+  Tick last_read_;       // when a byte was received
+  Tick last_activity_;   // when a byte was sent or (updated by each_deadline()) received
+  Tick write_progress_;  // when output began to wait, or the kernel took some of it
+  Tick since_;           // when state_ last changed
+  Tick message_since_;   // when the handler last consumed bytes of input_, or left the first ones
   std::uint32_t pauses_ = 0, holds_ = 0;
-  std::uint32_t thrown_away_ = 0;  // bytes that came after close()
+  std::uint32_t thrown_away_ = 0;  // bytes received after close()
 
   Fd fd_;
   ConnectionStatus status_;
-  CloseReason reason_;          // of the close in progress; then the one that on_close gets
-  std::uint8_t back_offs_ = 0;  // ENOBUFS and kin in a row
+  CloseReason reason_;          // of the close in progress, later passed to on_close
+  std::uint8_t back_offs_ = 0;  // ENOBUFS and ENOMEM in a row
   State state_ = State::open;
-  std::uint16_t written_kib_ = 0;  // at once and by flushes, since the last flush phase
+  std::uint16_t written_kib_ = 0;  // since the last flush phase: see write_allowance()
   bool opened_ : 1 = false;        // on_open was called
-  bool same_message_ : 1 = false;  // of same_message_goes_on(), in this call of on_data
-  bool observed_ : 1 = false;      // LoopIo::observers has some of it
-  bool output_lost_ : 1 = false;   // some that was accepted is not sent: ends with RST
+  bool same_message_ : 1 = false;  // same_message_goes_on() was called in this call of on_data
+  bool observed_ : 1 = false;      // LoopIo::observers has observers of it
+  bool output_lost_ : 1 = false;   // accepted output will not be sent: ends with RST
   bool holder_ : 1 = false;        // known to the group's BudgetHolders
 };
 
-// The machine behind what a handler was given.
+// The Connection behind the TcpConnection that a handler was given.
 inline Connection& machine_of(TcpConnection& connection) {
   return static_cast<Connection&>(connection);
 }

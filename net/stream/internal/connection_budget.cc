@@ -11,8 +11,8 @@ namespace weir::internal {
 
 using Kind = CloseReason::Kind;
 
-// Whether the budget lets this connection keep `more` bytes of output, once stalled holders have
-// gone for it. What each may hold whatever others do is left to it.
+// Whether the budget lets this connection keep `more` bytes of output, after stalled holders were
+// ended for it. Each connection may hold BufferBudget::kOwnShare in any case.
 bool Connection::within_budget(std::uint64_t more) {
   return output_cost() + more <= BufferBudget::kOwnShare ||
          group_->holders.make_room(*this, std::max<std::uint64_t>(more, 1));
@@ -26,13 +26,13 @@ void Connection::over_budget() {
                    group_->budget.held(), buffered_bytes());
 }
 
-// Over the budget, those that hold more than their own share are not read until there is room.
+// While the budget is spent, connections that hold BufferBudget::kOwnShare or more are not read.
 void Connection::apply_budget() {
   const bool too_much = state_ == State::open && pump() == nullptr && holder_ &&
                         charged_ >= BufferBudget::kOwnShare && !group_->holders.make_room(*this, 1);
   if (too_much == starved()) return;
   if (too_much && status_.write_side == WriteSide::failed) {
-    finish(reason_);  // its end would not be found
+    finish(reason_);  // without reading, its end would not be found
     return;
   }
   if (too_much) {
@@ -43,9 +43,9 @@ void Connection::apply_budget() {
   if (holder_) group_->holders.update(*this);
 }
 
-// Whether what it holds has not moved for `patience`, although the peer could move it: the peer
-// takes none of its output, or sends nothing of the rest of a message. The kernel is asked, too: it
-// may have moved bytes that this loop has not looked at yet, or does not read.
+// Whether no byte that it holds has moved for `patience`, although the peer could move it: the peer
+// takes no output, or does not send the rest of a message. The kernel is asked too, because it may
+// have moved bytes that this loop has not seen yet, or does not read.
 bool Connection::stalled_for(Tick patience) const {
   const auto waited = [&](Tick since) {
     return tick_reached(core().latest(since) + patience, now());
@@ -58,7 +58,7 @@ bool Connection::stalled_for(Tick patience) const {
          sys::unread(fd_.get()).value_or(1) == 0;
 }
 
-// The budget is spent, and others need what this one holds. Never from inside its handler.
+// Others need the memory that this connection holds. Never from inside its handler.
 void Connection::give_up_memory() {
   if (charged_ == 0) return;
   WEIR_LOG_LIMITED(warn, 1,

@@ -1,5 +1,5 @@
-// Connection: its deadlines, in the loop's idle wheel. A message only notes the tick; what was
-// armed compares when it comes.
+// Connection: its deadlines, in the loop's idle wheel. A message only stores the tick; when the
+// armed deadline is reached, on_deadline() checks whether it has moved meanwhile.
 #include <cerrno>
 
 #include "weir/net/stream/internal/connection.h"
@@ -11,16 +11,16 @@ using Kind = CloseReason::Kind;
 
 namespace {
 
-// Memory of input that is mostly empty is given back when the tick is next a multiple of this, each
-// second or so: however often a deadline is armed meanwhile, that does not move it.
+// Memory of input that is mostly empty is freed when the tick is next a multiple of this, within
+// about a second. A multiple, so that arming a deadline again does not postpone it.
 constexpr Tick kSlackTicks = 128;
 
 }  // namespace
 
-// Calls fn(which, since, due) with the deadlines that may act now, the most pressing first. `since`
-// may be the tick of a turn in which a callback held the loop, `due` counts from the end of that.
-// Arming and expiry both use this list, so that no deadline is armed that may not act. Deadlines
-// about the peer rest while its bytes are not read, or while an answer is owed to it.
+// Calls fn(which, since, due) for each deadline that runs now, in order of precedence. If `since`
+// is the tick of a turn in which a callback held the loop, `due` counts from the end of that turn.
+// Arming and expiry both use this list, so that only deadlines that run are armed. The deadlines of
+// the peer do not run while its bytes are not read, or while an answer is owed to it.
 template <typename Fn>
 void Connection::each_deadline(Fn&& fn) {
   const ConnectionLimits& limits = group_->limits;
@@ -38,7 +38,7 @@ void Connection::each_deadline(Fn&& fn) {
         consider(Deadline::first_byte, since_, limits.first_byte);
       }
       if (may_read()) {
-        // Looked at in any case, so that a message which begins later need not be armed for.
+        // Listed even without input_, so that a message that begins later need not arm it.
         if (!input_) message_since_ = now();
         consider(Deadline::message, message_since_, message_limit());
       }
@@ -66,7 +66,7 @@ void Connection::each_deadline(Fn&& fn) {
 }
 
 void Connection::arm_deadline() {
-  if (state_ == State::closed) return;  // the link is the reap list's
+  if (state_ == State::closed) return;  // the reap list uses the link
   Tick earliest = 0;
   bool any = false;
   const auto consider = [&](Deadline, Tick, Tick due) {
@@ -82,7 +82,7 @@ void Connection::arm_deadline() {
   }
 }
 
-// A message only notes the tick, so the deadline that was armed may have moved on meanwhile.
+// A message only stores the tick, so the armed deadline may have moved meanwhile.
 void Connection::on_deadline() {
   without_throwing([this] {
     judge_deadlines();
@@ -132,14 +132,14 @@ void Connection::remind_handler(Tick& since) {
   without_throwing([&] { call_handler("on_heartbeat", [&] { handler_->on_heartbeat(*this); }); });
 }
 
-// The peer had to wait for us, and is to go on: its time begins anew.
+// The peer had to wait for us and may continue now: its deadlines restart.
 void Connection::peers_turn() {
   last_read_ = last_activity_ = clock_now();
   if (bytes_in_ == 0) since_ = last_read_;
   arm_deadline();
 }
 
-// A deadline that began at `since` has passed: the handler decides.
+// A deadline that began at `since` has passed: the handler decides whether the connection closes.
 void Connection::out_of_time(Kind kind, Tick& since) {
   bool goes_on = false;
   without_throwing(

@@ -1,5 +1,5 @@
-// Connection: what few connections have: a handler of their own, a protocol, deadlines other than
-// their group's, calls that wait until output has left.
+// Connection: functions that few connections use: an own handler, a protocol, deadlines that differ
+// from those of the group, notifications of sent output.
 #include "weir/net/stream/internal/connection_extras.h"
 
 #include <algorithm>
@@ -39,8 +39,8 @@ void Connection::set_handler(std::unique_ptr<ConnectionHandler> handler) {
   own.handler = std::move(handler);
 }
 
-// The handler before may be the one that runs, or may have been called by what runs, so one that is
-// ours lives until the flush phase.
+// The old handler may be running, or may have called the one that is running. So if the connection
+// owns it, it lives until the flush phase.
 void Connection::replace_handler(ConnectionHandler& handler) {
   WEIR_CHECK(pump() == nullptr, "TcpConnection::set_handler on a connection that is relayed");
   if (auto fits = check_longest_message(handler, group_->limits); !fits) {
@@ -54,7 +54,7 @@ void Connection::replace_handler(ConnectionHandler& handler) {
   if (input_) input_->set_progress(0);
 }
 
-// The user's, after on_close: each may use those that are destroyed after it.
+// Destroys the program's objects after on_close. Each may use those that are destroyed after it.
 void Connection::destroy_owned() {
   if (extras_) {
     extras_->sent_waiters.clear();
@@ -74,7 +74,7 @@ void Connection::set_idle_timeout(Duration timeout) {
   arm_deadline();
 }
 
-// A message that began while there was no deadline has noted no beginning.
+// While there was no deadline, the beginning of a message was not stored.
 void Connection::set_message_timeout(Duration timeout) {
   core().check_thread("TcpConnection::set_message_timeout");
   ConnectionExtras& own = extras();
@@ -88,7 +88,7 @@ void Connection::set_message_timeout(Duration timeout) {
 void Connection::when_sent(std::move_only_function<void(bool)> notify) {
   core().check_thread("TcpConnection::when_sent");
   WEIR_CHECK(notify != nullptr, "TcpConnection::when_sent: there is nothing to call");
-  // bytes_out_ counts what a transport holds. Lost output never leaves.
+  // bytes_out_ includes the bytes that a transport holds. Lost output is never sent.
   const std::uint64_t held = transport() != nullptr ? transport()->held() : 0;
   const std::uint64_t position = output_lost_ ? std::numeric_limits<std::uint64_t>::max()
                                               : bytes_out_ + pending_output() - held;
@@ -97,8 +97,8 @@ void Connection::when_sent(std::move_only_function<void(bool)> notify) {
   settle_later();
 }
 
-// Calls those whose bytes have left; of a closed connection, all. Those that are added meanwhile
-// wait for the next call.
+// Calls the waiters whose bytes were sent, and all of them if the connection is closed. Waiters
+// that are added meanwhile wait for the next call.
 void Connection::notify_sent() {
   if (!extras_ || extras_->sent_waiters.empty()) return;
   auto& waiters = extras_->sent_waiters;

@@ -1,4 +1,4 @@
-// ConnectionExtras: what few connections have. An ordinary one has none of it. [loop]
+// ConnectionExtras: members that few connections need. An ordinary connection has none. [loop]
 #pragma once
 
 #include <cstdint>
@@ -15,15 +15,15 @@ namespace weir::internal {
 
 class Pump;
 
-// A call of when_sent() whose bytes have not all left.
+// A notification of when_sent() that is pending.
 struct SentWaiter {
-  std::uint64_t position;  // in the stream of output, up to which it waits
+  std::uint64_t position;  // in the stream of output: all bytes before it must be sent first
   std::move_only_function<void(bool)> notify;
 };
 
 struct ConnectionExtras {
   // ConnectionStatus::indirect is set exactly while there is one of these two.
-  Pump* pump = nullptr;  // it reads, and the connection's handler is its own; for good
+  Pump* pump = nullptr;  // reads, and handler_ is that of the pump; never reset
   std::unique_ptr<Transport> transport;
   bool handshake_wants_write = false;
   bool read_wants_write = false;
@@ -31,15 +31,15 @@ struct ConnectionExtras {
   bool finished = false;         // transport->finish() was called
   std::uint64_t fully_sent = 0;  // bytes_out when the transport last held nothing
 
-  std::unique_ptr<ConnectionHandler> handler;                // set_handler() gave it to us
-  std::vector<std::unique_ptr<ConnectionHandler>> replaced;  // may still run, in this turn
+  std::unique_ptr<ConnectionHandler> handler;                // owned: set_handler(unique_ptr)
+  std::vector<std::unique_ptr<ConnectionHandler>> replaced;  // may be running in this turn
   TypedContext protocol;
 
-  // In place of the group's limits.
+  // These replace the limits of the group.
   Tick idle = 0;
   Tick message = 0;
 
-  // By position. output_cost() counts them, so that max_output bounds them too.
+  // Ordered by position. output_cost() counts them, so that max_output bounds them too.
   std::vector<SentWaiter> sent_waiters;
 };
 

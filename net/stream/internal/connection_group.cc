@@ -47,8 +47,8 @@ void ConnectionGroup::adopt(Fd fd, Seat seat) {
   connection->open();
 }
 
-// Takes all memory that a connection needs until on_open: who is told of it is told of its end, and
-// nobody else. nullptr: there is none.
+// Allocates all memory that a connection needs until on_open, so that an observer which is notified
+// of the connection is also notified of its end. nullptr: there is not enough memory.
 Connection* ConnectionGroup::make(Fd fd, Seat seat) {
   Connection* connection = nullptr;
   try {
@@ -75,7 +75,7 @@ void ConnectionGroup::abort_all() {
   notify_if_empty();
 }
 
-// Connections leave the list in the reap phase only, and join it behind the one at hand.
+// Connections leave the list only in the reap phase, and are added at its end.
 void ConnectionGroup::for_each(const std::function<void(TcpConnection&)>& fn) {
   for (Connection& connection : connections_) {
     if (connection.state() == TcpConnection::State::opening) continue;  // not reported yet
@@ -162,7 +162,7 @@ void ConnectionGroup::notify_if_empty() {
   auto callback = std::exchange(when_empty_, nullptr);
   try {
     callback();
-  } catch (...) {  // no memory for a post: asked again when another ends, or at the deadline
+  } catch (...) {  // no memory for a post: the next call repeats it, at the latest at the deadline
     when_empty_ = std::move(callback);
     throw;
   }

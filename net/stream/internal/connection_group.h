@@ -1,5 +1,5 @@
-// ConnectionGroup: the connections that one server (or client) has on one loop, with what they
-// share: limits, handler, counters. Internal to the tcp floor. [loop] unless marked.
+// ConnectionGroup: the connections of one server (or client) on one loop, with their common limits,
+// handler and counters. Internal. [loop] unless marked.
 #pragma once
 
 #include <array>
@@ -50,55 +50,57 @@ class ConnectionGroup {
   ConnectionGroup(EventLoop& loop, const ConnectionLimits& limits,
                   std::shared_ptr<ConnectionHandler> handler, std::shared_ptr<OpenCount> open_count,
                   std::shared_ptr<TransportFactory> transports = nullptr);
-  // All connections are gone by then.
+  // All connections must have been freed (CHECK).
   ~ConnectionGroup();
   ConnectionGroup(const ConnectionGroup&) = delete;
   ConnectionGroup& operator=(const ConnectionGroup&) = delete;
 
   // Takes over a connected socket and calls on_open.
   void adopt(Fd fd, Seat seat = {});
-  // Null: the plain socket.
+  // nullptr: the plain socket.
   std::unique_ptr<Transport> make_transport() const;
-  // Closes all when what has arrived was served.
+  // Closes each connection when its arrived input was served.
   void stop_gracefully();
-  // Resets all.
+  // Resets all connections.
   void abort_all();
-  // Those that have not ended. What `fn` throws ends the connection that it was called with.
+  // Calls `fn` with each connection between on_open and its end. An exception of `fn` ends that
+  // one.
   void for_each(const std::function<void(TcpConnection&)>& fn);
-  // The owner is going: resets all, without any further call of its handler.
+  // The owner is being destroyed: resets all connections without another call of its handler.
   void orphan_all();
 
-  // Has `observer` notified of one connection until that ends or the observation does.
+  // Notifies `observer` of events of one connection until that ends, or until end_observation().
   static void observe(TcpConnection& connection, std::shared_ptr<ConnectionObserver> observer);
   static void end_observation(TcpConnection& connection, const ConnectionObserver* observer);
 
-  // Notified of all connections. Null: nobody, as in the beginning.
+  // Notified of events of all connections. nullptr, the default: no observer.
   void set_observer(ConnectionObserver* observer) { observer_ = observer; }
 
   bool empty() const { return connections_.empty() && pumps.empty(); }
-  // Called once, from the reap phase, when (or as soon as) the group is empty.
+  // Calls `callback` once: now if the group is empty, else when it has become empty.
   void when_empty(std::move_only_function<void()> callback);
 
-  // Those that move bytes of connections here and are not over: the group is not empty before, so
-  // that the end of a server leaves time for what their other side has still to send.
+  // Pumps that move bytes of connections of this group and have not ended. The group is not empty
+  // before they have, so that a server that ends waits until their other side has sent its bytes.
   std::unordered_set<Pump*> pumps;
   void leave(Pump& pump);
 
   // Constant after construction.
   EventLoop& loop;
   const ConnectionLimits limits;
-  // Level with transports: what they wait for is not always what the socket was last tried for.
+  // Level-triggered with transports: a transport may wait for another readiness than that of the
+  // last call on the socket.
   const Trigger trigger;
   const std::shared_ptr<ConnectionHandler> handler;
   LoopIo* const io;
-  // What a connection with nothing buffered may gather unasked.
+  // The bytes that a connection with nothing buffered may gather without other checks.
   const std::size_t gather_at_once;
 
-  // What a connection with nothing buffered may read at once.
+  // The bytes that a connection with nothing buffered may read at once.
   std::size_t read_at_once = 0;
   BudgetHolders holders;
   BufferBudget budget;
-  // Has connections read little at once from now on, or as much as they can.
+  // While true, connections read at most BufferBudget::kOwnShare at once.
   void restrain_reads(bool on);
 
   // Written on the loop. [any]
@@ -106,8 +108,8 @@ class ConnectionGroup {
   Counter opened;
   Counter bytes_in;
   Counter bytes_out;
-  Counter over_budget;  // sends that met the spent budget
-  Counter starved;      // times that a connection stopped being read for it
+  Counter over_budget;  // sends that found the budget spent
+  Counter starved;      // times that a connection was not read any more because of that
   std::array<Counter, CloseReason::kKinds> closed;
 
  private:
@@ -115,16 +117,16 @@ class ConnectionGroup {
   Connection* make(Fd fd, Seat seat);
   void notify_opened(Connection& connection);
   void notify_ended(Connection& connection);
-  // Of those that observe() added for this connection.
+  // These call the observers that observe() added for this connection.
   void notify_observers_drained(Connection& connection);
   void notify_observers_ended(Connection& connection);
   void remove(Connection& connection);
   void notify_if_empty();
 
   IntrusiveList<Connection, GroupTag> connections_;
-  std::unordered_map<const Connection*, PeerPlace> places_;  // of those whose peers are counted
-  const std::shared_ptr<OpenCount> open_count_;              // null: not counted
-  const std::shared_ptr<TransportFactory> transports_;       // null: plain sockets
+  std::unordered_map<const Connection*, PeerPlace> places_;  // of connections with counted peers
+  const std::shared_ptr<OpenCount> open_count_;              // nullptr: not counted
+  const std::shared_ptr<TransportFactory> transports_;       // nullptr: plain sockets
   std::move_only_function<void()> when_empty_;
   ConnectionObserver* observer_ = nullptr;
 };

@@ -1,4 +1,5 @@
-// What every message passes through, for Connection's sources to share. Internal. [loop]
+// Inline functions of Connection that its sources share, most of them on the path of every message.
+// Internal. [loop]
 #pragma once
 
 #include <algorithm>
@@ -27,12 +28,12 @@ inline SysResult<std::size_t> read_piece(int file, std::uint64_t offset, std::ui
   return sys::pread(file, piece.first(std::min<std::uint64_t>(length, piece.size())), offset);
 }
 
-// Keeps memory that its bytes do not need.
+// Whether the buffer keeps much more memory than its bytes need.
 inline bool mostly_empty(const Buffer& input) {
   return input.capacity() > Buffer::kKeptCapacity && input.size() < input.capacity() / 4;
 }
 
-// For what begins to wait: now() may be as old as the callbacks of this turn took.
+// The current time, for a wait that begins now: now() is the time at which this turn began.
 inline Tick clock_now() { return tick_of(sys::now()); }
 
 inline bool Connection::edge() const { return group_->trigger == Trigger::edge; }
@@ -41,12 +42,13 @@ inline bool Connection::accepts_output() const {
   return state_ == State::open && status_.write_side == WriteSide::open;
 }
 
-// Open and reading, with nothing buffered and nothing pending: what most messages leave behind.
+// Open and reading, with no output buffered and nothing pending: the state after most messages.
 inline bool Connection::calm() const {
   return status_.ordinary() && state_ == State::open && !output_ && channel_.reading();
 }
 
-// Calls the handler: gathers what it sends, and ends the connection if an exception leaves it.
+// Calls the handler, gathers the bytes that it sends, and ends the connection if an exception
+// leaves it.
 template <typename Call>
 void Connection::call_handler(const char* event, Call&& call) {
   if (handler_ == nullptr) return;  // the server is gone
@@ -61,8 +63,7 @@ void Connection::call_handler(const char* event, Call&& call) {
   uncork();
 }
 
-// What the handlers throw is caught where they are called. What is left is memory for a buffer that
-// was not to be had.
+// call_handler() catches exceptions of handlers. The only other one is bad_alloc for a buffer.
 template <typename Fn>
 void Connection::without_throwing(Fn&& fn) {
   try {
@@ -88,15 +89,14 @@ inline void Connection::uncork() {
   if (io.gathered > 0) write_gathered(io.take_gathered());
 }
 
-// The memory that counts for the budget. A closed connection gives all of it back before the turn
-// is over.
+// The memory that counts for the budget. A closed connection frees all of it before the turn ends.
 inline std::uint64_t Connection::held() const {
   if (state_ == State::closed) return 0;
   return output_cost() + (input_ ? input_->capacity() : 0) +
          (transport() != nullptr ? transport()->held() : 0);
 }
 
-// Reports to the budget what is buffered now. O(1), and nothing where nothing is or was.
+// Reports the buffered memory to the budget. O(1), and no work if it has not changed.
 inline void Connection::account() {
   const std::uint64_t holds = held();
   if (holds == charged_) return;
@@ -122,7 +122,8 @@ inline void Connection::note_read(std::size_t n) {
   group_->bytes_in.add(n);
 }
 
-// Accepted by send(), and neither in output_ nor taken by the kernel.
+// Bytes accepted by send() that are neither in output_ nor taken by the kernel: a transport or a
+// pump holds them.
 inline std::size_t Connection::held_elsewhere() const {
   if (!extras_) return 0;
   const bool sends = extras_->transport && status_.write_side != WriteSide::failed;

@@ -1,8 +1,8 @@
 // Connection: from the socket to the handler.
 //
-// Bytes are read into the loop's receive block, which is lent to the handler's Buffer. Only what
-// the handler leaves is copied to memory of the connection's own, input_, which goes when it is
-// consumed.
+// Bytes are read into the loop's receive block, which is lent to the handler's Buffer. Only bytes
+// that the handler leaves are copied to memory of the connection, input_, which is freed when they
+// are consumed.
 #include <sys/epoll.h>
 
 #include <algorithm>
@@ -25,28 +25,29 @@ using Kind = CloseReason::Kind;
 
 namespace {
 
-// What one edge-triggered connection may read before others have their turn: as much as a
-// level-triggered one can with one call, or as many calls as keep a turn short.
+// The most that one edge-triggered connection reads in one turn before others have theirs: as much
+// as a level-triggered one can read with one call, and a number of calls that keeps the turn short.
 constexpr std::size_t kReadBudget = 512 * 1024;
 constexpr int kMaxReadsPerTurn = 16;
-// A peer that sends more after close() is reset. A well-behaved one that stops when our answer, or
-// our FIN, reaches it does not come near: what is under way by then is a receive window and a send
-// buffer (tcp_rmem, tcp_wmem: 6 and 4 MiB at most by default). And one that uploads at 100 Mbit/s
-// while it looks for the answer has the 5 s of linger_timeout to find it.
+// If the peer sends more after close(), the connection is reset. A peer that stops sending when our
+// answer or our FIN reaches it stays far below: at that time a receive window and a send buffer are
+// in flight (tcp_rmem and tcp_wmem: at most 6 and 4 MiB by default). A peer that uploads at 100
+// Mbit/s until it reads the answer has the 5 s of linger_timeout for that.
 constexpr std::uint32_t kMostThrownAway = 64 * 1024 * 1024;
-// Calls of hold_open() and pause_reading() that may wait for their counterpart.
+// Limit of the calls of hold_open(), and of pause_reading(), that are not yet undone.
 constexpr auto kMostCounted = std::numeric_limits<std::uint32_t>::max();
 
 }  // namespace
 
-// Once the connection is closing, input is read to be discarded.
+// Bytes that the next read may take as far as max_input goes. A connection that is closing discards
+// its input, so max_input does not count.
 std::size_t Connection::input_room() const {
   if (state_ != State::open) return group_->io->receive_block.size();
   return std::min<std::uint64_t>(group_->read_at_once,
                                  left(group_->limits.max_input, input_ ? input_->size() : 0));
 }
 
-// And no more than an echo of it could add to the output without passing the high mark or
+// As input_room(), and at most the bytes whose echo would keep the output within the high mark and
 // max_output. Zero only when may_read() will be false.
 std::size_t Connection::read_allowance() const {
   const std::size_t room = input_room();
@@ -55,13 +56,14 @@ std::size_t Connection::read_allowance() const {
                    left(group_->limits.max_output, output_cost())});
 }
 
-// Level-triggered: one read; what is left is reported again. Edge-triggered, and through a
-// transport, which may have more than epoll knows of: to EAGAIN, because a short read does not
-// prove that nothing is left; a spent budget asks for the next turn itself.
+// Level-triggered: one read; epoll reports the rest again. Edge-triggered, and through a transport,
+// which may have bytes that epoll does not know of: reads until EAGAIN, because a short read does
+// not prove that nothing is left. When kReadBudget or kMaxReadsPerTurn is reached, it requests the
+// next turn itself.
 void Connection::read_ready() {
   if (status_.offer_input && may_offer()) {
     offer_input();
-    if (status_.offer_input) return;  // the next turn goes on with what is there
+    if (status_.offer_input) return;  // the next turn continues with input_
   }
   if (!edge() && transport() == nullptr) {
     if (may_read()) read_some();
@@ -79,7 +81,7 @@ void Connection::read_ready() {
   }
 }
 
-// The peer's FIN may have been read before the last of its messages was taken.
+// The peer's FIN may have been read before the handler consumed the last message.
 void Connection::offer_input() {
   status_.offer_input = false;
   if (!input_) return;
@@ -88,7 +90,7 @@ void Connection::offer_input() {
   if (ended && !status_.offer_input && pauses_ == 0 && pump() == nullptr) follow_peer();
 }
 
-// 0: there is nothing more for now, or it is over.
+// 0: nothing more can be read now, or the input has ended.
 std::size_t Connection::read_some() {
   return pump() != nullptr ? pump()->read(*this) : read_once();
 }
@@ -108,7 +110,7 @@ std::size_t Connection::read_into_memory(std::size_t room) {
   const auto received = behind ? receive_behind_leftover(room) : receive(block);
   const std::size_t n = received.value_or(0);
   if (n == 0) {
-    poison(block);  // no Buffer does that now, and a handler may have kept a view
+    poison(block);  // no Buffer does it now, and a handler may have kept a view of the block
     received ? input_ended() : input_failed(received.error());
     return 0;
   }
@@ -127,9 +129,9 @@ std::size_t Connection::read_into_memory(std::size_t room) {
 }
 
 void Connection::throw_away(std::size_t n) {
-  thrown_away_ += static_cast<std::uint32_t>(n);  // n is one read's
+  thrown_away_ += static_cast<std::uint32_t>(n);  // n is the size of one read
   if (thrown_away_ <= kMostThrownAway) return;
-  // Of what is ours nothing is lost once it was sent; the reason is that of the close then.
+  // While lingering, all output was sent, so none is lost: the reason stays that of the close.
   reset(state_ == State::lingering ? reason_ : CloseReason{Kind::input_overflow, Errno(ENOBUFS)});
 }
 
@@ -139,7 +141,8 @@ inline SysResult<std::size_t> Connection::receive(std::span<std::byte> into) {
   return sys::recv(fd_.get(), into);
 }
 
-// Into what is free behind the bytes that the handler left, and then into the receive block.
+// Receives into the free memory behind the bytes that the handler left, and the rest into the
+// receive block.
 SysResult<std::size_t> Connection::receive_behind_leftover(std::size_t room) {
   const std::span<std::byte> block = group_->io->receive_block.first(room);
   const std::span<std::byte> tail = input_->free_tail();
@@ -188,16 +191,16 @@ void Connection::deliver_leftover() {
   }
 }
 
-// The first byte of a message must not keep the memory of those before it. In a busy stream the
-// next read mostly needs it, so it is given back only a second later.
+// The first byte of a message must not keep the memory of the messages before it. In a busy stream
+// the next read usually needs that memory, so it is freed only a second later.
 void Connection::note_slack() {
   if (status_.slack || state_ != State::open || !mostly_empty(*input_)) return;
   status_.slack = true;
   arm_deadline();
 }
 
-// A handler that can do nothing with so much will not get further with more. One that paused
-// reading is only late.
+// A handler that cannot use max_input bytes cannot use more either. While it pauses reading, it has
+// not decided yet.
 void Connection::check_input_bound() {
   if (pauses_ == 0 && input_->size() >= group_->limits.max_input) {
     start_close({Kind::input_overflow, {}});
@@ -218,14 +221,14 @@ void Connection::input_ended() {
   }
 }
 
-// The peer has closed its side, and we ours, unless an answer is still to come.
+// The peer has closed its side: closes ours too, unless hold_open() says that an answer is pending.
 void Connection::follow_peer() {
   if (holds_ > 0) return;
   if (!group_->limits.allow_half_open) start_close({Kind::peer_eof, {}});
   end_if_drained();
 }
 
-// The server is stopping, and all that had arrived here was served.
+// The server is stopping, and all input that had arrived was served.
 void Connection::end_if_drained() {
   if (status_.draining && holds_ == 0) start_close({Kind::server_stopped, {}});
 }
@@ -236,8 +239,8 @@ void Connection::hold_open() {
   ++holds_;
 }
 
-// Input that was left is offered once more before the peer's end is followed: a handler that takes
-// messages one by one, each with an answer from elsewhere, holds for each of them.
+// Input that the handler left is delivered once more before the connection closes after the peer: a
+// handler that takes messages one by one, each answered from elsewhere, calls hold_open() for each.
 void Connection::release() {
   core().check_thread("TcpConnection::release");
   WEIR_CHECK(holds_ > 0, "TcpConnection::release without a hold_open before it");
@@ -266,14 +269,14 @@ void Connection::input_failed(Errno error) {
     return;
   }
   if (status_.write_side == WriteSide::failed || state_ == State::lingering) {
-    finish(reason_);  // we were done, or knew already
+    finish(reason_);  // all was sent, or the error is known already
   } else {
     finish(failed_by(error));
   }
 }
 
-// An edge that reported an error may be spent before reading gets there, and reading may rest by
-// then: it is asked for again.
+// The edge that reported an error may have been consumed while the gate was shut, so EPOLLERR is
+// requested too.
 void Connection::requeue_read() { core().requeue(channel_, edge() ? EPOLLIN | EPOLLERR : EPOLLIN); }
 
 void Connection::pause_reading() {
@@ -281,7 +284,8 @@ void Connection::pause_reading() {
   WEIR_CHECK(pauses_ < kMostCounted, "TcpConnection::pause_reading {} times without a resume",
              pauses_);
   if (++pauses_ > 1) return;
-  // A failed output would never be found to have ended. A pump passes on what came before.
+  // Without reading, the end of a connection with a failed output would not be found. A pump first
+  // passes on the bytes that came before.
   if (status_.write_side == WriteSide::failed && pump() == nullptr) finish(reason_);
   shut_gate(ReadGate::paused);
   read_gate_changed();
@@ -305,8 +309,8 @@ bool Connection::reading() const {
   return false;
 }
 
-// Asked after on_data has left something: whether its share of the turn was spent, so that the rest
-// follows in the next one.
+// Called after on_data has left bytes: if its share of the turn was spent, they are delivered again
+// in the next turn.
 void Connection::offer_if_out_of_share() {
   if (std::exchange(group_->io->out_of_share, nullptr) == this) status_.offer_input = true;
 }
@@ -320,23 +324,23 @@ void Connection::offer_again() {
 
 // --- the read gate -------------------------------------------------------------------------------
 
-// Whether the handler may get the input that it left. It may also when the socket is not read
-// because the budget is spent, or because the peer's FIN was read.
+// Whether the handler may get the input that it left: also while the socket is not read because the
+// budget is spent or the peer's FIN was read.
 bool Connection::may_offer() const {
   return state_ == State::open &&
          status_.gate.open_but_for(ReadGate::no_budget | ReadGate::peer_ended);
 }
 
-// One more reason not to read. Once the connection is closing its input is discarded, and only an
-// end or an error keeps it from being read. What a pump reads adds nothing to the output here.
+// Adds a reason not to read. A connection that is closing discards its input, so only an end or an
+// error stops its reads. A pump's reads add nothing to the output of this connection, so only
+// `paused` stops them.
 void Connection::shut_gate(ReadGate::Reason reason) {
   if (state_ != State::open) return;
   if (pump() != nullptr && reason != ReadGate::paused) return;
   status_.gate.shut(reason);
 }
 
-// Nothing for one that has ended: it stays in its group's list until the reap phase, so that a walk
-// over the group meets it.
+// A closed connection may still get this call: it stays in its group's list until the reap phase.
 void Connection::update_interest() {
   if (edge() || state_ == State::closed) return;
   bool reads = may_read();
@@ -352,16 +356,17 @@ void Connection::update_interest() {
   channel_.set_writing(writes);
 }
 
-// The gate, or what is to be offered, has changed. After the connection's own handler settle()
-// follows it.
+// The gate, or the request to deliver input again, has changed. While the connection's own handler
+// runs, nothing is done here: settle() follows.
 void Connection::read_gate_changed() {
   if (group_->io->running != this && state_ != State::closed) follow_read_gate();
 }
 
-// Everything that follows from the gate, whatever has changed it. When it opens, the peer's time
-// begins anew, and edge-triggered epoll does not report again what it reported meanwhile. Also
-// asked for is what epoll never reports: input of ours that is to be offered, and the end of what
-// had arrived.
+// Does everything that follows from the gate, whatever has changed it. When the gate opens, the
+// deadlines of the peer restart, and a read is requested if edge-triggered epoll may have reported
+// the input while the gate was shut. Epoll does not report input_ that the handler is to get again,
+// nor that all arrived input was read (of a failed output or a draining server), so a read is
+// requested for those as well.
 void Connection::follow_read_gate() {
   update_interest();
   const bool opened = status_.gate.take_opened();

@@ -4,53 +4,57 @@
 //
 //     opening: the handshake of a transport, before on_open; a failure leads to closed
 //      |
-//      v     close(), idle_timeout,                  all output sent,
-//            peer's FIN, server stop                 our FIN sent
+//      |   close(), the peer's FIN, server stop,        all output and
+//      v   input_overflow, a deadline of on_timeout     our FIN sent
 //     open --------------------------> closing ------------------------> lingering
 //      |                                  |                                  |
-//      | reset, abort(), overflow,        | all sent and the peer's          | the peer's FIN,
-//      | write_stall, exception,          | FIN was read already;            | a reset, or
-//      | kernel error                     | drain_timeout, reset             | linger_timeout
+//      | reset, abort(), exception,       | all sent and the peer's          | the peer's FIN,
+//      | output_overflow, write_stall,    | FIN was read already;            | linger_timeout,
+//      | io_error; shutdown() and         | drain_timeout, reset,            | reset, 64 MiB
+//      | the peer's FIN                   | 64 MiB of input                  | of input
 //      +----------------------------------+----------------------------------+--> closed
 //
-// finish() makes the step to `closed`: the channel leaves epoll, the ConnectionRefs go blind, and
-// the object joins the loop's reap list. on_reap() calls on_close, closes the descriptor and frees
-// the object. So nothing dies inside a callback, and on_close is called exactly once.
+// finish() enters `closed`: it removes the channel from epoll, so that ConnectionRefs no longer
+// find the connection, and puts the object on the loop's reap list. on_reap() calls on_close,
+// closes the descriptor and frees the object. So no connection is destroyed inside a callback, and
+// on_close is called exactly once after each on_open.
 //
-// Beside it stand, in ConnectionStatus, three values that change by themselves:
+// ConnectionStatus has three more values, which change independently of the state:
 //
-//   ReadGate    the set of reasons not to read. Reading goes on while it is empty.
+//   ReadGate    the set of reasons not to read. The connection is read while the set is empty.
 //                 paused       pause_reading()              until the last resume_reading()
-//                 output_high  Pressure is not low          until it is
-//                 no_budget    apply_budget(), no room      until BudgetHolders has some
+//                 output_high  Pressure is not low          until it is low
+//                 no_budget    apply_budget(), no room      until BudgetHolders has room
 //                 backing_off  ENOBUFS, ENOMEM              for kBackOff
-//                 peer_ended   the peer's FIN was read      for good
-//                 closed       finish()                     for good
-//               In `closing` and `lingering` the first three do not count: input is discarded.
+//                 peer_ended   the peer's FIN was read      permanently
+//                 closed       finish()                     permanently
+//               In `closing` and `lingering` the first three are lifted: input is discarded.
 //   WriteSide   open --shutdown()--> finishing --all sent--> finished (our FIN was sent)
 //                  \--a send finds the peer gone--> failed: read to the end, then closed
 //   Pressure    low --high mark--> high --on_blocked--> blocked
 //                ^------ low mark: on_drained ------------/
 //
-// Of the flags, want_write says that the socket refused output, offer_input that input_ goes to the
-// handler before more is read, draining that the server shuts down, settle_queued that the flush
-// phase will call settle(). A connection has a Pump once it is relayed.
+// Flags. want_write: the socket refused output. offer_input: the handler gets input_ before more is
+// read. draining: the server shuts down. settle_queued: the flush phase will call settle(). A
+// connection has a Pump once it is relayed.
 //
-// check_invariants() holds it to this, at the end of settle():
-//   1  closed is a reason of the gate exactly when the state is closed; the channel is removed
-//   then. 2  Level-triggered, EPOLLIN is wanted exactly while the gate is open. 3  Level-triggered,
-//   EPOLLOUT is wanted exactly while want_write is set, and that only while
-//      output waits and nothing is backed off.
-//   4  paused is a reason exactly while calls of pause_reading() are left.
-//   5  output_high is a reason exactly while Pressure is not low, unless a pump reads.
-//   6  What is charged to the budget is what is held; holders hold something, and the starved are
-//      holders.
-//   7  input_ holds bytes, and beyond `open` only until the flush phase.
-//   8  Lingering comes after our FIN; a failed output holds nothing.
+// Invariants, which check_invariants() checks in debug builds at the end of settle():
+//   1  The gate has the reason `closed` exactly if the state is closed. Then the channel is
+//      removed.
+//   2  Level-triggered and without a transport, EPOLLIN is wanted exactly while the gate is open.
+//   3  Level-triggered and without a transport, EPOLLOUT is wanted exactly while want_write is set.
+//      want_write is set only while output waits and backing_off is not a reason.
+//   4  In `open`, the gate has the reason `paused` exactly while calls of pause_reading() are left.
+//   5  In `open` and without a pump, it has the reason `output_high` exactly while Pressure is not
+//      low.
+//   6  The bytes charged to the budget are the bytes held. Holders hold something. The starved are
+//      open and holders.
+//   7  input_ holds bytes; in other states than `open` it exists only until the flush phase.
+//   8  Lingering comes after our FIN. With a failed output the state is open and no output waits.
 //   9  indirect is set exactly while there is a transport or a pump.
 //
-// Handlers are called from call_handler() only, which is reached from the loop (on_ready, on_flush,
-// on_deadline, on_reap) and never from a call of the user's.
+// Only call_handler() calls a handler. It is reached from the loop (open, on_ready, on_flush,
+// on_deadline, on_reap), never from a call that the program makes.
 #include "weir/net/stream/internal/connection.h"
 
 #include <sys/epoll.h>
@@ -78,14 +82,14 @@ namespace {
 constexpr std::uint32_t kReadable = EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP | EPOLLPRI;
 constexpr std::uint32_t kWritable = EPOLLOUT | EPOLLERR | EPOLLHUP;
 
-// ENOBUFS and ENOMEM say nothing about readiness, so they are waited out by the clock. After
+// ENOBUFS and ENOMEM do not depend on readiness, so the call is repeated after kBackOff. After
 // kMaxBackOffs in a row (a second) the connection ends with io_error.
 constexpr Duration kBackOff = std::chrono::milliseconds(20);
 constexpr std::uint8_t kMaxBackOffs = 50;
 
-// Has the end of the descriptor send a RST, so that a peer does not take the part that it got for
-// the whole. A Unix socket has no RST. After a fork the socket is the parent's too and goes on
-// there, so this must not be called in the child.
+// Makes close(2) send a RST, so that the peer does not take the part that it received for the
+// whole. A Unix socket has no RST. Not for the child of a fork(): the parent has the same socket
+// and still uses it.
 void end_with_rst(int fd) {
   const linger rst{.l_onoff = 1, .l_linger = 0};
   static_cast<void>(sys::set_option(fd, SOL_SOCKET, SO_LINGER, rst));
@@ -104,7 +108,7 @@ Connection::Connection(ConnectionGroup& group, Fd fd)
       message_since_(last_read_),
       fd_(std::move(fd)) {}
 
-// In on_close, too, so that one finds there what one kept under it.
+// Valid in on_close too, so that a program finds there what it stored under this ref.
 ConnectionRef Connection::ref() const { return {core().mailbox(), channel_.id()}; }
 
 std::uint64_t Connection::id() const { return connection_id(*core().mailbox(), channel_.id()); }
@@ -135,13 +139,13 @@ void Connection::serve(std::uint32_t events) {
     if (status_.indirect) serve_crossed(events);
     if ((events & kReadable) != 0) read_ready();
     if ((events & EPOLLERR) != 0 && !may_read() && (status_.want_write || pump() == nullptr)) {
-      // Neither reading nor writing will find it, and with EPOLLOUT level-triggered epoll would
-      // report it for ever. SO_ERROR is asked last, because asking takes the error away from
-      // recv(2), which a pump will call when it goes on: it passes on what came before.
+      // Neither reading nor writing will find the error, and level-triggered epoll would report it
+      // in every turn. SO_ERROR is read last, because reading clears it for recv(2), which a pump
+      // calls when it resumes: the pump first passes on the bytes that came before the error.
       if (const Errno error = socket_error_of(fd_.get())) output_failed(error);
     }
   }
-  // A connection that has just become calm still has to give up EPOLLOUT.
+  // A connection that has nothing pending since this call may still have EPOLLOUT wanted.
   if (!was_calm || !calm()) settle();
 }
 
@@ -152,7 +156,7 @@ void Connection::on_flush() {
     flush_output();
     settle();
   });
-  if (extras_) extras_->replaced.clear();  // none of them runs now
+  if (extras_) extras_->replaced.clear();  // no handler is running now
   written_kib_ = 0;
 }
 
@@ -162,7 +166,7 @@ void Connection::on_interest_refused(Errno error) {
   finish({Kind::io_error, error});
 }
 
-// Whatever throws, the connection goes, and everybody who waits for that is told of it.
+// Whatever throws, the connection is freed, and everything that waits for its end is notified.
 void Connection::on_reap() {
   if (status_.settle_queued) {  // the flush list still points here
     core().reap_again(*this);
@@ -220,7 +224,7 @@ void Connection::stop_gracefully() {
   read_gate_changed();
 }
 
-// The budget's reason not to read goes with apply_budget(), in settle().
+// apply_budget(), in settle(), lifts no_budget.
 void Connection::start_close(CloseReason reason) {
   if (state_ == State::opening) finish(reason);
   if (state_ != State::open) return;
@@ -239,7 +243,7 @@ void Connection::start_close(CloseReason reason) {
   if (pump() != nullptr) pump()->closing(*this, reason);
 }
 
-// The next step towards `closed`, once everything is sent.
+// Makes the next step towards `closed` once all output is sent.
 void Connection::advance_close() {
   if (pending_output() > 0) return;
   const bool finishing = state_ == State::open && status_.write_side == WriteSide::finishing;
@@ -255,7 +259,7 @@ void Connection::advance_close() {
   }
 }
 
-// Sends our FIN. False: it follows what a transport has to send before it, or the peer is gone.
+// Sends our FIN. False: a transport has bytes to send before it, or the peer is gone.
 bool Connection::finish_writing() {
   if (status_.write_side == WriteSide::finished) return true;
   const auto sent = send_fin();
@@ -264,7 +268,7 @@ bool Connection::finish_writing() {
     return true;
   }
   if (!sent && state_ == State::closing) {
-    finish(reason_);  // there is nobody to linger for
+    finish(reason_);  // without a peer there is no reason to linger
   } else if (!sent) {
     output_failed(Errno(EPIPE));
   }
@@ -291,12 +295,12 @@ void Connection::finish(CloseReason reason) {
   core().reap_later(*this);
 }
 
-// From here on a send() has to look at the state first.
+// From here on send() checks the state first.
 void Connection::stop_gathering() {
   if (group_->io->corked == this) group_->io->gather_limit = 0;
 }
 
-// A pump goes on until the other side has ended, too.
+// A pump continues until the other side has ended, too.
 void Connection::forget_handler() {
   if (pump() == nullptr) handler_ = nullptr;
 }
@@ -320,11 +324,11 @@ void Connection::handler_threw(const char* event, const char* what) {
 
 // --- keeping things consistent -------------------------------------------------------------------
 
-// Brings everything that follows from the state up to date: water marks and their events, the next
-// step of a close, epoll interest. Ends every call from the loop.
+// Updates everything that follows from the state: water marks and their events, the next step of a
+// close, epoll interest. Every call from the loop ends with it, unless nothing is pending.
 void Connection::settle() {
   if (state_ == State::closed) return;
-  if (state_ != State::open) input_.reset();  // it is offered to nobody any more
+  if (state_ != State::open) input_.reset();  // no handler gets it any more
   account();
   settle_pressure();
   if (extras_) notify_sent();
@@ -346,7 +350,7 @@ void Connection::settle_pressure() {
   }
 }
 
-// The low mark was reached again. An observer may fill the output up before the handler can.
+// The low mark was reached again. An observer may fill the output before the handler is called.
 void Connection::relieve() {
   const Pressure before = status_.pressure;
   set_pressure(Pressure::low);
@@ -361,7 +365,7 @@ void Connection::relieve() {
   }
 }
 
-// A handler that fills the output up from on_drained has left no moment to read in.
+// A handler that fills the output again in on_drained would otherwise never let the socket be read.
 void Connection::read_before_refill() {
   if (!status_.refilled) return;
   status_.refilled = false;
@@ -393,7 +397,7 @@ void Connection::back_off(Errno error) {
 
 // --- invariants ----------------------------------------------------------------------------------
 
-// By the numbers of the list at the top, after settle().
+// The numbers are those of the list at the top.
 void Connection::check_invariants() const {
   if (state_ == State::closed) {
     WEIR_DCHECK(channel_.removed(), "1: a closed connection is still watched");

@@ -1,5 +1,5 @@
-// What the options of a server or a client say of each of its connections, with values that make no
-// sense brought into range, and whether its handler can work with them. Internal to the tcp floor.
+// ConnectionLimits from the options of a server or client, with values out of range corrected; and
+// the check whether a handler can work with them. Internal.
 #pragma once
 
 #include <algorithm>
@@ -36,7 +36,7 @@ ConnectionLimits limits_of(const Options& options) {
           .handshake = deadline_ticks(options.handshake_timeout)};
 }
 
-// An error: what this handler waits for can never be complete within these limits.
+// An error if a message that this handler waits for could never be complete within these limits.
 Result<void> check_longest_message(const ConnectionHandler& handler,
                                    const ConnectionLimits& limits);
 

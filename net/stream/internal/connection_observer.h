@@ -1,4 +1,4 @@
-// ConnectionObserver: is notified of what becomes of connections, besides their handlers. [loop]
+// ConnectionObserver: is notified of events of connections, besides their handlers. [loop]
 #pragma once
 
 #include "weir/net/stream/connection_handler.h"
@@ -8,9 +8,9 @@ namespace weir::internal {
 class ConnectionObserver {
  public:
   virtual ~ConnectionObserver() = default;
-  // Before on_open. Only for who observes a group.
+  // Before on_open. Only for the observer of a group.
   virtual void on_adopted(TcpConnection&) {}
-  // Its transport is ready, and on_open follows. Only for who observes a group.
+  // Its transport is ready, and on_open follows. Only for the observer of a group.
   virtual void on_opened(TcpConnection&) {}
   // The low mark was reached again; before the handler's on_drained.
   virtual void on_drained(TcpConnection&) {}

@@ -1,9 +1,9 @@
 // Connection: from send() to the socket.
 //
-// While the connection's own handler runs, small sends are gathered in the loop's block and written
-// once when it returns. Otherwise they wait in output_ for the flush phase of the turn. What the
-// socket refuses stays in output_ until EPOLLOUT. Order: output_ before the gather block, and the
-// block is used only while output_ is empty.
+// While the connection's own handler runs, small sends are gathered in the loop's gather block and
+// written together when it returns. Other sends wait in output_ for the flush phase of the turn.
+// Bytes that the socket refuses stay in output_ until EPOLLOUT. The order of the bytes is kept,
+// because the gather block is used only while there is no output_.
 #include <sys/epoll.h>
 
 #include <algorithm>
@@ -27,23 +27,23 @@ using Kind = CloseReason::Kind;
 
 namespace {
 
-// From here on a send is written at once: copying it would cost more than the call saves.
+// A send of this size or more is written at once: copying it would cost more than the saved call.
 constexpr std::size_t kWriteAtOnce = 16 * 1024;
-// So much waiting output is not left to the flush phase: memory stays low.
+// Queued output of this size is flushed at once, which keeps memory low.
 constexpr std::uint64_t kFlushAtOnce = 256 * 1024;
-// What the kernel is given of one connection in one turn before others have theirs, whatever the
-// way: bytes, but for those that a handler's small sends gather, and system calls of one flush.
+// The most that one connection writes in one turn before others have theirs: bytes on all paths
+// together, except those in the gather block; and system calls of one flush.
 constexpr std::uint64_t kWriteBudget = 1024 * 1024;
 constexpr int kMaxWritesPerFlush = 16;
-// Vectors in each of them.
+// Vectors in each of these calls.
 constexpr std::size_t kVectorsPerWrite = 64;
-// So many files waiting count as the high mark, half as many as the low one.
+// This number of waiting files counts as the high mark, half of it as the low mark.
 constexpr std::size_t kManyFiles = 16;
-// Read and sent at once where sendfile(2) does not serve. On the stack.
+// Size of the pieces in which a file is read and sent if sendfile(2) does not work. On the stack.
 constexpr std::size_t kFilePiece = 64 * 1024;
 
-// Answers of a file system that has no sendfile(2), or not for this file, and of a kernel or a
-// filter without the call. Nothing was sent then.
+// Errors of a file system without sendfile(2), or without it for this file, and of a kernel or a
+// seccomp filter without the call. Nothing was sent then.
 bool sendfile_unsupported(Errno error) {
   return error == EINVAL || error == ENOSYS || error == EOPNOTSUPP;
 }
@@ -62,7 +62,8 @@ SysResult<std::size_t> send_file_piece(int fd, int file, std::uint64_t offset,
   return sent;
 }
 
-// Appends `bytes` from `from` on, which is 0 unless the queue is empty. Takes `owner` over.
+// Appends `bytes` from `from` on; `from` is 0 unless the queue is empty. Takes ownership of
+// `owner`.
 void append_rest(OutputQueue& queue, std::span<const std::byte> bytes, std::size_t from,
                  std::string* owner) {
   if (owner == nullptr) {
@@ -139,14 +140,15 @@ SendResult Connection::send_file(Fd file, std::uint64_t offset, std::uint64_t le
   core().check_thread("TcpConnection::send_file");
   if (!accepts_output()) return SendResult::closed;
   without_throwing([&] {
-    // Takes no memory that counts, so max_output is not asked.
+    // A file takes no memory that counts for max_output.
     output().append_file(std::move(file), offset, length);
     settle_later();
   });
   return queued_result();
 }
 
-// `owner`, if there is one, has the bytes, and is moved from instead of copied.
+// The general case. `owner`, unless it is null, holds the bytes and is moved from, so that they are
+// not copied.
 SendResult Connection::send_slowly(std::span<const std::byte> bytes, std::string* owner) {
   if (!accepts_output()) return SendResult::closed;
   if (bytes.empty()) return queued_result();
@@ -174,8 +176,9 @@ SendResult Connection::send_slowly(std::span<const std::byte> bytes, std::string
   return queued_result();
 }
 
-// The marks are about bytes. That what holds them has reached max_output counts as well, which is
-// sooner when there are very many tiny pieces; and so do files, each of which is a descriptor.
+// The marks limit bytes. The memory that holds them counts too if it reaches max_output, which
+// happens earlier with very many tiny pieces; and so do waiting files, each of which is a
+// descriptor.
 bool Connection::above_high_mark() const {
   const ConnectionLimits& limits = group_->limits;
   return pending_output() >= limits.high_water ||
@@ -212,9 +215,10 @@ void Connection::set_pressure(Pressure pressure) {
   }
 }
 
-// Whether `size` more bytes may wait: no more than max_output in all, but for a single message that
-// finds nothing waiting, which its sender has in memory anyhow. If not, Overflow says what happens
-// and `refusal` what to answer. What the socket takes at once is no matter for the budget.
+// Whether `size` more bytes may wait: at most max_output in all, except for one message when
+// nothing else waits, because its sender has it in memory anyway. If not, does what Overflow says,
+// and sets `refusal` to the result of the send. Bytes that the socket takes at once do not need the
+// budget.
 bool Connection::admit(std::uint64_t size, bool written_at_once, SendResult& refusal) {
   const ConnectionLimits& limits = group_->limits;
   const LoopIo& io = *group_->io;
@@ -247,7 +251,7 @@ bool Connection::hold_producer() {
       io.held_producers.try_emplace({id(), producer->id()}, producer->ref());
   if (!is_new) return true;
   status_.holds_producers = true;
-  press();  // settle() lets them go on
+  press();  // so that settle() resumes them
   producer->pause_reading();
   return true;
 }
@@ -271,7 +275,7 @@ OutputQueue& Connection::output() {
   if (!output_) {
     LoopIo& io = *group_->io;
     output_ = io.take_queue();
-    if (io.corked == this) {  // what was gathered comes first
+    if (io.corked == this) {  // the gathered bytes come first
       output_->append(io.take_gathered());
       io.corked = nullptr;
     }
@@ -279,7 +283,7 @@ OutputQueue& Connection::output() {
   return *output_;
 }
 
-// Mostly the socket takes all of it.
+// Usually the socket takes all of it.
 void Connection::write_gathered(std::span<const std::byte> gathered) {
   if (state_ == State::closed || status_.write_side == WriteSide::failed) return;
   if (backing_off() || transport() != nullptr) {
@@ -295,8 +299,8 @@ void Connection::write_gathered(std::span<const std::byte> gathered) {
   }
 }
 
-// The same for two pieces, of which the first may be empty. Of the second no more is offered than
-// the turn allows.
+// The same for two pieces, of which the first may be empty. Of the second, only as many bytes are
+// offered to the socket as write_allowance() permits.
 void Connection::write_or_queue(std::span<const std::byte> first, std::span<const std::byte> second,
                                 std::string* owner) {
   if (backing_off() || transport() != nullptr) {
@@ -319,8 +323,8 @@ void Connection::write_or_queue(std::span<const std::byte> first, std::span<cons
   keep_unwritten(sys::send_vectors(fd_.get(), both), first, second, offered, owner);
 }
 
-// What came of offering the first `offered` bytes of `first` and `second`, before which nothing
-// waited: the rest goes to the queue.
+// Handles the result of a write that offered the first `offered` bytes of `first` and `second`
+// while nothing else waited: queues the rest.
 void Connection::keep_unwritten(SysResult<std::size_t> result, std::span<const std::byte> first,
                                 std::span<const std::byte> second, std::size_t offered,
                                 std::string* owner) {
@@ -344,16 +348,16 @@ void Connection::keep_unwritten(SysResult<std::size_t> result, std::span<const s
   append_rest(queue, second, written > first.size() ? written - first.size() : 0, owner);
   if (backing_off()) return;
   if (written == offered) {
-    settle_later();  // it may take more, in the next turn
+    settle_later();  // the socket may take more, in the next turn
   } else if (edge()) {
-    flush_output();  // a short write is no proof that the socket is full, and only EAGAIN arms the
-                     // edge
+    // A short write does not prove that the socket is full, and only EAGAIN arms the next edge.
+    flush_output();
   } else {
     output_refused();
   }
 }
 
-// What this connection may still give the kernel in this turn.
+// The bytes that this connection may still write in this turn.
 std::uint64_t Connection::write_allowance() const {
   return kWriteBudget - std::min(kWriteBudget, std::uint64_t{written_kib_} * 1024);
 }
@@ -364,8 +368,8 @@ void Connection::note_bulk_written(std::size_t n) {
   written_kib_ = static_cast<std::uint16_t>(std::min(kMost, written_kib_ + (n + 1023) / 1024));
 }
 
-// Writes what waits, as far as the socket takes it and the turn allows; the next flush phase goes
-// on with the rest. Calls no handler: see settle().
+// Writes waiting output, as far as the socket takes it and write_allowance() permits; the next
+// flush phase continues with the rest. Calls no handler: settle() does.
 void Connection::flush_output() {
   if (state_ == State::closed || status_.write_side == WriteSide::failed || backing_off()) return;
   for (int writes = 0; output_waits(); ++writes) {
@@ -396,17 +400,18 @@ void Connection::flush_output() {
   }
   if (status_.want_write) {
     status_.want_write = false;
-    if (group_->limits.heartbeat != 0) arm_deadline();  // it rested
+    if (group_->limits.heartbeat != 0) arm_deadline();  // it did not run meanwhile
   }
   if (output_) group_->io->give_back(std::move(output_));
 }
 
-// One system call for `most` bytes of the front of what waits (what a pump holds is less than a
-// turn allows, and goes as one). `offered`: what it would have taken at most.
+// Writes at most `most` bytes of the front of the waiting output with one system call. (A pump
+// holds less than a turn allows, and is written whole.) `offered`: the bytes that the call could
+// have taken.
 SysResult<std::size_t> Connection::write_front(std::uint64_t most, std::uint64_t& offered) {
   if (Transport* const through = transport()) return write_through(*through, most, offered);
   if (!output_ || output_->empty()) {
-    Pump& pumped = *extras_->pump;  // or nothing would wait
+    Pump& pumped = *extras_->pump;  // not null, because output waits
     offered = pumped.held(*this);
     const auto moved = pumped.write(*this);
     if (moved && *moved == 0) return std::unexpected(Errno(EIO));
@@ -447,9 +452,9 @@ void Connection::output_refused() {
   update_interest();
 }
 
-// The peer is gone. What it sent before is still to be delivered, so EPIPE and ECONNRESET only end
-// the output here; reading finds the end, and reason_ keeps the first errno. Where nothing is read
-// it would not be found, and the connection ends now.
+// A send failed. EPIPE and ECONNRESET end only the output, because input that the peer sent before
+// must still be delivered: reading finds the end, and reason_ keeps the first errno. If the input
+// is not read, or the error is another one, the connection ends now.
 void Connection::output_failed(Errno error) {
   output_lost_ = true;
   const bool reset_by_peer = error == EPIPE || error == ECONNRESET;
@@ -470,7 +475,7 @@ void Connection::output_failed(Errno error) {
   read_gate_changed();
 }
 
-// As much as the marks, and the budget, let wait.
+// The bytes that may still wait below the high mark, max_output and the budget.
 std::size_t Connection::output_room() {
   const ConnectionLimits& limits = group_->limits;
   const std::uint64_t cost = output_cost();

@@ -1,6 +1,6 @@
-// Connection: by way of a transport. Its handshake comes before on_open; then everything that is
-// sent goes through the queue, so that one place, flush_output(), deals with what the transport
-// holds back.
+// Connection: reading and writing through a transport. Its handshake comes before on_open. After it
+// all output goes through the queue, so that only flush_output() has to handle bytes that the
+// transport holds.
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -23,17 +23,17 @@ using Then = IoResult::Then;
 
 namespace {
 
-// Of a file, read and given to the transport at once. On the stack.
+// Size of the pieces of a file that are read and given to the transport. On the stack.
 constexpr std::size_t kFilePiece = 16 * 1024;
 
-// Of a call that did not go well.
+// The error of a call that failed or ended.
 Errno error_of(const IoResult& result) { return result.error ? result.error : Errno(EPROTO); }
 
-// As the socket's own calls say it: EAGAIN to wait, 0 bytes for the end.
+// The result in the form of the socket's calls: EAGAIN to wait, 0 bytes for the end.
 SysResult<std::size_t> as_of_socket(const IoResult& result) {
   switch (result.then) {
     case Then::ok:
-      if (result.bytes == 0) return std::unexpected(Errno(EPROTO));  // or it would be called again
+      if (result.bytes == 0) return std::unexpected(Errno(EPROTO));  // else an endless loop
       return result.bytes;
     case Then::want_read:
     case Then::want_write:
@@ -51,7 +51,7 @@ SysResult<std::size_t> as_of_socket(const IoResult& result) {
 // --- the handshake -------------------------------------------------------------------------------
 
 void Connection::open() {
-  if (edge()) {  // registered once and for all
+  if (edge()) {  // registered once, for both directions
     channel_.set_reading(true);
     channel_.set_writing(true);
   } else {
@@ -68,8 +68,9 @@ void Connection::open() {
   });
 }
 
-// A handshake may cost a millisecond of computing, so no more than a few steps are made in one turn
-// and the others wait for the next: established connections keep their latency in a storm.
+// A step of a handshake may compute for a millisecond. So HandshakeSteps limits the steps in one
+// turn, and the others wait for the next: when very many clients connect at once, established
+// connections keep their latency.
 void Connection::continue_handshake() {
   if (!group_->io->handshakes.may_step(core().turns())) {
     requeue_read();
@@ -96,8 +97,8 @@ void Connection::continue_handshake() {
   finish({Kind::transport_failed, error_of(result)});
 }
 
-// The peer's first bytes may lie in the transport already, or in the socket behind the last of the
-// handshake, where epoll does not report them again.
+// The transport may have read the peer's first bytes already, or they may be in the socket behind
+// the end of the handshake, where epoll does not report them again. So a read is requested.
 void Connection::opened_by_transport() {
   state_ = State::open;
   since_ = last_read_ = last_activity_ = write_progress_ = clock_now();
@@ -108,7 +109,7 @@ void Connection::opened_by_transport() {
   }
   arm_deadline();
   requeue_read();
-  flush_output();  // what the handshake has left
+  flush_output();  // bytes that the handshake left in held()
   if (state_ != State::closed) opened();
 }
 
@@ -123,7 +124,7 @@ CloseReason Connection::failed_by(Errno error) const {
 
 // --- reading -------------------------------------------------------------------------------------
 
-// Nothing but the end is looked for once our FIN was sent.
+// While lingering, only the end of the input matters, so the transport is bypassed.
 SysResult<std::size_t> Connection::receive_through(Transport& transport,
                                                    std::span<std::byte> into) {
   if (state_ == State::lingering) return sys::recv(fd_.get(), into);
@@ -139,8 +140,8 @@ bool Connection::has_pending() const {
 
 // --- writing -------------------------------------------------------------------------------------
 
-// What the transport holds goes first. `offered` is what was taken: only the transport knows what
-// it waits for.
+// Bytes that the transport holds are written first. `offered` is set to the bytes taken, so that
+// nothing counts as a short write: the transport itself returns what it waits for.
 SysResult<std::size_t> Connection::write_through(Transport& transport, std::uint64_t most,
                                                  std::uint64_t& offered) {
   offered = 0;
@@ -172,8 +173,8 @@ SysResult<std::size_t> Connection::write_through(Transport& transport, std::uint
   return taken;
 }
 
-// True: our FIN was sent. False: the transport has its own end to send before it. An error: the
-// peer is gone.
+// True: our FIN was sent. False: the transport has to send its own end first. An error: the peer is
+// gone.
 SysResult<bool> Connection::send_fin() {
   if (Transport* const through = transport(); through != nullptr && !extras_->finished) {
     const IoResult result = through->finish(fd_.get());
@@ -186,7 +187,8 @@ SysResult<bool> Connection::send_fin() {
   return true;
 }
 
-// Events for the direction that the other one waits for.
+// Events that the other direction waits for: a write that waits for readability, or a read that
+// waits for writability.
 void Connection::serve_crossed(std::uint32_t events) {
   if ((events & EPOLLIN) != 0 && extras_->write_wants_read) {
     extras_->write_wants_read = false;

@@ -1,5 +1,5 @@
-// LoopIo: what all connections of one loop share for moving bytes: loop.local<LoopIo>(). Internal
-// to the tcp floor. [loop]
+// LoopIo: the buffers and bookkeeping that all connections of one loop share for reading and
+// writing: loop.local<LoopIo>(). Internal. [loop]
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,7 @@ namespace weir::internal {
 
 class Connection;
 
-// How many steps of handshakes are made in one turn: each may compute for a millisecond.
+// Limits the steps of handshakes in one turn, because each may compute for a millisecond.
 class HandshakeSteps {
  public:
   static constexpr int kMostPerTurn = 8;
@@ -41,7 +41,7 @@ class HandshakeSteps {
 };
 
 struct LoopIo {
-  // Replies up to this much are gathered while a handler runs and leave in one system call.
+  // The most that is gathered while a handler runs, to be written with one system call.
   static constexpr std::size_t kGatherBlock = 64 * 1024;
   // Emptied queues kept for the next connection that needs one: a broadcast to this many allocates
   // nothing in the steady state.
@@ -49,7 +49,7 @@ struct LoopIo {
 
   explicit LoopIo(EventLoop& loop) : receive_block(core_of(loop).receive_block()) {}
 
-  // The bytes gathered, which are the caller's to write now.
+  // Returns the gathered bytes, which the caller must write or queue now.
   std::span<const std::byte> take_gathered() { return {gather.get(), std::exchange(gathered, 0)}; }
 
   std::unique_ptr<OutputQueue> take_queue() {
@@ -62,29 +62,28 @@ struct LoopIo {
     if (spare_queues.size() < kSpareQueues) spare_queues.push_back(std::move(queue));
   }
 
-  // What all read into; lent to the handler's Buffer.
+  // All connections read into it. It is lent to the handler's Buffer.
   const std::span<std::byte> receive_block;
 
-  // The connection whose handler is running, if its output may be gathered: nothing of it is
-  // queued.
+  // The connection whose handler is running, if its output may be gathered because none is queued.
   Connection* corked = nullptr;
   std::size_t gathered = 0;      // bytes of `corked` in `gather`
-  std::size_t gather_limit = 0;  // up to which a send() need not look at anything else
+  std::size_t gather_limit = 0;  // a send() below it needs no other check
   const AlignedBytes gather = make_aligned_bytes(kGatherBlock);
 
   // The connection whose handler is running, corked or not.
   Connection* running = nullptr;
 
-  // The connection that reading() told last that its share of the turn is spent.
+  // The last connection for which reading() returned false because its share of the turn is spent.
   const Connection* out_of_share = nullptr;
 
   HandshakeSteps handshakes;
 
-  // Overflow::pause: which producers wait for which slow connection, by the ids of both, the slow
-  // one's first.
+  // Overflow::pause: the producers that wait for a slow connection. Key: the id of the slow one,
+  // then that of the producer.
   std::map<std::pair<std::uint64_t, std::uint64_t>, ConnectionRef> held_producers;
 
-  // Those of connections whose observed_ is set. They are few and rarely called.
+  // The observers of connections whose observed_ is set. They are few and rarely called.
   using Observers = std::unordered_multimap<const Connection*, std::shared_ptr<ConnectionObserver>>;
   Observers observers;
 

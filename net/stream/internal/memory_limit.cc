@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::uint64_t kNone = std::numeric_limits<std::uint64_t>::max();
 
-// "max", which is no number, and a file that is not there are no limit.
+// "max", which is not a number, and a missing file mean that there is no limit.
 std::uint64_t limit_in(const std::string& path) {
   const auto text = sys::read_file(path);
   if (!text) return kNone;
@@ -23,8 +23,8 @@ std::uint64_t limit_in(const std::string& path) {
   return error == std::errc() ? bytes : kNone;
 }
 
-// The smallest limit from `group` up to the root of the hierarchy. In a container that sees its
-// host's names, but only its own part of the hierarchy, only the root is found, which is its own.
+// The smallest limit from `group` up to the root of the hierarchy. A container may see the names of
+// its host, but only its own part of the hierarchy: then only the root is found, which is its own.
 std::uint64_t smallest_limit(const std::string& mount, std::string group, const char* name) {
   std::uint64_t smallest = kNone;
   for (;;) {

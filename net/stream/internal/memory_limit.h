@@ -1,4 +1,4 @@
-// The memory that this process may use. Internal to the tcp floor. [any]
+// The memory that this process may use. Internal to weir. [any]
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,8 @@
 namespace weir::internal {
 
 // The machine's memory or, if that is less, the smallest limit of the process's memory cgroups (v1
-// and v2, its own and those above it). 0: unknown. `root`: where /proc and /sys are, for tests.
+// and v2, its own and those above it). 0: unknown. `root`: the directory of /proc and /sys, for
+// tests.
 std::uint64_t memory_limit(const std::string& root = "");
 
 }  // namespace weir::internal

@@ -1,5 +1,5 @@
-// PerConnectionHandler: gives each new connection a handler of its own. [loop]; of several loops at
-// once, if they share it.
+// PerConnectionHandler: gives each new connection a handler of its own. Several loops may call it
+// at the same time.
 #pragma once
 
 #include <functional>
