@@ -1,8 +1,8 @@
 // weir-chargen: sends lines of characters for as long as a client reads them (RFC 864).
 //
-// What it takes care of: a client that does not read stops the generator and costs no CPU time;
-// what waits for it is 128 KiB of references to one text that all clients share; when it has not
-// read for a while it is dropped.
+// A client that does not read stops the generator and costs no CPU time. At most 128 KiB of output
+// is queued for it, as references to one text that all clients share. After --stall-timeout without
+// progress its connection is reset.
 
 #include <chrono>
 #include <string>
@@ -17,7 +17,7 @@
 namespace {
 
 // The RFC's popular pattern: 72 of the 95 printable characters a line, each line beginning one
-// character later. After 95 lines it begins anew.
+// character later. It repeats after 95 lines.
 std::string pattern() {
   std::string text;
   for (int line = 0; line < 95; ++line) {
@@ -40,11 +40,11 @@ int main(int argc, char** argv) {
   sample::listen_option(app, listen);
   sample::threads_option(app, options.threads);
   sample::seconds_option(app, "--stall-timeout", options.write_stall_timeout,
-                         "after which a client that does not read is dropped; 0: never");
+                         "after which a client that does not read is reset; 0: never");
   return sample::run(app, argc, argv, [&] {
     weir::EventLoop loop;
     weir::TcpServer server(loop, options);
-    // Up to the high mark, and again when half of that is gone.
+    // Sends until the high mark is reached; on_drained calls it again when half of that is sent.
     const auto generate = [text = weir::SharedBytes::copy(pattern())](weir::TcpConnection& conn) {
       while (conn.send(text) == weir::SendResult::queued) {
       }

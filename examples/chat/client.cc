@@ -1,10 +1,9 @@
 // weir-chat: a chat client, in a terminal or between pipes.
 //
-// What it takes care of: the line that is being typed stays below what others say
-// (client_screen.cc); when the connection breaks it is made anew, with the same nickname, and lines
-// entered meanwhile are sent then; a server can't drive the terminal; between pipes
-// (client_pipe.cc) every line is sent, and what the server still says is printed until it closes,
-// too; nothing waits for ever.
+// The line that is being typed stays below the messages (client_screen.cc). When the connection
+// breaks, the client reconnects with the same nickname and sends the lines that were entered
+// meanwhile. A server cannot control the terminal. Between pipes (client_pipe.cc) every line is
+// sent, and the server's lines are printed until it closes. Every wait has a deadline.
 
 #include <unistd.h>
 
@@ -41,7 +40,7 @@ struct Settings {
   bool terminal = false;
 };
 
-// `text` without anything that could drive a terminal: what is not printable becomes U+FFFD.
+// `text` made safe for a terminal: everything that is not printable becomes U+FFFD.
 std::string harmless(std::string_view text) {
   std::string out;
   out.reserve(text.size());
@@ -59,21 +58,21 @@ class Chat final : public weir::FramedHandler<weir::LineCodec>, public chat::Fro
   Chat(weir::EventLoop& loop, weir::TcpClient& client, const Settings& settings)
       : loop_(loop), client_(client), settings_(settings), nickname_(settings.nickname) {}
 
-  // Begins. `front` is there as long as the loop runs.
+  // Starts to connect. `front` must exist as long as the loop runs.
   weir::Result<void> join(chat::Front& front) {
     front_ = &front;
     front.set_prompt(nickname_ + "> ");
-    // An empty line is nothing to a server, and a sign of life in a room where all are silent.
+    // The server ignores an empty line, but it counts as activity in a silent room.
     loop_.run_every(std::chrono::minutes(5), [this] {
       if (state_ == State::joined) current_.send("\n");
     });
     return client_.connect(settings_.address);
   }
 
-  // As the last thing: what main() returns.
+  // The exit code of main(). Call it last: it prints the error.
   int result() const { return error_ ? weir::fail(*error_) : exit_code_; }
 
-  // Keys and kill(1). The first one leaves in order, the second at once.
+  // From keys or kill(1). The first signal leaves in order, the second at once.
   void on_signal(int signal) {
     if (signal == SIGINT && front_->clear_line()) return;
     leave(128 + signal);
@@ -81,7 +80,7 @@ class Chat final : public weir::FramedHandler<weir::LineCodec>, public chat::Fro
 
   void on_connect_error(const weir::Error& error, int attempt) {
     if (!welcomed_once_ || !settings_.terminal) return fail(error);
-    if (attempt == 1) say(error.message() + "; trying again");
+    if (attempt == 1) notice(error.message() + "; trying again");
   }
 
   // -- the server ---------------------------------------------------------------------------------
@@ -92,12 +91,12 @@ class Chat final : public weir::FramedHandler<weir::LineCodec>, public chat::Fro
     paused_ = false;
     conn.send(nickname_ + "\n");
     set_timer({}, nullptr);
-    if (has_timeout()) set_timer(settings_.timeout, [this] { no_welcome(); });
+    if (has_timeout()) set_timer(settings_.timeout, [this] { on_welcome_timeout(); });
   }
 
   void on_frame(weir::TcpConnection& conn, std::string_view line) override {
-    if (state_ == State::joining && line.starts_with("! ")) return refused(line);
-    // What a server says to people who come without a client.
+    if (state_ == State::joining && line.starts_with("! ")) return on_refused(line);
+    // The server's greeting is for people without a client.
     if (state_ == State::joining && line.starts_with("* hello; ")) return;
     front_->show(harmless(line));
     if (state_ == State::joining && line.starts_with("* welcome, ")) welcomed(conn);
@@ -110,7 +109,7 @@ class Chat final : public weir::FramedHandler<weir::LineCodec>, public chat::Fro
   }
 
   void on_frame_error(weir::TcpConnection& conn, const weir::Error& error) override {
-    if (conn.peer_half_closed()) return;  // it ended inside a line, and on_close follows
+    if (conn.peer_half_closed()) return;  // the stream ended inside a line; on_close follows
     fail(error.within(settings_.address));
   }
 
@@ -119,7 +118,7 @@ class Chat final : public weir::FramedHandler<weir::LineCodec>, public chat::Fro
   }
 
   void on_close(weir::TcpConnection& conn, weir::CloseReason reason) override {
-    if (conn.ref() != current_) return;  // one that was given up
+    if (conn.ref() != current_) return;  // a connection that was replaced
     current_ = {};
     set_timer({}, nullptr);
     if (state_ == State::leaving) {
@@ -127,12 +126,12 @@ class Chat final : public weir::FramedHandler<weir::LineCodec>, public chat::Fro
       return loop_.stop();
     }
     if (!welcomed_once_ || !settings_.terminal) return lost(reason);
-    // The client's own reconnect is under way.
+    // The TcpClient reconnects by itself.
     state_ = State::connecting;
-    say(why(reason) + "; connecting again");
+    notice(why(reason) + "; connecting again");
   }
 
-  // -- the person ---------------------------------------------------------------------------------
+  // -- the user -----------------------------------------------------------------------------------
 
   void on_line(std::string_view line) override {
     if (state_ == State::asking) return ask_again_with(line);
@@ -140,14 +139,14 @@ class Chat final : public weir::FramedHandler<weir::LineCodec>, public chat::Fro
     if (words == "/quit") return leave(0);
     if (state_ == State::leaving) return;
     if (state_ == State::joined) return send(line);
-    if (kept_.size() == kMostKept) return say("there is no connection; this line is not kept");
-    if (kept_.empty()) say("there is no connection; this is sent as soon as there is one");
+    if (kept_.size() == kMostKept) return notice("not connected; this line is dropped");
+    if (kept_.empty()) notice("not connected; this line is sent after the connection is made");
     kept_.emplace_back(line);
   }
 
   void on_end() override {
     if (settings_.terminal) return leave(0);
-    // All is sent. The server answers what it has to answer, and closes when it has read our end.
+    // All lines were sent. The server sends its answers, and closes after it has read our end.
     if (state_ != State::joined) return;
     state_ = State::leaving;
     sending_rest_ = true;
@@ -158,27 +157,27 @@ class Chat final : public weir::FramedHandler<weir::LineCodec>, public chat::Fro
     });
   }
 
-  void on_room() override {
+  void on_output_drained() override {
     if (std::exchange(paused_, false)) resume();
   }
 
   void on_output_lost() override {
     if (state_ == State::leaving && !sending_rest_) return loop_.stop();  // the terminal is gone
-    fail(weir::Error("standard output can't be written"));
+    fail(weir::Error("standard output cannot be written"));
   }
 
  private:
   enum class State {
-    connecting,  // or waiting to
-    joining,     // the nickname is sent
+    connecting,  // or waiting to connect
+    joining,     // the nickname was sent
     joined,
-    asking,  // for another nickname
+    asking,  // the user for another nickname
     leaving,
   };
-  static constexpr std::size_t kMostKept = 100;  // lines entered while there is no connection
-  // Who talks fast is slowed down by the server, to ten lines a second, say.
+  static constexpr std::size_t kMostKept = 100;  // lines entered while not connected
+  // The server delays fast clients, for example to ten lines a second.
   static constexpr weir::Duration kLineTakes = milliseconds(200);
-  // A nickname that was ours is held by a connection that the server still believes in.
+  // Attempts while our old connection, which the server has not closed yet, holds the nickname.
   static constexpr int kMostRefusals = 5;
 
   void resume() {
@@ -194,16 +193,16 @@ class Chat final : public weir::FramedHandler<weir::LineCodec>, public chat::Fro
     front_->take_lines(true);
   }
 
-  void refused(std::string_view line) {
+  void on_refused(std::string_view line) {
     const std::string why = harmless(line.substr(2));
     if (!settings_.terminal) return fail(weir::Error(settings_.address + ": " + why));
-    give_up_connection();
+    drop_connection();
     if (welcomed_once_ && refusals_ < kMostRefusals) {
-      if (refusals_ == 0) say(why + "; it may be our old connection, trying again");
+      if (refusals_ == 0) notice(why + "; our old connection may hold it, trying again");
       return connect_after(seconds(1 << refusals_++));
     }
-    say(why);
-    say("enter another nickname");
+    notice(why);
+    notice("enter another nickname");
     state_ = State::asking;
     front_->set_prompt("nickname: ");
   }
@@ -212,19 +211,19 @@ class Chat final : public weir::FramedHandler<weir::LineCodec>, public chat::Fro
     const std::size_t begin = nickname.find_first_not_of(' ');
     nickname_ = nickname.substr(begin, nickname.find_last_not_of(' ') + 1 - begin);
     front_->set_prompt(nickname_ + "> ");
-    refusals_ = kMostRefusals;  // this one was never ours
+    refusals_ = kMostRefusals;  // this nickname was never ours
     connect_after(weir::Duration::zero());
   }
 
-  void no_welcome() {
+  void on_welcome_timeout() {
     const std::string what = settings_.address + ": no welcome in time";
     if (!welcomed_once_ || !settings_.terminal) return fail(weir::Error(what));
-    say(what + "; connecting again");
-    give_up_connection();
+    notice(what + "; connecting again");
+    drop_connection();
     connect_after(seconds(5));
   }
 
-  void give_up_connection() {
+  void drop_connection() {
     current_ = {};
     client_.close();
   }
@@ -246,7 +245,7 @@ class Chat final : public weir::FramedHandler<weir::LineCodec>, public chat::Fro
     if (sent == weir::SendResult::above_high_mark) front_->take_lines(false);  // until on_drained
   }
 
-  // Says goodbye, and waits a moment for what the server says to that.
+  // Sends /quit, and waits a moment for the server's answer.
   void leave(int code) {
     exit_code_ = code;
     if (std::exchange(state_, State::leaving) != State::joined) return loop_.stop();
@@ -259,7 +258,7 @@ class Chat final : public weir::FramedHandler<weir::LineCodec>, public chat::Fro
 
   static std::string why(weir::CloseReason reason) {
     if (reason.kind == weir::CloseReason::Kind::peer_eof) return "the server closed the connection";
-    return "the connection is lost: " + reason.to_string();
+    return "the connection was lost: " + reason.to_string();
   }
 
   void lost(weir::CloseReason reason) { fail(weir::Error(settings_.address + ": " + why(reason))); }
@@ -269,10 +268,10 @@ class Chat final : public weir::FramedHandler<weir::LineCodec>, public chat::Fro
     loop_.stop();
   }
 
-  // A word of the client's own.
-  void say(std::string_view what) { front_->show("- " + harmless(what)); }
+  // Prints a message of the client itself.
+  void notice(std::string_view what) { front_->show("- " + harmless(what)); }
 
-  // There is one at a time, for what the state is waiting for.
+  // Sets the only timer: the deadline of the current state.
   void set_timer(weir::Duration delay, weir::Task task) {
     loop_.cancel(std::exchange(timer_, {}));
     if (task) timer_ = loop_.run_after(delay, std::move(task));
@@ -290,8 +289,8 @@ class Chat final : public weir::FramedHandler<weir::LineCodec>, public chat::Fro
   int refusals_ = 0;
   int lines_ = 0;  // sent
   bool welcomed_once_ = false;
-  bool sending_rest_ = false;  // leaving because the input has ended
-  bool paused_ = false;        // current_ is not read, since the front is full
+  bool sending_rest_ = false;  // leaving because the input ended
+  bool paused_ = false;        // current_ is not read, because the front is full
   int exit_code_ = 0;
   std::optional<weir::Error> error_;
 };
@@ -314,7 +313,7 @@ int talk(const Settings& settings) {
   auto front = settings.terminal ? chat::make_screen(loop, *chat) : chat::make_pipe(loop, *chat);
   if (auto begun = chat->join(*front); !begun) return weir::fail(begun.error());
   loop.run();
-  front.reset();  // the terminal is as it was before
+  front.reset();  // restores the terminal
   return chat->result();
 }
 
@@ -322,22 +321,23 @@ int talk(const Settings& settings) {
 
 int main(int argc, char** argv) {
   Settings settings;
-  CLI::App app("Talks in a room of a weir-chat-server.", "weir-chat");
+  CLI::App app("A client of weir-chat-server.", "weir-chat");
   sample::address_option(app, "address", settings.address, "the server");
-  app.add_option("nickname", settings.nickname, "what the others call you")
+  app.add_option("nickname", settings.nickname, "your name for the others")
       ->required()
       ->check(CLI::Validator(
           [](const std::string& text) {
             const bool fit = !text.empty() && text == harmless(text);
-            return std::string(fit ? "" : "a nickname has at least one character, all printable");
+            return std::string(
+                fit ? "" : "a nickname must have at least one character, and only printable ones");
           },
           ""))
       ->type_name("NICK");
   sample::seconds_option(app, "--timeout", settings.timeout,
-                         "to connect, for the welcome, and at the end; 0: for ever");
+                         "to connect, to be welcomed, and to end; 0: for ever");
   return sample::run(app, argc, argv, [&] {
     settings.terminal = isatty(STDIN_FILENO) != 0 && isatty(STDOUT_FILENO) != 0;
-    // A line of the log would land in the one that is being typed.
+    // Log lines would be mixed with the line that is being typed.
     if (settings.terminal) weir::set_log_level(weir::LogLevel::critical);
     return talk(settings);
   });

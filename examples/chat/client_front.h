@@ -1,4 +1,4 @@
-// What the person, or the program at the other end of the pipes, has of the chat.
+// The user's side of the chat client: a person at a terminal, or programs at the ends of pipes.
 #pragma once
 
 #include <cstddef>
@@ -10,15 +10,15 @@
 
 namespace chat {
 
-// The longest line that a server takes.
+// The longest line that a server accepts.
 inline constexpr std::size_t kMaxLine = 4096;
 
 class Front {
  public:
   struct Listener {
     virtual void on_line(std::string_view line) = 0;  // entered, without its end
-    virtual void on_end() = 0;                        // nothing more will be; once
-    virtual void on_room() = 0;                       // after full()
+    virtual void on_end() = 0;                        // the input has ended; called once
+    virtual void on_output_drained() = 0;             // follows full()
     virtual void on_output_lost() = 0;
 
    protected:
@@ -26,20 +26,20 @@ class Front {
   };
 
   virtual ~Front() = default;
-  // A line for the person, fit for a terminal.
+  // Prints a line, which must be safe for a terminal.
   virtual void show(std::string_view line) = 0;
-  // More waits to be shown than is wanted; on_room() follows.
+  // Whether the queued output is over its limit; then on_output_drained() follows.
   virtual bool full() const = 0;
   virtual void set_prompt(std::string_view prompt) = 0;
-  // Empties the line that is being typed; false if it is empty.
+  // Clears the line that is being typed; false if it was empty.
   virtual bool clear_line() = 0;
-  // Whether on_line() may be called. A person types on regardless.
+  // Whether on_line() may be called. Has no effect on a terminal.
   virtual void take_lines(bool wanted) = 0;
 };
 
-// A terminal: a line editor below what others say. There can be one.
+// A terminal: a line editor below the messages. At most one can exist.
 std::unique_ptr<Front> make_screen(weir::EventLoop& loop, Front::Listener& listener);
-// Pipes, files: lines in, lines out. Takes none before take_lines().
+// Pipes and files: lines in, lines out. Reads nothing before take_lines().
 std::unique_ptr<Front> make_pipe(weir::EventLoop& loop, Front::Listener& listener);
 
 }  // namespace chat

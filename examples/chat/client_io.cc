@@ -10,8 +10,8 @@
 
 namespace chat {
 
-Input::Input(weir::EventLoop& loop, int fd, Told told)
-    : loop_(loop), told_(std::move(told)), channel_(loop, fd, *this) {}
+Input::Input(weir::EventLoop& loop, int fd, OnBlock on_block)
+    : loop_(loop), on_block_(std::move(on_block)), channel_(loop, fd, *this) {}
 
 void Input::resume() {
   wanted_ = true;
@@ -27,7 +27,7 @@ void Input::pause() {
 
 void Input::on_ready(std::uint32_t) { read_one_block(); }
 
-// EPERM: a regular file (epoll_ctl(2)). With any other error nothing can be read.
+// EPERM: a regular file (epoll_ctl(2)). Any other error ends the input.
 void Input::on_interest_refused(weir::Errno error) {
   if (error != EPERM) return end();
   channel_.remove();
@@ -39,7 +39,7 @@ void Input::end() {
   pause();
   channel_.remove();
   is_file_ = false;
-  told_({});
+  on_block_({});
 }
 
 void Input::read_later() {
@@ -54,17 +54,17 @@ void Input::read_later() {
 void Input::read_one_block() {
   std::array<char, 16 * 1024> block;
   const ssize_t size = read(channel_.fd(), block.data(), block.size());
-  // A file never has to be waited for: EAGAIN of one would be asked again for ever.
+  // A file is always ready, so a retry after its EAGAIN would never end.
   if (size < 0 && (errno == EINTR || (errno == EAGAIN && !is_file_))) return;
   if (size <= 0) return end();  // EIO: the terminal hung up
-  told_(std::string_view(block.data(), static_cast<std::size_t>(size)));
+  on_block_(std::string_view(block.data(), static_cast<std::size_t>(size)));
 }
 
 Output::Output(weir::EventLoop& loop, int fd, Events events)
     : events_(std::move(events)), channel_(loop, fd, *this) {}
 
 void Output::write(std::string_view bytes) {
-  if (broken_) return;
+  if (failed_) return;
   waiting_.append(bytes);
   was_full_ = was_full_ || full();
   if (!is_file_) return channel_.set_writing(true);
@@ -81,14 +81,14 @@ void Output::on_interest_refused(weir::Errno error) {
 }
 
 void Output::fail() {
-  broken_ = true;
+  failed_ = true;
   waiting_.clear();
-  events_.broken();
+  events_.failed();
 }
 
 void Output::finish(weir::Duration timeout) {
   const auto end = weir::Clock::now() + timeout;
-  while (!waiting_.empty() && !broken_) {
+  while (!waiting_.empty() && !failed_) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - weir::Clock::now());
     pollfd item{.fd = channel_.fd(), .events = POLLOUT, .revents = 0};
     const int most = static_cast<int>(std::max<long long>(left.count(), 0));
@@ -98,7 +98,7 @@ void Output::finish(weir::Duration timeout) {
   }
 }
 
-// Whether more is to be written.
+// Returns whether bytes are left.
 bool Output::write_piece() {
   const std::string_view piece = waiting_.view().substr(0, kPiece);
   const ssize_t size = ::write(channel_.fd(), piece.data(), piece.size());
@@ -106,7 +106,7 @@ bool Output::write_piece() {
   if (size > 0) waiting_.consume(static_cast<std::size_t>(size));
   if (!waiting_.empty()) return true;
   if (!is_file_) channel_.set_writing(false);
-  if (std::exchange(was_full_, false)) events_.room();
+  if (std::exchange(was_full_, false)) events_.drained();
   return false;
 }
 

@@ -1,7 +1,7 @@
 // Standard input and output on a loop: descriptors that weir did not open and does not own.
 //
-// They are left as they are, without O_NONBLOCK, which would be set for every process that shares
-// them. So each readiness is worth one read(2), or one write(2) of no more than a ready pipe takes.
+// O_NONBLOCK is not set, because it would apply to every process that shares them. So each event
+// allows one read(2), or one write(2) of the size that a writable pipe takes without blocking.
 // Regular files are always ready, and epoll refuses them (EPERM).
 #pragma once
 
@@ -17,11 +17,11 @@ namespace chat {
 
 class Input final : private weir::IoHandler {
  public:
-  // `told` gets every block that is read, and an empty one at the end. It must not destroy this.
-  using Told = std::move_only_function<void(std::string_view block)>;
+  // Gets every block that is read, and an empty block at the end. Must not destroy the Input.
+  using OnBlock = std::move_only_function<void(std::string_view block)>;
 
   // Reads nothing before resume().
-  Input(weir::EventLoop& loop, int fd, Told told);
+  Input(weir::EventLoop& loop, int fd, OnBlock on_block);
   ~Input() { loop_.cancel(next_); }
 
   void resume();
@@ -35,32 +35,32 @@ class Input final : private weir::IoHandler {
   void read_later();
 
   weir::EventLoop& loop_;
-  Told told_;
+  OnBlock on_block_;
   weir::Channel channel_;
-  weir::TimerId next_;  // of a file
+  weir::TimerId next_;  // the next read of a file
   bool wanted_ = false;
   bool is_file_ = false;
 };
 
 class Output final : private weir::IoHandler {
  public:
-  // Bytes waiting from which on full() asks to stop. What comes after that is kept nevertheless.
+  // Queued bytes from which full() is true. Further output is queued nevertheless.
   static constexpr std::size_t kHighMark = 256 * 1024;
 
   struct Events {
-    std::move_only_function<void()> room;    // full() was true, and nothing waits any more
-    std::move_only_function<void()> broken;  // nobody takes it any more; once
+    std::move_only_function<void()> drained;  // full() was true, and the queue is empty now
+    std::move_only_function<void()> failed;   // a write failed; called once
   };
 
   Output(weir::EventLoop& loop, int fd, Events events);
 
   void write(std::string_view bytes);
   bool full() const { return waiting_.size() >= kHighMark; }
-  // Writes what waits now, for at most so long. For the last words.
+  // Writes the queue now, waiting at most `timeout`. For the end of the program.
   void finish(weir::Duration timeout);
 
  private:
-  // A pipe that is ready takes so much without waiting (PIPE_BUF, pipe(7)).
+  // PIPE_BUF: a writable pipe takes this many bytes without blocking (pipe(7)).
   static constexpr std::size_t kPiece = 4096;
 
   void on_ready(std::uint32_t events) override;
@@ -73,7 +73,7 @@ class Output final : private weir::IoHandler {
   weir::Channel channel_;
   bool was_full_ = false;
   bool is_file_ = false;
-  bool broken_ = false;
+  bool failed_ = false;
 };
 
 }  // namespace chat

@@ -1,5 +1,5 @@
-// The chat without a terminal: what comes from standard input is sent line by line, what others say
-// goes to standard output.
+// The chat client without a terminal: standard input is sent line by line, and received lines are
+// written to standard output.
 #include <unistd.h>
 
 #include <chrono>
@@ -19,8 +19,8 @@ class Pipe final : public Front {
       : listener_(listener),
         input_(loop, STDIN_FILENO, [this](std::string_view block) { read(block); }),
         output_(loop, STDOUT_FILENO,
-                {.room = [this] { listener_.on_room(); },
-                 .broken = [this] { listener_.on_output_lost(); }}) {}
+                {.drained = [this] { listener_.on_output_drained(); },
+                 .failed = [this] { listener_.on_output_lost(); }}) {}
   ~Pipe() override { output_.finish(std::chrono::seconds(1)); }
 
   void show(std::string_view line) override { output_.write(std::string(line) + "\n"); }
@@ -39,18 +39,19 @@ class Pipe final : public Front {
   void read(std::string_view block) {
     if (block.empty()) {
       ended_ = true;
-      if (!waiting_.empty()) waiting_.append("\n");  // the last line came without one
+      if (!waiting_.empty()) waiting_.append("\n");  // the last line has no newline
     }
     waiting_.append(block);
     take();
   }
 
-  // Nothing more is read while lines wait, so what waits is a line and a block at most.
+  // Input is not read while lines are pending, so at most one line and one block are buffered.
   void take() {
     while (wanted_ && !waiting_.empty()) {
       const auto decoded = codec_.decode(waiting_.view(), progress_);
       if (!decoded) {
-        // It is too long, and the codec skips it. What the server thinks of it, it shall say.
+        // The line is too long and the codec skips it. The server gets the beginning and answers
+        // with its error.
         listener_.on_line(std::string(waiting_.view().substr(0, kMaxLine + 1)));
         continue;
       }

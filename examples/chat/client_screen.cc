@@ -1,8 +1,8 @@
-// The chat on a terminal: a line editor, libedit, on a loop.
+// The chat client on a terminal: the line editor libedit on a loop.
 //
-// What it takes care of: text that comes goes above the line that is being typed, which stays as it
-// is, cursor and all; nothing waits for a key, because the editor is only given whole ones; the
-// terminal's settings are put back at the end, and for the time that the program is stopped (^Z).
+// Received text is printed above the line that is being typed; that line and its cursor stay. The
+// editor gets only complete keys, so it never waits for the rest of one. The terminal's settings
+// are restored at the end, and while the program is stopped (^Z).
 #include <histedit.h>
 #include <langinfo.h>
 #include <unistd.h>
@@ -28,8 +28,8 @@ struct Key {
   const char* command;  // see editline(7)
 };
 
-// The keys that the editor is given, besides characters. All others are dropped: some commands of
-// libedit read on until they have what they want (^R, ^V), and the loop would wait with them.
+// The keys that the editor gets, besides characters. All others are dropped: some commands of
+// libedit read further keys (^R, ^V) and would block the loop.
 constexpr Key kKeys[] = {
     {"\x01", "ed-move-to-beg"},       // ^A
     {"\x02", "ed-prev-char"},         // ^B
@@ -81,7 +81,7 @@ constexpr char kCtrlD = 4;
 constexpr char kEscape = 27;
 constexpr std::size_t kLongestKey = 32;
 
-// Bytes of the key that `typed` begins with; 0: it is not whole yet.
+// The size of the key at the beginning of `typed`; 0: the key is incomplete.
 std::size_t key_size(std::string_view typed) {
   const auto lead = static_cast<unsigned char>(typed[0]);
   if (lead == kEscape) {
@@ -90,7 +90,7 @@ std::size_t key_size(std::string_view typed) {
     if (typed[1] != '[') return 2;
     for (std::size_t i = 2; i < typed.size(); ++i) {  // ECMA-48, 5.4
       if (typed[i] >= 0x40 && typed[i] <= 0x7e) return i + 1;
-      if (typed[i] < 0x20 || i == kLongestKey) return i;  // no key at all
+      if (typed[i] < 0x20 || i == kLongestKey) return i;  // not a key
     }
     return 0;
   }
@@ -133,14 +133,14 @@ class Screen final : public Front {
   Listener& listener_;
   Input input_;
   Output output_;
-  FILE* file_;  // what the editor draws goes to output_
+  FILE* file_;  // the editor's output, passed on to output_
   EditLine* editor_ = nullptr;
   History* history_ = history_init();
   std::string prompt_;
-  std::string typed_;          // a key that is not whole
-  std::wstring_view given_;    // to the editor: what it has not taken yet
-  std::ptrdiff_t cursor_ = 0;  // of the line that is hidden
-  std::string shown_;          // to be shown at the end of this turn, all at once
+  std::string typed_;          // an incomplete key
+  std::wstring_view given_;    // the rest of the key that the editor is reading
+  std::ptrdiff_t cursor_ = 0;  // in the hidden line
+  std::string shown_;          // lines to print at the end of this turn
   weir::TimerId show_timer_;
   weir::SignalSet signals_;
 };
@@ -164,11 +164,11 @@ Screen::Screen(weir::EventLoop& loop, Listener& listener)
       listener_(listener),
       input_(loop, STDIN_FILENO, [this](std::string_view block) { read(block); }),
       output_(loop, STDOUT_FILENO,
-              {.room = [this] { listener_.on_room(); },
-               .broken = [this] { listener_.on_output_lost(); }}),
+              {.drained = [this] { listener_.on_output_drained(); },
+               .failed = [this] { listener_.on_output_lost(); }}),
       file_(open_as_file(output_)),
       signals_(loop, {SIGTSTP, SIGCONT, SIGWINCH}, [this](int signal) { on_signal(signal); }) {
-  // The chat is UTF-8, whatever the environment forgot to say.
+  // The chat is UTF-8, also if the locale of the environment is not.
   std::setlocale(LC_CTYPE, "");
   if (std::string_view(nl_langinfo(CODESET)) != "UTF-8") std::setlocale(LC_CTYPE, "C.UTF-8");
 
@@ -186,7 +186,7 @@ Screen::Screen(weir::EventLoop& loop, Listener& listener)
   history(history_, &event, H_SETSIZE, kHistory);
   history(history_, &event, H_SETUNIQUE, 1);
   el_set(editor_, EL_HIST, history, history_);
-  el_set(editor_, EL_UNBUFFERED, 1);  // a key at a time; changes the terminal's settings
+  el_set(editor_, EL_UNBUFFERED, 1);  // one key per call; changes the terminal's settings
   input_.resume();
 }
 
@@ -196,7 +196,7 @@ Screen::~Screen() {
   hide_line();
   el_set(editor_, EL_UNBUFFERED, 0);
   history_end(history_);
-  el_end(editor_);  // puts the terminal's settings back
+  el_end(editor_);  // restores the terminal's settings
   std::fclose(file_);
   output_.finish(std::chrono::seconds(1));
 }
@@ -230,7 +230,7 @@ void Screen::take_key(std::string_view key) {
   press(std::wstring(1, static_cast<wchar_t>(character.value)));
 }
 
-// Has the editor take one whole key.
+// Passes one complete key to the editor.
 void Screen::press(std::wstring_view key) {
   given_ = key;
   while (!given_.empty()) {
@@ -260,7 +260,7 @@ void Screen::enter(std::string_view line) {
   listener_.on_line(line);
 }
 
-// In bytes, which is what a server counts.
+// In bytes, as the server counts them.
 std::size_t Screen::typed_size() const {
   const LineInfo* const line = el_line(editor_);
   return static_cast<std::size_t>(line->lastchar - line->buffer);
@@ -272,7 +272,7 @@ bool Screen::clear_line() {
   return true;
 }
 
-// --- what is seen --------------------------------------------------------------------------------
+// --- output --------------------------------------------------------------------------------------
 
 char* Screen::prompt_of(EditLine* editor) {
   Screen* self = nullptr;
@@ -303,7 +303,7 @@ void Screen::show_waiting() {
   bring_line_back();
 }
 
-// Only the editor knows how many rows it has drawn, so it is asked to go back to the first one.
+// Only the editor knows how many rows it has drawn, so it has to move back to the first one.
 void Screen::hide_line() {
   const LineInfoW* const line = el_wline(editor_);
   cursor_ = line->cursor - line->buffer;
@@ -326,7 +326,7 @@ void Screen::on_signal(int signal) {
   if (signal == SIGWINCH) {
     el_resize(editor_);
   } else {
-    // SIGCONT alone comes after a SIGSTOP; whoever had the terminal meanwhile may have changed it.
+    // SIGCONT without SIGTSTP follows a SIGSTOP. Another program may have changed the terminal.
     el_set(editor_, EL_PREP_TERM, 0);
     if (signal == SIGTSTP) {
       output_.finish(std::chrono::seconds(1));

@@ -13,12 +13,12 @@ std::string Room::enter(weir::TcpConnection& connection, std::string_view nickna
   std::size_t here = 0;
   {
     const std::lock_guard lock(mutex_);
-    if (std::string sentence = why_not(nickname); !sentence.empty()) return sentence;
+    if (std::string sentence = check_nickname(nickname); !sentence.empty()) return sentence;
     members_.emplace(nickname, Member{connection.ref(), &connection.loop()});
     announce(fmt::format("* {} joined", nickname));
     arriving_.leave(connection);
-    everybody_.join(connection);  // gets what is said from here on
-    history = history_;           // and this is what was said before
+    everybody_.join(connection);  // gets all later lines
+    history = history_;           // the earlier lines
     here = members_.size();
   }
   for (SharedBytes& line : history) connection.send(std::move(line));
@@ -38,8 +38,8 @@ std::string Room::rename(std::string_view nickname, std::string_view wanted) {
   const std::lock_guard lock(mutex_);
   const auto old = members_.find(nickname);
   if (wanted == old->first) return "that is your nickname already";
-  const bool same = members_.find(wanted) == old;  // but for upper and lower case
-  if (std::string sentence = why_not(wanted); !sentence.empty() && !same) return sentence;
+  const bool same = members_.find(wanted) == old;  // differs in upper and lower case only
+  if (std::string sentence = check_nickname(wanted); !sentence.empty() && !same) return sentence;
   const Member member = old->second;
   announce(fmt::format("* {} is now {}", nickname, wanted), member.connection);
   post(member, fmt::format("* you are now {}\n", wanted));
@@ -76,7 +76,7 @@ void Room::who(std::string_view nickname, std::string_view beginning) {
     if (more) break;
     names += (++named == 1 ? ": " : ", ") + std::string(name);
   }
-  // All are counted already. To count those of a beginning would be a walk through the whole room.
+  // The number of all members is known; counting those with a given beginning would be slow.
   std::string count = std::to_string(named);
   if (more && beginning.empty()) {
     count = std::to_string(members_.size());
@@ -88,7 +88,7 @@ void Room::who(std::string_view nickname, std::string_view beginning) {
   post(members_.find(nickname)->second, fmt::format("* {} here{}\n", count, names));
 }
 
-void Room::tell(std::string_view nickname, std::string_view lines) {
+void Room::send_to(std::string_view nickname, std::string_view lines) {
   const std::lock_guard lock(mutex_);
   post(members_.find(nickname)->second, lines);
 }
@@ -101,7 +101,7 @@ void Room::end(std::string_view line) {
   ended_ = true;
 }
 
-std::string Room::why_not(std::string_view nickname) const {
+std::string Room::check_nickname(std::string_view nickname) const {
   if (ended_) return "the server is going down";
   if (!is_nickname(nickname)) {
     return fmt::format("a nickname has 1 to {} characters: letters (a to z), digits, _ and -",
@@ -125,7 +125,7 @@ void Room::remember(const SharedBytes& line) {
   }
 }
 
-// Posted also to the own loop, where sending at once would overtake what was posted before.
+// Posts also on the member's own loop: to send at once would overtake what was posted before.
 void Room::post(const Member& member, std::string_view lines) {
   member.loop->post([connection = member.connection, bytes = SharedBytes::copy(lines)] {
     connection.send(bytes);

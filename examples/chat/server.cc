@@ -1,10 +1,10 @@
-// weir-chat-server: a room for people to talk in, by a protocol of lines that nc speaks.
+// weir-chat-server: a chat room with a protocol of lines, so nc is enough as a client.
 //
-// This page is the protocol: what each line does. room.cc is who is here and who hears what,
-// talk_rate.cc how fast a client is read. What they take care of: a line reaches all others in one
-// order and is encoded once for all of them; nobody's text can forge a notice or drive a terminal;
-// who reads slowly, talks too fast, sends a line without end, or never says a name costs a bounded
-// amount of memory and time, and harms no one else.
+// This file is the protocol: the effect of each line. room.cc holds the members and sends their
+// lines; talk_rate.cc limits how fast a client is read. All members see the lines in the same
+// order, and a line is encoded once for all. Text from a client can neither forge a notice nor
+// control a terminal. A client that reads slowly, sends too fast, sends a line without end, or
+// never sends a nickname costs a limited amount of memory and time, and affects no other client.
 
 #include <fmt/format.h>
 
@@ -38,27 +38,26 @@ namespace {
 using weir::TcpConnection;
 
 constexpr std::size_t kMaxLine = 4096;
-// A longer line counts for several, so what of one client is on its way to the others is bounded in
-// bytes.
+// A longer line counts as several lines, so the rate limits bytes, too.
 constexpr std::size_t kShortLine = 256;
 
 struct Settings {
   std::vector<std::string> listen;
   weir::SlowPolicy slow = weir::SlowPolicy::skip;
   std::size_t history = 20;
-  unsigned rate = 10;  // lines a second of one client; 0: any
+  unsigned rate = 10;  // lines a second of one client; 0: no limit
   weir::Duration nickname_timeout = std::chrono::seconds(30);
   weir::TcpServer::Options server;
 };
 
-// What is kept of each connection, on its loop.
+// The context of a connection, on its loop.
 struct Guest {
   std::string nickname;    // empty: not in the room
   weir::TimerId deadline;  // for the nickname
   chat::TalkRate::Accounts::pointer account = nullptr;
 };
 
-// One for all connections of all loops: what they share is in the Room.
+// One handler for all connections of all loops. Their shared state is in the Room and the TalkRate.
 class Chat final : public weir::FramedHandler<weir::LineCodec> {
  public:
   explicit Chat(const Settings& settings)
@@ -71,7 +70,7 @@ class Chat final : public weir::FramedHandler<weir::LineCodec> {
     auto& guest = conn.set_context<Guest>();
     guest.account = rate_.enter(sample::client_key(conn), conn.loop().now());
     room_.arrive(conn);
-    slow_down(conn, guest, 0);  // it may have come anew to talk on
+    slow_down(conn, guest, 0);  // a client that reconnects may still have a debt
     conn.send("* hello; your first line is your nickname\n");
     if (nickname_timeout_ == weir::Duration::zero()) return;
     guest.deadline = conn.loop().run_after(nickname_timeout_, [ref = conn.ref()] {
@@ -96,13 +95,14 @@ class Chat final : public weir::FramedHandler<weir::LineCodec> {
     }
   }
 
-  // A line that is too long, or the last one without an end.
+  // The line is too long, or the stream ended inside a line.
   void on_frame_error(TcpConnection& conn, const weir::Error& error) override {
     slow_down(conn, *conn.context<Guest>(), lines_of(kMaxLine));
-    refuse(conn, "left out: " + error.message());
+    refuse(conn, "line dropped: " + error.message());
   }
 
-  // In all three the guest has said its last, though bytes for it may still be on their way.
+  // After each of the next three the guest can send no more lines, so it leaves the room, although
+  // output for it may still be queued.
   void on_half_close(TcpConnection& conn) override {
     FramedHandler::on_half_close(conn);
     leave(conn);
@@ -129,7 +129,7 @@ class Chat final : public weir::FramedHandler<weir::LineCodec> {
 
   static int lines_of(std::size_t bytes) { return static_cast<int>(1 + bytes / kShortLine); }
 
-  // A client that sends lines too fast is read more slowly; none is lost.
+  // Reads a client that sends too fast more slowly. No line is lost.
   void slow_down(TcpConnection& conn, Guest& guest, int lines) {
     const weir::TimePoint now = conn.loop().now();
     const weir::TimePoint next = rate_.charge(guest.account, lines, now);
@@ -208,7 +208,7 @@ class Chat final : public weir::FramedHandler<weir::LineCodec> {
   void help(TcpConnection&, Guest& guest, std::string_view) {
     std::string lines = "* what you write goes to all others; // says a line that begins with /\n";
     for (const Command& each : kCommands) lines += fmt::format("* {}\n", each.help);
-    room_.tell(guest.nickname, lines);
+    room_.send_to(guest.nickname, lines);
   }
 
   const weir::Duration nickname_timeout_;
@@ -234,19 +234,20 @@ void describe(CLI::App& app, Settings& settings) {
   sample::threads_option(app, server.threads);
   sample::choice_option(
       app, "--slow", kPolicies, settings.slow,
-      "who does not read: skip leaves lines out for them (the default), close ends them")
+      "for a client that does not read: skip drops its lines (the default), close ends it")
       ->type_name("POLICY");
   weir::program::number_option(
       app, "--max-output", server.max_output, std::uint64_t{128} << 10, std::uint64_t{1} << 32,
-      "BYTES", "bytes that may wait for one client; from half of it on the client is slow");
+      "BYTES", "bytes that may be queued for one client; from half of it the client is slow");
   weir::program::number_option(app, "--history", settings.history, 0, 10'000, "N",
-                               "lines shown to who joins, of 64 KiB at most");
+                               "last lines that a new member gets, at most 64 KiB");
   weir::program::number_option(app, "--rate", settings.rate, 0, 1'000'000, "N",
-                               "lines a second of one address in the long run; 0: any");
-  sample::seconds_option(app, "--idle-timeout", server.idle_timeout,
-                         "of silence both ways, after which a client is let go; 0: never");
+                               "lines a second of one address in the long run; 0: no limit");
+  sample::seconds_option(
+      app, "--idle-timeout", server.idle_timeout,
+      "of silence in both directions after which a client is disconnected; 0: never");
   sample::seconds_option(app, "--nickname-timeout", settings.nickname_timeout,
-                         "in which a client has to have a nickname; 0: no matter when");
+                         "in which a client must send a nickname; 0: no limit");
 }
 
 }  // namespace
@@ -255,7 +256,7 @@ int main(int argc, char** argv) {
   Settings settings;
   settings.server.idle_timeout = std::chrono::hours(1);
   settings.server.max_output = 512 * 1024;
-  CLI::App app("A room for people to talk in.", "weir-chat-server");
+  CLI::App app("A chat room.", "weir-chat-server");
   describe(app, settings);
   return sample::run(app, argc, argv, [&] {
     settings.server.high_water = settings.server.max_output / 2;

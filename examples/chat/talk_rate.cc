@@ -30,8 +30,8 @@ weir::TimePoint TalkRate::charge(Accounts::pointer account, int lines, weir::Tim
   return paid_until - kBurst * line_cost_;
 }
 
-// Of clients that are not here and have nothing to wait for. The walk is paid for by as many
-// arrivals. [mutex]
+// Removes accounts without connections and without debt. It runs only after the number of accounts
+// has doubled, so its amortized cost for one enter() is constant. [mutex]
 void TalkRate::forget_paid(weir::TimePoint now) {
   std::erase_if(accounts_, [now](const auto& item) {
     return item.second.connections == 0 && item.second.paid_until <= now;

@@ -1,5 +1,5 @@
-// TalkRate: how fast the lines of one client are read, whatever the number of its connections.
-// What a client has to wait for outlives its connections, so coming anew gains nothing. [any]
+// TalkRate: limits how fast the lines of one client are read, over all its connections. The debt of
+// a client outlives its connections, so it gains nothing by reconnecting. [any]
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@ namespace chat {
 
 class TalkRate {
  public:
-  // Lines that somebody may send at once, a pasted page, before their rate begins to count.
+  // Lines that a client may send at once (a pasted page) before the rate applies.
   static constexpr int kBurst = 50;
 
   struct Account {
@@ -22,14 +22,14 @@ class TalkRate {
   };
   using Accounts = std::map<std::string, Account>;  // by client
 
-  // `rate`: lines a second in the long run; 0: any.
+  // `rate`: lines a second in the long run; 0: no limit.
   explicit TalkRate(unsigned rate);
 
-  // One more connection of that client, until leave().
+  // Adds a connection to the client's account, until leave().
   Accounts::pointer enter(const std::string& client, weir::TimePoint now);
   void leave(Accounts::pointer account);
-  // Charges this number of lines. Returns when the client may be read again: no later than `now`,
-  // if at once.
+  // Charges `lines`. Returns the time at which the client may be read again; if it is not later
+  // than `now`, the client may be read at once.
   weir::TimePoint charge(Accounts::pointer account, int lines, weir::TimePoint now);
 
  private:
@@ -38,7 +38,7 @@ class TalkRate {
   const weir::Duration line_cost_;
   std::mutex mutex_;
   Accounts accounts_;
-  std::size_t forget_at_ = 1024;  // accounts
+  std::size_t forget_at_ = 1024;  // the number of accounts at which forget_paid() runs
 };
 
 }  // namespace chat

@@ -1,4 +1,4 @@
-// What the people of the chat write: what may be a nickname, and what may reach a terminal. [any]
+// Text of the chat: valid nicknames, and text that is safe for a terminal. [any]
 #pragma once
 
 #include <cstddef>
@@ -11,19 +11,19 @@ inline constexpr std::size_t kMaxNickname = 24;
 
 bool is_nickname(std::string_view text);
 
-// An order of nicknames in which upper and lower case are the same.
+// Orders nicknames without regard to upper and lower case.
 struct IgnoreCase {
   using is_transparent = void;
   bool operator()(std::string_view a, std::string_view b) const;
 };
 
-// UTF-8 fit for anybody's terminal: a tab becomes a space, and what else is not printable
-// (controls, marks that turn the direction of writing, line separators) is left out.
+// UTF-8 that is safe for every terminal: a tab becomes a space, and other characters that are not
+// printable (controls, direction marks, line separators) are removed.
 std::string printable(std::string_view utf8);
 
 std::string_view without_spaces_around(std::string_view text);
 
-// Takes the first word, and the spaces around it, off the front of `text`.
+// Removes the first word and the spaces around it from the front of `text`; returns the word.
 std::string_view take_word(std::string_view& text);
 
 }  // namespace chat

@@ -1,4 +1,4 @@
-// Whom a bound for one client counts: a client that opens many connections is still one.
+// The key by which limits per client are counted: many connections of one client have one key.
 #pragma once
 
 #include <string>
@@ -7,9 +7,9 @@
 
 namespace sample {
 
-// An IPv4 address, or an IPv6 /64, which is what one subscriber gets (RFC 6177). Unix peers have no
-// address: each of their connections counts for itself. To be asked in on_open: the kernel forgets
-// the address when the peer resets. [loop]
+// An IPv4 address, or an IPv6 /64, the network of one subscriber (RFC 6177). Unix peers have no
+// address: each of their connections has its own key. Call it in on_open: the kernel forgets the
+// address when the peer resets. [loop]
 std::string client_key(const weir::TcpConnection& connection);
 
 }  // namespace sample

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::size_t kMostConnections = 10'000'000;
 
-// A validator of CLI11: an empty string, or what is wrong.
+// A CLI11 validator: returns an empty string, or the error.
 std::string check_address(const std::string& text) {
   const auto address = weir::SocketAddress::parse(text);
   return address ? "" : address.error().message();
@@ -26,7 +26,7 @@ std::string check_address(const std::string& text) {
 CLI::Option* listen_option(CLI::App& app, std::vector<std::string>& addresses) {
   CLI::Option* option = app.add_option("--listen", addresses,
                                        "127.0.0.1:7000, [::1]:7000, unix:/path, unix:@name; "
-                                       "port 0: any that is free")
+                                       "port 0: any free port")
                             ->delimiter(',')
                             ->check(CLI::Validator(check_address, ""))
                             ->type_name("ADDR");
@@ -48,7 +48,7 @@ CLI::Option* seconds_option(CLI::App& app, const std::string& name, weir::Durati
 
 CLI::Option* threads_option(CLI::App& app, std::size_t& threads) {
   return weir::program::number_option(app, "--threads", threads, 0, 1024, "N",
-                                      "loops, one thread each; 0: one loop, no more threads");
+                                      "loops, one thread each; 0: one loop on the main thread");
 }
 
 CLI::Option* connections_option(CLI::App& app, std::size_t& connections) {
@@ -59,18 +59,18 @@ CLI::Option* connections_option(CLI::App& app, std::size_t& connections) {
 CLI::Option* per_client_option(CLI::App& app, std::size_t& connections) {
   return weir::program::number_option(
       app, "--max-per-client", connections, 0, kMostConnections, "N",
-      "connections of one IPv4 address or IPv6 /64 at a time; 0: no bound");
+      "connections of one IPv4 address or IPv6 /64 at a time; 0: no limit");
 }
 
 CLI::Option* stats_option(CLI::App& app, weir::Duration& every) {
   return weir::program::seconds_option(app, "--stats", every, 0.01, 1e9,
-                                       "print a line of numbers every so often")
+                                       "between two lines of statistics")
       ->default_str("");
 }
 
 void words_option(CLI::App& app, const std::string& name, std::vector<std::string>& words,
                   const std::string& what) {
-  app.add_option(name, what)->expected(0, 1)->type_name("WORD ...");  // for --help; takes none
+  app.add_option(name, what)->expected(0, 1)->type_name("WORD ...");  // for --help only
   app.prefix_command();
   app.final_callback([&app, &words] {
     std::vector<std::string> left = app.remaining();
@@ -92,7 +92,7 @@ int run(CLI::App& app, int argc, char** argv, const std::function<int()>& progra
   weir::raise_descriptor_limit();
   try {
     return weir::program::finish_output(program());
-  } catch (const weir::SystemError& refused) {  // no descriptor, no memory
+  } catch (const weir::SystemError& refused) {  // out of descriptors or memory
     return weir::fail(refused.error());
   }
 }

@@ -1,4 +1,4 @@
-// What the command lines of all samples have in common. The rest of each is on its own page.
+// Command-line options that the samples share.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -11,19 +11,19 @@
 
 namespace sample {
 
-// --listen ADDR[,ADDR...]: what `addresses` holds is the default; without one it is required.
+// --listen ADDR[,ADDR...]. The default is the value of `addresses`; if it is empty, the option is
+// required.
 CLI::Option* listen_option(CLI::App& app, std::vector<std::string>& addresses);
 
 // An option whose value is an address as weir writes them.
 CLI::Option* address_option(CLI::App& app, const std::string& name, std::string& address,
                             const std::string& what);
 
-// An option in seconds, fractions allowed. What `duration` holds is the default.
+// An option in seconds; fractions are allowed. The default is the value of `duration`.
 CLI::Option* seconds_option(CLI::App& app, const std::string& name, weir::Duration& duration,
                             const std::string& what);
 
-// An option whose value is one of some names, which outlive `app`. Without it `value` stays as it
-// is.
+// An option whose value is a key of `choices`, which must outlive `app`. The default is `value`.
 template <typename Value>
 CLI::Option* choice_option(CLI::App& app, const std::string& name,
                            const std::map<std::string, Value>& choices, Value& value,
@@ -43,21 +43,21 @@ CLI::Option* connections_option(CLI::App& app, std::size_t& connections);
 // --max-per-client N, for TcpServer::Options.
 CLI::Option* per_client_option(CLI::App& app, std::size_t& connections);
 
-// --stats SECONDS: how often to print a line of numbers. Zero, the default: never.
+// --stats SECONDS: the interval between two lines of statistics. Zero, the default: none.
 CLI::Option* stats_option(CLI::App& app, weir::Duration& every);
 
-// The words from the first one on that is neither an option nor the value of one, or all after --.
-// They are taken as they are, and options come before them; in a list of CLI11's own "[a,b]" would
-// be two words. Without any, `words` stays as it is.
+// All words from the first one that is neither an option nor the value of an option, or all words
+// after --. Options come before them. The words are not interpreted; a list option of CLI11 would
+// split "[a,b]" into two words. The default is the value of `words`.
 void words_option(CLI::App& app, const std::string& name, std::vector<std::string>& words,
                   const std::string& what);
-// With a space between two.
+// The words, separated by spaces.
 std::string joined(const std::vector<std::string>& words);
 
-// Reads the command line (program/command_line.h) and runs the program; returns what main()
-// returns. A refusal by the kernel (SystemError) gives a sentence and 1, and so does output that
-// was lost. The program may have all the descriptors that this process is allowed, and none of them
-// is 0 to 2.
+// Reads the command line (program/command_line.h) and runs the program; returns the exit code of
+// main(). A SystemError gives a sentence on standard error and 1, and so does a failed write to
+// standard output. Raises the limit of descriptors to its maximum, and reserves the descriptors 0
+// to 2 if they are closed.
 int run(CLI::App& app, int argc, char** argv, const std::function<int()>& program);
 
 }  // namespace sample

@@ -1,4 +1,4 @@
-// Listening for samples that do not end in weir::serve(), because another loop runs theirs.
+// Listening, for samples that cannot use weir::serve() because another loop runs theirs.
 #pragma once
 
 #include <vector>
@@ -8,7 +8,7 @@
 
 namespace sample {
 
-// Listens on all and prints "listening on ADDRESS" for each. Throws SystemError.
+// Listens on all addresses and prints "listening on ADDRESS" for each. Throws SystemError.
 void listen_on(weir::TcpServer& server, const std::vector<weir::SocketAddress>& addresses);
 
 }  // namespace sample

@@ -1,7 +1,7 @@
-// weir-daytime: tells each client the date and the time in a line of text and closes (RFC 867).
+// weir-daytime: sends each client the date and the time as a line of text, then closes (RFC 867).
 //
-// What it takes care of: close() sends the line first, and then reads what the client may have sent
-// until the client's end, so that unread bytes do not turn the end into a reset.
+// close() first sends the line. Then it reads and discards what the client sends until the client
+// closes, because unread bytes would turn the close into a reset.
 
 #include <fmt/chrono.h>
 
@@ -28,10 +28,10 @@ std::string daytime() {
 int main(int argc, char** argv) {
   std::vector<std::string> listen;
   weir::TcpServer::Options options;
-  CLI::App app("Tells the date and the time in a line of text (RFC 867).", "weir-daytime");
+  CLI::App app("Sends the date and the time as a line of text (RFC 867).", "weir-daytime");
   sample::listen_option(app, listen);
   sample::seconds_option(app, "--linger", options.linger_timeout,
-                         "to wait for a client's end after our own; 0: for ever");
+                         "to wait until the client closes, too; 0: for ever");
   return sample::run(app, argc, argv, [&] {
     weir::EventLoop loop;
     weir::TcpServer server(loop, options);

@@ -1,8 +1,7 @@
-// weir-discard: throws away what its clients send (RFC 863).
+// weir-discard: discards what its clients send (RFC 863).
 //
-// What it takes care of: nothing is kept, so no client costs memory, however much it sends; a
-// client that half-closes is read to the end and then sees the server's end; a silent one is let
-// go.
+// It keeps nothing, so a client costs no memory however much it sends. After a client's half-close
+// it reads the rest, then closes. It disconnects silent clients.
 
 #include <chrono>
 #include <string>
@@ -16,11 +15,11 @@
 int main(int argc, char** argv) {
   std::vector<std::string> listen;
   weir::TcpServer::Options options{.idle_timeout = std::chrono::seconds(300)};
-  CLI::App app("Throws away what its clients send (RFC 863).", "weir-discard");
+  CLI::App app("Discards what its clients send (RFC 863).", "weir-discard");
   sample::listen_option(app, listen);
   sample::threads_option(app, options.threads);
   sample::seconds_option(app, "--idle-timeout", options.idle_timeout,
-                         "after which a silent client is let go; 0: never");
+                         "of silence after which a client is disconnected; 0: never");
   return sample::run(app, argc, argv, [&] {
     weir::EventLoop loop;
     weir::TcpServer server(loop, options);

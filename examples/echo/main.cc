@@ -1,7 +1,7 @@
 // weir-echo: sends back what its clients send.
 //
-// The server itself is three lines: a TcpServer, on_data, listen. All else on this page is options,
-// signals and a line of numbers.
+// The server itself is three lines: a TcpServer, on_data, serve. The rest of this file is options
+// and statistics. examples/hello is a server without them.
 
 #include <CLI/CLI.hpp>
 #include <chrono>
@@ -20,7 +20,7 @@ namespace {
 
 struct Settings {
   std::vector<std::string> listen;
-  std::string hand_over;  // empty: no successor, no predecessor
+  std::string hand_over;  // empty: neither takes over nor hands over
   weir::TcpServer::Options server;
   weir::Duration stats_every{0};
 };
@@ -41,19 +41,19 @@ void describe(CLI::App& app, Settings& settings) {
       ->type_name("MODE");
   app.add_flag(
       "--edge-triggered", [&server](std::int64_t) { server.trigger = weir::Trigger::edge; },
-      "epoll tells of changes only (EPOLLET)");
+      "epoll reports changes only (EPOLLET)");
   server.idle_timeout = std::chrono::seconds(300);
   sample::seconds_option(app, "--idle-timeout", server.idle_timeout,
-                         "after which a silent client is let go; 0: never");
+                         "of silence after which a client is disconnected; 0: never");
   sample::connections_option(app, server.max_connections);
   weir::program::number_option(app, "--backlog", server.backlog, 0, 1 << 30, "N",
-                               "clients that may wait to be accepted");
+                               "connections that may be pending, not accepted yet");
   weir::program::number_option(app, "--max-output", server.max_output, 1, std::uint64_t{1} << 40,
-                               "BYTES", "bytes that may wait for a slow client");
+                               "BYTES", "bytes that may be queued for a slow client");
   sample::stats_option(app, settings.stats_every);
 }
 
-// What has happened since the call before, as one line on stderr.
+// Prints on stderr, as one line, what happened since the previous call.
 class StatsLine {
  public:
   StatsLine(const weir::EventLoop& loop, const weir::TcpServer& server)
@@ -67,7 +67,7 @@ class StatsLine {
       return static_cast<double>(after - before) / s;
     };
     std::fprintf(stderr,
-                 "%llu connections, %.0f accepted/s, %llu turned away, in %.1f MiB/s, "
+                 "%llu connections, %.0f accepted/s, %llu rejected, in %.1f MiB/s, "
                  "out %.1f MiB/s, %.0f wake-ups/s, %.0f events/s, %.1f %% busy\n",
                  static_cast<unsigned long long>(now.server.connections),
                  rate(now.server.accepted, last_.server.accepted),
@@ -98,7 +98,7 @@ class StatsLine {
     };
     add(loop_);
     for (std::size_t i = 0; i < server_.loop_count(); ++i) {
-      if (&server_.loop(i) != &loop_) add(server_.loop(i));  // without threads it is the same one
+      if (&server_.loop(i) != &loop_) add(server_.loop(i));  // the same one without threads
     }
     return sum;
   }

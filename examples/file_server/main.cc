@@ -1,17 +1,16 @@
-// weir-file-server: files of a folder, by a protocol of lines that one can type.
+// weir-file-server: serves the files of a folder, with a protocol of lines that you can type.
 //
 //   LIST [FOLDER]      OK COUNT, then COUNT lines: SIZE NAME of a file, - NAME/ of a folder
 //   GET PATH [RANGE]   OK LENGTH, then LENGTH bytes
 //   QUIT               the server closes
 //
-// RANGE is FIRST, FIRST-LAST or -COUNT. What can't be done is answered by ERROR and a sentence.
+// RANGE is FIRST, FIRST-LAST or -COUNT. A request that fails is answered by ERROR and a sentence.
 //
-// What it takes care of: requests may come in any number of pieces and many at once, and are
-// answered in order; files go from the page cache to the socket without passing through the
-// program (sendfile); a reader that is slow, or stops, keeps nobody else waiting and costs a
-// bounded amount of memory and descriptors; nor does a client that asks for many listings at once;
-// no path leads out of the folder; and a FIFO or a file that becomes shorter meanwhile does no
-// harm.
+// Requests may come in any number of pieces and many at once; they are answered in order. Files go
+// from the page cache to the socket without being copied to the program (sendfile). A client that
+// reads slowly or stops, or asks for many listings at once, delays no other client and costs a
+// limited amount of memory and descriptors. No path leads out of the folder. A FIFO, or a file that
+// becomes shorter while it is sent, does no harm.
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
@@ -37,13 +36,13 @@
 
 namespace {
 
-// A path has at most 4096 bytes (PATH_MAX), each of which may be written as three.
+// A path has at most 4096 bytes (PATH_MAX), each of which may be encoded as three.
 constexpr std::size_t kMaxLine = 3 * 4096 + 64;
 constexpr std::size_t kMaxPerClient = 100;
 
-// Holds nothing per connection, so all loops share one. When what waits to be sent reaches the high
-// mark, in bytes or in open files, FramedHandler lets the requests behind it wait; and so it does
-// when those before took a millisecond, as the listing of a large folder does.
+// Has no state per connection, so all loops share one. FramedHandler delays the next requests of a
+// connection while its queued output is over the high mark, in bytes or in open files. It also does
+// so when requests have taken a millisecond of the turn, as the listing of a large folder does.
 class FileServer final : public weir::FramedHandler<weir::LineCodec> {
  public:
   explicit FileServer(SharedFolder folder)
@@ -71,8 +70,8 @@ class FileServer final : public weir::FramedHandler<weir::LineCodec> {
     if (reason.kind == weir::CloseReason::Kind::io_error && reason.error == EIO) {
       static weir::LogLimit limit(1);  // line a second
       weir::write_log(weir::LogLevel::warn, limit,
-                      "a file could not be sent to its end, it has become shorter or its disk "
-                      "fails: the connection is ended");
+                      "the connection is closed: a file could not be sent completely, because it "
+                      "became shorter or its disk failed");
     }
   }
 
@@ -101,7 +100,8 @@ class FileServer final : public weir::FramedHandler<weir::LineCodec> {
     answer(conn, "ERROR " + error.message() + "\n");
   }
 
-  // The requests that were sent ahead by a client that hears no more are not worth the disk.
+  // A client that no longer receives gets no more answers: its pipelined requests are dropped, so
+  // they cost no disk access.
   static void answer(weir::TcpConnection& conn, std::string_view text) {
     if (conn.send(text) == weir::SendResult::closed) conn.abort();
   }
@@ -129,16 +129,15 @@ int main(int argc, char** argv) {
                                    .idle_timeout = std::chrono::minutes(5),
                                    .message_timeout = std::chrono::seconds(30),
                                    .write_stall_timeout = std::chrono::minutes(1),
-                                   // A listing is one piece of up to 3.2 MB; see max_output.
+                                   // A listing is one piece of up to 3.2 MB, within max_output.
                                    .high_water = 256 * 1024};
-  CLI::App app("Serves the files of a folder by a protocol of lines.", "weir-file-server");
+  CLI::App app("Serves the files of a folder with a protocol of lines.", "weir-file-server");
   sample::listen_option(app, listen);
-  weir::program::text_option(app, "--root", root, "FOLDER", "the folder with the files")
-      ->required();
+  weir::program::text_option(app, "--root", root, "FOLDER", "the folder to serve")->required();
   sample::threads_option(app, options.threads);
   sample::connections_option(app, options.max_connections);
   sample::per_client_option(app, options.max_connections_per_peer);
   sample::seconds_option(app, "--idle-timeout", options.idle_timeout,
-                         "after which a silent client is let go; 0: never");
+                         "of silence after which a client is disconnected; 0: never");
   return sample::run(app, argc, argv, [&] { return serve(root, listen, options); });
 }

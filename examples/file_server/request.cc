@@ -21,7 +21,7 @@ std::vector<std::string_view> words_of(std::string_view line) {
   }
 }
 
-// All of `text`, without a sign.
+// The whole of `text` as a number without a sign.
 template <typename Number>
 std::optional<Number> number_of(std::string_view text, int base) {
   Number number = 0;
@@ -40,7 +40,7 @@ Result<std::string> percent_decoded(std::string_view text) {
     }
     const auto byte = number_of<unsigned char>(text.substr(1, 2), 16);
     if (text.size() < 3 || !byte) {
-      return std::unexpected(Error("after % come two hexadecimal digits; %25 is % itself"));
+      return std::unexpected(Error("two hexadecimal digits must follow %; write % itself as %25"));
     }
     plain += static_cast<char>(*byte);
     text.remove_prefix(3);

@@ -1,4 +1,4 @@
-// What a client of the file server asks for, as a line of text. [any]
+// The requests to the file server, each a line of text. [any]
 #pragma once
 
 #include <cstdint>
@@ -8,16 +8,16 @@
 
 #include "weir/base/result.h"
 
-// FIRST-LAST, FIRST (to the end) or -COUNT (the last ones): bytes of a file, counted from 0.
+// Bytes of a file, counted from 0: FIRST-LAST, FIRST (to the end) or -COUNT (the last COUNT bytes).
 struct Range {
   std::optional<std::uint64_t> first;
-  std::optional<std::uint64_t> last;  // the last byte itself; without `first`, how many
+  std::optional<std::uint64_t> last;  // the last byte, inclusive; without `first`: COUNT
 
   struct Part {
     std::uint64_t offset = 0;
     std::uint64_t length = 0;
   };
-  // What of it a file of this size has. A part that begins beyond the end is an error.
+  // The part of the range that a file of this size has. An error if it begins beyond the end.
   weir::Result<Part> of(std::uint64_t size) const;
 };
 
@@ -30,6 +30,6 @@ struct Request {
 
 weir::Result<Request> parse_request(std::string_view line);
 
-// Names are written as in URLs: a space, a percent sign, control characters and all that is not
-// ASCII become %20 and the like. So a name is one word, and harmless on a terminal.
+// Encodes a name as in URLs: spaces, percent signs, control characters and non-ASCII bytes become
+// %20 and so on. The result is one word and safe to print on a terminal.
 std::string percent_encoded(std::string_view name);

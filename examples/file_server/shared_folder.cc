@@ -38,7 +38,7 @@ std::optional<struct stat> status_of(int fd) {
   return status;
 }
 
-// Counted before anything else is asked about them: a folder with too many costs little.
+// Counts the names before it reads anything else about them, so too large a folder costs little.
 Result<std::vector<std::string>> names_in(DIR& folder) {
   std::vector<std::string> names;
   for (;;) {
@@ -72,8 +72,8 @@ Result<SharedFolder> SharedFolder::open(const std::string& path) {
 }
 
 Result<Fd> SharedFolder::open_below(const std::string& path, int flags) const {
-  if (path.contains('\0')) return std::unexpected(Error("a path has no NUL"));
-  if (has_parent_step(path)) return std::unexpected(Error("a path has no .."));
+  if (path.contains('\0')) return std::unexpected(Error("a path must not contain NUL"));
+  if (has_parent_step(path)) return std::unexpected(Error("a path must not contain .."));
   open_how how{};
   how.flags = static_cast<unsigned>(flags | O_CLOEXEC);
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
@@ -81,24 +81,24 @@ Result<Fd> SharedFolder::open_below(const std::string& path, int flags) const {
     const long fd = ::syscall(SYS_openat2, root_.get(), path.c_str(), &how, sizeof(how));
     if (fd >= 0) return Fd(static_cast<int>(fd));
     if (errno == EINTR) continue;
-    if (errno == EAGAIN && tries < 3) continue;  // something was renamed meanwhile
+    if (errno == EAGAIN && tries < 3) continue;  // something was renamed at the same time
     if (errno == EXDEV) return std::unexpected(Error("the path leads out of the shared folder"));
     return std::unexpected(Error("open", Errno::last()));
   }
 }
 
-// Non-blocking, because nobody may be writing to what turns out to be a FIFO.
+// O_NONBLOCK: if the path is a FIFO without a writer, open() would wait for one.
 Result<SharedFolder::File> SharedFolder::open_file(const std::string& path) const {
   auto fd = open_below(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
   if (!fd) return std::unexpected(fd.error());
   const auto status = status_of(fd->get());
   if (!status) return std::unexpected(Error("fstat", Errno::last()));
-  if (S_ISDIR(status->st_mode)) return std::unexpected(Error("this is a folder"));
-  if (!S_ISREG(status->st_mode)) return std::unexpected(Error("this is no regular file"));
+  if (S_ISDIR(status->st_mode)) return std::unexpected(Error("it is a folder"));
+  if (!S_ISREG(status->st_mode)) return std::unexpected(Error("it is not a regular file"));
   return File{.fd = std::move(*fd), .size = static_cast<std::uint64_t>(status->st_size)};
 }
 
-// Nothing, if it is neither a file nor a folder, or has gone meanwhile.
+// Empty if it is neither a file nor a folder, or no longer exists.
 std::optional<SharedFolder::Entry> SharedFolder::entry_of(int folder, const std::string& path,
                                                           const std::string& name) const {
   struct stat status {};
@@ -108,7 +108,7 @@ std::optional<SharedFolder::Entry> SharedFolder::entry_of(int folder, const std:
     link.append("/").append(name);
     const auto target = open_below(link, O_PATH);
     const auto followed = target ? status_of(target->get()) : std::nullopt;
-    if (!followed) return std::nullopt;  // leads out, or nowhere
+    if (!followed) return std::nullopt;  // leads out of the folder, or to nothing
     status = *followed;
   }
   if (S_ISDIR(status.st_mode)) return Entry{.name = name, .folder = true};
@@ -121,7 +121,7 @@ Result<std::vector<SharedFolder::Entry>> SharedFolder::list(const std::string& p
   if (!fd) return std::unexpected(fd.error());
   const std::unique_ptr<DIR, CloseFolder> folder(::fdopendir(fd->get()));
   if (!folder) return std::unexpected(Error("fdopendir", Errno::last()));
-  const int number = fd->release();  // the DIR's now
+  const int number = fd->release();  // now owned by the DIR
 
   const auto names = names_in(*folder);
   if (!names) return std::unexpected(names.error());

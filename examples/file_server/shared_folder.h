@@ -1,7 +1,7 @@
-// SharedFolder: what lies in and below a folder, to be read. [any]
+// SharedFolder: read access to the files in and below a folder. [any]
 //
-// No path leads out of it: openat2(2) with RESOLVE_BENEATH refuses "..", absolute paths and
-// symbolic links that would, whatever others rename meanwhile. It takes Linux 5.6.
+// No path leads out of the folder: openat2(2) with RESOLVE_BENEATH refuses "..", absolute paths and
+// symbolic links that would, also while other processes rename files. Needs Linux 5.6.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,7 @@
 
 class SharedFolder {
  public:
-  // A folder with more entries is not listed: the answer is one piece, and takes time on the loop.
+  // A folder with more entries is not listed: a listing is sent in one piece and takes loop time.
   static constexpr std::size_t kMaxEntries = 4096;
 
   struct File {
@@ -33,7 +33,7 @@ class SharedFolder {
 
   // Regular files only.
   weir::Result<File> open_file(const std::string& path) const;
-  // Its files and folders, by name. Empty: the shared folder itself.
+  // The files and folders in `path`, sorted by name. Empty path: the shared folder itself.
   weir::Result<std::vector<Entry>> list(const std::string& path) const;
 
  private:

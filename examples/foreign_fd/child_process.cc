@@ -22,7 +22,7 @@ struct Pipe {
   Fd writing;
 };
 
-// Non-blocking on our side only: the child's programs expect to wait.
+// Non-blocking on our side only: the child expects blocking writes.
 Result<Pipe> make_pipe() {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) return std::unexpected(Error("pipe2", Errno::last()));
@@ -33,7 +33,7 @@ Result<Pipe> make_pipe() {
   return pipe;
 }
 
-// posix_spawnp(3) and what has to be said with it. Returns its error number.
+// posix_spawnp(3) with its attributes. Returns its error number.
 int spawn(const std::vector<std::string>& words, const Pipe& output, const Pipe& errors, int& pid) {
   posix_spawn_file_actions_t files;
   posix_spawnattr_t attributes;
@@ -43,8 +43,7 @@ int spawn(const std::vector<std::string>& words, const Pipe& output, const Pipe&
   posix_spawn_file_actions_adddup2(&files, output.writing.get(), STDOUT_FILENO);
   posix_spawn_file_actions_adddup2(&files, errors.writing.get(), STDERR_FILENO);
 
-  // A child inherits which signals are blocked (by our SignalSet) and ignored; it shall have
-  // neither.
+  // A child inherits the blocked signals (of our SignalSet) and the ignored ones. Reset both.
   sigset_t none;
   sigset_t ignored;
   sigemptyset(&none);
@@ -78,7 +77,7 @@ Result<ChildProcess> ChildProcess::start(const std::vector<std::string>& words) 
   if (const int error = spawn(words, *output, *errors, child.pid_); error != 0) {
     return std::unexpected(Error("start " + words.front(), Errno(error)));
   }
-  // By its number: the C library's declaration is not for C++ everywhere.
+  // By syscall(2): not every C library declares pidfd_open for C++.
   child.pidfd_ = Fd(static_cast<int>(::syscall(SYS_pidfd_open, child.pid_, 0)));
   if (!child.pidfd_) {
     const Error refused("pidfd_open", Errno::last());
@@ -92,7 +91,7 @@ Result<ChildProcess> ChildProcess::start(const std::vector<std::string>& words) 
 }
 
 ChildProcess::~ChildProcess() {
-  if (!pidfd_) return;  // it was moved from
+  if (!pidfd_) return;  // moved from
   signal(SIGKILL);
   ::waitpid(pid_, nullptr, 0);
 }

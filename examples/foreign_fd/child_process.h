@@ -1,4 +1,4 @@
-// ChildProcess: a program that was started, and the three descriptors that tell of it.
+// ChildProcess: a program that was started, with its output, its errors and its pidfd.
 #pragma once
 
 #include <optional>
@@ -11,28 +11,28 @@
 
 class ChildProcess {
  public:
-  // The program is looked for in PATH. It reads /dev/null, and has a process group of its own.
+  // Searches the program in PATH. Its standard input is /dev/null; it gets its own process group.
   static weir::Result<ChildProcess> start(const std::vector<std::string>& words);
-  // Ends it, and what is left of its group, and reaps it. Until then its number is nobody else's.
+  // Kills the process and the rest of its group, and reaps it. The pid is not reused before that.
   ~ChildProcess();
   ChildProcess(ChildProcess&& other) noexcept = default;
   ChildProcess& operator=(ChildProcess&&) = delete;
 
-  // Readable once it has ended. With the pipes it is watched on a loop.
+  // Becomes readable when the process has ended.
   int ended_fd() const { return pidfd_.get(); }
-  weir::Fd take_output() { return std::move(output_); }  // non-blocking, as the next one
+  weir::Fd take_output() { return std::move(output_); }  // non-blocking, like the errors
   weir::Fd take_errors() { return std::move(errors_); }
 
   int pid() const { return pid_; }
-  // To it and to what it has started in its group.
+  // Sends a signal to the process group.
   void signal(int number) const;
   struct Ended {
     bool by_signal = false;
-    int number = 0;  // of the signal; else what it returned
-    // As a shell's $?, in which 128 + n can also be what a program returned.
+    int number = 0;  // the signal, or the exit status
+    // As a shell's $?, where 128 + n may also be an exit status.
     int shell_status() const { return by_signal ? 128 + number : number; }
   };
-  // How it ended, if it has. Does not wait.
+  // How the process ended; empty while it runs. Does not wait.
   std::optional<Ended> ended() const;
 
  private:

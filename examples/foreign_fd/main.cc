@@ -1,10 +1,9 @@
-// weir-foreign-fd: runs a command and shows what it says, line by line, and how it ended.
-// Everything it waits for is a descriptor of somebody else's on a weir::Channel.
+// weir-foreign-fd: runs a command and prints its output, line by line, and how it ended. Every
+// descriptor that it waits for was made outside of weir and is watched by a weir::Channel.
 //
-// What it takes care of: lines come in any number of pieces, without an end, or without being text;
-// a command that says more than our own output takes has to wait, and no memory grows; the end of
-// a pipe, or of the command, is noticed once and does not keep the loop busy; whatever happens, no
-// process is left behind.
+// Lines may come in any number of pieces, without an end, or as binary data. If our own output is
+// slower than the command, the command has to wait, so memory is limited. The end of a pipe, or of
+// the command, is handled once and does not keep the loop busy. No process is left behind.
 
 #include <CLI/CLI.hpp>
 #include <chrono>
@@ -28,22 +27,22 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// After SIGTERM the child has so long until it is killed, and we until we end whatever waits.
+// After SIGTERM: the child is killed after the first, and the loop is stopped after the second.
 constexpr weir::Duration kUntilKilled = 1s;
-constexpr weir::Duration kUntilTheEnd = 2s;
-// A pipe stays open after the child has ended if it has left others behind. When they have nothing
-// to say for so long, that is the end.
-constexpr weir::Duration kLastWords = 500ms;
+constexpr weir::Duration kUntilStopped = 2s;
+// A pipe stays open after the child has ended if the child leaves other processes behind. Reading
+// ends when such a pipe had no data for this long.
+constexpr weir::Duration kQuietTime = 500ms;
 
-// Members are destroyed in the reverse order: what watches goes before what is watched, which for
-// the child is when it is reaped.
+// Members are destroyed in reverse order: each Channel before its descriptor. The child is reaped
+// last.
 class Session {
  public:
   Session(weir::EventLoop& loop, ChildProcess child, const std::string& command,
           weir::Duration tick)
       : loop_(loop),
         child_(std::move(child)),
-        output_(loop, [this] { output_moved(); }),
+        output_(loop, [this] { on_output_written(); }),
         lines_(
             loop, child_.take_output(), [this](auto line) { show("out: ", line); },
             [this] { end_if_over(); }),
@@ -56,12 +55,12 @@ class Session {
                   weir::escaped(command, LineReader::kMaxLine));
   }
 
-  // Ends the child, and with it the session.
+  // Ends the child, and then the session.
   void stop() {
-    if (std::exchange(stopping_, true)) return child_.signal(SIGKILL);  // asked twice
+    if (std::exchange(stopping_, true)) return child_.signal(SIGKILL);  // the second request
     child_.signal(SIGTERM);
     loop_.run_after(kUntilKilled, [this] { child_.signal(SIGKILL); });
-    loop_.run_after(kUntilTheEnd, [this] { loop_.stop(); });
+    loop_.run_after(kUntilStopped, [this] { loop_.stop(); });
   }
 
   // What main() returns.
@@ -81,7 +80,7 @@ class Session {
     errors_.set_reading(on);
   }
 
-  void output_moved() {
+  void on_output_written() {
     if (output_.failure()) stop();
     if (!output_.full()) set_reading(true);
     end_if_over();
@@ -96,8 +95,8 @@ class Session {
     end_ = child_.ended();
     const auto [by_signal, number] = end_.value_or(ChildProcess::Ended());
     output_.print((by_signal ? "* ended by signal " : "* exited with ") + std::to_string(number));
-    loop_.run_every(kLastWords, [this] {
-      if (output_.full()) return;  // it is not the pipes that have nothing to say
+    loop_.run_every(kQuietTime, [this] {
+      if (output_.full()) return;  // the pipes are not read now, so they are not quiet
       lines_.end_if_quiet();
       errors_.end_if_quiet();
     });
@@ -123,7 +122,7 @@ class Session {
 };
 
 int run(const std::vector<std::string>& words, weir::Duration tick) {
-  std::signal(SIGPIPE, SIG_IGN);  // a reader of ours that leaves is told by write(2)
+  std::signal(SIGPIPE, SIG_IGN);  // write(2) reports EPIPE when the reader of our output has gone
   weir::EventLoop loop;
   std::optional<Session> session;
   const weir::SignalSet signals(loop, {SIGINT, SIGTERM}, [&](int) {
@@ -142,10 +141,9 @@ int main(int argc, char** argv) {
   std::vector<std::string> words = {
       "sh", "-c", "for i in 1 2 3; do echo line $i; sleep 1; done; echo that was all >&2"};
   weir::Duration tick = 1s;
-  CLI::App app("Runs a command and shows what it says, line by line.", "weir-foreign-fd");
-  weir::program::seconds_option(app, "--tick", tick, 0.001, 1e9,
-                                "between two lines that say that time goes by");
+  CLI::App app("Runs a command and prints its output, line by line.", "weir-foreign-fd");
+  weir::program::seconds_option(app, "--tick", tick, 0.001, 1e9, "between two tick lines");
   sample::words_option(app, "command", words,
-                       "the command and its arguments; without it, a loop of some seconds");
+                       "the command and its arguments; by default, a loop of some seconds");
   return sample::run(app, argc, argv, [&] { return run(words, tick); });
 }

@@ -20,7 +20,7 @@ using weir::Error;
 
 constexpr std::size_t kAtOnce = PIPE_BUF;
 
-// What an epoll set without room means here: there is nothing to go on with.
+// Without a place in the epoll set the program cannot continue.
 [[noreturn]] void refuse(const char* what, Errno error) {
   throw weir::SystemError(Error(what, error));
 }
@@ -84,7 +84,7 @@ void LineReader::set_reading(bool on) {
   if (!ended()) channel_.set_reading(on);
 }
 
-// EPOLLHUP comes with the last bytes and stays; reading on until the end of file takes it away.
+// EPOLLHUP is reported with the last bytes and remains; so read on until the end of the file.
 void LineReader::on_ready(std::uint32_t) {
   if (!read_once()) end();
 }
@@ -138,7 +138,7 @@ void Output::print(std::string_view line) {
   write_later();
 }
 
-// What comes in one turn of the loop leaves together.
+// Lines of one turn of the loop are written together.
 void Output::write_later() {
   if (!never_waits_) {
     channel_.set_writing(true);
@@ -168,7 +168,7 @@ void Output::write_once() {
   }
 }
 
-// EPERM: a regular file, or /dev/null, which epoll does not watch since it never waits.
+// EPERM: a regular file or /dev/null. epoll does not watch them, because writes never wait.
 void Output::on_interest_refused(Errno error) {
   if (error == EPERM) {
     never_waits_ = true;

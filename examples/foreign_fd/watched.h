@@ -1,7 +1,7 @@
-// Descriptors that weir knows nothing of, each on a weir::Channel: a timer, a pipe to read from,
-// the end of a process, and our own standard output. What they have in common: the descriptor
-// outlives its Channel, an event that can't be used takes the Channel out of epoll, and one event
-// is one bounded piece of work. [loop]
+// Descriptors that weir has no class for, each on a weir::Channel: a timer, a pipe to read from, a
+// pidfd, and our standard output. Three rules hold for all: the descriptor outlives its Channel,
+// the Channel leaves epoll when its events cannot be handled any more, and each event causes a
+// limited amount of work. [loop]
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,7 @@
 #include "weir/net/reactor/channel.h"
 #include "weir/net/reactor/event_loop.h"
 
-// Calls back once when a descriptor becomes readable; does not read from it.
+// Calls `callback` once when the descriptor becomes readable. Does not read from it.
 class Readable final : private weir::IoHandler {
  public:
   Readable(weir::EventLoop& loop, int fd, std::move_only_function<void()> callback);
@@ -29,10 +29,10 @@ class Readable final : private weir::IoHandler {
   weir::Channel channel_;
 };
 
-// timerfd_create(2). For a timer of your own take EventLoop::run_every, which costs no descriptor.
+// timerfd_create(2), as an example. EventLoop::run_every needs no descriptor.
 class Ticker final : private weir::IoHandler {
  public:
-  // `callback` is told how often the time has come since it was called last.
+  // `times`: expirations since the previous call.
   Ticker(weir::EventLoop& loop, weir::Duration period,
          std::move_only_function<void(std::uint64_t times)> callback);
 
@@ -45,7 +45,8 @@ class Ticker final : private weir::IoHandler {
   weir::Channel channel_;
 };
 
-// The lines that come through a pipe; the last one may lack its end. A longer one comes in pieces.
+// Reads lines from a pipe. The last one may lack its newline. A line over kMaxLine is reported in
+// pieces.
 class LineReader final : private weir::IoHandler {
  public:
   static constexpr std::size_t kMaxLine = 4096;
@@ -55,7 +56,7 @@ class LineReader final : private weir::IoHandler {
              std::move_only_function<void()> on_end);
 
   void set_reading(bool on);
-  // Looks at the pipe no more, unless something is in it. Then on_end is called.
+  // Ends the reading and calls on_end, unless the pipe has data.
   void end_if_quiet();
   bool ended() const { return !fd_.valid(); }
 
@@ -68,26 +69,27 @@ class LineReader final : private weir::IoHandler {
 
   std::move_only_function<void(std::string_view)> on_line_;
   std::move_only_function<void()> on_end_;
-  std::string line_;  // what has come of the current one
-  bool cut_ = false;  // a piece of it was told already
+  std::string line_;  // received so far of the current line
+  bool cut_ = false;  // a piece of the current line was reported already
   weir::Fd fd_;
   weir::Channel channel_;
 };
 
-// Our standard output, without ever waiting for who reads it. It can't be made non-blocking, for
-// the terminal is others' too; but a pipe that epoll calls writable takes PIPE_BUF bytes at once.
+// Our standard output; never waits for its reader. O_NONBLOCK must not be set, because other
+// processes share the terminal. But a pipe that epoll reports as writable takes PIPE_BUF bytes
+// without blocking.
 class Output final : private weir::IoHandler {
  public:
-  // From here on it is full, and whoever produces should rest.
+  // Buffered bytes from which full() is true; then the producer should pause.
   static constexpr std::size_t kHighMark = 64 * 1024;
 
-  // `on_written`: some of what waited has gone, or has failed.
+  // `on_written` is called after a write of buffered bytes, and after a failure.
   Output(weir::EventLoop& loop, std::move_only_function<void()> on_written);
 
   void print(std::string_view line);
   bool full() const { return waiting_.size() >= kHighMark; }
   bool empty() const { return waiting_.empty(); }
-  weir::Errno failure() const { return failure_; }  // nothing more is written after it
+  weir::Errno failure() const { return failure_; }  // after a failure nothing more is written
 
  private:
   void on_ready(std::uint32_t events) override;
@@ -98,7 +100,7 @@ class Output final : private weir::IoHandler {
   std::move_only_function<void()> on_written_;
   std::string waiting_;
   weir::Errno failure_;
-  bool never_waits_ = false;  // a regular file
-  bool posted_ = false;       // and a task to write to it is
+  bool never_waits_ = false;  // a regular file, or /dev/null
+  bool posted_ = false;       // a task that writes is queued; for never_waits_ only
   weir::Channel channel_;
 };

@@ -1,9 +1,9 @@
-// weir-idle-kick: an echo that asks silent clients whether they are still there, and shows them the
-// door if they do not answer.
+// weir-idle-kick: an echo server that warns silent clients, and disconnects them if they stay
+// silent.
 //
-// What it takes care of: who never says a word has less time than who has; everybody is told before
-// the end; a connection is looked at once in an idle time, so that a message costs no timer
-// operation; the time that a closing connection may take is bounded as well.
+// A client that never sends anything has less time than one that has sent something. Every client
+// gets a message before it is disconnected. Each connection is checked once per idle timeout, so a
+// message costs no timer operation. The time that a closing connection may take is limited, too.
 
 #include <fmt/format.h>
 
@@ -20,16 +20,16 @@
 
 namespace {
 
-// What is kept of a client that was warned.
+// The context of a client that was warned.
 struct Warned {
-  std::uint64_t bytes_in;  // what had come from it by then
+  std::uint64_t bytes_in;  // received from it before the warning
 };
 
-class Doorman final : public weir::ConnectionHandler {
+class IdleChecker final : public weir::ConnectionHandler {
  public:
-  explicit Doorman(weir::Duration patience)
+  explicit IdleChecker(weir::Duration idle_timeout)
       : warning_(fmt::format("* still there? you have {} s to say something\n",
-                             std::chrono::duration<double>(patience).count())) {}
+                             std::chrono::duration<double>(idle_timeout).count())) {}
 
   void on_data(weir::TcpConnection& conn, weir::Buffer& in) override { conn.send(in); }
 
@@ -45,7 +45,7 @@ class Doorman final : public weir::ConnectionHandler {
     }
     conn.set_context<Warned>(conn.bytes_in());
     conn.send(warning_);
-    return true;  // the idle time starts anew
+    return true;  // restarts the idle timeout
   }
 
  private:
@@ -61,17 +61,17 @@ int main(int argc, char** argv) {
                                    .write_stall_timeout = std::chrono::seconds(60),
                                    .linger_timeout = std::chrono::seconds(2),
                                    .drain_timeout = std::chrono::seconds(5)};
-  CLI::App app("An echo that kicks idle clients, after a warning.", "weir-idle-kick");
+  CLI::App app("An echo server that warns idle clients, then disconnects them.", "weir-idle-kick");
   sample::listen_option(app, listen);
   sample::seconds_option(
       app, "--idle-timeout", options.idle_timeout,
-      "of silence before the warning, and as long again before the end; 0: never");
+      "of silence before the warning, and again before the disconnect; 0: never");
   sample::seconds_option(app, "--first-byte-timeout", options.first_byte_timeout,
-                         "for a new client to say anything at all; 0: for ever");
+                         "in which a new client must send its first byte; 0: for ever");
   return sample::run(app, argc, argv, [&] {
     weir::EventLoop loop;
     weir::TcpServer server(loop, options);
-    server.use_handler(std::make_shared<Doorman>(options.idle_timeout));
+    server.use_handler(std::make_shared<IdleChecker>(options.idle_timeout));
     return weir::serve(loop, server, listen);
   });
 }

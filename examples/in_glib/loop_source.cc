@@ -10,15 +10,15 @@ namespace sample {
 using weir::Duration;
 
 struct LoopSource::Source {
-  GSource base;  // first, so that one pointer serves both
+  GSource base;  // first member, so a Source* is a GSource*, too
   LoopSource* self;
   weir::EventLoop* loop;
-  gpointer fd;  // GLib's name for the watched descriptor
+  gpointer fd;  // GLib's tag of the watched descriptor
 };
 
 namespace {
 
-// In milliseconds, rounded up: sooner there is nothing to do. -1: for ever.
+// In milliseconds, rounded up so that GLib never wakes up too early. -1: no timeout.
 gint poll_timeout(Duration wait) {
   if (wait == Duration::max()) return -1;
   const auto ms = std::chrono::ceil<std::chrono::milliseconds>(wait).count();
@@ -43,20 +43,21 @@ LoopSource::~LoopSource() {
   g_source_unref(&source_->base);
 }
 
-// Before GLib polls: is there work at hand, and if not, for how long may it sleep?
+// Before GLib polls: returns whether there is work now, and sets the longest time to sleep.
 gboolean LoopSource::prepare(GSource* source, gint* timeout) {
   const Duration wait = reinterpret_cast<Source*>(source)->loop->max_wait();
   *timeout = poll_timeout(wait);
   return wait == Duration::zero();
 }
 
-// After it: a descriptor is ready, or a timer is due.
+// After GLib has polled: returns whether a descriptor is ready or a timer is due.
 gboolean LoopSource::check(GSource* source) {
   const auto* own = reinterpret_cast<Source*>(source);
   return g_source_query_unix_fd(source, own->fd) != 0 || own->loop->max_wait() == Duration::zero();
 }
 
-// What a task throws ends the program here: it cannot pass through GLib, which is C.
+// noexcept: an exception of a task ends the program, because it cannot pass through GLib, which is
+// C.
 gboolean LoopSource::dispatch(GSource* source, GSourceFunc, gpointer) noexcept {
   const auto* own = reinterpret_cast<Source*>(source);
   if (!own->loop->turn(Duration::zero())) own->self->on_stop_();

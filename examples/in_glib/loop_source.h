@@ -11,8 +11,8 @@ namespace sample {
 
 class LoopSource {
  public:
-  // Attached to the thread's default context, on the loop's thread. `on_stop` is called after the
-  // turn in which EventLoop::stop() was.
+  // Attaches to the thread's default context; on the loop's thread. `on_stop` is called after the
+  // turn in which EventLoop::stop() was called.
   LoopSource(weir::EventLoop& loop, std::function<void()> on_stop);
   ~LoopSource();
   LoopSource(const LoopSource&) = delete;

@@ -1,8 +1,8 @@
 // weir-in-glib: an echo server on a weir loop that runs inside a GLib main loop.
 //
-// What it takes care of: GLib has the thread and the sleep; weir says how long it may be
-// (loop_source.cc), and neither wakes up for nothing. Connections, weir's timers and signals, and a
-// timer of GLib's are served side by side.
+// GLib owns the thread and waits for events; weir reports how long GLib may wait (loop_source.cc).
+// Neither wakes up without work. Connections, weir's timers and signals, and a GLib timer are
+// served together.
 
 #include <glib.h>
 
@@ -61,6 +61,6 @@ int main(int argc, char** argv) {
   CLI::App app("An echo server on a weir loop inside a GLib main loop.", "weir-in-glib");
   sample::listen_option(app, listen);
   sample::seconds_option(app, "--tick", tick,
-                         "between two lines that a timer of GLib's prints; 0: none");
+                         "between two lines that a GLib timer prints; 0: none");
   return sample::run(app, argc, argv, [&] { return serve(listen, tick); });
 }

@@ -42,7 +42,7 @@ LoopHandles::~LoopHandles() {
   uv_run(&host_, UV_RUN_NOWAIT);
 }
 
-// The timer ends libuv's poll when the loop has something to do that its descriptor does not show.
+// The timer ends libuv's poll when the loop has work that its descriptor does not show.
 void LoopHandles::before_poll() {
   const Duration wait = loop_.max_wait();
   if (wait == Duration::max()) {
@@ -56,7 +56,8 @@ void LoopHandles::before_poll() {
       static_cast<std::uint64_t>(ms), 0);
 }
 
-// What a task throws ends the program here: it cannot pass through libuv, which is C.
+// noexcept: an exception of a task ends the program, because it cannot pass through libuv, which is
+// C.
 void LoopHandles::turn() noexcept {
   if (!loop_.turn(Duration::zero())) on_stop_();
 }

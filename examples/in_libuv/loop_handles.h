@@ -1,5 +1,5 @@
-// LoopHandles: a weir::EventLoop on a libuv loop of the same thread, as three handles: its
-// descriptor, its next timer, and the moment before libuv polls.
+// LoopHandles: runs a weir::EventLoop on a libuv loop of the same thread, by three handles: for its
+// epoll descriptor, for its next timer, and for the step before libuv polls.
 #pragma once
 
 #include <uv.h>
@@ -12,10 +12,10 @@ namespace sample {
 
 class LoopHandles {
  public:
-  // `on_stop` is called after the turn in which EventLoop::stop() was. Throws weir::SystemError
-  // when libuv refuses a handle.
+  // `on_stop` is called after the turn in which EventLoop::stop() was called. Throws
+  // weir::SystemError if libuv refuses a handle.
   LoopHandles(weir::EventLoop& loop, uv_loop_t& host, std::function<void()> on_stop);
-  // Runs the libuv loop until the handles are closed. Not from a callback of it.
+  // Runs the libuv loop until the handles are closed; must not be called in a libuv callback.
   ~LoopHandles();
   LoopHandles(const LoopHandles&) = delete;
   LoopHandles& operator=(const LoopHandles&) = delete;

@@ -1,8 +1,8 @@
 // weir-in-libuv: an echo server on a weir loop that runs inside a libuv loop.
 //
-// What it takes care of: libuv has the thread and the sleep; weir says how long it may be
-// (loop_handles.cc), and neither wakes up for nothing. Connections, weir's timers and signals, and
-// a timer of libuv's are served side by side.
+// libuv owns the thread and waits for events; weir reports how long libuv may wait
+// (loop_handles.cc). Neither wakes up without work. Connections, weir's timers and signals, and a
+// libuv timer are served together.
 
 #include <uv.h>
 
@@ -67,6 +67,6 @@ int main(int argc, char** argv) {
   CLI::App app("An echo server on a weir loop inside a libuv loop.", "weir-in-libuv");
   sample::listen_option(app, listen);
   sample::seconds_option(app, "--tick", tick,
-                         "between two lines that a timer of libuv's prints; 0: none");
+                         "between two lines that a libuv timer prints; 0: none");
   return sample::run(app, argc, argv, [&] { return serve(listen, tick); });
 }

@@ -1,9 +1,9 @@
-// weir-rpc: calls methods of a weir-rpc-server and prints what they answer.
+// weir-rpc: calls methods of a weir-rpc-server and prints the answers.
 //
-// Several calls, with a comma between them, are all in flight at once; each answer is printed when
-// it comes. What it takes care of: each call has a deadline of its own, from before there is a
-// connection; one that fails costs no other its answer; what the server says is printed in ASCII,
-// so it can't drive the terminal; the exit code is 0 only if all were answered.
+// Several calls, separated by commas, are all in flight at once; each answer is printed when it
+// arrives. Each call has its own deadline, which includes the time to connect. A call that fails
+// does not affect the others. Answers are printed in ASCII, so a server cannot control the
+// terminal. The exit code is 0 only if every call has got a result.
 
 #include <chrono>
 #include <cstdio>
@@ -25,10 +25,11 @@ using rpc::Json;
 struct Call {
   std::string method;
   Json params = Json::array();
-  std::string text;  // as it was typed
+  std::string text;  // as typed
 };
 
-// A word that is JSON means that, any other itself: add 1 2, echo hello, echo '{"a": [true]}'.
+// A word that is JSON is that value, any other word a string: add 1 2, echo hello, echo '{"a":
+// [1]}'.
 Json parameter(const std::string& word) { return rpc::parse(word).value_or(Json(word)); }
 
 std::vector<Call> calls_of(const std::vector<std::string>& words) {
@@ -77,15 +78,14 @@ int main(int argc, char** argv) {
   std::string text;
   std::vector<std::string> words;
   weir::Duration timeout = std::chrono::seconds(10);
-  CLI::App app("Calls methods of a weir-rpc-server, several with a comma between them.",
-               "weir-rpc");
-  sample::seconds_option(app, "--timeout", timeout, "that each call may take; 0: any time");
+  CLI::App app("Calls methods of a weir-rpc-server; commas separate several calls.", "weir-rpc");
+  sample::seconds_option(app, "--timeout", timeout, "that each call may take; 0: no limit");
   sample::address_option(app, "address", text, "the server");
   sample::words_option(app, "call", words, "METHOD ARGS... [, METHOD ARGS...]");
   return sample::run(app, argc, argv, [&] {
     const std::vector<Call> calls = calls_of(words);
     if (calls.empty()) {
-      weir::fail(weir::Error("there is no call; see weir-rpc --help"));
+      weir::fail(weir::Error("a method to call is missing; see weir-rpc --help"));
       return 2;
     }
     return run(weir::SocketAddress::parse(text).value(), calls, timeout);

@@ -6,11 +6,11 @@ weir::LengthPrefixedCodec codec() { return weir::LengthPrefixedCodec({.max_frame
 
 weir::Result<Json> parse(std::string_view text) {
   bool too_deep = false;
-  const auto look = [&too_deep](int depth, Json::parse_event_t, const Json&) {
+  const auto limit_depth = [&too_deep](int depth, Json::parse_event_t, const Json&) {
     if (depth >= kMaxDepth) too_deep = true;
-    return depth < kMaxDepth;  // what is deeper is not kept
+    return depth < kMaxDepth;  // discards deeper values
   };
-  Json value = Json::parse(text, look, /*allow_exceptions=*/false);
+  Json value = Json::parse(text, limit_depth, /*allow_exceptions=*/false);
   if (too_deep) {
     return std::unexpected(weir::Error("the message is nested more than 32 deep"));
   }

@@ -1,11 +1,11 @@
-// What a call and an answer look like, for both ends. A message is JSON behind four bytes that say
-// how long it is, most significant first:
+// The format of calls and answers, for both ends. A message is JSON after four bytes with its
+// length, most significant byte first:
 //
 //   {"id": 7, "method": "add", "params": [1, 2]}
 //   {"id": 7, "result": 3}      or      {"id": 7, "error": "there is no method \"ad\""}
 //
-// Answers may come in any order; the id says to which call one belongs. A message that is not even
-// JSON is answered with the id null. [any]
+// Answers may come in any order; the id names the call that is answered. A message that is not JSON
+// is answered with the id null. [any]
 #pragma once
 
 #include <cstddef>
@@ -20,18 +20,18 @@ namespace rpc {
 
 using Json = nlohmann::json;
 
-// Of a message. What it makes in memory is at most some 50 times as much.
+// Bytes of a message. Parsed, it takes at most some 50 times as much memory.
 inline constexpr std::size_t kMaxMessage = 64 * 1024;
-// Of arrays and objects within each other, or a message of brackets alone would take the stack of
-// whoever walks through it.
+// Nesting of arrays and objects. Without a limit, recursion over a message of brackets alone would
+// exhaust the stack.
 inline constexpr int kMaxDepth = 32;
 
 weir::LengthPrefixedCodec codec();
 
-// An error: no JSON, or too deep.
+// An error if the text is not JSON, or nested too deep.
 weir::Result<Json> parse(std::string_view text);
 
-// On one line, in ASCII, so that it may go to a terminal.
+// One line of ASCII, safe to print on a terminal.
 std::string to_text(const Json& value);
 
 }  // namespace rpc

@@ -14,12 +14,12 @@ using weir::Error;
 
 namespace {
 
-// For a server that is still at what we did not wait for.
+// After close(), for a server that still works on calls whose deadline has passed.
 constexpr weir::Duration kLinger = std::chrono::milliseconds(500);
 
 }  // namespace
 
-// What the connection tells, for the RpcClient, which outlives every call of this.
+// Passes the events of the connection to the RpcClient, which outlives every call of this handler.
 class RpcClient::Handler final : public weir::FramedHandler<weir::LengthPrefixedCodec> {
  public:
   explicit Handler(RpcClient& client) : FramedHandler(rpc::codec()), client_(client) {}
@@ -70,7 +70,7 @@ void RpcClient::call(const std::string& method, const Json& params, weir::Durati
   in_flight_.emplace(id, std::move(call));
 }
 
-// Of a connection that takes no more all calls are told when it ends.
+// The result of send_frame() is not needed: when the connection ends, all calls get an error.
 void RpcClient::send(weir::TcpConnection& conn, const Call& call) {
   if (!call.message.empty()) static_cast<void>(handler_->send_frame(conn, call.message));
 }
@@ -82,13 +82,14 @@ void RpcClient::opened(weir::TcpConnection& conn) {
   }
 }
 
-// An answer to a call that is not in flight any more came after its deadline.
+// settle() ignores an answer that comes after the deadline of its call.
 void RpcClient::received(std::string_view text) {
   const auto answer = rpc::parse(text);
   const Json id = answer && answer->is_object() ? answer->value("id", Json()) : Json();
   if (!id.is_number_unsigned()) {
     static weir::LogLimit limit(1);  // line a second
-    weir::write_log(weir::LogLevel::warn, limit, "an answer to no call: " + weir::escaped(text));
+    weir::write_log(weir::LogLevel::warn, limit,
+                    "an answer without the id of a call: " + weir::escaped(text));
   } else if (answer->contains("result")) {
     settle(id.get<std::uint64_t>(), answer->at("result"));
   } else {
@@ -105,7 +106,7 @@ void RpcClient::settle(std::uint64_t id, weir::Result<Json> result) {
 }
 
 void RpcClient::settle_all(const Error& error) {
-  std::vector<std::uint64_t> ids;  // a call that is told may make another
+  std::vector<std::uint64_t> ids;  // a callback may make another call
   ids.reserve(in_flight_.size());
   for (const auto& [id, call] : in_flight_) ids.push_back(id);
   for (const std::uint64_t id : ids) settle(id, std::unexpected(error));

@@ -1,4 +1,4 @@
-// RpcClient: calls to one server, any number of them in flight. [loop]
+// RpcClient: calls to one server; any number of calls may be in flight. [loop]
 //
 //   RpcClient client(loop, 5s);
 //   client.connect(address);
@@ -20,8 +20,8 @@
 
 class RpcClient {
  public:
-  // What the server answered, or why there is no answer: it refused, it took too long, the call is
-  // too large for a message, the connection ended.
+  // Gets the result, or an error: the server refused, the deadline passed, the call is too large
+  // for a message, or the connection ended.
   using Answered = std::move_only_function<void(weir::Result<rpc::Json>)>;
 
   RpcClient(weir::EventLoop& loop, weir::Duration connect_timeout);
@@ -31,19 +31,20 @@ class RpcClient {
 
   weir::Result<void> connect(const weir::SocketAddress& address);
 
-  // `answered` is called once, never from inside this call, and not after the destructor. Calls
-  // that are made before there is a connection wait for it; the deadline runs already. Zero: none.
+  // `answered` is called once, but never inside call() and not after the destructor. Calls that are
+  // made before the connection is open are sent when it opens. The deadline counts from this call;
+  // zero: none.
   void call(const std::string& method, const rpc::Json& params, weir::Duration deadline,
             Answered answered);
 
-  // Ends the connection in order, then calls `closed`: at once, if there is none. Calls still in
-  // flight are told so.
+  // Closes the connection in order, then calls `closed`; at once if there is no connection. Calls
+  // still in flight get an error.
   void close(std::move_only_function<void()> closed);
 
  private:
   class Handler;
   struct Call {
-    std::string message;  // empty: it is too large
+    std::string message;  // empty: too large to send
     weir::TimerId deadline{};
     Answered answered;
   };

@@ -2,15 +2,14 @@
 //
 //   echo ANYTHING...   its parameters
 //   add NUMBER...      their sum
-//   sleep MS           MS, after so many milliseconds
-//   methods            the names of all
+//   sleep MS           MS, after MS milliseconds
+//   methods            the names of all methods
 //
-// What it takes care of: every mistake of a caller is an answer, and its connection goes on, unless
-// it breaks the framing itself; size and depth of a message are bounded before anything is made of
-// it; a call that takes long holds up nobody, so answers may overtake each other; who has too many
-// calls in flight is not read until one is answered; what was asked is answered before a
-// half-closed connection, or the server, ends; the calls of a client that has gone cost nothing any
-// more.
+// Every mistake of a caller is answered, and the connection stays open unless the framing is
+// broken. Size and depth of a message are limited before it is parsed. A slow call delays no other
+// call, so answers may overtake each other. A client with kMaxInFlight calls in flight is not read
+// until one is answered. All calls are answered before a half-closed connection, or the server,
+// ends. The calls of a client that has disconnected are cancelled.
 
 #include <chrono>
 #include <cmath>
@@ -36,9 +35,9 @@ namespace {
 
 using rpc::Json;
 
-// Of one client: further ones wait on its side.
+// Calls of one client; further calls wait on the client's side.
 constexpr std::size_t kMaxInFlight = 64;
-constexpr std::int64_t kLongestSleep = 60'000;
+constexpr std::int64_t kLongestSleep = 60'000;  // milliseconds
 
 struct Client {
   std::list<weir::TimerId> sleeping;  // one for each call in flight
@@ -66,7 +65,7 @@ class Server final : public weir::FramedHandler<weir::LengthPrefixedCodec> {
     }
     const auto found = methods_.find(method.get<std::string>());
     if (found == methods_.end()) {
-      refuse(conn, id, "there is no such method; ask methods");
+      refuse(conn, id, "unknown method; call \"methods\" for the list");
       return;
     }
     found->second(conn, id, params);
@@ -76,14 +75,14 @@ class Server final : public weir::FramedHandler<weir::LengthPrefixedCodec> {
     for (const weir::TimerId timer : conn.context<Client>()->sleeping) conn.loop().cancel(timer);
   }
 
-  // The length is too large: nothing behind it can be understood.
+  // The length is too large, so the following bytes cannot be parsed.
   void on_frame_error(weir::TcpConnection& conn, const weir::Error& error) override {
     refuse(conn, nullptr, error.message());
     FramedHandler::on_frame_error(conn, error);
   }
 
  private:
-  // What a method does: answer `id`, now or later.
+  // A method answers the call `id`, now or later.
   using Method = std::function<void(weir::TcpConnection&, const Json& id, const Json& params)>;
 
   static Json member(const Json& call, const char* name) {
@@ -92,7 +91,7 @@ class Server final : public weir::FramedHandler<weir::LengthPrefixedCodec> {
 
   void answer(weir::TcpConnection& conn, const Json& id, const Json& result) const {
     const std::string text = rpc::to_text({{"id", id}, {"result", result}});
-    // In ASCII it may have become longer than it came.
+    // In ASCII a result can be longer than the parameters were.
     if (text.size() > rpc::kMaxMessage) {
       refuse(conn, id, "the result is too long for a message");
     } else {
@@ -114,14 +113,14 @@ class Server final : public weir::FramedHandler<weir::LengthPrefixedCodec> {
       sum += one.get<double>();
     }
     if (!std::isfinite(sum)) {
-      refuse(conn, id, "the sum is larger than a number can be");  // and JSON has no infinity
+      refuse(conn, id, "the sum is too large for a number");  // JSON has no infinity
       return;
     }
     const bool whole = std::trunc(sum) == sum && std::abs(sum) < 1e15;
     answer(conn, id, whole ? Json(static_cast<std::int64_t>(sum)) : Json(sum));
   }
 
-  // A call that takes its time, as one to a database would.
+  // Stands for a slow call, such as a query to a database.
   void sleep(weir::TcpConnection& conn, const Json& id, const Json& params) {
     const bool one = params.size() == 1 && params[0].is_number_unsigned();
     if (!one || params[0].get<std::uint64_t>() > kLongestSleep) {
@@ -134,7 +133,7 @@ class Server final : public weir::FramedHandler<weir::LengthPrefixedCodec> {
     const auto time = std::chrono::milliseconds(params[0].get<std::int64_t>());
     *mine = conn.loop().run_after(time, [this, ref = conn.ref(), mine, id, params] {
       weir::TcpConnection* const back = ref.get();
-      if (back == nullptr) return;  // it has gone
+      if (back == nullptr) return;  // disconnected
       answer(*back, id, params[0]);
       auto& left = back->context<Client>()->sleeping;
       if (left.size() == kMaxInFlight) back->resume_reading();
@@ -169,7 +168,7 @@ int main(int argc, char** argv) {
   sample::threads_option(app, options.threads);
   sample::per_client_option(app, options.max_connections_per_peer);
   sample::seconds_option(app, "--idle-timeout", options.idle_timeout,
-                         "after which a silent client is let go; 0: never");
+                         "of silence after which a client is disconnected; 0: never");
   return sample::run(app, argc, argv, [&] {
     weir::EventLoop loop;
     weir::TcpServer server(loop, options);

@@ -1,8 +1,9 @@
-// weir-max-connections: an echo with a number of places.
+// weir-max-connections: an echo server with a limited number of places.
 //
-// What it takes care of: who finds no place is told so and closed in order; those who are told are
-// bounded, too, and beyond them a client is closed unseen, which costs nearly nothing; one address
-// cannot take all places; a rush is let in at a bounded rate and waits in the kernel meanwhile.
+// A client that finds no place gets a message and an orderly close. The number of such clients is
+// limited, too: further ones are closed right after accept, which costs nearly nothing. One address
+// cannot take all places. Connections are accepted at a limited rate; the others wait in the
+// kernel.
 
 #include <fmt/format.h>
 
@@ -20,18 +21,18 @@
 
 namespace {
 
-// Connections beyond the places, for those who are told that there is none.
-constexpr std::size_t kAtTheDoor = 16;
+// Connections beyond the places, for clients that get the message that all places are taken.
+constexpr std::size_t kRejectedAtOnce = 16;
 
-// On one loop, so that a plain number counts.
-class House final : public weir::ConnectionHandler {
+// Runs on one loop, so a plain integer can count.
+class LimitedEcho final : public weir::ConnectionHandler {
  public:
-  explicit House(std::size_t places) : places_(places) {}
+  explicit LimitedEcho(std::size_t places) : places_(places) {}
 
   void on_open(weir::TcpConnection& conn) override {
     if (taken_ == places_) {
       conn.send(fmt::format("* all {} places are taken, come back later\n", places_));
-      conn.close();  // sends that first, and waits a little for the client's end
+      conn.close();  // sends the message first, then waits 1 s for the client to close
       return;
     }
     ++taken_;
@@ -46,7 +47,7 @@ class House final : public weir::ConnectionHandler {
   }
 
  private:
-  struct Place {};  // the mark of those who have one
+  struct Place {};  // the context of clients that have one
 
   const std::size_t places_;
   std::size_t taken_ = 0;
@@ -61,23 +62,23 @@ int main(int argc, char** argv) {
                                    .max_accept_rate = 100,
                                    .idle_timeout = std::chrono::seconds(300),
                                    .linger_timeout = std::chrono::seconds(1)};
-  CLI::App app("An echo with a number of places.", "weir-max-connections");
+  CLI::App app("An echo server with a limited number of places.", "weir-max-connections");
   sample::listen_option(app, listen);
   const auto number = [&app](const char* name, std::size_t& value, const char* what,
                              std::size_t least) {
     weir::program::number_option(app, name, value, least, 1'000'000, "N", what);
   };
-  number("--places", places, "clients at a time; those beyond are told and closed", 1);
+  number("--places", places, "clients at a time; others get a message and are closed", 1);
   number("--per-peer", options.max_connections_per_peer,
-         "connections of one IPv4 address or IPv6 /64; 0: any number", 0);
-  number("--accept-rate", options.max_accept_rate, "let in a second; 0: any number", 0);
+         "connections of one IPv4 address or IPv6 /64; 0: no limit", 0);
+  number("--accept-rate", options.max_accept_rate, "connections accepted a second; 0: no limit", 0);
   sample::seconds_option(app, "--idle-timeout", options.idle_timeout,
-                         "after which a silent client is let go; 0: never");
+                         "of silence after which a client is disconnected; 0: never");
   return sample::run(app, argc, argv, [&] {
-    options.max_connections = places + kAtTheDoor;
+    options.max_connections = places + kRejectedAtOnce;
     weir::EventLoop loop;
     weir::TcpServer server(loop, options);
-    server.use_handler(std::make_shared<House>(places));
+    server.use_handler(std::make_shared<LimitedEcho>(places));
     return weir::serve(loop, server, listen);
   });
 }

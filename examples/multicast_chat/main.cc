@@ -1,10 +1,10 @@
-// weir-multicast-chat: a chat on the local network without a server. What you type goes to a
-// multicast group, and everybody who has joined it sees it, you too.
+// weir-multicast-chat: a chat on the local network without a server. Each line that you type is
+// sent to a multicast group, and all its members see it, including you.
 //
-// What it takes care of: several on one machine share the port; text of others, and who they say
-// they are, is escaped before it reaches the terminal, and stands behind the address it came from;
-// a terminal that takes nothing stops us from receiving, and the kernel loses the rest: that is
-// what datagrams do, as they come in any order, or twice.
+// Several processes on one machine share the port. Text and nicknames of others are escaped before
+// they reach the terminal, and are printed after the address that they came from. While the
+// terminal takes no output, nothing is received and the kernel drops datagrams. Datagrams may be
+// lost, duplicated or reordered anyway.
 
 #include <unistd.h>
 
@@ -25,7 +25,7 @@
 
 namespace {
 
-// Fits into one packet everywhere, so that no message depends on two arriving.
+// Fits into one packet on every network, so no message depends on the arrival of two.
 constexpr std::size_t kMaxMessage = 1200;
 constexpr std::size_t kMaxNickname = 32;
 
@@ -42,16 +42,16 @@ class Chat {
       : loop_(loop),
         nickname_(settings.nickname),
         socket_(loop, settings.socket),
-        input_(loop, STDIN_FILENO, [this](std::string_view block) { typed(block); }),
+        input_(loop, STDIN_FILENO, [this](std::string_view block) { on_input(block); }),
         output_(loop, STDOUT_FILENO,
-                {.room = [this] { socket_.resume_receiving(); },
-                 .broken =
+                {.drained = [this] { socket_.resume_receiving(); },
+                 .failed =
                      [this] {
                        output_lost_ = true;
                        end();
                      }}) {
     socket_.on_datagrams([this](weir::UdpSocket&, std::span<const weir::Datagram> batch) {
-      for (const weir::Datagram& in : batch) heard(in);
+      for (const weir::Datagram& in : batch) print(in);
     });
     socket_.on_send_failed([](weir::UdpSocket&, const weir::FailedDatagram& failed) {
       std::fprintf(stderr, "not sent: %s\n", failed.error.message().c_str());
@@ -59,7 +59,7 @@ class Chat {
   }
   ~Chat() { output_.finish(std::chrono::seconds(1)); }
 
-  // Bound to the group's own address, it hears nothing else that comes to the port.
+  // Binds to the group's address, so nothing else that is sent to the port is received.
   weir::Result<weir::SocketAddress> join(const weir::SocketAddress& group, unsigned interface) {
     auto bound = socket_.bind(group);
     if (!bound) return bound;
@@ -75,30 +75,30 @@ class Chat {
   bool output_lost() const { return output_lost_; }
 
  private:
-  void heard(const weir::Datagram& in) {
+  void print(const weir::Datagram& in) {
     const bool was_full = output_.full();
     std::string_view text = in.text();
-    if (text.ends_with('\n')) text.remove_suffix(1);  // as socat and nc send it
+    if (text.ends_with('\n')) text.remove_suffix(1);  // as socat and nc send them
     output_.write("[" + in.peer.copy().to_string() + "] " + weir::escaped(text, kMaxMessage) +
                   "\n");
     if (output_.full() && !was_full) socket_.pause_receiving();
   }
 
-  void typed(std::string_view block) {
+  void on_input(std::string_view block) {
     if (block.empty()) {
-      if (!line_.empty()) say();
-      end();  // at the end of this turn, when what was said has left
+      send_line();
+      end();  // stops at the end of this turn, after the line was sent
     }
     for (const char c : block) {
       if (c == '\n') {
-        say();
+        send_line();
       } else if (line_.size() < kMaxMessage - kMaxNickname - 2) {
         line_ += c;
       }
     }
   }
 
-  void say() {
+  void send_line() {
     if (!line_.empty()) socket_.send_to(group_, nickname_ + ": " + line_);
     line_.clear();
   }
@@ -107,7 +107,7 @@ class Chat {
   const std::string nickname_;
   weir::UdpSocket socket_;
   weir::SocketAddress group_;
-  std::string line_;  // what has been typed of it; what is too long is left out
+  std::string line_;  // typed so far; bytes beyond the limit are dropped
   chat::Input input_;
   chat::Output output_;
   bool output_lost_ = false;
@@ -121,10 +121,10 @@ std::string check_nickname(const std::string& text) {
 std::string check_group(const std::string& text) {
   const auto group = weir::SocketAddress::parse(text);
   if (!group) return group.error().message();
-  return group->is_multicast() ? "" : text + " is no multicast address";
+  return group->is_multicast() ? "" : text + " is not a multicast address";
 }
 
-int take_part(Settings settings) {
+int run(Settings settings) {
   auto group = weir::SocketAddress::parse(settings.group);
   if (!group) return weir::fail(group.error());
   if (!settings.interface.empty()) {
@@ -134,7 +134,7 @@ int take_part(Settings settings) {
       return 2;
     }
     settings.socket.multicast_interface = *index;
-    // A group of one link (ff02::) is another one on each link.
+    // A link-local group (ff02::) is a different group on each link.
     if (group->family() == weir::SocketAddress::Family::ipv6 && group->scope_id() == 0) {
       group = weir::SocketAddress::from_ip(group->ip() + "%" + settings.interface, group->port());
       if (!group) return weir::fail(group.error());
@@ -145,7 +145,7 @@ int take_part(Settings settings) {
   const auto bound = talk.join(*group, settings.socket.multicast_interface);
   if (!bound) return weir::fail(bound.error());
   weir::run_until_signal(loop, {*bound}, [&talk] { talk.end(); });
-  return talk.output_lost() ? weir::fail(weir::Error("standard output can't be written")) : 0;
+  return talk.output_lost() ? weir::fail(weir::Error("standard output cannot be written")) : 0;
 }
 
 }  // namespace
@@ -153,16 +153,16 @@ int take_part(Settings settings) {
 int main(int argc, char** argv) {
   Settings settings;
   CLI::App app("A chat on the local network without a server.", "weir-multicast-chat");
-  app.add_option("nickname", settings.nickname, "what the others see")
+  app.add_option("nickname", settings.nickname, "your name for the others")
       ->check(CLI::Validator(check_nickname, ""))
       ->capture_default_str();
-  app.add_option("--group", settings.group, "the multicast group, and its port")
+  app.add_option("--group", settings.group, "the multicast group and its port")
       ->check(CLI::Validator(check_group, ""))
       ->capture_default_str()
       ->type_name("ADDR");
   weir::program::text_option(app, "--interface", settings.interface, "NAME",
-                             "such as eth0 or lo; else as the routes say");
+                             "such as eth0 or lo; by default the routing table decides");
   weir::program::number_option(app, "--ttl", settings.socket.multicast_ttl, 0, 255, "N",
-                               "networks it may pass: 0 stays on this machine, 1 on this network");
-  return sample::run(app, argc, argv, [&] { return take_part(settings); });
+                               "hop limit: 0 stays on this machine, 1 on this network");
+  return sample::run(app, argc, argv, [&] { return run(settings); });
 }

@@ -1,8 +1,8 @@
 // weir-printer-client: sends a line, or all of standard input, to a weir-printer-server.
 //
-// A client that does one thing needs no event loop: a socket and poll(2) will do. What it takes
-// care of: connecting and sending have a deadline, a short send is continued, and success is
-// reported only when the server has closed its side after ours, for then it has read every byte.
+// A client that does one thing needs no event loop: a socket and poll(2) are enough. Connecting and
+// sending have a deadline, and a short send is continued. The client reports success only when the
+// server has closed its side after ours, because the server has read every byte then.
 
 #include <poll.h>
 #include <unistd.h>
@@ -28,8 +28,7 @@ using weir::Error;
 using weir::Result;
 using weir::Socket;
 
-// Waits until one of `events` is there; ETIMEDOUT if that takes longer than `timeout`. Zero: for
-// ever.
+// Waits until one of `events` is reported; ETIMEDOUT after `timeout`. Zero: waits for ever.
 weir::SysResult<void> wait(const Socket& socket, short events, weir::Duration timeout) {
   if (timeout == weir::Duration::zero()) timeout = weir::Duration::max();
   const auto deadline = weir::saturating_add(weir::Clock::now(), timeout);
@@ -50,7 +49,7 @@ Result<Socket> connect(const weir::SocketAddress& address, weir::Duration timeou
   if (!socket) return std::unexpected(Error(what, socket.error()));
   if (auto done = socket->connect(address); !done) {
     if (done.error() != EINPROGRESS) return std::unexpected(Error(what, done.error()));
-    // It goes on in the background. The socket is writable when it ended, and error() says how.
+    // The attempt is in progress. When it ends, the socket is writable and error() has the result.
     if (auto ready = wait(*socket, POLLOUT, timeout); !ready) {
       return std::unexpected(Error(what, ready.error()));
     }
@@ -74,7 +73,7 @@ Result<void> send_all(Socket& socket, std::string_view text, weir::Duration time
   return {};
 }
 
-// Sends what comes from standard input, and notices while waiting for it when the server goes away.
+// Sends standard input. Notices also while it waits for input that the server has closed.
 Result<void> send_input(Socket& socket, weir::Duration timeout) {
   std::array<char, 16 * 1024> block;
   char last = '\n';
@@ -100,7 +99,7 @@ Result<void> send_input(Socket& socket, weir::Duration timeout) {
   return last == '\n' ? Result<void>() : send_all(socket, "\n", timeout);
 }
 
-// Says that there is no more, and waits until the server, having read it all, says the same.
+// Half-closes, then waits until the server has read everything and closes its side.
 Result<void> finish(Socket& socket, weir::Duration timeout) {
   if (auto done = socket.shutdown(Socket::How::write); !done) {
     return std::unexpected(Error("shutdown", done.error()));

@@ -1,8 +1,8 @@
 // weir-printer-server: prints what its clients send, a line at a time.
 //
-// What it takes care of: a line may come in any number of pieces, and the last one without its
-// newline; what a client sends can't forge a line of another's or drive the terminal; a client that
-// sends a line without end, or nothing at all, costs a bounded amount of memory and time.
+// A line may come in any number of pieces, and the last line without its newline. Text from a
+// client can neither forge a line of another client nor control the terminal. A client that sends a
+// line without end, or nothing at all, costs a limited amount of memory and time.
 
 #include <algorithm>
 #include <chrono>
@@ -23,10 +23,10 @@ namespace {
 // A longer line is printed in pieces of this size.
 constexpr std::size_t kMaxLine = 4096;
 
-// What is kept of a connection between two readings.
+// The context of a connection.
 struct Client {
   std::string name;
-  std::string line;  // what has come of the current line
+  std::string line;  // received so far of the current line
   bool cut = false;  // a piece of the current line was printed already
 };
 
@@ -57,18 +57,18 @@ class Printer final : public weir::ConnectionHandler {
       }
     }
     in.clear();
-    if (std::ferror(stdout) != 0) conn.loop().stop();  // a full disk, say; run() reports it
+    if (std::ferror(stdout) != 0) conn.loop().stop();  // a full disk, for example; run() reports it
   }
 
   void on_close(weir::TcpConnection& conn, weir::CloseReason reason) override {
     auto& client = *conn.context<Client>();
-    if (!client.line.empty()) print_line(client);  // it ended without a newline
+    if (!client.line.empty()) print_line(client);  // the last line without a newline
     print("* " + client.name + " left: " + reason.to_string());
   }
 
  private:
   static void end_line(Client& client) {
-    if (client.line.ends_with('\r')) client.line.pop_back();  // as telnet and curl send it
+    if (client.line.ends_with('\r')) client.line.pop_back();  // as telnet and curl send lines
     if (!client.line.empty() || !client.cut) print_line(client);
     client.cut = false;
   }
@@ -91,9 +91,9 @@ int main(int argc, char** argv) {
   CLI::App app("Prints what its clients send, a line at a time.", "weir-printer-server");
   sample::listen_option(app, listen);
   sample::seconds_option(app, "--idle-timeout", options.idle_timeout,
-                         "after which a silent client is let go; 0: never");
+                         "of silence after which a client is disconnected; 0: never");
   return sample::run(app, argc, argv, [&] {
-    // A reader of our output sees each line at once, not only when a block is full.
+    // Line buffering: each line is visible at once, also in a pipe.
     std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
 
     options.first_byte_timeout = options.idle_timeout;

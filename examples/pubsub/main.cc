@@ -1,20 +1,20 @@
 // weir-pubsub: clients publish messages on topics, and get those of the topics they subscribe to.
 //
-// The protocol is lines. Each is answered by one line, "ok" or "error WHY"; in between come lines
-// "message TOPIC TEXT", and with --heartbeat lines "ping", which want no answer: they tell a quiet
-// topic from a server that is gone.
+// The protocol consists of lines. Each is answered by one line, "ok" or "error WHY". Between the
+// answers the server sends lines "message TOPIC TEXT" and, with --heartbeat, lines "ping". A ping
+// needs no answer: it shows that the server of a quiet topic is alive.
 //
-//   sub TOPIC        the last message of the topic, if there was one, and from then on all
+//   sub TOPIC        sends the last message of the topic, if any, and then each new one
 //   unsub TOPIC
 //   pub TOPIC TEXT   TEXT is the rest of the line
-//   ping             for who is silent otherwise
+//   ping             keeps a client connected that is otherwise silent
 //   quit
 //
-// What it takes care of: a late subscriber gets the last message and then each newer one, none
-// twice and none missing, on whatever loop; a message is encoded once, however many get it; a
-// subscriber that does not read harms nobody (--slow says what becomes of its messages); who
-// publishes faster than the loops hand out is not read meanwhile; the number of topics is bounded,
-// and so are names and lines; nothing is sent to anybody that could drive a terminal.
+// A late subscriber gets the last message and then each newer one, none twice and none missing, on
+// every loop. A message is encoded once for all subscribers. A subscriber that does not read
+// affects no other client (--slow decides about its messages). A client that publishes faster than
+// the loops deliver is not read until they have caught up. The numbers of topics and the lengths of
+// names and lines are limited. Nothing that is sent to a client can control its terminal.
 
 #include <chrono>
 #include <map>
@@ -39,14 +39,14 @@ namespace {
 
 constexpr std::size_t kMaxLine = 4096;
 constexpr std::size_t kMaxName = 64;
-// Messages that may wait for a loop to hand them out: 4 MiB, if all are of the longest.
+// Tasks that may be pending on a loop before publishers are paused: 4 MiB of the longest messages.
 constexpr std::uint64_t kMaxBacklog = 1000;
 
 struct Client {
-  std::set<std::string, std::less<>> topics;  // those it has subscribed to
+  std::set<std::string, std::less<>> topics;  // its subscriptions
 };
 
-// The first word, and what follows the space behind it.
+// The first word, and the text after the space that follows it.
 std::pair<std::string_view, std::string_view> cut(std::string_view line) {
   const std::size_t end = std::min(line.find(' '), line.size());
   return {line.substr(0, end), line.substr(std::min(end + 1, line.size()))};
@@ -72,7 +72,7 @@ class PubSub final : public weir::FramedHandler<weir::LineCodec> {
   void on_frame(weir::TcpConnection& conn, std::string_view line) override {
     const auto [command, rest] = cut(line);
     if (!weir::is_printable(line)) {
-      refuse(conn, "a line is printable text in UTF-8");
+      refuse(conn, "a line must be printable text in UTF-8");
     } else if (command == "sub") {
       subscribe(conn, rest);
     } else if (command == "unsub") {
@@ -89,7 +89,7 @@ class PubSub final : public weir::FramedHandler<weir::LineCodec> {
     }
   }
 
-  // A line that is too long; the connection lives. Or the stream ended inside one.
+  // A line is too long (the connection continues), or the stream ended inside a line.
   void on_frame_error(weir::TcpConnection& conn, const weir::Error& error) override {
     refuse(conn, error.message());
   }
@@ -106,15 +106,15 @@ class PubSub final : public weir::FramedHandler<weir::LineCodec> {
   void subscribe(weir::TcpConnection& conn, std::string_view name) {
     auto& mine = conn.context<Client>()->topics;
     if (!is_name(name)) {
-      refuse(conn, "sub TOPIC: a name has 1 to 64 bytes, and no spaces");
+      refuse(conn, "sub TOPIC: a name has 1 to 64 bytes and no spaces");
     } else if (mine.contains(name)) {
       conn.send("ok\n");
     } else if (mine.size() >= most_topics_each_) {
-      refuse(conn, "you have subscribed to as many topics as one client may");
+      refuse(conn, "you have reached the limit of topics for one client");
     } else if (topics_.subscribe(std::string(name), conn, "ok\n")) {
       mine.emplace(name);
     } else {
-      refuse(conn, "there are as many topics as there may be");
+      refuse(conn, "the server has reached its limit of topics");
     }
   }
 
@@ -140,18 +140,18 @@ class PubSub final : public weir::FramedHandler<weir::LineCodec> {
     if (topics_.publish(std::string(name), weir::SharedBytes::copy(message))) {
       conn.send("ok\n");
     } else {
-      refuse(conn, "there are as many topics as there may be");
+      refuse(conn, "the server has reached its limit of topics");
     }
     wait_for_loops_behind(conn);
   }
 
-  // A loop with many subscribers takes longer to hand a message out than another to read it. The
-  // publisher is not read before what waits there now was handed out.
+  // A loop with many subscribers takes longer to deliver a message than another loop to read it.
+  // The publisher is not read until the slow loop has run the tasks that are pending now.
   void wait_for_loops_behind(weir::TcpConnection& publisher) {
     for (std::size_t i = 0; i < server_.loop_count(); ++i) {
       weir::EventLoop& loop = server_.loop(i);
       if (loop.backlog() < kMaxBacklog) continue;
-      publisher.pause_reading();  // counted: one for each loop
+      publisher.pause_reading();  // pauses are counted: one for each loop
       loop.post([ref = publisher.ref()] {
         ref.post([](weir::TcpConnection& conn) { conn.resume_reading(); });
       });
@@ -183,21 +183,21 @@ int main(int argc, char** argv) {
   sample::threads_option(app, options.threads);
   sample::choice_option(
       app, "--slow", kPolicies, slow,
-      "for a subscriber that does not read: skip messages, keep the latest, or close")
+      "for a subscriber that does not read: skip messages, keep the latest, or close it")
       ->default_str("skip")
       ->type_name("POLICY");
   weir::program::number_option(app, "--max-topics", most_topics, 1, 10'000'000, "N",
                                "topics at a time");
   weir::program::number_option(app, "--max-topics-per-client", most_topics_each, 1, 1'000'000, "N",
-                               "that one connection may subscribe to");
+                               "topics that one connection may subscribe to");
   sample::seconds_option(app, "--idle-timeout", options.idle_timeout,
-                         "after which a silent client is let go; 0: never");
+                         "of silence after which a client is disconnected; 0: never");
   sample::seconds_option(app, "--heartbeat", options.heartbeat_interval,
-                         "after which a client that was sent nothing gets a line \"ping\", and "
-                         "--idle-timeout is about what the client sends alone; 0: never");
+                         "without output after which a client is sent \"ping\"; then "
+                         "--idle-timeout counts only what the client sends; 0: never");
   return sample::run(app, argc, argv, [&] {
     if (options.heartbeat_interval > weir::Duration::zero()) {
-      // A heartbeat of ours is activity, but it does not show that the client is there.
+      // Our heartbeats are output, so only input can show that the client is alive.
       options.read_idle_timeout = std::exchange(options.idle_timeout, weir::Duration::zero());
     }
     weir::EventLoop loop;

@@ -39,15 +39,15 @@ bool Topics::publish(const std::string& name, const weir::SharedBytes& message) 
   return true;
 }
 
-// Null: there is no place for one more. One that is made is idle. [mutex_]
+// Null: the limit of topics is reached. A new topic is idle. [mutex_]
 Topics::Table::pointer Topics::find_or_make(const std::string& name) {
   const auto found = topics_.find(name);
   if (found != topics_.end()) return &*found;
   if (topics_.size() >= most_) {
     if (idle_.empty()) return nullptr;
-    const std::string silent = idle_.front()->first;
+    const std::string unused = idle_.front()->first;
     idle_.pop_front();
-    topics_.erase(silent);
+    topics_.erase(unused);
   }
   const auto made = topics_.try_emplace(name, slow_).first;
   made->second.idle = idle_.insert(idle_.end(), &*made);

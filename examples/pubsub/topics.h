@@ -1,8 +1,9 @@
-// The topics of weir-pubsub: who wants to hear of what, and the last message of each. [any]
+// The topics of weir-pubsub: the subscribers and the last message of each. [any]
 //
-// Shared by all loops under one lock, which is held for a look-up and a post. Joining and the last
-// message are one step under it, and so are keeping a message and sending it to who has joined:
-// whoever subscribes gets the last message and then each newer one, none twice and none missing.
+// All loops share them under one lock, which is held for a look-up and a post. subscribe() joins
+// and sends the last message in one step under the lock; publish() stores a message and sends it to
+// the subscribers in one step. So a subscriber gets the last message and then each newer one, none
+// twice and none missing.
 #pragma once
 
 #include <cstddef>
@@ -18,26 +19,27 @@
 
 class Topics {
  public:
-  // `most` topics at a time. When there are as many, the one to go is that which nobody subscribes
-  // to and nothing was published on for the longest time.
+  // At most `most` topics at a time. A further one replaces the topic without subscribers that has
+  // been without a publication for the longest time.
   Topics(std::size_t most, weir::SlowPolicy slow) : most_(most), slow_(slow) {}
 
-  // Each is answered to `conn`, false: there is no place for the topic. [loop] of `conn`
+  // Sends `answer` and the last message to `conn`. False, and nothing is sent: the limit of topics
+  // is reached. [loop] of `conn`
   bool subscribe(const std::string& name, weir::TcpConnection& conn, std::string_view answer);
-  // `conn` has subscribed, and may have ended meanwhile. [loop] of `conn`
+  // `conn` must have subscribed; it may have ended since. [loop] of `conn`
   void unsubscribe(const std::string& name, weir::TcpConnection& conn);
-  // The message as it is sent. False: there is no place for the topic.
+  // `message` is sent as it is. False: the limit of topics is reached.
   bool publish(const std::string& name, const weir::SharedBytes& message);
 
  private:
   struct Topic;
-  // In order, not by hash: clients choose the names, and could choose many with one hash.
+  // Not a hash table: clients choose the names, and could choose many with the same hash.
   using Table = std::map<std::string, Topic>;
   struct Topic {
     explicit Topic(weir::SlowPolicy slow) : subscribers(slow) {}
     weir::Broadcast subscribers;
     std::size_t count = 0;                     // of subscribers
-    weir::SharedBytes last;                    // empty: nothing was published yet
+    weir::SharedBytes last;                    // empty: nothing has been published
     std::list<Table::pointer>::iterator idle;  // in idle_, if count is 0
   };
 
@@ -47,5 +49,5 @@ class Topics {
   const weir::SlowPolicy slow_;
   std::mutex mutex_;
   Table topics_;                    // pointers to its items stay valid
-  std::list<Table::pointer> idle_;  // without subscribers, the longest silent one first
+  std::list<Table::pointer> idle_;  // without subscribers; the longest unused first
 };

@@ -1,10 +1,10 @@
-// weir-relay: passes what its clients send on to another address, and the answers back. TCP and
-// Unix sockets, either way round.
+// weir-relay: forwards what its clients send to another address, and the answers back. Each side is
+// a TCP or a Unix socket.
 //
-// What it takes care of: nothing is read from a client before there is somebody to pass it on to;
-// whoever can't be connected to the target is let go, and the log says why; a half-close goes
-// through, each direction ends by itself; a slow reader on one side holds the other back, so a
-// relay holds a bounded amount of memory; and at the end what is under way gets out.
+// A client is not read before its connection to the target exists. If that connection fails, the
+// client is disconnected and the reason is logged. A half-close is forwarded: each direction ends
+// by itself. A slow reader on one side slows down the other side, so memory is limited. At shutdown
+// the bytes that were received are still delivered.
 
 #include <CLI/CLI.hpp>
 #include <atomic>
@@ -39,9 +39,9 @@ struct Settings {
 
 // The clients of one loop, each with a connection to the target on the same loop.
 //
-// A TcpClient must live as long as its connection, which may still have bytes to send when the
-// client has gone. So it lives here, by the client it was made for: until relay() says that both
-// sides are over, or, if it never came to that, until the client is.
+// A TcpClient must live as long as its connection, which may still have bytes to send after the
+// client has disconnected. So it is kept here under its client until relay() reports that both
+// sides have ended, or, if relay() was never called, until the client ends.
 class Relay final : public weir::ConnectionHandler {
  public:
   Relay(const Settings& settings, std::atomic<std::uint64_t>& failures)
@@ -57,7 +57,7 @@ class Relay final : public weir::ConnectionHandler {
     if (auto begun = target->connect(settings_.connect); !begun) failed(ref, begun.error());
   }
 
-  // Only of a client that is not relayed yet.
+  // Called only for a client that is not relayed yet.
   void on_close(weir::TcpConnection& client, weir::CloseReason) override {
     targets_.erase(client.ref());
   }
@@ -65,7 +65,7 @@ class Relay final : public weir::ConnectionHandler {
  private:
   void connected(const weir::ConnectionRef& ref, weir::TcpConnection& target) {
     weir::TcpConnection* const client = ref.get();
-    if (client == nullptr) return;  // it has just ended, and on_close follows
+    if (client == nullptr) return;  // it has just ended; on_close follows
     weir::relay(*client, target, settings_.relay,
                 [this, ref](const weir::RelayResult&) { targets_.erase(ref); });
     client->resume_reading();
@@ -74,7 +74,7 @@ class Relay final : public weir::ConnectionHandler {
   void failed(const weir::ConnectionRef& ref, const weir::Error& error) {
     failures_.fetch_add(1, std::memory_order_relaxed);
     static weir::LogLimit limit(1);  // line a second
-    weir::write_log(weir::LogLevel::warn, limit, "a client is let go: " + error.message());
+    weir::write_log(weir::LogLevel::warn, limit, "a client is disconnected: " + error.message());
     if (weir::TcpConnection* const client = ref.get()) client->close();
   }
 
@@ -86,8 +86,8 @@ class Relay final : public weir::ConnectionHandler {
 void print_stats(const weir::TcpServer::Stats& stats, std::uint64_t failures) {
   constexpr double kMiB = 1024 * 1024;
   std::fprintf(stderr,
-               "%llu connections, %llu accepted, %llu turned away, %llu without a target, "
-               "%.1f MiB there, %.1f MiB back\n",
+               "%llu connections, %llu accepted, %llu rejected, %llu not connected to the target, "
+               "%.1f MiB to the target, %.1f MiB back\n",
                static_cast<unsigned long long>(stats.connections),
                static_cast<unsigned long long>(stats.accepted),
                static_cast<unsigned long long>(stats.refused + stats.refused_per_peer + stats.shed),
@@ -114,18 +114,20 @@ void describe(CLI::App& app, Settings& settings) {
       {"automatic", Path::automatic}, {"copy", Path::copy}, {"splice", Path::splice}};
 
   sample::listen_option(app, settings.listen);
-  sample::address_option(app, "--connect", settings.connect, "where to pass connections on to");
+  sample::address_option(app, "--connect", settings.connect,
+                         "the target that connections are forwarded to");
   sample::threads_option(app, settings.server.threads);
-  sample::choice_option(app, "--path", kPaths, settings.relay.path,
-                        "how bytes go: automatic (the default), copy or splice (in the kernel)")
+  sample::choice_option(
+      app, "--path", kPaths, settings.relay.path,
+      "how bytes are moved: automatic (the default), copy or splice (in the kernel)")
       ->type_name("PATH");
   sample::connections_option(app, settings.server.max_connections);
   sample::per_client_option(app, settings.server.max_connections_per_peer);
   sample::seconds_option(app, "--connect-timeout", settings.target.connect_timeout,
-                         "for the target to answer; 0: as long as the kernel tries");
+                         "to connect to the target; 0: as long as the kernel tries");
   settings.server.idle_timeout = std::chrono::minutes(10);
   sample::seconds_option(app, "--idle-timeout", settings.server.idle_timeout,
-                         "after which a pair that says nothing is let go; 0: never");
+                         "of silence in both directions after which a pair is closed; 0: never");
   sample::stats_option(app, settings.stats_every);
 }
 
@@ -133,7 +135,7 @@ void describe(CLI::App& app, Settings& settings) {
 
 int main(int argc, char** argv) {
   Settings settings;
-  CLI::App app("Passes connections on to another address.", "weir-relay");
+  CLI::App app("Forwards connections to another address.", "weir-relay");
   describe(app, settings);
   return sample::run(app, argc, argv, [&] {
     settings.target.idle_timeout = settings.server.idle_timeout;

@@ -1,13 +1,13 @@
-// weir-restart: answers each line with its name and process id, so that one can see which process
-// serves. Start it a second time with the same --point: the new process takes over from the old.
+// weir-restart: answers each line with its name and process id, which show which process serves.
+// Start it a second time with the same --point: the new process takes over from the old one.
 //
-// What it takes care of: no client is lost. The listening sockets never close; they go from process
-// to process (SCM_RIGHTS), and with them whoever waits to be accepted. Who is connected already
-// stays with the old process until it leaves, or --grace is over. Until the new process says that
-// it serves, the old one does. Started by a service manager, it listens on the sockets it is given
-// (LISTEN_FDS).
+// No client is lost. The listening sockets are never closed: they are passed from process to
+// process (SCM_RIGHTS), together with the connections that are not accepted yet. Connections that
+// exist already stay with the old process until they end or --grace is over. The old process serves
+// until the new one reports that it does. If a service manager starts the program, it listens on
+// the inherited sockets (LISTEN_FDS).
 //
-// Where all that happens is the last line of main(); the rest is an ordinary server.
+// The last line of main() does all that; the rest is an ordinary server.
 
 #include <unistd.h>
 
@@ -38,7 +38,7 @@ class Answerer final : public weir::FramedHandler<weir::LineCodec> {
         prefix_(name + ", process " + std::to_string(::getpid()) + ": ") {}
 
   void on_frame(weir::TcpConnection& conn, std::string_view line) override {
-    // What might go wrong is logged.
+    // send_frame() logs its errors.
     static_cast<void>(send_frame(conn, prefix_ + weir::escaped(line, kMaxLine)));
   }
 
@@ -54,17 +54,17 @@ int main(int argc, char** argv) {
   weir::TcpServer::Options options{.idle_timeout = std::chrono::minutes(5),
                                    .message_timeout = std::chrono::seconds(30)};
   weir::ServeOptions serving{.inherit = true};
-  CLI::App app("Answers with its name, and hands over to the next process.", "weir-restart");
+  CLI::App app("Answers with its name, and hands over to a new process.", "weir-restart");
   sample::listen_option(app, listen);
   weir::program::text_option(app, "--point", serving.hand_over, "PATH",
-                             "the Unix path where one process takes over from the other");
-  weir::program::text_option(app, "--name", name, "TEXT", "what it calls itself")
+                             "the Unix path at which a new process takes over");
+  weir::program::text_option(app, "--name", name, "TEXT", "the name in its answers")
       ->default_str(name);
   sample::threads_option(app, options.threads);
   sample::seconds_option(app, "--grace", serving.grace,
-                         "that clients have to leave after a hand-over; 0: none");
+                         "that clients may stay connected after a hand-over; 0: none");
   sample::seconds_option(app, "--idle-timeout", options.idle_timeout,
-                         "after which a silent client is let go; 0: never");
+                         "of silence after which a client is disconnected; 0: never");
   return sample::run(app, argc, argv, [&] {
     weir::EventLoop loop;
     weir::TcpServer server(loop, options);

@@ -1,7 +1,7 @@
-// weir-time: tells each client the time as a number of 32 bits and closes (RFC 868).
+// weir-time: sends each client the time as a 32-bit number, then closes (RFC 868).
 //
-// What it takes care of: the number is in the network's byte order; and it begins again from 0 on
-// 7 February 2036, so a client has to know in which stretch of 136 years it lives.
+// The number is in network byte order. It wraps to 0 on 7 February 2036, so a client must know
+// which period of 136 years is meant.
 
 #include <array>
 #include <chrono>
@@ -26,7 +26,7 @@ constexpr std::uint32_t seconds_since_1900(sys_seconds time) {
   constexpr sys_seconds kBegin = std::chrono::sys_days(1900y / 1 / 1);
   return static_cast<std::uint32_t>((time - kBegin).count());
 }
-// Two examples of the RFC's, and the last second and the first.
+// Two examples from the RFC, the last value, and the first one after it.
 static_assert(seconds_since_1900(std::chrono::sys_days(1970y / 1 / 1)) == 2'208'988'800);
 static_assert(seconds_since_1900(std::chrono::sys_days(1983y / 5 / 1)) == 2'629'584'000);
 static_assert(seconds_since_1900(std::chrono::sys_days(2036y / 2 / 7) + 6h + 28min + 15s) ==
@@ -38,10 +38,10 @@ static_assert(seconds_since_1900(std::chrono::sys_days(2036y / 2 / 7) + 6h + 28m
 int main(int argc, char** argv) {
   std::vector<std::string> listen;
   weir::TcpServer::Options options;
-  CLI::App app("Tells the time in seconds since 1900, as 32 bits (RFC 868).", "weir-time");
+  CLI::App app("Sends the time in seconds since 1900, as 32 bits (RFC 868).", "weir-time");
   sample::listen_option(app, listen);
   sample::seconds_option(app, "--linger", options.linger_timeout,
-                         "to wait for a client's end after our own; 0: for ever");
+                         "to wait until the client closes, too; 0: for ever");
   return sample::run(app, argc, argv, [&] {
     weir::EventLoop loop;
     weir::TcpServer server(loop, options);

@@ -1,9 +1,9 @@
-// weir-tour: the event loop by itself, without a network: timers, signals, work that comes from
-// another thread, and the loop's own numbers. It runs for some seconds and says what it does.
+// weir-tour: the event loop without a network: timers, signals, tasks from another thread, and the
+// loop's statistics. It runs for some seconds and prints what it does.
 //
-// What it takes care of: the signals are taken before the other thread is started, which inherits
-// that they are blocked; nothing is shared between the threads but the loop's mailbox; the thread
-// is told to end and waited for before the loop goes.
+// The SignalSet is made before the other thread starts, because the thread inherits the blocked
+// signals. The threads share nothing but the loop's mailbox. The thread is stopped and joined
+// before the loop is destroyed.
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -25,14 +25,14 @@ namespace {
 
 using Milliseconds = std::chrono::duration<double, std::milli>;
 
-// Says a line, with the time since the start.
+// Prints a line, with the time since the start.
 void say(const std::string& line) {
   static const weir::TimePoint start = weir::Clock::now();
   const Milliseconds since = weir::Clock::now() - start;
   std::fputs(fmt::format("{:8.1f} ms  {}\n", since.count(), line).c_str(), stdout);
 }
 
-// Timers run on the loop's thread, never early, never from inside the call that sets them.
+// Timers run on the loop's thread: never early, and never inside the call that sets them.
 void timers(weir::EventLoop& loop, weir::Duration step) {
   loop.run_after(step, [] { say("timer: one step has passed"); });
 
@@ -51,8 +51,8 @@ void tasks(weir::EventLoop& loop) {
   loop.dispatch([] { say("task: dispatched, runs at once"); });
 }
 
-// What takes long is done on another thread, which hands over values. (Handing over a reference to
-// something of the loop's would be a bug: see examples/worker_pool for answers to a connection.)
+// Long work is done on another thread, which posts values. (To post a reference to an object of the
+// loop would be a bug; examples/worker_pool shows how to answer a connection.)
 void work(weir::EventLoop& loop, const std::stop_token& stop) {
   for (std::uint64_t limit = 1'000; limit <= 100'000 && !stop.stop_requested(); limit *= 10) {
     std::uint64_t primes = 0;
@@ -67,7 +67,7 @@ void work(weir::EventLoop& loop, const std::stop_token& stop) {
   }
 }
 
-// What the loop has done, counted by itself.
+// The loop's own counters.
 void numbers(const weir::EventLoop& loop) {
   const weir::EventLoop::Stats stats = loop.stats();
   say(fmt::format("stats: {} turns, {} timers, {} tasks, {} events, {} wake-ups by the thread",
@@ -82,11 +82,11 @@ int main(int argc, char** argv) {
   weir::Duration length = std::chrono::seconds(2);
   CLI::App app("Shows what an event loop does besides sockets.", "weir-tour");
   weir::program::seconds_option(app, "--seconds", length, 0.1, 3600,
-                                "it takes; SIGINT or SIGTERM end it before");
+                                "to run; SIGINT or SIGTERM end it earlier");
   return sample::run(app, argc, argv, [&] {
     std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
     weir::EventLoop loop;
-    // A signal is a callback on the loop like any other, free to do what it likes.
+    // The callback runs on the loop, so it may do what a signal handler may not (signal-safety(7)).
     const weir::SignalSet signals(loop, {SIGINT, SIGTERM, SIGUSR1}, [&loop](int signal) {
       say(fmt::format("signal: {}", signal == SIGUSR1 ? "SIGUSR1" : "that is enough"));
       if (signal != SIGUSR1) loop.stop();

@@ -1,8 +1,8 @@
-// weir-udp-echo: sends every datagram back to where it came from.
+// weir-udp-echo: sends every datagram back to its sender.
 //
-// What it takes care of: a batch of datagrams costs one system call to receive and one to answer,
-// and no copy. Peers with a port below 1024 are not answered: behind a forged sender there could be
-// another echo service, and the two would answer each other without end.
+// A batch of datagrams costs one system call to receive, one to answer, and no copy. Peers with a
+// port below 1024 are not answered: the sender may be forged, and if that address runs an echo
+// service, too, both would answer each other without end.
 
 #include <CLI/CLI.hpp>
 #include <chrono>
@@ -23,13 +23,13 @@ constexpr std::uint16_t kFirstClientPort = 1024;
 
 void echo(weir::UdpSocket& socket, std::span<const weir::Datagram> batch) {
   for (const weir::Datagram& in : batch) {
-    if (in.truncated) continue;  // what came back would not be what was sent
+    if (in.truncated) continue;  // the answer would differ from what was sent
     if (in.peer.port() != 0 && in.peer.port() < kFirstClientPort) continue;
     socket.reply(in, in.payload);
   }
 }
 
-// What has happened since the call before, as one line on stderr.
+// Prints on stderr, as one line, what happened since the previous call.
 class StatsLine {
  public:
   explicit StatsLine(const weir::UdpServer& server) : server_(server) {}
@@ -61,17 +61,17 @@ int main(int argc, char** argv) {
   weir::UdpServer::Options options;
   weir::Duration stats_every{0};
   bool plain = false;
-  CLI::App app("Sends every datagram back to where it came from.", "weir-udp-echo");
+  CLI::App app("Sends every datagram back to its sender.", "weir-udp-echo");
   sample::listen_option(app, listen);
   sample::threads_option(app, options.threads);
-  weir::program::number_option(app, "--receive-buffer", options.socket.receive_buffer, 0, 1 << 30,
-                               "BYTES",
-                               "what the kernel keeps until we come (SO_RCVBUF); 0: the system's");
+  weir::program::number_option(
+      app, "--receive-buffer", options.socket.receive_buffer, 0, 1 << 30, "BYTES",
+      "that the kernel queues for the program (SO_RCVBUF); 0: its default");
   app.add_flag("--plain", plain, "without UDP_SEGMENT and UDP_GRO");
   sample::stats_option(app, stats_every);
   return sample::run(app, argc, argv, [&] {
     options.socket.segment = options.socket.coalesce = !plain;
-    options.socket.packet_info = true;  // the answer comes from the address that was asked
+    options.socket.packet_info = true;  // answers come from the address that the client used
     weir::EventLoop loop;
     weir::UdpServer server(loop, options);
     server.on_datagrams(echo);

@@ -1,17 +1,16 @@
-// weir-worker-pool: answers questions that take a processor a while.
+// weir-worker-pool: answers questions that need much processor time.
 //
-//   primes N   how many primes there are up to N
+//   primes N   the number of primes up to N
 //   factor N   the prime factors of N
 //   ping       pong, from the loop itself
 //
-// What it takes care of: the loop computes nothing, so it goes on serving while all workers are
-// busy. A connection is not read while its question is with the workers: its answers come in the
-// order of its questions, and what it sends meanwhile waits on its own side. One client, however
-// many connections it opens, has neither all workers nor the whole queue. Questions beyond --queue
-// are refused with a sentence, and one that takes longer than --time-limit, its wait included, is
-// given up. So is the question of a client that has gone; one that only says that it has no more
-// questions still gets its answer, and so does everybody when the server ends, as long as it comes
-// in time.
+// The loop computes nothing, so it continues to serve while all workers are busy. A connection is
+// not read while its question is queued or computed: answers come in the order of the questions,
+// and further input waits on the client's side. One client gets neither all workers nor the whole
+// queue, however many connections it opens. Questions beyond --queue are refused with a sentence. A
+// question is cancelled after --time-limit, the time in the queue included, and when its client
+// disconnects. A client that half-closes still gets its answer; so do all clients when the server
+// stops, if the answer is ready before the deadline.
 
 #include <atomic>
 #include <charconv>
@@ -55,7 +54,7 @@ std::optional<Question> parse(std::string_view line) {
   } else {
     return std::nullopt;
   }
-  line.remove_prefix(kPrimes.size());  // both are as long
+  line.remove_prefix(kPrimes.size());  // both prefixes have this size
   const auto [end, error] =
       std::from_chars(line.data(), line.data() + line.size(), question.number);
   if (error != std::errc() || end != line.data() + line.size()) return std::nullopt;
@@ -63,21 +62,21 @@ std::optional<Question> parse(std::string_view line) {
 }
 
 struct Asker {
-  std::string key;  // whose turn its questions take
+  std::string key;  // of the client, for WorkerPool::submit
   std::shared_ptr<std::atomic<bool>> gone = std::make_shared<std::atomic<bool>>(false);
 };
 
-// On a worker.
-std::string answer(const Question& question, const GiveUp& give_up) {
+// Runs on a worker.
+std::string answer(const Question& question, const Cancelled& cancelled) {
   if (question.kind == Question::Kind::primes) {
-    const auto count = count_primes(question.number, give_up);
+    const auto count = count_primes(question.number, cancelled);
     if (count) return std::to_string(*count);
-  } else if (const auto found = factors(question.number, give_up)) {
+  } else if (const auto found = factors(question.number, cancelled)) {
     std::string text = std::to_string(question.number) + " =";
     for (const std::uint64_t factor : *found) text += " " + std::to_string(factor);
     return text;
   }
-  return "error: that takes too long";
+  return "error: the question took too long";
 }
 
 class Answerer final : public weir::FramedHandler<weir::LineCodec> {
@@ -100,9 +99,9 @@ class Answerer final : public weir::FramedHandler<weir::LineCodec> {
     if (line == "ping") {
       conn.send("pong\n");
     } else if (!question) {
-      conn.send("error: ask primes N, factor N or ping\n");
+      conn.send("error: a question is primes N, factor N or ping\n");
     } else if (!ask(conn, *question)) {
-      conn.send("error: too many questions wait; ask again later\n");
+      conn.send("error: too many questions are queued; ask again later\n");
     }
   }
 
@@ -111,7 +110,7 @@ class Answerer final : public weir::FramedHandler<weir::LineCodec> {
   }
 
  private:
-  // What the worker is given is the question and a ConnectionRef: nothing of the loop's.
+  // The worker gets the question and a ConnectionRef, and no object of the loop.
   bool ask(weir::TcpConnection& conn, const Question& question) {
     const auto deadline = time_limit_ > weir::Duration::zero()
                               ? weir::saturating_add(weir::Clock::now(), time_limit_)
@@ -119,13 +118,13 @@ class Answerer final : public weir::FramedHandler<weir::LineCodec> {
     const Asker& asker = *conn.context<Asker>();
     const bool taken = pool_.submit(asker.key, [question, deadline, gone = asker.gone,
                                                 client = conn.ref()](const std::stop_token& stop) {
-      const auto give_up = [&] {
+      const auto cancelled = [&] {
         return stop.stop_requested() || gone->load(std::memory_order_relaxed) ||
                weir::Clock::now() >= deadline;
       };
       if (gone->load(std::memory_order_relaxed)) return;
-      client.post([text = answer(question, give_up) + "\n"](weir::TcpConnection& back) {
-        // Who hears no more gets none of the questions answered that were sent ahead.
+      client.post([text = answer(question, cancelled) + "\n"](weir::TcpConnection& back) {
+        // A client that no longer receives: its pipelined questions are dropped.
         if (back.send(text) == weir::SendResult::closed) back.abort();
         back.resume_reading();
         back.release();
@@ -152,16 +151,16 @@ int main(int argc, char** argv) {
   weir::TcpServer::Options options{.idle_timeout = std::chrono::minutes(5),
                                    .message_timeout = std::chrono::seconds(30),
                                    .high_water = 64 * 1024};
-  CLI::App app("Answers questions that take a processor a while.", "weir-worker-pool");
+  CLI::App app("Answers questions that need much processor time.", "weir-worker-pool");
   sample::listen_option(app, listen);
   sample::threads_option(app, options.threads);
   weir::program::number_option(app, "--workers", workers, 1, 1024, "N", "threads that compute");
   weir::program::number_option(app, "--queue", queue, 1, 1'000'000, "N",
-                               "questions that may wait for a worker");
+                               "questions that may be queued for a worker");
   sample::seconds_option(app, "--time-limit", time_limit,
-                         "for a question, its wait included; 0: none");
+                         "for a question, the time in the queue included; 0: none");
   sample::seconds_option(app, "--idle-timeout", options.idle_timeout,
-                         "after which a silent client is let go; 0: never");
+                         "of silence after which a client is disconnected; 0: never");
   return sample::run(app, argc, argv, [&] {
     WorkerPool pool(workers, queue);
     weir::EventLoop loop;

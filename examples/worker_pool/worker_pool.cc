@@ -9,7 +9,7 @@ WorkerPool::WorkerPool(std::size_t workers, std::size_t queue)
     : most_waiting_(queue),
       most_waiting_each_(std::max<std::size_t>(1, queue / 2)),
       most_running_each_(std::max<std::size_t>(1, workers - 1)) {
-  const weir::AllSignalsBlocked signals;  // they are for the loop
+  const weir::AllSignalsBlocked signals;  // signals are for the loop's thread
   for (std::size_t i = 0; i < workers; ++i) {
     workers_.emplace_back([this](const std::stop_token& stop) { serve(stop); });
   }
@@ -30,7 +30,7 @@ bool WorkerPool::submit(const std::string& client, Work work) {
   return true;
 }
 
-// The first one that may have a worker more; end() if there is none. [mutex]
+// The first client that may have one more worker; end() if no client may. [mutex]
 WorkerPool::Clients::iterator WorkerPool::next_client() {
   const auto may_run = [this](Clients::iterator client) {
     return client->second.running < most_running_each_;
@@ -58,10 +58,10 @@ void WorkerPool::serve(const std::stop_token& stop) {
     ++client->second.running;
     lock.unlock();
     work(stop);
-    work = nullptr;  // what it holds goes before the lock is taken
+    work = nullptr;  // destroys it before the lock is taken
     lock.lock();
     --client->second.running;
     if (client->second.running == 0 && client->second.waiting.empty()) clients_.erase(client);
-    wake_.notify_one();  // its client may have another worker now
+    wake_.notify_one();  // its client may use another worker now
   }
 }

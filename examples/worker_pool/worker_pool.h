@@ -1,4 +1,4 @@
-// WorkerPool: threads that take work off the loops. [any]
+// WorkerPool: threads that run long work instead of the loops. [any]
 #pragma once
 
 #include <condition_variable>
@@ -13,19 +13,19 @@
 #include <thread>
 #include <vector>
 
-// The clients that wait take turns, and no client has all workers or the whole queue: a worker is
-// always left for the others (if there are two), and half of the queue.
+// Clients with queued work take turns. No client gets all workers or the whole queue: one worker
+// (if there are two) and half of the queue are always left for the others.
 class WorkerPool {
  public:
-  // Gets a token that says when the program ends: work that takes long looks at it.
+  // Gets a token that is set when the pool is destroyed; long work must check it.
   using Work = std::move_only_function<void(const std::stop_token&)>;
 
-  // At most `queue` pieces of work wait.
+  // `queue`: the limit of queued work.
   WorkerPool(std::size_t workers, std::size_t queue);
-  // Drops what waits, tells what is under way to give up, and waits for it.
+  // Drops the queued work, requests a stop of the running work, and waits for its end.
   ~WorkerPool() = default;
 
-  // False: as many wait as may, of this client or of all.
+  // False: the queue of this client, or the whole queue, is full.
   bool submit(const std::string& client, Work work);
 
  private:
@@ -42,7 +42,7 @@ class WorkerPool {
   std::mutex mutex_;
   std::condition_variable_any wake_;
   std::size_t waiting_ = 0;
-  Clients clients_;                     // those with work that waits or runs
-  std::list<Clients::iterator> turns_;  // those with work that waits, the next one first
-  std::vector<std::jthread> workers_;   // last: they end before what they use goes
+  Clients clients_;                     // with work that is queued or runs
+  std::list<Clients::iterator> turns_;  // with queued work; the next one first
+  std::vector<std::jthread> workers_;   // last: they end before the members that they use
 };

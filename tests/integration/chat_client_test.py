@@ -276,7 +276,7 @@ class Screens(ChatTest):
         self.sees(alice, *lost, "alice> half")
         alice.type("a line", "Enter")
         lost += ["alice> half a line",
-                 "- there is no connection; this is sent as soon as there is one"]
+                 "- not connected; this line is sent after the connection is made"]
         alice.type("and the next")
         self.sees(alice, *lost, "alice> and the next")
         self.server(server.address)
@@ -307,7 +307,7 @@ class Screens(ChatTest):
         alice = self.chat(server.address, "alice", columns=80)
         welcome = WELCOME.decode().strip()
         self.sees(alice, welcome, "- the server closed the connection; connecting again",
-                  '- the nickname "alice" is taken; it may be our old connection, trying again',
+                  '- the nickname "alice" is taken; our old connection may hold it, trying again',
                   welcome, "alice>")
         self.assertEqual(server.nicknames, ["alice"] * 3)
 
@@ -442,7 +442,7 @@ class Pipes(ChatTest):
         done = self.run_client(server.address, input=text)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.heard(carol, "* alice joined", "alice: " + "x" * 4096, "alice: short", "* alice left")
-        self.assertEqual(len(re.findall(b"^! left out: ", done.stdout, re.M)), 2)
+        self.assertEqual(len(re.findall(b"^! line dropped: ", done.stdout, re.M)), 2)
 
     def test_a_hostile_server(self):
         server = self.stand_in([b"\x1b[2Jold\n", WELCOME, b"c\xc3\xa9 \x07\xff\n", None])

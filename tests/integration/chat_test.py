@@ -208,7 +208,7 @@ class Talking(ChatTest):
     def test_long_lines(self):
         server = self.server("--rate", "0")
         alice, bob = self.people(server, "alice", "bob")
-        refusal = "! left out: a line goes on after 4096 bytes, the most that is accepted"
+        refusal = "! line dropped: a line goes on after 4096 bytes, the most that is accepted"
         for size in (4096, 4097, 10_000, 3_000_000):
             bob.say("x" * size, "/who")
             if size > 4096:
@@ -218,7 +218,7 @@ class Talking(ChatTest):
             self.assertEqual(bob.line(), "* 2 here: alice, bob")
         bob.socket.sendall(b"dos\r\nlast without an end")
         bob.socket.shutdown(socket.SHUT_WR)
-        self.assertEqual(bob.rest(), ["! left out: the stream ended inside a frame; 19 of its "
+        self.assertEqual(bob.rest(), ["! line dropped: the stream ended inside a frame; 19 of its "
                                       "bytes had come"])
         self.assertEqual(alice.lines(2), ["bob: dos", "* bob left"])
 

@@ -150,7 +150,7 @@ class Files(FileServerTest):
         for name in ("100%", "ümläut", "line\nbreak\x1b[2J", "two words"):
             client.get(name)
         self.assertRaisesRegex(Refused, "Not a directory", client.list, "plain.txt")
-        self.assertRaisesRegex(Refused, "this is a folder", client.get, "sub")
+        self.assertRaisesRegex(Refused, "it is a folder", client.get, "sub")
         self.assertRaisesRegex(Refused, "No such file", client.get, "none")
 
     def test_a_folder_with_too_many_entries(self):
@@ -220,14 +220,14 @@ class Escapes(FileServerTest):
         self.addCleanup(unix.close)
         unix.bind(os.path.join(self.root, "socket"))
         client = self.connect(self.server())
-        self.assertRaisesRegex(Refused, "no regular file", client.get, "fifo")
+        self.assertRaisesRegex(Refused, "not a regular file", client.get, "fifo")
         self.assertRaises(Refused, client.get, "socket")
         self.assertEqual(client.list(), {})
 
     def test_a_device_and_proc(self):
         self.root = "/"
         client = self.connect(self.server())
-        self.assertRaisesRegex(Refused, "no regular file", client.get, "dev/null")
+        self.assertRaisesRegex(Refused, "not a regular file", client.get, "dev/null")
         self.assertRaises(Refused, client.get, "proc/self/fd/0")  # a magic link
 
     def test_no_such_root(self):
@@ -313,7 +313,7 @@ class Readers(FileServerTest):
             self.assertLess(len(receive_until_end(client.socket)), 32 * MIB)
         except ConnectionResetError:
             pass
-        self.assertTrue(wait_until(lambda: "it has become shorter" in server.errors()))
+        self.assertTrue(wait_until(lambda: "it became shorter or" in server.errors()))
         self.assertEqual(self.connect(server).get("shrinks"), b"\0")
 
     def test_a_reader_that_resets(self):

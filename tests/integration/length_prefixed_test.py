@@ -94,7 +94,7 @@ class BothEnds(Rpc):
         out, errors = self.rpc(self.server().address, "add", "1e308", "1e308", code=1)
         self.assertEqual(out, [])
         self.assertEqual(errors,
-                         'error: refused: "the sum is larger than a number can be"\n')
+                         'error: refused: "the sum is too large for a number"\n')
 
     def test_nothing_drives_the_terminal(self):
         out, _ = self.rpc(self.server().address, "echo", "\x1b[2J\u202e", ",", "echo")

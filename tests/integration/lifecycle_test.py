@@ -148,7 +148,7 @@ class Limits(SystemTest):
         server = self.echo(["127.0.0.1:0"], "--stats", "0.1", "--threads", "2")
         client = self.client(server.address)
         self.assertTrue(echoes(client))
-        line = r"^1 connections, .* accepted/s, 0 turned away, in .* MiB/s, .* wake-ups/s"
+        line = r"^1 connections, .* accepted/s, 0 rejected, in .* MiB/s, .* wake-ups/s"
         self.assertTrue(wait_until(lambda: re.search(line, server.errors(), re.M)), server.errors())
 
 

@@ -155,7 +155,7 @@ class NoTarget(RelayTest):
         for _ in range(50):
             self.assertEqual(exchange(self.client(relay.address), b"anybody?"), b"")
         lines = relay.errors().splitlines()
-        self.assertRegex(lines[0], f"a client is let go: connect to {re.escape(address)}: "
+        self.assertRegex(lines[0], f"a client is disconnected: connect to {re.escape(address)}: "
                                    "Connection refused")
         self.assertLess(len(lines), 25)  # one a second
 
@@ -168,7 +168,7 @@ class NoTarget(RelayTest):
         _, address, _ = self.full_target()
         relay = self.relay(address, "--connect-timeout", "0.2")
         self.assertEqual(receive_until_end(self.client(relay.address)), b"")
-        self.assertRegex(relay.errors(), "a client is let go: connect to .*full")
+        self.assertRegex(relay.errors(), "a client is disconnected: connect to .*full")
 
     def test_what_a_client_says_before_the_target_stands_waits(self):
         listener, address, make_room = self.full_target()
@@ -223,8 +223,8 @@ class Bounds(RelayTest):
         relay, client, target = self.pair("--stats", "0.1")
         client.sendall(bytes(MIB))
         receive_exactly(target, MIB)
-        line = (r"^1 connections, 1 accepted, 0 turned away, 0 without a target, "
-                r"1\.0 MiB there, 0\.0 MiB back$")
+        line = (r"^1 connections, 1 accepted, 0 rejected, 0 not connected to the target, "
+                r"1\.0 MiB to the target, 0\.0 MiB back$")
         self.assertTrue(wait_until(lambda: re.search(line, relay.errors(), re.M)), relay.errors())
 
 

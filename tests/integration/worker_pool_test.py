@@ -116,7 +116,7 @@ class Busy(WorkerPool):
         server = self.pool("--time-limit", "0.3")
         clients = [self.asks(server, ENDLESS + b"ping\n") for _ in range(3 * WORKERS)]
         for client in clients:
-            self.assertEqual(client.read_line(), "error: that takes too long")
+            self.assertEqual(client.read_line(), "error: the question took too long")
             self.assertEqual(client.read_line(), "pong")
         self.assertEqual(self.answers(server, b"primes 10\n"), ["4"])
 
@@ -129,7 +129,7 @@ class Busy(WorkerPool):
         waiting = self.asks(server, b"primes 10\n")
         # The one before may not have been read yet: the loop takes clients as they come.
         self.assertTrue(wait_until(lambda: self.refused(server)))
-        self.assertEqual(computing[0].read_line(), "error: that takes too long")
+        self.assertEqual(computing[0].read_line(), "error: the question took too long")
         self.assertEqual(waiting.read_line(), "4")
         self.assertEqual(self.answers(server, b"primes 10\n"), ["4"])
 
@@ -143,7 +143,7 @@ class Busy(WorkerPool):
         for client in greedy:
             if client.answered():
                 self.assertEqual(client.read_line(),
-                                 "error: too many questions wait; ask again later")
+                                 "error: too many questions are queued; ask again later")
         for i in range(5):
             self.assertEqual(self.asks(server, b"factor %d\n" % (7 + i)).read_line()[:2].strip(),
                              str(7 + i))
@@ -164,7 +164,7 @@ class Busy(WorkerPool):
     def refused(self, server):
         client = self.asks(server, b"factor 10\nping\n")
         return (client.answered(0.1) and
-                client.read_line() == "error: too many questions wait; ask again later" and
+                client.read_line() == "error: too many questions are queued; ask again later" and
                 client.read_line() == "pong")
 
     def test_who_leaves_meanwhile_harms_nobody(self):
