@@ -27,9 +27,11 @@
 #include "weir/net/buffer/output_queue.h"
 #include "weir/net/buffer/shared_bytes.h"
 #include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/route/broadcast.h"
 #include "weir/net/socket/socket_address.h"
 #include "weir/net/stream/connection_ref.h"
+#include "weir/net/stream/internal/connection.h"
 #include "weir/net/stream/tcp_connection.h"
 #include "weir/net/tcp/tcp_client.h"
 #include "weir/net/tcp/tcp_server.h"
@@ -216,8 +218,10 @@ Row object(const char* name) {
   return {name, static_cast<double>(sizeof(T)), -1};
 }
 
+// A TcpConnection is the face of a Connection, and an EventLoop that of a LoopCore.
 std::vector<Row> objects() {
-  return {object<TcpConnection>("TcpConnection"),
+  return {object<weir::internal::Connection>("Connection"),
+          object<weir::internal::LoopCore>("LoopCore"),
           object<weir::Channel>("Channel"),
           object<Buffer>("Buffer"),
           object<weir::OutputQueue>("OutputQueue"),
@@ -227,7 +231,6 @@ std::vector<Row> objects() {
           object<weir::Task>("Task"),
           object<weir::TimerId>("TimerId"),
           object<weir::SlotId>("SlotId"),
-          object<EventLoop>("EventLoop"),
           object<TcpServer>("TcpServer"),
           object<weir::TcpClient>("TcpClient"),
           object<weir::Broadcast>("Broadcast")};
