@@ -47,7 +47,7 @@ std::uint32_t Channel::epoll_mask(std::uint8_t interest) {
   std::uint32_t mask = 0;
   if (interest & kRead) mask |= EPOLLIN;
   if (interest & kWrite) mask |= EPOLLOUT;
-  if (mask == 0) {  // level-triggered, a hang-up that nobody uses would be reported for ever
+  if (mask == 0) {  // level-triggered, an unhandled hang-up would be reported again and again
     return interest & kErrors ? EPOLLERR | EPOLLHUP | EPOLLET : 0;
   }
   if (interest & kExclusive) return mask | EPOLLEXCLUSIVE;

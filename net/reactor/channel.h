@@ -1,11 +1,12 @@
-// Channel: one file descriptor watched by one EventLoop. [loop]
+// Channel: one file descriptor that one EventLoop watches. [loop]
 //
-// The Channel does not own the descriptor. Remove (or destroy) the Channel before closing it.
+// The Channel does not own the descriptor. Remove (or destroy) the Channel before closing the
+// descriptor.
 //
-// Interest is a cache: the setters note what is wanted, and the loop commits the difference with
-// one epoll_ctl(2) before it next waits, so on-and-off inside a turn costs nothing. No interest at
-// all means that the descriptor is taken out of epoll, because EPOLLERR and EPOLLHUP cannot be
-// masked; watch_errors() keeps it there for these two.
+// The setters only record the interest; before the loop waits, it passes a change to the kernel
+// with one epoll_ctl(2). So switching on and off within a turn costs no system call. Without
+// interest the descriptor is removed from epoll, because EPOLLERR and EPOLLHUP cannot be masked;
+// watch_errors() keeps it registered for these two.
 #pragma once
 
 #include "weir/base/requirements.h"
@@ -29,22 +30,21 @@ class LoopCore;
 
 namespace WEIR_EXPORT weir {
 
-// Level: reported as long as it is ready. Edge: reported when it becomes ready; read or write until
-// EAGAIN (epoll(7)).
+// level: reported as long as the descriptor is ready. edge: reported when it becomes ready; the
+// handler must read or write until EAGAIN (epoll(7)).
 enum class Trigger : std::uint8_t { level, edge };
 
-// Receives the readiness of one Channel. Called on the loop's thread only.
+// Receives the events of one Channel. Called on the loop's thread only.
 class IoHandler {
  public:
-  // `events` are epoll_wait(2)'s bits (EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLERR, EPOLLHUP). EPOLLERR
-  // and EPOLLHUP come whether asked for or not; a handler that cannot use an event must change its
-  // interest, or a level-triggered channel is reported again at once. The Channel, and any other,
-  // may be removed or destroyed from inside. An exception leaves EventLoop::run().
+  // `events`: the bits of epoll_wait(2) (EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLERR, EPOLLHUP).
+  // EPOLLERR and EPOLLHUP are reported with any interest. A handler that does not handle an event
+  // must change its interest, or a level-triggered channel is reported again immediately. It may
+  // remove or destroy this Channel and any other. An exception leaves EventLoop::run().
   virtual void on_ready(std::uint32_t events) = 0;
 
   // The kernel refused the interest that was set (EPERM for a regular file, ENOSPC, ENOMEM, ...).
-  // The channel is not watched until its interest is set again. Never called from inside a set
-  // call.
+  // The channel is not watched until its interest is set again. Never called inside a set call.
   virtual void on_interest_refused(Errno error) = 0;
 
  protected:
@@ -62,22 +62,22 @@ class Channel {
   void set_writing(bool on) { set(kWrite, on); }
   bool reading() const { return (wanted_ & kRead) != 0; }
   bool writing() const { return (wanted_ & kWrite) != 0; }
-  // From now on EPOLLERR and EPOLLHUP are reported also while neither reading nor writing is
-  // wanted, each once when it happens, so that a handler which cannot use one may ignore it.
+  // From now on EPOLLERR and EPOLLHUP are also reported while neither reading nor writing is set.
+  // Each is then reported once when it happens, so that a handler may ignore it.
   void watch_errors() { set(kErrors, true); }
-  // EPOLLEXCLUSIVE: of several loops that watch one descriptor, the kernel wakes few. Before the
-  // first set_reading(); cannot be combined with writing.
+  // EPOLLEXCLUSIVE: if several loops watch one descriptor, the kernel wakes only one or a few of
+  // them. Call it before the first set_reading(); it cannot be combined with writing.
   void set_exclusive();
 
-  // Takes the descriptor out of epoll now and forgets it: no event of it is delivered any more, not
-  // even one that the current batch already holds. Cannot be undone.
+  // Removes the descriptor from epoll now. No further event is delivered, not even one that the
+  // current batch already has. Cannot be undone.
   void remove();
   bool removed() const { return removed_; }
 
   EventLoop& loop() const;
   int fd() const { return fd_; }
-  // Identity on this loop: what epoll carries, and what a ConnectionRef holds. Names nothing any
-  // more when the channel was removed.
+  // The id of the channel on its loop: epoll and ConnectionRef store it. It is invalid once the
+  // channel was removed.
   SlotId id() const { return id_; }
 
  private:
@@ -98,8 +98,8 @@ class Channel {
   SlotId id_;
   int fd_;
   std::uint8_t wanted_ = 0;
-  std::uint8_t committed_ = 0;      // what epoll has of it; 0: it does not know the descriptor
-  std::uint8_t requeued_ = 0;       // events that the loop's requeue list has for it; 0: not in it
+  std::uint8_t committed_ = 0;      // the interest that epoll has; 0: not registered
+  std::uint8_t requeued_ = 0;       // its events in the loop's requeue list; 0: not in the list
   bool commit_queued_ : 1 = false;  // in the loop's list of interest changes
   bool removed_ : 1 = false;
 };

@@ -1,4 +1,4 @@
-// What users see of a loop; what is behind it stands in internal/loop_core.cc.
+// The public functions of a loop. The implementation is in internal/loop_core.cc.
 #include "weir/net/reactor/event_loop.h"
 
 #include <cerrno>
@@ -15,7 +15,7 @@ namespace sys = internal::sys;
 
 namespace {
 
-// Unwraps in a constructor, where there is no other way to report.
+// For a constructor, which can report an error only by an exception.
 template <typename T>
 T value_or_throw(Result<T> result) {
   if (!result) throw SystemError(std::move(result.error()));
@@ -53,7 +53,7 @@ void EventLoop::stop() { core_->stop(); }
 
 bool EventLoop::post(Task task) {
   if (in_loop_thread()) return core_->mailbox()->post(std::move(task));
-  // The task may end the loop before the call that posted it is back.
+  // The task may destroy the loop before this call returns.
   const std::shared_ptr<internal::Mailbox> mailbox = core_->mailbox();
   return mailbox->post(std::move(task));
 }

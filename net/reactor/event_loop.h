@@ -1,8 +1,8 @@
-// EventLoop: the reactor. One loop, one thread, one order; see docs/loop.md.
+// EventLoop: the reactor. It runs callbacks on one thread, in a fixed order; see docs/loop.md.
 //
-// A loop belongs to the thread that makes it. Calls marked [any] may come from any thread, all
-// others must come from that one, and not from inside a turn of another loop; they check it in
-// every build.
+// A loop belongs to the thread that creates it. Calls marked [any] may be made on any thread. All
+// other calls must be made on the loop's thread, outside the turns of other loops; every build
+// checks that.
 #pragma once
 
 #include "weir/base/requirements.h"
@@ -28,21 +28,21 @@ namespace WEIR_EXPORT weir {
 class EventLoop {
  public:
   static constexpr std::size_t kTurnBuckets = 24;
-  static constexpr std::size_t kTurnUnitBits = 10;  // a microsecond, nearly
+  static constexpr std::size_t kTurnUnitBits = 10;  // 2^10 ns, about a microsecond
 
   struct Options {
-    // The block that all connections of the loop read into. Large enough that a bulk stream needs
-    // few calls, small enough to stay near the cache.
+    // Size in bytes of the block that all connections of the loop read into. It is large enough
+    // that a bulk stream needs few calls, and small enough to stay in a processor cache.
     std::size_t receive_block = 512 * 1024;
-    // A callback that holds the loop for longer is logged (once a second) and counted. 0: off. Time
-    // in which the thread did not get a processor is not the callback's.
+    // A callback that holds the loop for longer is logged (at most once a second) and counted.
+    // 0: off. Time in which the thread did not get a processor is not attributed to the callback.
     Duration stall_threshold = std::chrono::milliseconds(25);
-    // And its stack is logged while it is stuck. Costs the process a thread, and the signal
-    // SIGRTMAX - 3, which interrupts sleeps and waits of the callback. For debugging.
+    // Also logs the stack of such a callback while it runs. For debugging: it takes one thread of
+    // the process and the signal SIGRTMAX - 3, which interrupts sleeps and waits of the callback.
     bool stall_stacks = false;
   };
 
-  // What a loop has done since it was made.
+  // Totals since the loop was created.
   struct Stats {
     std::uint64_t turns = 0;
     std::uint64_t events = 0;            // ready descriptors dispatched
@@ -51,20 +51,22 @@ class EventLoop {
     std::uint64_t tasks = 0;
     std::uint64_t timers = 0;
     std::uint64_t spurious_events = 0;  // for channels that were removed earlier in the same batch
-    std::uint64_t unknown_events = 0;   // for descriptors that should have left epoll (dup, fork)
+    std::uint64_t unknown_events = 0;   // for closed descriptors still in epoll (dup, fork)
     Duration busy{};                    // time in run() and turn() not spent waiting
-    // Callbacks that computed, or waited for something, longer than stall_threshold; and those
-    // that took longer because the thread did not get a processor.
+    // stalls: callbacks that computed or waited for longer than stall_threshold. preempted:
+    // callbacks that took longer because the thread did not get a processor.
     std::uint64_t stalls = 0;
     std::uint64_t preempted = 0;
-    // Turns by the time from waking up to the end: [i] counts those below 2^(10 + i) ns that
-    // [i - 1] does not; the last one all longer ones. What a new event may have to wait.
+    // Turns by duration, from the wake-up to the end: [i] counts the turns below 2^(10 + i) ns that
+    // [i - 1] does not count; the last element counts all longer ones. A new event can wait for the
+    // duration of one turn.
     std::array<std::uint64_t, kTurnBuckets> turn_times{};
-    // The difference of the counters.
+    // The differences of the counters.
     friend Stats operator-(Stats later, const Stats& earlier);
-    // Their names, for exporters and logs: weir/base/metrics.h.
+    // Names and values for exporters and logs: weir/base/metrics.h.
     static MetricList<Stats> metrics();
-    // The bound that `percent` per cent of all turns kept, right to a factor of two. 0: no turns.
+    // The duration that `percent` per cent of all turns did not exceed, accurate to a factor of
+    // two. 0: no turns.
     Duration turn_time(double percent) const;
   };
 
@@ -73,59 +75,66 @@ class EventLoop {
   explicit EventLoop(Options options);
   static Result<std::unique_ptr<EventLoop>> create() { return create(Options{}); }
   static Result<std::unique_ptr<EventLoop>> create(Options options);
-  // On the loop's thread, outside its run(), after all channels and servers on it are gone. Tasks
-  // not run are destroyed here, then what local() has made.
+  // Destroy a loop on its thread, outside run() and turn(), after all channels and servers on it.
+  // Destroys the tasks that have not run, then the objects of local().
   ~EventLoop();
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
-  // Turns until stop(). May be called from inside a turn of another loop. Throws what a task, a
-  // timer or a foreign IoHandler threw; what was ready or due with it is kept, and run() may be
-  // called again.
+  // Runs turns until stop(). May be called inside a turn of another loop. An exception from a task,
+  // a timer or an IoHandler of the program leaves run(); no other event, timer or task is lost, and
+  // run() may be called again.
   void run();
-  // Ends run() after its current turn. Sticky: before run(), it makes the next run() return at
-  // once. [any]
+  // Makes run() return after its current turn. If run() is not running, the next run() returns
+  // immediately. [any]
   void stop();
 
-  // One turn, which waits for at most `max_wait`. False: stop() was called, in it or before; that
-  // is taken back. With these three a loop runs inside one of another kind, whose callbacks call
-  // turn(Duration::zero()); see docs/loop.md. Throws as run() does.
+  // turn(), poll_fd() and max_wait() run a loop inside a loop of another library, whose callback
+  // calls turn(Duration::zero()); see docs/loop.md.
+  //
+  // Runs one turn, which waits for at most `max_wait`. False: stop() was called before or during
+  // it; the request is then cleared. Throws as run() does.
   bool turn(Duration max_wait);
-  // A descriptor for poll(2) and its kin, readable when turn() has events to serve. The same for
-  // the life of the loop, which closes it. Throws SystemError when the kernel refuses one.
+  // A descriptor for poll(2) or epoll(7) that is readable when turn() has events to handle. It
+  // stays the same for the life of the loop, which closes it. Throws SystemError when the kernel
+  // refuses a descriptor.
   int poll_fd();
-  // For how long it may be polled before the next turn() at most: until a timer or a deadline, not
-  // at all with work at hand; Duration::max() if there is nothing. To be asked before each poll: it
-  // has a later post() make the descriptor readable.
+  // The longest time to poll that descriptor before the next turn(): zero if work is pending, else
+  // the time until the next timer or deadline; Duration::max() if there is none. Call it before
+  // each poll: only then a later post() makes the descriptor readable.
   Duration max_wait();
 
-  // Runs `task` on the loop's thread, after what was posted before by the same thread. False, with
-  // the task destroyed, when the loop is being destroyed. [any]
+  // Runs `task` on the loop's thread, after the tasks that the calling thread posted before. False
+  // when the loop is being destroyed; the task is then destroyed. [any]
   bool post(Task task);
-  // Now if called on the loop's thread, else post(). [any]
+  // Runs `task` immediately if called on the loop's thread; otherwise post(). [any]
   bool dispatch(Task task);
 
-  // Timers run on the loop's thread, never before their time and never from inside these calls.
-  // run_after() counts from the moment of the call.
+  // Timers run on the loop's thread, never early and never inside these calls. run_after() counts
+  // from the time of the call.
   TimerId run_after(Duration delay, Task task);
   TimerId run_at(TimePoint when, Task task);
-  // At now + period, now + 2 * period, ...; times missed while the loop was busy are skipped.
+  // Runs at now + period, now + 2 * period, ...; times that pass while the loop is busy are
+  // skipped.
   TimerId run_every(Duration period, Task task);
-  // True: it was set and will not run (again). False: it ran, was cancelled, or never was.
+  // True: the timer was set and will not run (again). False: it has run, was cancelled, or never
+  // existed.
   bool cancel(TimerId id);
 
-  // When the current turn began to serve events; Clock::now() while the loop is not running.
+  // The time at which the current turn began to handle events; Clock::now() outside run() and
+  // turn().
   TimePoint now() const;
-  // While a turn of this loop runs on the calling thread, and while no loop runs there that was
-  // made there. A turn of another loop is another thread to it. [any]
+  // True inside a turn of this loop. Also true on the thread that created the loop, outside the
+  // turns of all loops. False inside a turn of another loop. [any]
   bool in_loop_thread() const;
   Stats stats() const;  // [any]
-  // Posted tasks that have not begun. Who posts at a rate that others decide looks at it. [any]
+  // The number of posted tasks that have not begun. A program whose rate of posts is decided by
+  // others uses it to limit them. [any]
   std::uint64_t backlog() const;
 
-  // The one T of this loop, for what is shared by all that runs on it. Made by the first call, from
-  // the loop if T can be constructed from an EventLoop&, else without arguments. Destroyed with the
-  // loop, after connections that have ended, the last one made first.
+  // The T of this loop: one object of each type, shared by everything on the loop. The first call
+  // creates it: T(EventLoop&) if there is such a constructor, else T(). These objects are destroyed
+  // with the loop, after closed connections, in reverse order of their creation.
   template <typename T>
   T& local() {
     const TypeId type = TypeId::of<T>();
@@ -134,8 +143,8 @@ class EventLoop {
     return *static_cast<T*>(object);
   }
 
-  // This process is a fork of the one that made the loop: it may be destroyed here, on the thread
-  // that forked, and nothing else. See docs/ownership.md.
+  // True in a child of fork(2). There the loop can only be destroyed, on the thread that forked.
+  // See docs/ownership.md.
   bool forked() const;
 
  private:

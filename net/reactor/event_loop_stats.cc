@@ -1,4 +1,4 @@
-// What a loop has done, as EventLoop::Stats.
+// EventLoop::Stats: the values and the list of metrics.
 #include <array>
 #include <charconv>
 #include <chrono>
@@ -37,7 +37,7 @@ using internal::metric;
 using Stats = EventLoop::Stats;
 using enum MetricKind;
 
-// The upper bound of a range of turn_times, in seconds.
+// The label of a range of turn_times: its upper bound in seconds.
 std::string turn_bound(std::size_t range) {
   if (range + 1 == EventLoop::kTurnBuckets) return metric_label("le", "+Inf");
   const Duration bound(std::int64_t{1} << (range + EventLoop::kTurnUnitBits));
@@ -59,14 +59,14 @@ constexpr std::array kMetrics{
     metric<&Stats::spurious_events>(counter, "spurious_events", "",
                                     "Events of channels removed earlier in the same turn."),
     metric<&Stats::unknown_events>(counter, "unknown_events", "",
-                                   "Events of descriptors that should have left epoll."),
+                                   "Events of descriptors that were closed but still in epoll."),
     metric<&Stats::busy>(counter, "busy", "seconds", "Time not spent waiting."),
     metric<&Stats::stalls>(counter, "stalls", "",
                            "Callbacks that held the loop for longer than stall_threshold."),
     metric<&Stats::preempted>(counter, "preempted", "",
-                              "Callbacks that were long because the thread got no processor."),
+                              "Callbacks that took long because the thread got no processor."),
     metric<&Stats::turn_times, turn_bound>(histogram, "turn_times", "seconds",
-                                           "Turns, by the time from waking up to the end."),
+                                           "Turns, by the time from the wake-up to the end."),
 };
 static_assert(internal::covers_all<Stats>(kMetrics));
 

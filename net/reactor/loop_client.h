@@ -1,8 +1,8 @@
-// What the objects of the floors above are to their loop, besides handlers of readiness. Internal
+// The interfaces by which a loop calls the objects of the floors above, besides IoHandler. Internal
 // to weir. [loop]
 //
-// The places of a client are links inside it, so that taking one needs no memory, and a client has
-// at most one of each kind.
+// A client is in a queue of the loop through links inside it. So queueing needs no memory, and a
+// client is in at most one queue of each kind.
 #pragma once
 
 #include "weir/base/requirements.h"
@@ -18,13 +18,13 @@ using Tick = std::uint32_t;
 
 struct DeadlineTag;
 
-// Has a coarse deadline in the loop's IdleWheel, and an end in the turn's reap phase. One link
-// serves both: a client that is to be reaped has no deadline any more.
+// Has a coarse deadline in the loop's IdleWheel, and is freed in the reap phase of a turn. One link
+// serves both: a client that waits to be reaped has no deadline.
 class DeadlineClient : public ListHook<DeadlineTag> {
  public:
-  // The deadline set with IdleWheel::schedule() has come; the client is out of the wheel.
+  // The deadline set with IdleWheel::schedule() has passed; the client is no longer in the wheel.
   virtual void on_deadline() = 0;
-  // Phase 7, after reap_later() was called: the client frees itself.
+  // Phase 7 of a turn, after reap_later() was called: the client frees itself.
   virtual void on_reap() = 0;
 
  protected:
@@ -35,11 +35,11 @@ class DeadlineClient : public ListHook<DeadlineTag> {
 class FlushHook {
  private:
   friend class FlushList;
-  FlushHook* next_ = nullptr;  // of the last one itself; null: in no list
+  FlushHook* next_ = nullptr;  // the last one points to itself; null: in no list
 };
 
-// Has a place in the flush phase, too. Derived, not beside it: a second table of virtual functions
-// would cost each connection eight bytes.
+// Is also called in the flush phase. It derives from DeadlineClient because a second table of
+// virtual functions would cost each connection eight bytes.
 class FlushClient : public DeadlineClient, public FlushHook {
  public:
   // Phase 6 of the turn in which flush_later() was called.

@@ -18,7 +18,7 @@ namespace sys = internal::sys;
 
 class LoopPool::Thread {
  public:
-  // The thread of that index, of `threads` that the pool is to have.
+  // The thread number `index` of `threads`.
   Thread(std::size_t index, std::size_t threads, EventLoop::Options options) {
     std::promise<Result<EventLoop*>> made;
     auto loop = made.get_future();
@@ -55,8 +55,8 @@ class LoopPool::Thread {
 
   EventLoop& loop() { return *loop_; }
 
-  // First all threads of a pool leave run(), then their loops are destroyed: until the last one
-  // has left, tasks may call post() on any of them. It says false where the loop has left.
+  // First all threads of a pool leave run(), then their loops are destroyed: until the last thread
+  // has left, tasks may call post() on any of the loops. It returns false if the loop has left.
   void ask_to_end() {
     Stage running = Stage::run;
     if (stage_.compare_exchange_strong(running, Stage::end)) loop_->stop();
@@ -66,9 +66,9 @@ class LoopPool::Thread {
  private:
   enum class Stage { run, end, ended, destroy };
 
-  // An exception from a task or a timer is the program's to deal with; here nobody can, so it ends
-  // the program with its message, like any exception that leaves a thread.
-  // A stop() that is not the pool's does not take the loop away from those who use it.
+  // Nobody can handle an exception from a task or a timer here, so it terminates the program with
+  // its message, like any exception that leaves a thread. Only LoopPool::stop() ends the loop:
+  // after another stop() the loop runs again.
   void serve(EventLoop::Options options, std::promise<Result<EventLoop*>> made) {
     auto loop = EventLoop::create(options);
     if (!loop) {
@@ -77,7 +77,7 @@ class LoopPool::Thread {
     }
     made.set_value(loop->get());
     while (stage_.load() == Stage::run) (*loop)->run();
-    // A post that succeeds would wait for a run() that does not come.
+    // From here on post() must fail, because no run() will run the task.
     internal::core_of(**loop).mailbox()->close();
     stage_.store(Stage::ended);
     stage_.notify_all();
@@ -85,7 +85,7 @@ class LoopPool::Thread {
   }
 
   std::atomic<Stage> stage_{Stage::run};
-  EventLoop* loop_ = nullptr;  // the thread owns it
+  EventLoop* loop_ = nullptr;  // owned by the thread
   sys::Thread thread_;
 };
 
@@ -119,7 +119,7 @@ EventLoop& LoopPool::next() {
 
 void LoopPool::stop() {
   if (!threads_.empty() && threads_.front()->loop().forked()) {
-    // The threads did not come along, so nobody can end their loops: what they were is left alone.
+    // The threads exist only in the parent, so their loops cannot be ended here: they are leaked.
     for (auto& thread : threads_) static_cast<void>(thread.release());
     threads_.clear();
     return;

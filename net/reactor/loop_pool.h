@@ -1,4 +1,4 @@
-// LoopPool: n threads with a loop each. [the thread that made it], next() [any]
+// LoopPool: n threads, each of which runs a loop. [the thread that created it] next() is [any].
 #pragma once
 
 #include <atomic>
@@ -14,13 +14,13 @@ namespace WEIR_EXPORT weir {
 
 class LoopPool {
  public:
-  // Starts `threads` threads (0 is allowed) and returns when all loops run. The threads are named
-  // weir-loop-N and block every signal. Throws SystemError when a thread or loop cannot be made;
-  // create() returns the Error instead.
+  // Starts `threads` threads (0 is allowed) and returns when all loops have been created. The
+  // threads are named weir-loop-N and block all signals. Throws SystemError when a thread or a loop
+  // cannot be created; create() returns the Error instead.
   explicit LoopPool(std::size_t threads, EventLoop::Options options = {});
   static Result<std::unique_ptr<LoopPool>> create(std::size_t threads,
                                                   EventLoop::Options options = {});
-  // stop().
+  // Calls stop().
   ~LoopPool();
   LoopPool(const LoopPool&) = delete;
   LoopPool& operator=(const LoopPool&) = delete;
@@ -30,8 +30,8 @@ class LoopPool {
   // Round robin. The pool must not be empty. [any]
   EventLoop& next();
 
-  // Ends all loops, waits for their threads, and destroys the loops. Not from one of those threads.
-  // (EventLoop::stop() on a loop of a pool ends nothing.)
+  // Ends all loops, joins their threads and destroys the loops. Must not be called on one of these
+  // threads (CHECK). (EventLoop::stop() has no effect on a loop of a pool.)
   void stop();
 
  private:

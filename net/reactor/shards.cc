@@ -33,7 +33,7 @@ void ShardsBase::close_loops() {
   own_pool_.reset();
 }
 
-// --- calls at home -------------------------------------------------------------------------------
+// --- calls on the home loop ----------------------------------------------------------------------
 
 void ShardsBase::add_done(Call done) {
   if (done) done_.push_back(std::move(done));

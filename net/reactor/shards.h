@@ -1,6 +1,6 @@
-// Shards: what a server has on each of its loops, and the calls between these and its home loop,
-// which is the loop that it was made with. TcpServer and UdpServer stand on it. Internal to weir.
-// [home] unless marked.
+// Shards: the parts of a server on each of its loops, and the calls between them and the home loop,
+// with which the server was created. Used by TcpServer and UdpServer. Internal to weir.
+// [home] unless marked: on the thread of the home loop.
 #pragma once
 
 #include <atomic>
@@ -19,23 +19,25 @@
 
 namespace weir::internal {
 
-// One loop's part of a server. The server derives its own type from it and adds release(), which is
-// called on that loop when the server is destroyed, also from inside a call of its handler there.
+// The part of a server on one loop. The server derives its own type from it and adds release(),
+// which is called on that loop when the server is destroyed, possibly inside a call of a handler
+// there.
 struct Shard {
   explicit Shard(EventLoop& on) : loop(on) {}
   EventLoop& loop;
-  bool released = false;  // [that loop] the server was destroyed
+  bool released = false;  // [the loop of the shard] the server was destroyed
 };
 
 struct ShardOptions {
   const char* server;  // its type, for messages
-  // One of: loops of the server's own, those of a pool, or, with neither, the home loop.
+  // Set at most one: the number of the server's own loops, or a pool. With neither, the only shard
+  // is on the home loop.
   std::size_t threads = 0;
   LoopPool* pool = nullptr;
-  EventLoop::Options loop{};  // of the server's own loops
+  EventLoop::Options loop{};  // for the server's own loops
 };
 
-// What needs no type of shard.
+// The part that does not depend on the type of the shards.
 class ShardsBase {
  public:
   using Call = std::move_only_function<void()>;
@@ -45,10 +47,11 @@ class ShardsBase {
   ShardsBase& operator=(const ShardsBase&) = delete;
 
   EventLoop& home() const { return home_; }
-  // The shards live, or will live, on the loops of a pool. [any]
+  // True if the shards are, or will be, on the loops of a pool. [any]
   bool pooled() const;
 
-  // `fn`, to be called at home, where it does nothing once the server is destroyed. [any]
+  // Wraps `fn`, which is to be called on the home loop; it does nothing once the server is
+  // destroyed. [any]
   template <typename Fn>
   auto unless_destroyed(Fn fn) const {
     return [calls = calls_, fn = std::move(fn)]() mutable {
@@ -60,45 +63,45 @@ class ShardsBase {
   void post_home(Fn fn) const {
     home_.post(unless_destroyed(std::move(fn)));
   }
-  // A function that does so when it is called, once and by anybody: it does not refer to the
-  // server.
+  // Returns a function that does the same when it is called: at most once, on any thread. It does
+  // not refer to the server.
   template <typename Fn>
   auto poster_home(Fn fn) const {
     return [&home = home_, call = unless_destroyed(std::move(fn))]() mutable {
       home.post(std::move(call));
     };
   }
-  // The same, but at once on the home loop's thread. [any]
+  // Like post_home(), but calls `fn` immediately on the home loop's thread. [any]
   template <typename Fn>
   void dispatch_home(Fn fn) const {
     if (home_.in_loop_thread()) return fn();
     post_home(std::move(fn));
   }
 
-  // The functions to call when the server has ended; an empty one is ignored.
+  // Adds a function for call_done(); an empty one is ignored.
   void add_done(Call done);
-  // Calls the first of them now and each other one in a task of its own: a function may throw,
-  // which costs no other its call, or destroy the server.
+  // The server has ended: calls the first function now and each other in a task of its own, so that
+  // a function may throw without preventing the other calls, or destroy the server.
   void call_done();
 
-  // The server is being destroyed: nothing is called at home any more, and no `done`.
+  // The server is being destroyed: the posted functions and `done` functions are no longer called.
   void stop_calls();
   bool destroyed() const { return calls_->stopped; }
-  // This process is a fork, and the loops of the shards run in the parent alone. What is on them
-  // cannot be taken back: all stays as it is.
+  // This process is a fork, and the threads of the shards run only in the parent. Nothing on these
+  // loops can be released here.
   bool lost_by_fork() const { return pool_ != nullptr && home_.forked(); }
 
  protected:
-  struct Calls {  // outlives the server in what was posted
+  struct Calls {  // shared with posted functions, which can outlive the server
     bool stopped = false;
   };
-  // Something begun on several loops.
+  // An operation on several loops.
   class Round : public std::enable_shared_from_this<Round> {
    public:
     Round(ShardsBase& shards, std::size_t parts, Call done);
-    // One part is over. When it throws, for want of memory, it is to be called again. [any]
+    // One part is complete. If this throws (no memory), call it again. [any]
     void part_over();
-    // Posts `done`, if there is one. [any]
+    // All parts are complete: posts `done`, if there is one. [any]
     void all_over();
 
    private:
@@ -108,7 +111,7 @@ class ShardsBase {
     Call done_;
   };
 
-  // The loops for the shards, one each.
+  // The loops for the shards, one for each.
   Result<std::vector<EventLoop*>> open_loops();
   void close_loops();
 
@@ -118,7 +121,7 @@ class ShardsBase {
   EventLoop& home_;
   const std::shared_ptr<Calls> calls_ = std::make_shared<Calls>();
   std::unique_ptr<LoopPool> own_pool_;
-  LoopPool* pool_ = nullptr;  // that one, or one of the program's. Null: all is on the home loop
+  LoopPool* pool_ = nullptr;  // own_pool_ or a pool of the program. Null: only the home loop
   std::vector<Call> done_;
 };
 
@@ -127,8 +130,8 @@ class Shards : public ShardsBase {
  public:
   using ShardsBase::ShardsBase;
 
-  // Makes a shard for each loop and has `make(Part&)`, which returns Result<void>, called on that
-  // loop. When one fails or throws, nothing of what was made is left. Does nothing when started.
+  // Creates a shard for each loop and calls `make(Part&)`, which returns Result<void>, on that
+  // loop. If a call fails or throws, all shards are destroyed again. Does nothing when started.
   template <typename Make>
   Result<void> start(Make make) {
     if (started()) return {};
@@ -170,8 +173,8 @@ class Shards : public ShardsBase {
       });
     }
   }
-  // Calls begin(Part&, Call over) in a task of each loop. When `over` was called once for each, on
-  // any thread, calls `done` in a task of the home loop. [any]
+  // Calls begin(Part&, Call over) in a task of each loop. After each `over` was called once, on any
+  // thread, calls `done` in a task of the home loop. [any]
   template <typename Begin>
   void on_each(Begin begin, Call done) {
     const auto round = std::make_shared<Round>(*this, size(), std::move(done));
@@ -181,7 +184,7 @@ class Shards : public ShardsBase {
     });
   }
 
-  // The last step of the server's destructor.
+  // The last step of the destructor of the server.
   void release() {
     for (const auto& part : parts_) {
       try_run_on(part->loop, [&] {
@@ -204,21 +207,21 @@ class Shards : public ShardsBase {
   std::vector<std::shared_ptr<Part>> parts_;
 };
 
-// The destructor of a server. Its `impl` has shards_, cancel_timers(), and release(), which takes
-// back what it has on loops besides its shards. It is kept to the end of the turn: one of its calls
-// may be running.
+// The destructor of a server. Its `impl` has shards_, cancel_timers(), and release(), which
+// releases everything that it has on loops besides its shards. `impl` is kept to the end of the
+// turn, because one of its functions may be running.
 template <typename Impl>
 void destroy_server(std::shared_ptr<Impl> impl) {
   EventLoop& home = impl->shards_.home();
   impl->shards_.stop_calls();
   impl->cancel_timers();
   if (impl->shards_.lost_by_fork()) {
-    static_cast<void>(new std::shared_ptr<Impl>(impl));  // kept for ever
+    static_cast<void>(new std::shared_ptr<Impl>(impl));  // never freed
   } else {
     impl->release();
     impl->shards_.release();
   }
   core_of(home).keep_until_reaped(std::move(impl));
-}  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): as said above
+}  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): on purpose, see above
 
 }  // namespace weir::internal

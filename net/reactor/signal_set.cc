@@ -17,7 +17,7 @@ namespace sys = internal::sys;
 
 namespace {
 
-// Signals that weir has blocked in this thread, and the program has not.
+// The signals that weir, and not the program, has blocked in this thread.
 struct BlockedHere {
   sigset_t signals;
   bool any;
@@ -69,7 +69,7 @@ sigset_t set_of(std::initializer_list<int> signals) {
   return set;
 }
 
-// Blocks `signals`; returns those of them that were not blocked before.
+// Blocks `signals` and returns those that were not blocked before.
 sigset_t block(std::initializer_list<int> signals) {
   const sigset_t wanted = set_of(signals);
   const sigset_t before = sys::change_signal_mask(SIG_BLOCK, wanted);
@@ -107,7 +107,7 @@ SignalSet::~SignalSet() {
 }
 
 void SignalSet::on_ready(std::uint32_t) {
-  // The callback may destroy this object; it then has to live on until it returns.
+  // The callback may destroy this object, but must itself live until it returns.
   const SlotId self = channel_.id();
   EventLoop& loop = channel_.loop();
   Callback callback = std::move(callback_);

@@ -1,4 +1,4 @@
-// Task: a function that a loop runs; TimerId: the name of one that it runs later.
+// Task: a function that a loop runs. TimerId: identifies a timer.
 #pragma once
 
 #include "weir/base/requirements.h"
@@ -12,7 +12,7 @@ namespace WEIR_EXPORT weir {
 
 using Task = std::move_only_function<void()>;
 
-// Names one timer of one loop. A default-made TimerId names none.
+// Identifies one timer of one loop. A default-constructed TimerId identifies none.
 struct TimerId {
   std::uint32_t slot = 0;
   std::uint32_t sequence = 0;  // 0: no timer

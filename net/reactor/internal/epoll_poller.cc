@@ -9,7 +9,7 @@ namespace weir::internal {
 
 namespace {
 
-constexpr Duration kForEver(-1);  // epoll_wait(2)'s
+constexpr Duration kForEver(-1);  // as in epoll_wait(2)
 
 }  // namespace
 
@@ -42,7 +42,7 @@ SysResult<void> EpollPoller::commit(Channel& channel) {
   const bool registered = channel.committed_ != 0;
   auto done = control(registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, channel, mask);
   if (!done && registered && done.error() == ENOENT) {
-    // The registration went with a descriptor that was closed and whose number is used again.
+    // The registration ended when the descriptor was closed, and the number was reused.
     done = control(EPOLL_CTL_ADD, channel, mask);
   }
   if (!done) {
@@ -56,7 +56,7 @@ SysResult<void> EpollPoller::commit(Channel& channel) {
 void EpollPoller::remove(Channel& channel) {
   if (channel.committed_ == 0) return;
   channel.committed_ = 0;
-  // EBADF and ENOENT: the descriptor was closed first, and its registration (mostly) went with it.
+  // EBADF and ENOENT: the descriptor was closed first, which (usually) ended its registration.
   static_cast<void>(control(EPOLL_CTL_DEL, channel, 0));
 }
 
@@ -83,7 +83,7 @@ SysResult<void> EpollPoller::reopen() {
   if (outer_) {
     auto watched = sys::epoll_ctl(outer_.get(), EPOLL_CTL_ADD, fresh->get(), EPOLLIN, 0);
     if (!watched) return watched;
-    // Not left to the close: a fork may hold the old one open.
+    // Closing the old set would not remove it if a fork keeps it open.
     static_cast<void>(sys::epoll_ctl(outer_.get(), EPOLL_CTL_DEL, epoll_.get(), 0, 0));
   }
   epoll_ = std::move(*fresh);

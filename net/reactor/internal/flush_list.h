@@ -1,4 +1,4 @@
-// FlushList: clients in the order in which they asked for the flush phase. Owns nothing. [loop]
+// FlushList: the clients that wait for the flush phase, in order. Does not own them. [loop]
 #pragma once
 
 #include "weir/net/reactor/loop_client.h"
@@ -12,7 +12,7 @@ class FlushList {
   FlushList& operator=(const FlushList&) = delete;
 
   bool empty() const { return first_ == nullptr; }
-  // Does nothing for one that is in a list already.
+  // Does nothing for a client that is already in a list.
   void push(FlushClient& client) {
     FlushHook& hook = client;
     if (hook.next_ != nullptr) return;
@@ -28,7 +28,7 @@ class FlushList {
     hook->next_ = nullptr;
     return static_cast<FlushClient*>(hook);
   }
-  // Moves all of `other` behind this list's.
+  // Appends all clients of `other`, which is empty afterwards.
   void splice(FlushList& other) {
     if (other.empty()) return;
     (first_ == nullptr ? first_ : last_->next_) = other.first_;
@@ -38,7 +38,7 @@ class FlushList {
 
  private:
   FlushHook* first_ = nullptr;
-  FlushHook* last_ = nullptr;  // while there is a first one
+  FlushHook* last_ = nullptr;  // valid while first_ is not null
 };
 
 }  // namespace weir::internal

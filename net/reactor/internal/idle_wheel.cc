@@ -10,7 +10,7 @@ namespace weir::internal {
 void IdleWheel::schedule(DeadlineClient& client, Tick deadline) {
   client.unlink();
   const auto ahead = static_cast<std::int32_t>(deadline - static_cast<Tick>(now_));
-  // A deadline that has passed goes into the next tick, never into one that was collected already.
+  // A deadline that has passed goes into the next tick, never into one that was already collected.
   const std::uint64_t target = now_ + static_cast<std::uint64_t>(std::max(ahead, 1));
   for (int level = 0; level < kLevels; ++level) {
     const int shift = level * kLevelShift;
@@ -35,7 +35,7 @@ void IdleWheel::expire(TimePoint now, LoopWatch* watch) {
   if (tick >= next_) {
     for (int level = 0; level < kLevels; ++level) {
       const int shift = level * kLevelShift;
-      if ((tick >> shift) == (now_ >> shift)) break;  // coarser levels have not moved either
+      if ((tick >> shift) == (now_ >> shift)) break;  // the coarser levels have not moved either
       collect(level, now_ >> shift, tick >> shift);
     }
     now_ = tick;

@@ -1,13 +1,13 @@
-// IdleWheel: coarse deadlines for very many connections. [loop]
+// IdleWheel: coarse deadlines for a large number of connections. [loop]
 //
 // A wheel of kLevels levels with 64 buckets each; a bucket of level L spans 4^L ticks. A deadline
-// goes into the finest level that reaches it, rounded up, and stays there: it fires never early,
-// and late by at most 1/15 of the time it was set ahead plus one tick. Setting and cancelling are
-// O(1) and allocate nothing.
+// goes into the finest level that reaches it, rounded up, and stays there. It never expires early,
+// and late by at most one tick plus 1/15 of the time for which it was set. Setting and cancelling
+// are O(1) and do not allocate.
 //
-// What is touched by every message is not the wheel but a tick in the connection: when its bucket
-// comes, the connection compares and goes back in for the rest. So a message costs one store, and
-// 10,000 idle connections cost one wake-up per bucket.
+// A message does not touch the wheel; it only stores a tick in its connection. When its bucket
+// expires, the connection compares and schedules the rest of the time. So a message costs one
+// store, and 10,000 idle connections cost one wake-up for each bucket.
 #pragma once
 
 #include <array>
@@ -26,9 +26,9 @@ constexpr int kTickShift = 23;
 constexpr Tick tick_of(TimePoint t) {
   return static_cast<Tick>(static_cast<std::uint64_t>(t.time_since_epoch().count()) >> kTickShift);
 }
-// A duration in ticks, rounded up by one more so that floor(start) + ticks is never early.
-// Cut to a quarter of the range of Tick (104 days): a wheel that was not turned for a while still
-// sees such a deadline ahead of it, not behind.
+// A duration in ticks, rounded up and increased by one so that floor(start) + ticks is never early.
+// Limited to a quarter of the range of Tick (104 days), so that the deadline is in the future also
+// for a wheel that was not turned for a while.
 constexpr Tick ticks_of(Duration d) {
   constexpr std::int64_t kMax = 0x3fffffff;
   if (d <= Duration::zero()) return 1;
@@ -43,8 +43,8 @@ class LoopWatch;
 
 class IdleWheel {
  public:
-  // Clients served in one turn, so that 10,000 that expire together do not stop the traffic of
-  // others.
+  // The maximum number of clients called in one turn, so that 10,000 that expire together do not
+  // delay the others.
   static constexpr std::size_t kMaxExpiredPerTurn = 1024;
 
   explicit IdleWheel(TimePoint now) : now_(full_tick(now)) {}
@@ -54,9 +54,10 @@ class IdleWheel {
   void schedule(DeadlineClient& client, Tick deadline);
   void cancel(DeadlineClient& client) { client.unlink(); }
 
-  // When expire() must next be called; nullopt when nothing is scheduled. TimePoint::min(): now.
+  // The time of the next call of expire(); nullopt when nothing is scheduled. TimePoint::min():
+  // now.
   std::optional<TimePoint> next() const;
-  // `watch` is told of it.
+  // Calls the clients whose deadline has passed at `now`. `watch` is notified of each.
   void expire(TimePoint now, LoopWatch* watch = nullptr);
 
  private:
@@ -73,12 +74,12 @@ class IdleWheel {
 
   struct Level {
     std::array<List, kBuckets> buckets;
-    std::uint64_t occupied = 0;  // a bit a bucket; may stay set after a cancel
+    std::uint64_t occupied = 0;  // a bit for each bucket; may stay set after a cancel
   };
   std::array<Level, kLevels> levels_;
   List due_;
-  std::uint64_t now_;                       // ticks up to which buckets were collected
-  std::uint64_t next_ = ~std::uint64_t{0};  // tick of the earliest occupied bucket, all ones: none
+  std::uint64_t now_;                       // the tick up to which buckets were collected
+  std::uint64_t next_ = ~std::uint64_t{0};  // tick of the earliest occupied bucket; all ones: none
 };
 
 }  // namespace weir::internal

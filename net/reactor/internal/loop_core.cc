@@ -2,11 +2,11 @@
 //
 //   1 commit interest -> 2 wait -> 3 dispatch ready channels -> 4 expire timers and deadlines
 //   ^                                                                      |
-//   +---- 7 reap the dead <- 6 flush output that came from elsewhere <- 5 run posted tasks
+//   +---- 7 reap closed clients <- 6 flush output that was queued <- 5 run posted tasks
 //
-// Phases 3 to 7 work through snapshots, so what re-posts or re-arms itself waits for the next turn.
-// They call code that may throw; each keeps its place in members, so that the next run() goes on
-// where the exception left.
+// Phases 3 to 7 process snapshots, so a task or timer that queues itself again waits for the next
+// turn. They call code that may throw. Each phase keeps its position in members, so that the next
+// run() continues after the call that threw.
 #include "weir/net/reactor/internal/loop_core.h"
 
 #include <algorithm>
@@ -70,7 +70,7 @@ LoopCore::LoopCore(EventLoop& loop, const EventLoop::Options& options, EpollPoll
 
 LoopCore::~LoopCore() = default;
 
-// Before the destructor, so that all that is called here finds the loop as it was.
+// Called before the destructor, so that the functions called here still find a complete loop.
 void LoopCore::end() {
   check_owner("EventLoop::~EventLoop");
   WEIR_CHECK(!running_,
@@ -87,7 +87,7 @@ void LoopCore::end() {
       const std::shared_ptr<void> last = std::move(locals_.back().object);
       locals_.pop_back();
     }
-    end_clients();  // what it had on the loop
+    end_clients();  // those of the object
   }
   watch_.rest();
   wakeup_handler_.reset();
@@ -100,14 +100,14 @@ void LoopCore::end() {
 
 void LoopCore::end_clients() {
   do {
-    // The queue is whole again before the tasks go: their destructors may set and cancel timers.
+    // timers_ is valid before the tasks are destroyed: their destructors may set and cancel timers.
     static_cast<void>(std::exchange(timers_, TimerQueue()));
     flush();
     reap();
   } while (timers_.size() > 0 || !reap_list_.empty());
 }
 
-// For the length of a run() or a turn(): this is the current loop of its thread.
+// Exists during a run() or a turn(): makes this the current loop of its thread.
 class LoopCore::Running {
  public:
   explicit Running(LoopCore& core) : core_(core), current_(*core.mailbox_) {
@@ -137,7 +137,7 @@ void LoopCore::run() {
 bool LoopCore::turn(Duration max_wait) {
   check_may_run("EventLoop::turn");
   const Running running(*this);
-  watch_.slept();  // elsewhere
+  watch_.slept();  // outside this call
   run_phases(std::max(max_wait, Duration::zero()));
   commit_interest();  // the descriptor is polled before the next turn
   return !stop_.exchange(false, std::memory_order_acq_rel);
@@ -149,7 +149,7 @@ void LoopCore::check_may_run(const char* call) const {
   WEIR_CHECK(!running_, "{} called from inside EventLoop::run or turn", call);
 }
 
-// Until the next turn the mailbox takes the loop for asleep, so that a post is seen by the poll.
+// Until the next turn the mailbox assumes that the loop waits, so that a post wakes the poll.
 Duration LoopCore::max_wait() {
   check_thread("EventLoop::max_wait");
   if (mailbox_->prepare_to_wait() || !ready_.empty() || requeued_next_ < requeued_now_.size()) {
@@ -175,12 +175,12 @@ void LoopCore::stop() {
 TimePoint LoopCore::now() const { return running_ ? clock_.now() : sys::now(); }
 
 std::uint64_t LoopCore::backlog() const {
-  const std::uint64_t begun = counters_.tasks.value();  // first, so that it is the smaller one
+  const std::uint64_t begun = counters_.tasks.value();  // read first: then it is the smaller one
   const std::uint64_t posted = mailbox_->posted();
   return posted > begun ? posted - begun : 0;
 }
 
-// Of a turn of this loop.
+// The check outside the turns of this loop.
 void LoopCore::check_thread_outside(const char* call) const {
   if (!mailbox_->in_loop_thread()) wrong_thread(call);
 }
@@ -208,14 +208,13 @@ IoHandler* LoopCore::find_handler(SlotId id) {
 }
 
 std::span<std::byte> LoopCore::receive_block() {
-  // A read into nothing would look like the end of the stream.
+  // A read of 0 bytes would look like the end of the stream.
   const std::size_t size = std::max<std::size_t>(options_.receive_block, 1);
   if (!receive_block_) receive_block_ = make_aligned_bytes(size, kPage);
   return {receive_block_.get(), size};
 }
 
-// With room in the list of changes for all that may be changed before it is committed: a change of
-// interest needs no memory.
+// Reserves room in to_commit_ for all channels, so that interest_changed() needs no memory.
 SlotId LoopCore::attach(Channel& channel) {
   const std::size_t room = to_commit_.size() + channels_.size() + 1;
   if (to_commit_.capacity() < room) to_commit_.reserve(2 * room);
@@ -238,10 +237,10 @@ void LoopCore::interest_changed(Channel& channel) {
 
 void LoopCore::run_phases(Duration max_wait) {
   ++counters_.turns;
-  if (ready_.empty() && requeued_next_ == requeued_now_.size()) {  // else an exception left them
+  if (ready_.empty() && requeued_next_ == requeued_now_.size()) {
     commit_interest();
     wait(max_wait);
-  } else if (!clock_.in_turn()) {  // run() goes on there, whatever time has passed
+  } else if (!clock_.in_turn()) {  // continues the turn that an exception interrupted
     clock_.wake(sys::now());
   }
   watch_.begin();
@@ -253,8 +252,8 @@ void LoopCore::run_phases(Duration max_wait) {
   watch_.rest();
 }
 
-// 1. What changed back in the meantime costs nothing. A refusal is the channel's, not the loop's,
-// and what its handler changes then waits for the next turn.
+// 1. An interest that changed back costs no call. A refusal is reported to the channel's handler;
+// the changes that this handler makes wait for the next turn.
 void LoopCore::commit_interest() {
   if (rebuild_wanted_) rebuild_epoll();
   const std::size_t count = to_commit_.size();
@@ -279,7 +278,7 @@ bool LoopCore::has_work() const {
          stop_.load(std::memory_order_acquire);
 }
 
-// Not at all with work at hand, else to the next deadline; Duration::max(): there is none.
+// Zero with work pending, else the time to the next deadline; Duration::max(): there is none.
 Duration LoopCore::time_to_wait(TimePoint now) {
   if (has_work()) return Duration::zero();
   TimePoint earliest = TimePoint::max();
@@ -289,12 +288,12 @@ Duration LoopCore::time_to_wait(TimePoint now) {
   return earliest <= now ? Duration::zero() : earliest - now;
 }
 
-// By a clock that is read anyway before the loop waits.
+// Reads the clock once; wait() uses this time, too.
 void LoopCore::end_turn() {
   const bool turned = clock_.in_turn();
   const Duration took = clock_.end(sys::now());
   counters_.busy_ns.add(nanoseconds(took));
-  if (!turned) return;  // an exception left run() before it woke up
+  if (!turned) return;  // an exception left run() before the wait
   const auto width = std::bit_width(nanoseconds(std::max(took, Duration::zero())));
   constexpr std::size_t kUnit = EventLoop::kTurnUnitBits;
   const std::size_t bucket = width > kUnit ? width - kUnit : 0;
@@ -311,7 +310,7 @@ void LoopCore::wait(Duration max_wait) {
   auto ready = poller_.wait(timeout);
   mailbox_->woke_up();
   const TimePoint now = sys::now();
-  if (timeout == Duration::zero()) {  // not asleep
+  if (timeout == Duration::zero()) {  // it did not sleep
     counters_.busy_ns.add(nanoseconds(now - before));
   } else {
     watch_.slept();
@@ -319,15 +318,16 @@ void LoopCore::wait(Duration max_wait) {
   clock_.wake(now);
   if (ready) {
     ready_ = *ready;
-    clock_.looked(before, timeout, ready_.size(), ready_.size() == EpollPoller::kMaxEventsPerTurn,
+    clock_.polled(before, timeout, ready_.size(), ready_.size() == EpollPoller::kMaxEventsPerTurn,
                   channels_.size());
   } else if (!(ready.error() == EINTR)) {
     throw SystemError(Error("wait for events: epoll_wait", ready.error()));
   }
 }
 
-// 3. epoll's batch first, then what asked before it to be looked at again without a new event. What
-// asks during the batch waits for the next turn, or its budget would be spent twice in this one.
+// 3. First the batch of epoll, then the channels that were requeued before it. Channels that are
+// requeued during the batch wait for the next turn, or they would use their budget twice in this
+// one.
 void LoopCore::dispatch_ready() {
   if (requeued_next_ == requeued_now_.size()) {
     requeued_now_.clear();
@@ -343,7 +343,7 @@ void LoopCore::dispatch_ready() {
     if (Channel** channel = channels_.find(requeued_now_[requeued_next_++])) {
       dispatch(**channel, std::exchange((*channel)->requeued_, 0));
     } else {
-      ++counters_.spurious;  // removed since it was asked for
+      ++counters_.spurious;  // removed since it was requeued
     }
   }
 }
@@ -367,12 +367,12 @@ void LoopCore::dispatch_event(SlotId id, std::uint32_t events) {
     return;
   }
   if (detached_ != detached_at_wait_) {
-    ++counters_.spurious;  // removed by one that was dispatched before it
+    ++counters_.spurious;  // removed by a handler that was called before
     return;
   }
-  // The kernel still holds a registration whose channel went before this batch was taken: its
-  // descriptor was closed first while a dup or a fork kept the file open. The number is of no use
-  // any more, so only a new epoll set gets rid of it.
+  // The kernel still has a registration whose channel was removed before this batch was taken: its
+  // descriptor was closed first, while a dup or a fork kept the file open. EPOLL_CTL_DEL would need
+  // the closed descriptor, so only a new epoll set removes the registration.
   ++counters_.unknown;
   rebuild_wanted_ = true;
 }
@@ -397,7 +397,8 @@ void LoopCore::rebuild_epoll() {
   });
 }
 
-// 4. An interrupted wait has reported nothing, so no time passes for these.
+// 4. An interrupted wait has reported no events, so timers_until() and deadlines_until() then keep
+// their values.
 void LoopCore::expire_timers() {
   timers_.expire(clock_.timers_until(), &watch_, &counters_.timers);
   idle_wheel_.expire(clock_.deadlines_until(), &watch_);
@@ -419,7 +420,7 @@ void LoopCore::run_tasks() {
     task();
     watch_.leave();
   }
-  if (task_next_ == tasks_.size() && tasks_.capacity() > kKeptTasks) {  // a storm is over
+  if (task_next_ == tasks_.size() && tasks_.capacity() > kKeptTasks) {  // after a burst
     tasks_ = std::vector<Task>();
     task_next_ = 0;
   }

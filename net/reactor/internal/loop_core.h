@@ -1,5 +1,5 @@
-// LoopCore: what an EventLoop is made of, and what the floors above ask of it: core_of(loop).
-// [loop] unless marked.
+// LoopCore: the implementation of an EventLoop, and its interface for the floors above:
+// core_of(loop). [loop] unless marked.
 #pragma once
 
 #include <array>
@@ -31,13 +31,13 @@ namespace weir::internal {
 
 class LoopCore {
  public:
-  // Tasks run in one turn before the loop looks at its descriptors again: some milliseconds at most
-  // when each takes a microsecond. Those above it run in the next turn, in order.
+  // The maximum number of tasks in one turn: some milliseconds if each takes a microsecond. The
+  // others run in the next turn, in order.
   static constexpr std::size_t kMaxTasksPerTurn = 4096;
-  // Places for tasks that are kept when a storm of posts is over (40 bytes each).
+  // After a burst of posts, memory for this number of tasks is kept (40 bytes each).
   static constexpr std::size_t kKeptTasks = 4 * kMaxTasksPerTurn;
-  // While the kernel refuses a new epoll set the loop pauses for this long in each turn: the event
-  // that asked for the set keeps the old one from sleeping.
+  // While the kernel refuses a new epoll set, the loop pauses for this time in each turn: otherwise
+  // it would spin, because the old set reports the unknown event again and again.
   static constexpr Duration kRebuildPause = std::chrono::milliseconds(1);
 
   LoopCore(EventLoop& loop, const EventLoop::Options& options, EpollPoller poller, Waker waker);
@@ -50,17 +50,17 @@ class LoopCore {
   EventLoop& loop() const { return loop_; }
   const std::shared_ptr<Mailbox>& mailbox() const { return mailbox_; }
 
-  // Ends the program with a message that names `call`, unless EventLoop::in_loop_thread(). [any]
+  // Ends the program with a message that names `call` unless EventLoop::in_loop_thread(). [any]
   void check_thread(const char* call) const {
     if (current_loop() != mailbox_.get()) [[unlikely]]
       check_thread_outside(call);
   }
-  // The same for what may be called from inside a turn of another loop. [any]
+  // The same for calls that are allowed inside a turn of another loop. [any]
   void check_owner(const char* call) const {
     if (!mailbox_->belongs_to_this_thread()) wrong_thread(call);
   }
 
-  // --- EventLoop's -------------------------------------------------------------------------------
+  // --- for EventLoop -----------------------------------------------------------------------------
 
   void end();
   void run();
@@ -73,7 +73,7 @@ class LoopCore {
   EventLoop::Stats stats() const;  // [any]
   std::uint64_t backlog() const;   // [any]
   bool forked() const { return poller_.forked(); }
-  // How many turns were begun: the number of the current one.
+  // The number of turns begun, including the current one.
   std::uint64_t turns() const { return counters_.turns.value(); }
   void* find_local(TypeId type) const;
   void* keep_local(TypeId type, std::shared_ptr<void> object);
@@ -81,36 +81,36 @@ class LoopCore {
   // --- time --------------------------------------------------------------------------------------
 
   IdleWheel& idle_wheel() { return idle_wheel_; }
-  // The turn's time in the wheel's unit.
+  // The time of the turn in ticks.
   Tick tick() const { return clock_.tick(); }
-  // tick(), but outside run(), where no turn moves it, the clock.
+  // tick(); outside run() and turn(), where it does not advance, the time of the clock.
   Tick tick_or_clock() const { return running_ ? tick() : tick_of(now()); }
-  // The latest time at which that may have happened which was noted with tick().
+  // The latest time at which an event recorded with this tick() may have happened.
   Tick latest(Tick noted) const { return clock_.latest(noted); }
-  // The time by which deadlines about peers are judged, in the wheel's unit: everything that had
-  // arrived by then has been dispatched. At most tick().
+  // The time to compare deadlines about peers with, in ticks: all data that arrived up to this time
+  // has been dispatched. At most tick().
   Tick deadline_tick() const { return tick_of(clock_.deadlines_until()); }
-  // Whether the callback that is running has had its share of the turn, kShare. A few instructions.
+  // True if the current callback has run for LoopWatch::kShare. Takes a few instructions.
   bool share_spent() { return watch_.share_spent(); }
 
-  // --- a place in a phase of the turn ------------------------------------------------------------
+  // --- queues for the phases of the turn ---------------------------------------------------------
 
-  // Has the channel dispatched in the next turn as if epoll had reported `events` (those below
-  // 256): once, however often it is asked for.
+  // Dispatches the channel in the next turn as if epoll had reported `events` (below 256). Several
+  // calls in a turn cause one dispatch, with all events.
   void requeue(Channel& channel, std::uint32_t events);
-  // Each takes a client once until its turn has come.
+  // Do nothing if the client is already queued.
   void flush_later(FlushClient& client) { to_flush_.push(client); }
   void reap_later(DeadlineClient& client) { reap_list_.add(client); }
-  // From on_reap(), of a client that cannot go yet.
+  // Called in on_reap() of a client that cannot be freed yet.
   void reap_again(DeadlineClient& client) { reap_list_.add_again(client); }
-  // Keeps `object` until all clients have gone that are to be reaped by the end of this turn.
+  // Keeps `object` until all clients that are queued at the end of this turn have been reaped.
   void keep_until_reaped(std::shared_ptr<void> object) {
     reap_list_.keep_until_reaped(std::move(object));
   }
 
   // --- channels ----------------------------------------------------------------------------------
 
-  // The handler of a channel as it was attached; nullptr when the channel is gone.
+  // The handler of the channel with this id; null when the channel was removed.
   IoHandler* find_handler(SlotId id);
   SlotId attach(Channel& channel);
   void detach(Channel& channel);
@@ -161,8 +161,8 @@ class LoopCore {
   EpollPoller poller_;
   SlotMap<Channel*> channels_;
   std::vector<SlotId> to_commit_;
-  std::span<const epoll_event> ready_;  // what is left of the batch
-  std::vector<SlotId> requeued_;      // for the next turn; a channel is in these lists once at most
+  std::span<const epoll_event> ready_;  // the rest of the batch
+  std::vector<SlotId> requeued_;      // for the next turn; a channel is at most once in these lists
   std::vector<SlotId> requeued_now_;  // of this turn, from requeued_next_ on
   std::size_t requeued_next_ = 0;
   TimerQueue timers_;
@@ -170,15 +170,15 @@ class LoopCore {
   std::vector<Task> tasks_;  // taken from the mailbox, from task_next_ on
   std::size_t task_next_ = 0;
   FlushList to_flush_;
-  FlushList flushing_;  // what is left of this turn's
+  FlushList flushing_;  // the rest of this turn's
   ReapList reap_list_;
   AlignedBytes receive_block_;
-  std::vector<Local> locals_;  // in the order in which they were made
+  std::vector<Local> locals_;  // in the order of their creation
   std::unique_ptr<WakeupHandler> wakeup_handler_;
   TurnClock clock_;
   LoopWatch watch_;
-  std::uint64_t detached_ = 0;          // channels detached, ever
-  std::uint64_t detached_at_wait_ = 0;  // the same when the batch was taken
+  std::uint64_t detached_ = 0;          // channels detached, in total
+  std::uint64_t detached_at_wait_ = 0;  // detached_ when the batch was taken
   bool running_ = false;
   bool rebuild_wanted_ = false;
 

@@ -13,7 +13,7 @@ namespace {
 
 std::atomic<std::uint32_t> g_loops_made{0};
 
-// Never destroyed, since a static's destructor may end a loop, and not on the heap.
+// Never destroyed, because the destructor of a static object may destroy a loop. Not on the heap.
 struct Registry {
   Mutex mutex;
   IntrusiveList<Mailbox, AllMailboxesTag> all WEIR_GUARDED_BY(mutex);

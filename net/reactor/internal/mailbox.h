@@ -1,5 +1,6 @@
-// Mailbox: how other threads reach a loop. Shared by the loop and by every ConnectionRef, so it
-// outlives the loop and says then that the loop is gone. Internal to weir. [any] unless marked.
+// Mailbox: the queue through which other threads reach a loop. It is shared by the loop and by
+// every ConnectionRef, so it outlives the loop and then reports that the loop is gone. Internal to
+// weir. [any] unless marked.
 #pragma once
 
 #include <atomic>
@@ -16,7 +17,7 @@ namespace weir::internal {
 
 class LoopCore;
 
-// An address that is different in every thread alive: the cheapest identity there is.
+// An address that differs between all live threads: the cheapest identity of a thread.
 inline const void* this_thread_token() {
   static constinit thread_local char token = 0;
   return &token;
@@ -24,15 +25,15 @@ inline const void* this_thread_token() {
 
 class Mailbox;
 
-// The identity of the loop that this thread is in the middle of: of its turn, its construction or
-// its end. Null: of none. Set by CurrentLoop.
+// The loop whose turn, constructor or destructor runs on this thread. Null: none. Set by
+// CurrentLoop.
 inline const Mailbox*& current_loop() {
-  // Every message asks for it; this spares the call or the sum that finds it in a shared library.
+  // Every message reads it. initial-exec avoids the call of __tls_get_addr in a shared library.
   [[gnu::tls_model("initial-exec")]] static constinit thread_local const Mailbox* current = nullptr;
   return current;
 }
 
-// While it lives, this thread is the loop's, and no other loop's.
+// As long as it lives, this thread counts as the thread of `loop` and of no other loop.
 class CurrentLoop {
  public:
   explicit CurrentLoop(const Mailbox& loop) : before_(current_loop()) { current_loop() = &loop; }
@@ -53,37 +54,37 @@ class Mailbox : public ListHook<AllMailboxesTag> {
   Mailbox(const Mailbox&) = delete;
   Mailbox& operator=(const Mailbox&) = delete;
 
-  // False, with the task destroyed, when the loop is gone. One wake-up serves a burst.
+  // False when the loop is gone; the task is then destroyed. A burst of posts causes one wake-up.
   bool post(Task task);
   void wake() const { waker_.wake(); }
 
-  // In the middle of a loop, this thread is that loop's only; else of all loops made on it.
+  // EventLoop::in_loop_thread().
   bool in_loop_thread() const {
     const Mailbox* const current = current_loop();
     return current == this || (current == nullptr && belongs_to_this_thread());
   }
-  // The loop was made on this thread, so no other runs it.
+  // True if the loop was created on this thread, so that no other thread runs it.
   bool belongs_to_this_thread() const { return owner_ == this_thread_token(); }
-  // [loop] nullptr when the loop is gone.
+  // [loop] Null when the loop is gone.
   LoopCore* core() const { return core_; }
-  // Tells the loops of a process apart: part of connection ids.
+  // A number that is unique in the process: part of connection ids.
   std::uint32_t loop_number() const { return loop_number_; }
 
-  // [loop] The loop is about to wait / is back. Between the two a post wakes it.
-  // True: something was posted already, so do not wait.
+  // [loop] Call these before and after the loop waits. Between the two calls a post wakes it.
+  // prepare_to_wait() returns true if a task was already posted: then do not wait.
   bool prepare_to_wait();
   void woke_up() { waiting_.store(false, std::memory_order_relaxed); }
   bool has_posts() const { return signalled_.load(std::memory_order_acquire); }
-  std::uint64_t posted() const { return posted_.value(); }  // tasks, ever
-  // [loop] Swaps what was posted into `into`, which must be empty.
+  std::uint64_t posted() const { return posted_.value(); }  // tasks, in total
+  // [loop] Swaps the posted tasks into `into`, which must be empty.
   void take(std::vector<Task>& into);
-  // [loop] No post succeeds from now on. Tasks that have not begun are destroyed.
+  // [loop] From now on every post fails. Destroys the tasks that have not begun.
   void close();
 
   const Waker& waker() const { return waker_; }
 
-  // Around fork(2): a child finds no mailbox in the middle of a post by a thread that it does not
-  // have.
+  // Called around fork(2): in the child, no mailbox is in the middle of a post by a thread that
+  // exists only in the parent.
   static void lock_all();
   static void unlock_all();
 
@@ -93,9 +94,10 @@ class Mailbox : public ListHook<AllMailboxesTag> {
   const Waker waker_;
   LoopCore* core_;  // loop thread only
 
-  // The wake-up protocol: a poster publishes its task, then sets signalled_, then looks at
-  // waiting_; the loop sets waiting_, then looks at signalled_. All four in one total order
-  // (seq_cst), so one of the two sees the other. signalled_ is cleared before the tasks are taken.
+  // The wake-up protocol: a poster publishes its task, then sets signalled_, then reads waiting_.
+  // The loop sets waiting_, then reads signalled_. These four accesses have one total order
+  // (seq_cst), so at least one side sees the other. signalled_ is cleared before the tasks are
+  // taken.
   std::atomic<bool> signalled_{false};
   std::atomic<bool> waiting_{false};
 

@@ -6,14 +6,14 @@
 
 namespace weir::internal {
 
-std::size_t ReapList::count_dead() {
+std::size_t ReapList::count_clients() {
   return static_cast<std::size_t>(std::distance(reaping_.begin(), reaping_.end()) +
                                   std::distance(to_reap_.begin(), to_reap_.end()));
 }
 
 void ReapList::add_again(DeadlineClient& client) {
   to_reap_.push_back(client);
-  dead_before_buried_ = count_dead();
+  clients_left_ = count_clients();
 }
 
 // A kept object is freed once every client that was in the list at the end of that turn has been
@@ -23,20 +23,20 @@ void ReapList::run(LoopWatch& watch) {
   for (std::size_t reaped = 0; reaped < kMaxReapedPerTurn; ++reaped) {
     DeadlineClient* const client = reaping_.pop_front();
     if (client == nullptr) break;
-    if (dead_before_buried_ > 0) --dead_before_buried_;
+    if (clients_left_ > 0) --clients_left_;
     watch.enter(Activity::reap);
     client->on_reap();
     watch.leave();
   }
-  if (dead_before_buried_ > 0 && has_dead()) return;
-  dead_before_buried_ = 0;
-  if (buried_.empty() && !graveyard_.empty()) {
-    buried_.swap(graveyard_);
-    dead_before_buried_ = count_dead();
+  if (clients_left_ > 0 && has_clients()) return;
+  clients_left_ = 0;
+  if (kept_for_clients_.empty() && !kept_.empty()) {
+    kept_for_clients_.swap(kept_);
+    clients_left_ = count_clients();
   }
-  if (dead_before_buried_ > 0 || buried_.empty()) return;
+  if (clients_left_ > 0 || kept_for_clients_.empty()) return;
   watch.enter(Activity::reap);
-  std::vector<std::shared_ptr<void>>().swap(buried_);
+  std::vector<std::shared_ptr<void>>().swap(kept_for_clients_);
   watch.leave();
 }
 

@@ -1,7 +1,7 @@
-// ReapList: phase 7 of the turn. What has ended is freed there, and nowhere else, so that no call
-// that is still under way loses the object that it is in. [loop]
+// ReapList: phase 7 of the turn. Closed objects are freed only there, so that no object is freed
+// while one of its functions runs. [loop]
 //
-// Taking a place needs no memory, and an exception costs nobody else their turn.
+// add() needs no memory. If a client throws, the others are reaped in the next call.
 #pragma once
 
 #include <cstddef>
@@ -17,36 +17,37 @@ class LoopWatch;
 
 class ReapList {
  public:
-  // Connections that end in one turn, with on_close and close(2), which takes tens of microseconds
-  // where it sends a RST: some milliseconds in all. More wait for the next turn, which comes at
-  // once.
+  // The maximum number of connections that end in one turn. on_close and close(2), which takes tens
+  // of microseconds if it sends a RST, then take some milliseconds in total. The others wait for
+  // the next turn, which follows immediately.
   static constexpr std::size_t kMaxReapedPerTurn = 64;
 
-  // Each client once, until its turn has come. Takes it out of the wheel.
+  // Queues a client, which leaves the wheel. Does nothing if it is already queued.
   void add(DeadlineClient& client) { to_reap_.push_back(client); }
-  // From on_reap(), of a client that cannot go yet.
+  // Called in on_reap() of a client that cannot be freed yet.
   void add_again(DeadlineClient& client);
-  // Keeps `object` until all clients have gone that are to be reaped by the end of this turn.
-  void keep_until_reaped(std::shared_ptr<void> object) { graveyard_.push_back(std::move(object)); }
+  // Keeps `object` until all clients that are queued at the end of this turn have been reaped.
+  void keep_until_reaped(std::shared_ptr<void> object) { kept_.push_back(std::move(object)); }
 
-  // Those that were added by now, up to the bound; then what was kept for them. Clients that are
-  // added meanwhile wait for the next call.
+  // Reaps the clients that are queued now, at most kMaxReapedPerTurn, then frees the objects that
+  // were kept for them. Clients that are added during the call wait for the next one.
   void run(LoopWatch& watch);
-  // run() has something to do, at once.
-  bool has_work() const { return has_dead() || !graveyard_.empty(); }
-  // Nothing is added any more, and nothing is kept.
-  bool empty() const { return !has_work() && buried_.empty(); }
+  // True if run() has work now.
+  bool has_work() const { return has_clients() || !kept_.empty(); }
+  // True if no client is queued and no object is kept.
+  bool empty() const { return !has_work() && kept_for_clients_.empty(); }
 
  private:
-  bool has_dead() const { return !to_reap_.empty() || !reaping_.empty(); }
-  std::size_t count_dead();
+  bool has_clients() const { return !to_reap_.empty() || !reaping_.empty(); }
+  std::size_t count_clients();
 
   using List = IntrusiveList<DeadlineClient, DeadlineTag>;
   List to_reap_;
-  List reaping_;                                  // what is left of the run before
-  std::vector<std::shared_ptr<void>> graveyard_;  // kept since buried_ was last filled
-  std::vector<std::shared_ptr<void>> buried_;     // goes when this number of clients have gone:
-  std::size_t dead_before_buried_ = 0;
+  List reaping_;                             // the rest of the previous run()
+  std::vector<std::shared_ptr<void>> kept_;  // added since kept_for_clients_ was filled
+  // Freed when clients_left_ more clients have been reaped.
+  std::vector<std::shared_ptr<void>> kept_for_clients_;
+  std::size_t clients_left_ = 0;
 };
 
 }  // namespace weir::internal

@@ -10,7 +10,7 @@
 namespace weir::internal {
 
 bool try_run_on(EventLoop& loop, std::move_only_function<void()> fn) {
-  if (core_of(loop).mailbox()->belongs_to_this_thread()) {  // which would wait for itself
+  if (core_of(loop).mailbox()->belongs_to_this_thread()) {  // it would wait for itself
     const CurrentLoop current(*core_of(loop).mailbox());
     fn();
     return true;
@@ -18,8 +18,8 @@ bool try_run_on(EventLoop& loop, std::move_only_function<void()> fn) {
   bool ran = false;
   std::promise<void> done;
   std::future<void> answer = done.get_future();
-  // The task owns the promise. One that is destroyed without having run breaks it, which ends the
-  // wait, too.
+  // The task owns the promise. If the task is destroyed without having run, the broken promise ends
+  // the wait, too.
   loop.post([&fn, &ran, done = std::move(done)]() mutable {
     ran = true;
     try {

@@ -1,4 +1,4 @@
-// run_on(): for the classes that have parts on several loops. Internal to weir. [any]
+// run_on(): for classes that have parts on several loops. Internal to weir. [any]
 #pragma once
 
 #include <functional>
@@ -7,11 +7,11 @@
 
 namespace weir::internal {
 
-// Runs fn on the loop's thread, as if in a turn of the loop, and waits for it. What fn throws comes
-// out here. SystemError (ECANCELED) when the loop has ended, and fn was not run.
+// Runs fn on the loop's thread, as if in a turn of the loop, waits for it, and rethrows its
+// exception. Throws SystemError (ECANCELED) when the loop has ended; fn was then not run.
 void run_on(EventLoop& loop, std::move_only_function<void()> fn);
 
-// The same, for what is to be taken back: false when the loop has ended.
+// The same, for clean-up: returns false when the loop has ended.
 bool try_run_on(EventLoop& loop, std::move_only_function<void()> fn);
 
 }  // namespace weir::internal

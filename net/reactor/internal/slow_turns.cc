@@ -6,7 +6,7 @@ namespace weir::internal {
 
 namespace {
 
-// No deadline is set further ahead than this (ticks_of), and none compares with what is older.
+// No deadline is set further ahead than this (ticks_of), so older turns are not needed.
 constexpr Tick kOld = 0x3fffffff;
 
 }  // namespace

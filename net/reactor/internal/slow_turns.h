@@ -1,8 +1,9 @@
-// SlowTurns: what a loop remembers of its turns that took longer than a tick. [loop]
+// SlowTurns: the latest turns of a loop that took longer than a tick. [loop]
 //
-// What happens in a turn is noted with the tick at which the turn began, which costs a message one
-// store. It may have happened at any time until the turn ended, so a deadline that counts from such
-// a note counts from that end: never early, also when a callback has held the loop.
+// An event in a turn is recorded with the tick at which the turn began, which costs a message one
+// store. The event may have happened at any time until the turn ended, so a deadline that counts
+// from the event counts from the end of the turn. So it is never early, even if a callback held the
+// loop.
 #pragma once
 
 #include <array>
@@ -14,12 +15,12 @@ namespace weir::internal {
 
 class SlowTurns {
  public:
-  // Where more are to be remembered, the neighbours that took least become one, in which every note
-  // counts as if its turn had taken as long as the longest of them.
+  // If there are more, the two neighbours with the shortest duration are merged into one range.
+  // Every tick in it counts as if its turn had taken as long as the longest turn of the range.
   static constexpr std::size_t kRemembered = 32;
 
   void note(Tick began, Tick ended);
-  // The latest time at which that may have happened which was noted at `tick`.
+  // The latest time at which an event recorded with `tick` may have happened.
   Tick latest(Tick tick) const;
 
  private:

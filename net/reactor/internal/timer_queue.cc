@@ -9,11 +9,11 @@
 namespace weir::internal {
 
 namespace {
-// Below these sizes stale entries and free slots are not worth collecting.
+// Below these sizes, stale entries and free slots are kept.
 constexpr std::size_t kSmallHeap = 64;
 constexpr std::size_t kSmallSlots = 1024;
 constexpr std::size_t kArity = 4;
-// Timers whose entry is neither in the heap nor due, because their task is running.
+// The entry that run() has taken out of due_ and not yet put back into the heap.
 constexpr std::size_t kRunning = 1;
 }  // namespace
 
@@ -27,8 +27,8 @@ std::uint32_t TimerQueue::next_sequence() {
   return sequence_;
 }
 
-// Takes all memory before anything changes. Those that are due get their entry back if they repeat,
-// so there is room for them, too.
+// Allocates all memory before it changes anything. The heap also gets room for the entries in due_,
+// because those of periodic timers return to the heap.
 TimerId TimerQueue::schedule(TimePoint deadline, Duration period, Task task) {
   const std::size_t entries = heap_.size() + (due_.size() - due_next_) + kRunning + 1;
   if (heap_.capacity() < entries) heap_.reserve(2 * entries);
@@ -88,7 +88,7 @@ std::size_t TimerQueue::expire(TimePoint now, LoopWatch* watch, Counter* ever) {
   std::size_t ran = 0;
   while (due_next_ < due_.size()) {
     const Entry entry = due_[due_next_++];
-    if (stale(entry)) continue;  // cancelled by one that ran before it
+    if (stale(entry)) continue;  // cancelled by a timer that ran before it
     ++ran;
     if (ever != nullptr) ++*ever;
     if (watch != nullptr) watch->enter(Activity::timer, entry.slot);
@@ -99,7 +99,8 @@ std::size_t TimerQueue::expire(TimePoint now, LoopWatch* watch, Counter* ever) {
   return ran;
 }
 
-// The slot is left before the task runs, because the task may set timers (slots_ moves) or cancel.
+// Moves the task out of its slot, because the task may set timers (slots_ is reallocated) or cancel
+// this one.
 void TimerQueue::run(const Entry& entry, TimePoint now) {
   Task task = std::move(slots_[entry.slot].task);
   const Duration period = slots_[entry.slot].period;
@@ -110,7 +111,7 @@ void TimerQueue::run(const Entry& entry, TimePoint now) {
   }
   const auto missed = (now - entry.deadline) / period;
   const TimePoint again = saturating_add(entry.deadline, (missed + 1) * period);
-  push({again, entry.slot, entry.sequence});  // before it runs: it stays set even if it throws
+  push({again, entry.slot, entry.sequence});  // before the call: it stays set even if it throws
   struct PutBack {
     TimerQueue& queue;
     const Entry& entry;
@@ -160,7 +161,7 @@ void TimerQueue::drop_stale_top() {
   while (!heap_.empty() && stale(heap_.front())) pop();
 }
 
-// Rebuilds the heap without its stale entries once they are more than half, and gives memory back.
+// Rebuilds the heap without its stale entries once they are at least half, and frees memory.
 void TimerQueue::drop_stale_entries() {
   if (heap_.size() < kSmallHeap || live_ * 2 > heap_.size()) return;
   std::erase_if(heap_, [this](const Entry& entry) { return stale(entry); });
@@ -170,7 +171,7 @@ void TimerQueue::drop_stale_entries() {
   const std::size_t entries = heap_.size() + (due_.size() - due_next_) + kRunning;
   if (heap_.capacity() <= 4 * entries + kSmallHeap) return;
   const std::size_t live = heap_.size();
-  heap_.resize(entries);  // what schedule() keeps room for
+  heap_.resize(entries);  // the capacity that schedule() guarantees
   heap_.shrink_to_fit();
   heap_.resize(live);
 }

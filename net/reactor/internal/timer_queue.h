@@ -1,10 +1,11 @@
-// TimerQueue: the precise timers of one loop, ordered by deadline, then by when they were set.
-// [loop]
+// TimerQueue: the precise timers of one loop, ordered by deadline, then by the order in which they
+// were set. [loop]
 //
-// A 4-ary heap of {deadline, slot, sequence}. Cancelling frees the slot and its task at once and
-// leaves the heap entry behind, which is dropped when it surfaces or when such entries are the
-// majority. So setting is O(1) for deadlines in rising order (O(log n) at worst) and cancelling is
-// O(1) amortised. Slots are used again; their memory goes back when no timer is left.
+// A 4-ary heap of {deadline, slot, sequence}. Cancelling frees the slot and its task immediately
+// and leaves a stale entry in the heap, which is removed when it reaches the top or when at least
+// half of the entries are stale. So setting is O(1) for ascending deadlines (O(log n) in the worst
+// case), and cancelling is O(1) amortised. Slots are reused; their memory is freed when no timer is
+// left.
 #pragma once
 
 #include <cstdint>
@@ -21,23 +22,24 @@ class LoopWatch;
 
 class TimerQueue {
  public:
-  // Timers run in one turn before the loop looks at its descriptors again. A callback takes about a
-  // microsecond, so this bounds the phase to a few milliseconds.
+  // The maximum number of timers that run in one turn. A callback takes about a microsecond, so the
+  // phase takes at most a few milliseconds.
   static constexpr std::size_t kMaxExpiredPerTurn = 4096;
 
-  // period zero: once. Otherwise again every `period`, counted from the planned deadline; deadlines
-  // missed meanwhile are skipped, not made up for.
+  // period zero: runs once. Otherwise it runs every `period`, counted from the planned deadline;
+  // missed deadlines are skipped.
   TimerId schedule(TimePoint deadline, Duration period, Task task);
-  // False when it has run, was cancelled, or is running for the last time. After true it never runs
-  // again.
+  // True: the timer will not run again. False: it has run, was cancelled, or is running for the
+  // last time.
   bool cancel(TimerId id);
 
-  // The earliest deadline; nullopt when no timer is set. TimePoint::min(): some are due already.
+  // The earliest deadline; nullopt when no timer is set. TimePoint::min(): timers of the last
+  // expire() are still due.
   std::optional<TimePoint> next();
 
-  // Runs what is due at `now`, at most kMaxExpiredPerTurn. Timers set meanwhile wait for the next
-  // turn. If one throws, the others that were due run with the next call. Returns how many ran.
-  // `watch` is told of each; `ever` counts them, one that throws too.
+  // Runs the timers that are due at `now`, at most kMaxExpiredPerTurn, and returns their number.
+  // Timers that are set by them wait for the next turn. If one throws, the others that were due run
+  // in the next call. `watch` is notified of each; `ever` counts them, including one that throws.
   std::size_t expire(TimePoint now, LoopWatch* watch = nullptr, Counter* ever = nullptr);
 
   std::size_t size() const { return live_; }
@@ -72,7 +74,7 @@ class TimerQueue {
 
   std::vector<Entry> heap_;
   std::vector<Slot> slots_;
-  std::vector<Entry> due_;  // the snapshot that expire() works through
+  std::vector<Entry> due_;  // the snapshot that expire() runs, from due_next_ on
   std::size_t due_next_ = 0;
   std::size_t live_ = 0;
   std::uint32_t first_free_ = kNone;

@@ -1,8 +1,8 @@
-// TurnClock: the times that a turn goes by. [loop]
+// TurnClock: the times that a turn uses. [loop]
 //
-// now() is when the turn woke up. Timers and deadlines are judged by earlier times, because the
-// process may be stopped, or a callback may block, between the arrival of data and the reading of
-// the clock.
+// now() is the time at which the turn woke up. Timers and deadlines are compared with earlier
+// times, because the process may be stopped, or a callback may block, between the arrival of data
+// and the reading of the clock.
 #pragma once
 
 #include <cstddef>
@@ -20,11 +20,11 @@ class TurnClock {
 
   TimePoint now() const { return now_; }
   Tick tick() const { return tick_; }
-  // The latest time at which that may have happened which was noted with tick().
+  // The latest time at which an event recorded with this tick() may have happened.
   Tick latest(Tick noted) const { return slow_turns_.latest(noted); }
-  // Timers that were due then are due in this turn.
+  // Timers with a deadline up to this time run in this turn.
   TimePoint timers_until() const { return timers_until_; }
-  // The same for deadlines about peers: everything that had arrived by then has been dispatched.
+  // The same for deadlines about peers: all data that arrived up to this time has been dispatched.
   TimePoint deadlines_until() const { return deadlines_until_; }
 
   // A turn begins.
@@ -34,17 +34,17 @@ class TurnClock {
     in_turn_ = true;
   }
   bool in_turn() const { return in_turn_; }
-  // It has ended. Returns how long it took, or how long ago the last call was.
+  // The turn has ended. Returns its duration or, outside a turn, the time since the last call.
   Duration end(TimePoint now);
-  // What lies before is not counted in the next end().
+  // The next end() does not count the time before `now`.
   void skip_to(TimePoint now) { now_ = now; }
 
-  // In this turn, which is awake by now, the descriptors were looked at from `before` on, for at
-  // most `timeout`. `found` of `channels` were reported; `full`: as many as can be at once.
-  void looked(TimePoint before, Duration timeout, std::size_t found, bool full,
+  // The wait of this turn began at `before` and took at most `timeout`. It reported `found` of
+  // `channels`; `full`: as many as fit into one batch.
+  void polled(TimePoint before, Duration timeout, std::size_t found, bool full,
               std::size_t channels);
-  // epoll reports from now on in another order.
-  void order_changed() { look_events_ = 0; }
+  // From now on epoll reports in another order.
+  void order_changed() { full_events_ = 0; }
 
  private:
   TimePoint now_;
@@ -52,8 +52,8 @@ class TurnClock {
   SlowTurns slow_turns_;
   TimePoint timers_until_;
   TimePoint deadlines_until_;
-  TimePoint look_began_;         // of the batches that are full so far
-  std::size_t look_events_ = 0;  // found in them; 0: no such look is under way
+  TimePoint full_since_;         // the begin of the first of the current series of full batches
+  std::size_t full_events_ = 0;  // the events in them; 0: there is no such series
   bool in_turn_ = false;
 };
 

@@ -1,4 +1,5 @@
-// Waker: ends another thread's epoll_wait through an eventfd. wake() is [any], the rest [loop].
+// Waker: ends the epoll_wait of another thread through an eventfd. wake() is [any], the rest
+// [loop].
 #pragma once
 
 #include "weir/base/fd.h"
@@ -11,9 +12,9 @@ class Waker {
   static Result<Waker> create();
 
   int fd() const { return fd_.get(); }
-  // EAGAIN means that a wake-up is pending already: success.
+  // EAGAIN counts as success: a wake-up is already pending.
   void wake() const;
-  // Takes all pending wake-ups back.
+  // Clears all pending wake-ups.
   void drain() const;
 
  private:

@@ -28,8 +28,8 @@ namespace {
 
 using Milliseconds = std::chrono::duration<double, std::milli>;
 
-// The rate of processor_ticks() is measured from here on. In the first moment, when nothing can be
-// measured yet, it is taken to be low, so that no callback is missed.
+// The rate of processor_ticks() is measured from process_start() on. As long as no time has passed,
+// it is assumed to be low, so that no slow callback is missed.
 constexpr double kLeastTicksPerNanosecond = 0.5;
 constexpr std::uint64_t kNever = std::uint64_t{1} << 62;
 struct Moment {
@@ -79,10 +79,10 @@ std::string describe(Activity activity, std::uint64_t id) {
 
 // --- taking a stack ------------------------------------------------------------------------------
 
-// A real-time signal, so that it is nobody's by tradition.
+// A real-time signal, because these have no predefined meaning.
 int stack_signal() { return SIGRTMAX - 3; }
 
-// One request at a time, made under the watchdog's mutex and answered in the signal handler.
+// One request at a time: set under the watchdog's mutex, answered in the signal handler.
 struct StackRequest {
   enum State : int { idle, asked, working, answered };
   static constexpr int kFrames = 48;
@@ -106,11 +106,10 @@ void take_stack(int) {
 
 // --- the watchdog --------------------------------------------------------------------------------
 
-// One thread for all loops that want stacks; it comes with the first of them and goes with the
-// last.
+// One thread for all loops with stall_stacks. It exists as long as there is such a loop.
 class Watchdog {
  public:
-  // Never destroyed: a child of fork() has a thread_ that nobody can join.
+  // Never destroyed: a child of fork() has a thread_ that cannot be joined.
   static Watchdog& instance() {
     static Watchdog* const watchdog = new Watchdog;
     return *watchdog;
@@ -139,13 +138,13 @@ class Watchdog {
   }
 
  private:
-  // At most one stack a second, and the wait for its signal to be answered.
+  // At most one stack a second, and the longest wait for the answer to the signal.
   static constexpr Duration kBetweenStacks = std::chrono::seconds(1);
   static constexpr int kAnswerMilliseconds = 100;
 
   void allow_signal() {
     std::array<void*, 1> frame{};
-    static_cast<void>(::backtrace(frame.data(), 1));  // loads what it needs: not in the handler
+    static_cast<void>(::backtrace(frame.data(), 1));  // loads its library here, not in the handler
     if (auto set = sys::handle_signal(stack_signal(), take_stack); !set) {
       WEIR_LOG_LIMITED(warn, 1, "no stacks of stalls: sigaction: {}", set.error().message());
     }
@@ -155,7 +154,7 @@ class Watchdog {
     sys::change_signal_mask(SIG_UNBLOCK, mask);
   }
 
-  // Without it loops go on as they do without stacks.
+  // If it fails, the loops run without stacks.
   void start_thread() WEIR_REQUIRES(life_) {
     sigset_t all;
     sigfillset(&all);
@@ -175,11 +174,11 @@ class Watchdog {
       Duration shortest = std::chrono::seconds(1);
       for (const LoopWatch* watch : watches_) shortest = std::min(shortest, watch->threshold_ / 4);
       wake_.wait_for(lock, std::max<Duration>(shortest, std::chrono::milliseconds(1)));
-      for (LoopWatch* watch : watches_) look(*watch);
+      for (LoopWatch* watch : watches_) check(*watch);
     }
   }
 
-  void look(LoopWatch& watch) WEIR_REQUIRES(mutex_) {
+  void check(LoopWatch& watch) WEIR_REQUIRES(mutex_) {
     const Activity activity = watch.activity_.load(std::memory_order_relaxed);
     const std::uint64_t since = watch.since_.load(std::memory_order_relaxed);
     if (activity == Activity::waiting || since == watch.sampled_) return;
@@ -202,7 +201,7 @@ class Watchdog {
       int expected = StackRequest::asked;
       if (waited >= kAnswerMilliseconds &&
           the_request.state.compare_exchange_strong(expected, StackRequest::idle)) {
-        return "an unknown place (the thread does not take the signal)";
+        return "an unknown place (the thread did not answer the signal)";
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
@@ -217,7 +216,7 @@ class Watchdog {
     return text;
   }
 
-  Mutex life_;  // add and remove, one after the other
+  Mutex life_;  // serialises add() and remove()
   Mutex mutex_;
   Condition wake_;
   std::vector<LoopWatch*> watches_ WEIR_GUARDED_BY(mutex_);
@@ -230,7 +229,7 @@ LoopWatch::LoopWatch(Duration threshold, bool stacks)
     : stacks_(stacks && threshold > Duration::zero()),
       threshold_(threshold),
       share_(ticks_of(kShare, kLeastTicksPerNanosecond)),
-      look_at_(processor_ticks() + (threshold > Duration::zero() ? 0 : kNever)),
+      next_check_(processor_ticks() + (threshold > Duration::zero() ? 0 : kNever)),
       thread_(pthread_self()),
       process_(sys::process_generation()) {
   process_start();
@@ -238,41 +237,41 @@ LoopWatch::LoopWatch(Duration threshold, bool stacks)
 }
 
 LoopWatch::~LoopWatch() {
-  // In a child of fork() the watchdog's thread is not there, but its mutex may still be held by it.
+  // In a child of fork() the watchdog's thread does not exist, but its mutex may be locked.
   if (stacks_ && process_ == sys::process_generation()) Watchdog::instance().remove(*this);
 }
 
-// The first time this may only be the rate that was not known yet.
+// Measures the rate again: at the first call it was not known.
 bool LoopWatch::measured_above_share(std::uint64_t ticks) {
   share_ = ticks_of(kShare, ticks_per_nanosecond());
   return static_cast<std::int64_t>(ticks) > share_;
 }
 
-// Comes several times in a threshold that the loop was busy, so that what the thread has used since
-// the look before is, but for that much, what this callback has used.
-void LoopWatch::look(std::uint64_t now, std::uint64_t since) {
+// Called kChecksPerThreshold times in each threshold for which the loop is busy, so that the usage
+// of the thread since the last check is almost only that of this callback.
+void LoopWatch::check(std::uint64_t now, std::uint64_t since) {
   const double rate = ticks_per_nanosecond();
-  look_at_ = now + static_cast<std::uint64_t>(ticks_of(threshold_, rate) / kLooks);
+  next_check_ = now + static_cast<std::uint64_t>(ticks_of(threshold_, rate) / kChecksPerThreshold);
   const auto ticks = static_cast<std::int64_t>(now - since);
   const bool slow = ticks > ticks_of(threshold_, rate);
-  if (looks_left_ == 0 && !slow) return;
-  const Cause cause = look_at_usage();
-  looks_left_ = slow ? kLooksAfterStall : looks_left_ - 1;
-  if (slow) held(duration_of(static_cast<std::uint64_t>(ticks)), cause);
+  if (checks_left_ == 0 && !slow) return;
+  const Cause cause = check_usage();
+  checks_left_ = slow ? kChecksAfterStall : checks_left_ - 1;
+  if (slow) report_stall(duration_of(static_cast<std::uint64_t>(ticks)), cause);
 }
 
-// What the thread did since the look before.
-LoopWatch::Cause LoopWatch::look_at_usage() {
+// Finds out what the thread did since the last check.
+LoopWatch::Cause LoopWatch::check_usage() {
   const auto [cpu, waits] = sys::usage_of_this_thread();
   const Usage used{.cpu = cpu, .waits = waits};
   const Usage before = std::exchange(usage_, used);
-  const std::uint64_t sleeps = sleeps_ - std::exchange(sleeps_at_look_, sleeps_);
-  if (looks_left_ == 0) return Cause::unknown;  // that one was long ago
+  const std::uint64_t sleeps = sleeps_ - std::exchange(sleeps_at_check_, sleeps_);
+  if (checks_left_ == 0) return Cause::unknown;  // the last check was too long ago
   if (used.cpu - before.cpu >= threshold_) return Cause::computing;
   return used.waits - before.waits > sleeps ? Cause::waiting : Cause::preempted;
 }
 
-void LoopWatch::held(Duration took, Cause cause) {
+void LoopWatch::report_stall(Duration took, Cause cause) {
   const auto who = [this] {
     return describe(activity_.load(std::memory_order_relaxed), id_.load(std::memory_order_relaxed));
   };
@@ -285,7 +284,7 @@ void LoopWatch::held(Duration took, Cause cause) {
   }
   ++stalls_;
   constexpr std::array<std::string_view, 3> kCauses = {"", ", computing",
-                                                       ", waiting for a lock, a disk or the time"};
+                                                       ", waiting for a lock, a disk or a timeout"};
   WEIR_LOG_LIMITED(warn, 1, "{} held the loop for {:.1f} ms{}; others waited (threshold {:.1f} ms)",
                    who(), milliseconds, kCauses.at(static_cast<std::size_t>(cause)),
                    Milliseconds(threshold_).count());

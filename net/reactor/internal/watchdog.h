@@ -1,9 +1,9 @@
-// LoopWatch: notices callbacks that hold their loop for too long. EventLoop's own; programs set
-// EventLoop::Options::stall_threshold and stall_stacks. docs/loop.md
+// LoopWatch: detects callbacks that hold their loop for too long. Internal; programs set
+// EventLoop::Options::stall_threshold and stall_stacks. See docs/loop.md.
 //
-// A callback is timed by the processor's time stamp counter, which costs a few instructions where
-// asking the clock would cost more than the rest of a small message. What is noted there can be
-// read by the watchdog's thread, which exists only while a loop wants stacks.
+// A callback is timed with the time stamp counter of the processor, which takes a few instructions.
+// Reading the clock would cost more than the rest of a small message. The watchdog's thread, which
+// exists only while a loop has stall_stacks, reads the atomic members.
 #pragma once
 
 #include <pthread.h>
@@ -19,18 +19,18 @@ namespace weir::internal {
 
 class Watchdog;
 
-// What a loop is doing.
+// The current activity of a loop. The id, where there is one, is an argument of enter().
 enum class Activity : std::uint8_t {
   waiting,   // or not in run()
-  channel,   // a handler; of the fd
-  timer,     // a task; of the slot of its TimerId
+  channel,   // a handler; id: the descriptor
+  timer,     // a timer; id: the slot of its TimerId
   deadline,  // a coarse deadline of a connection
   task,      // a posted task
-  flush,     // phase 6 of one connection
-  reap,      // phase 7 of one connection: on_close, destructors
+  flush,     // phase 6 for one connection
+  reap,      // phase 7 for one connection: on_close, destructors
 };
 
-// Counts at a steady rate, whatever the clock of a test says.
+// Counts at a constant rate, independent of the clock of a test.
 inline std::uint64_t processor_ticks() {
 #if defined(__x86_64__) || defined(__i386__)
   return __builtin_ia32_rdtsc();
@@ -41,32 +41,33 @@ inline std::uint64_t processor_ticks() {
 
 class LoopWatch {
  public:
-  // How long one callback may take messages of one peer before it is the turn of others.
+  // The longest time for which one callback should process messages of one peer.
   static constexpr Duration kShare = std::chrono::milliseconds(1);
 
-  // What the loop's thread has had of the processor since it began.
+  // The processor usage of the loop's thread since it was started.
   struct Usage {
     Duration cpu{};
-    std::uint64_t waits = 0;  // times it gave the processor away: for a lock, a disk, a sleep
+    std::uint64_t waits = 0;  // voluntary context switches: for a lock, a disk, a sleep
   };
 
-  // On the loop's thread. Threshold zero: off.
+  // Construct it on the loop's thread. Threshold zero: off.
   LoopWatch(Duration threshold, bool stacks);
   ~LoopWatch();
   LoopWatch(const LoopWatch&) = delete;
   LoopWatch& operator=(const LoopWatch&) = delete;
 
-  // A turn has something to do; it is waiting again.
-  // The wait that comes to its end was a sleep.
+  // The wait that ends now was a sleep.
   void slept() { ++sleeps_; }
+  // The callbacks of a turn begin.
   void begin() {
     const std::uint64_t now = processor_ticks();
-    look_at_ += now - since_.load(std::memory_order_relaxed);  // waiting does not bring it nearer
+    next_check_ += now - since_.load(std::memory_order_relaxed);  // the wait does not count
     since_.store(now, std::memory_order_relaxed);
   }
+  // The callbacks of a turn have ended.
   void rest() { activity_.store(Activity::waiting, std::memory_order_relaxed); }
 
-  // Around each callback.
+  // Call these before and after each callback.
   void enter(Activity activity, std::uint64_t id = 0) {
     activity_.store(activity, std::memory_order_relaxed);
     id_.store(id, std::memory_order_relaxed);
@@ -76,11 +77,11 @@ class LoopWatch {
     const std::uint64_t since = since_.load(std::memory_order_relaxed);
     since_.store(now, std::memory_order_relaxed);
     // Signed: the counters of two processors may differ a little.
-    if (static_cast<std::int64_t>(now - look_at_) > 0) [[unlikely]]
-      look(now, since);
+    if (static_cast<std::int64_t>(now - next_check_) > 0) [[unlikely]]
+      check(now, since);
   }
 
-  // Whether the callback that runs has had kShare.
+  // True if the current callback has run for kShare.
   bool share_spent() {
     const std::uint64_t ticks = processor_ticks() - since_.load(std::memory_order_relaxed);
     return static_cast<std::int64_t>(ticks) > share_ && measured_above_share(ticks);
@@ -91,17 +92,17 @@ class LoopWatch {
 
  private:
   friend class Watchdog;
-  // How much of the processor the thread has used is asked for each eighth of a threshold that the
-  // loop is busy, for so many times after a callback was slow. A loop without such callbacks makes
-  // no system call for them.
-  static constexpr std::int64_t kLooks = 8;
-  static constexpr int kLooksAfterStall = 1000;
+  // While the loop is busy, it is checked kChecksPerThreshold times in each stall_threshold. After
+  // a slow callback, the next kChecksAfterStall checks read the processor usage of the thread. A
+  // loop without slow callbacks makes no system call.
+  static constexpr std::int64_t kChecksPerThreshold = 8;
+  static constexpr int kChecksAfterStall = 1000;
 
   enum class Cause : std::uint8_t { unknown, computing, waiting, preempted };
 
-  void look(std::uint64_t now, std::uint64_t since);
-  Cause look_at_usage();
-  void held(Duration took, Cause cause);
+  void check(std::uint64_t now, std::uint64_t since);
+  Cause check_usage();
+  void report_stall(Duration took, Cause cause);
   bool measured_above_share(std::uint64_t ticks);
 
   std::atomic<std::uint64_t> since_{processor_ticks()};
@@ -110,17 +111,17 @@ class LoopWatch {
   bool stacks_;
   const Duration threshold_;
   std::int64_t share_;        // ticks
-  std::uint64_t look_at_;     // ticks
-  Usage usage_;               // as of the last look
-  std::uint64_t sleeps_ = 0;  // of the loop itself, ever
-  std::uint64_t sleeps_at_look_ = 0;
-  int looks_left_ = 0;
+  std::uint64_t next_check_;  // ticks
+  Usage usage_;               // at the last check
+  std::uint64_t sleeps_ = 0;  // of the loop itself, in total
+  std::uint64_t sleeps_at_check_ = 0;
+  int checks_left_ = 0;
   Counter stalls_;
   Counter preempted_;
 
-  // The watchdog's.
+  // For the watchdog.
   const pthread_t thread_;
-  const std::uint32_t process_;  // by generation
+  const std::uint32_t process_;  // sys::process_generation()
   std::uint64_t sampled_ = 0;    // since_ of the callback whose stack was taken last
 };
 
