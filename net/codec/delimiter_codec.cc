@@ -27,7 +27,7 @@ std::size_t DelimiterCodec::find(std::string_view bytes, std::size_t from) const
   return static_cast<std::size_t>(static_cast<const char*>(hit) - bytes.data());
 }
 
-// `progress` is where a delimiter may still begin.
+// `progress` is the first position where a delimiter may still begin.
 Decoded DelimiterCodec::decode(std::string_view bytes, std::size_t& progress) const {
   const std::string_view window = bytes.substr(0, longest_frame());
   const std::size_t end = find(window, std::min(progress, window.size()));
@@ -45,7 +45,7 @@ Decoded DelimiterCodec::decode(std::string_view bytes, std::size_t& progress) co
 
 Result<void> DelimiterCodec::encode(std::string_view payload, Buffer& out) const {
   if (auto fits = internal::check_payload(payload.size(), max_frame_); !fits) return fits;
-  // It may also begin in the payload and end in the delimiter behind it: "a-" and "--".
+  // A delimiter can also begin in the payload and end in the delimiter behind it: "a-" and "--".
   const std::size_t tail = std::min(payload.size(), delimiter_.size() - 1);
   std::array<char, 2 * kMaxDelimiter> seam;
   payload.copy(seam.data(), tail, payload.size() - tail);
@@ -55,7 +55,7 @@ Result<void> DelimiterCodec::encode(std::string_view payload, Buffer& out) const
   if (at == payload.npos && over_seam < tail) at = payload.size() - tail + over_seam;
   if (at != payload.npos) {
     return internal::frame_error(fmt::format(
-        "the delimiter would be found at byte {} of {} of the payload", at, payload.size()));
+        "the delimiter would begin at byte {} of the {} bytes of the payload", at, payload.size()));
   }
   out.append(payload);
   out.append(delimiter_);

@@ -1,4 +1,4 @@
-// DelimiterCodec: frames end with a string of bytes of your choice. [any]
+// DelimiterCodec: each frame ends with a delimiter, a string of bytes of your choice. [any]
 #pragma once
 
 #include <string>
@@ -10,11 +10,11 @@ namespace WEIR_EXPORT weir {
 
 class DelimiterCodec {
  public:
-  // Longer ones are refused: with each new piece of a stream the last bytes of what was searched
-  // before are looked at again, fewer than the delimiter has.
+  // The limit bounds the cost: with each new piece of a stream, up to size of the delimiter - 1
+  // bytes are searched again.
   static constexpr std::size_t kMaxDelimiter = 256;
 
-  // A delimiter of 1 to kMaxDelimiter bytes (CHECK). max_frame: without the delimiter.
+  // `delimiter`: 1 to kMaxDelimiter bytes (CHECK). `max_frame`: in bytes, without the delimiter.
   explicit DelimiterCodec(std::string delimiter, std::size_t max_frame = kDefaultMaxFrame);
 
   Decoded decode(std::string_view bytes, std::size_t& progress) const;
@@ -23,11 +23,11 @@ class DelimiterCodec {
     return decode(bytes, progress);
   }
   std::size_t longest_frame() const { return max_frame_ + delimiter_.size(); }
-  // An error if the delimiter would be found before the end of the payload.
+  // An error if the encoded frame would contain the delimiter before its end.
   Result<void> encode(std::string_view payload, Buffer& out) const;
 
  private:
-  // Linear for every delimiter, which std::string_view::find() is not. (memmem(3))
+  // memmem(3): linear for every delimiter, unlike std::string_view::find().
   std::size_t find(std::string_view bytes, std::size_t from) const;
 
   std::string delimiter_;

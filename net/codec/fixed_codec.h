@@ -1,4 +1,4 @@
-// FixedCodec: every frame has the same number of bytes, and nothing stands between two. [any]
+// FixedCodec: all frames have the same size and follow each other without a separator. [any]
 #pragma once
 
 #include "weir/base/export.h"
@@ -8,7 +8,7 @@ namespace WEIR_EXPORT weir {
 
 class FixedCodec {
  public:
-  // 1 to kLargestMaxFrame (CHECK).
+  // `frame_size`: 1 to kLargestMaxFrame bytes (CHECK).
   explicit FixedCodec(std::size_t frame_size);
 
   Decoded decode(std::string_view bytes) const {
@@ -16,7 +16,7 @@ class FixedCodec {
     return Frame{bytes.substr(0, size_), size_};
   }
   std::size_t longest_frame() const { return size_; }
-  // An error unless the payload has exactly that size.
+  // An error unless the payload has exactly this size.
   Result<void> encode(std::string_view payload, Buffer& out) const;
 
  private:

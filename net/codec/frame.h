@@ -1,8 +1,9 @@
-// Frames: whole messages in a stream of bytes, and what it takes to be a codec. [any]
+// Frames: messages in a stream of bytes, and the concepts of a codec. [any]
 //
-// A codec is a set of rules and has no state, so one serves any number of streams on any number of
-// threads. It is shown the bytes that a stream has not consumed yet, always from the first one on,
-// and says what stands at the front. It never reserves memory for what was only announced.
+// A codec is a set of rules without state, so one codec can be used for any number of streams on
+// any number of threads. decode() gets the bytes that a stream has not consumed yet, always from
+// the first one on, and returns the frame at the front. A codec never allocates memory for a length
+// that was only announced.
 #pragma once
 
 #include <concepts>
@@ -16,26 +17,26 @@
 
 namespace WEIR_EXPORT weir {
 
-// A message larger than this is refused unless the codec's options say otherwise. A partial frame
-// waits in the connection's input, so the longest one, with what frames it, must fit max_input:
-// listen() and connect() say so otherwise.
+// The default limit of a message in bytes; a larger message is rejected. A partial frame is kept in
+// the connection's input, so the longest frame, including its header or delimiter, must fit into
+// max_input; otherwise listen() and connect() return an error.
 inline constexpr std::size_t kDefaultMaxFrame = 64 * 1024;
-// No codec takes a larger bound: arithmetic on sizes then cannot overflow.
+// The largest limit that a codec accepts, so that arithmetic on sizes cannot overflow.
 inline constexpr std::size_t kLargestMaxFrame = std::size_t{1} << 48;
 
 struct Frame {
-  std::string_view payload;  // lies in the bytes that were decoded
-  std::size_t consume = 0;   // bytes that the frame takes in the stream, from the first one on
-  bool skipped = false;      // no frame, but bytes of one that was refused before; no payload
+  std::string_view payload;  // a part of the decoded bytes
+  std::size_t consume = 0;   // size of the whole frame in the stream
+  bool skipped = false;      // not a frame, but bytes of a rejected one; there is no payload
 };
 
-// A whole frame; nothing, when more bytes are needed; or why there will never be one. An Error says
-// what was read and what the bound is. A stream that had one cannot be followed any further, unless
-// the codec is a RecoveringCodec.
+// A whole frame; nullopt when more bytes are needed; or an Error with the value that was read and
+// the limit. After an Error the stream cannot be decoded any further, unless the codec is a
+// RecoveringCodec.
 using Decoded = Result<std::optional<Frame>>;
 
-// encode() appends one frame that decodes to `payload`, or says why there is none and appends
-// nothing.
+// encode() appends one frame that decodes to `payload`. If there is no such frame, it returns an
+// Error and appends nothing.
 template <typename C>
 concept FrameCodec = std::movable<C> &&
     requires(const C codec, std::string_view bytes, std::string_view payload, Buffer& out) {
@@ -43,29 +44,29 @@ concept FrameCodec = std::movable<C> &&
   { codec.encode(payload, out) } -> std::same_as<Result<void>>;
 };
 
-// A codec that searches remembers how far it got, in a number that the caller keeps: 0 for a new
-// frame, and what the codec left there while more bytes are needed for it.
+// A codec that searches stores its position in `progress`, which the caller keeps: 0 for a new
+// frame, and unchanged between two calls for the same frame.
 template <typename C>
 concept SearchingCodec = FrameCodec<C> &&
     requires(const C codec, std::string_view bytes, std::size_t& progress) {
   { codec.decode(bytes, progress) } -> std::same_as<Decoded>;
 };
 
-// A codec that can go on behind a frame which it refused. After an Error recovers(progress) says
-// whether it does; what it is shown then it takes as skipped frames, up to the end of the refused
-// one. It never takes the last byte that there is before that end: the number lives beside it.
+// A codec that can continue behind a frame that it rejected. After an Error, recovers(progress)
+// returns whether it does. Then decode() returns skipped frames up to the end of the rejected one.
+// Before that end it never skips the last byte: a Buffer keeps `progress` only together with bytes.
 template <typename C>
 concept RecoveringCodec = SearchingCodec<C> && requires(const C codec, std::size_t progress) {
   { codec.recovers(progress) } -> std::same_as<bool>;
 };
 
-// A codec that says how many bytes its longest frame takes in the stream, with all that frames it.
+// A codec that knows the size of its longest frame in the stream, including header or delimiter.
 template <typename C>
 concept BoundedCodec = FrameCodec<C> && requires(const C codec) {
   { codec.longest_frame() } -> std::same_as<std::size_t>;
 };
 
-// 0: it does not say.
+// The size of the longest frame in bytes; 0: unknown.
 template <FrameCodec C>
 std::size_t longest_frame(const C& codec) {
   if constexpr (BoundedCodec<C>) return codec.longest_frame();
@@ -78,7 +79,7 @@ bool recovers(const C& codec, std::size_t progress) {
   return false;
 }
 
-// Either kind.
+// Calls decode() with or without `progress`.
 template <FrameCodec C>
 Decoded decode_frame(const C& codec, std::string_view bytes, std::size_t& progress) {
   if constexpr (SearchingCodec<C>) {
@@ -93,7 +94,7 @@ Decoded decode_frame(const C& codec, std::string_view bytes, std::size_t& progre
 namespace weir::internal {
 
 std::unexpected<Error> frame_error(std::string message);
-// For encode(): a payload of more than `most` bytes.
+// For encode(): an error if the payload has more than `most` bytes.
 Result<void> check_payload(std::size_t size, std::size_t most);
 // For constructors (CHECK): 1 <= max_frame <= kLargestMaxFrame.
 void check_max_frame(std::size_t max_frame, const char* codec);

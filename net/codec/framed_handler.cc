@@ -16,9 +16,8 @@ void FramedHandlerBase::on_frame_error(TcpConnection& connection, const Error& e
 void FramedHandlerBase::on_half_close(TcpConnection& connection) {
   const std::size_t left = connection.pending_input();
   if (left == 0) return;
-  on_frame_error(connection, Error(fmt::format("the stream ended inside a frame; {} of its bytes "
-                                               "had come",
-                                               left)));
+  on_frame_error(connection, Error(fmt::format(
+                                 "the stream ended inside a frame, after {} of its bytes", left)));
 }
 
 bool FramedHandlerBase::consume_frame(TcpConnection& connection, const ConnectionHandler* receiver,
@@ -28,8 +27,8 @@ bool FramedHandlerBase::consume_frame(TcpConnection& connection, const Connectio
     return false;
   }
   in.consume(size);
-  // Asked later, not called from here: handlers that hand over to each other at every frame would
-  // go deeper with each.
+  // The next handler is called later, not here: two handlers that set each other at every frame
+  // would recurse without limit.
   if (connection.handler() == receiver && (in.empty() || connection.reading())) return true;
   if (!in.empty()) connection.offer_again();
   return false;
@@ -37,12 +36,12 @@ bool FramedHandlerBase::consume_frame(TcpConnection& connection, const Connectio
 
 void FramedHandlerBase::check_frame(const Frame& frame, std::size_t available) {
   WEIR_CHECK(frame.consume >= 1 && frame.consume <= available,
-             "FramedHandler: the codec made a frame of {} bytes out of {}", frame.consume,
+             "FramedHandler: the codec returned a frame of {} bytes from {} bytes", frame.consume,
              available);
 }
 
 void FramedHandlerBase::log_refused_frame(const TcpConnection& connection, const Error& error) {
-  WEIR_LOG_LIMITED(warn, 1, "a message to connection {} is not sent: {}", connection.id(),
+  WEIR_LOG_LIMITED(warn, 1, "a message to connection {} was not sent: {}", connection.id(),
                    error.message());
 }
 

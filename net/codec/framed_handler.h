@@ -1,4 +1,4 @@
-// FramedHandler: a ConnectionHandler that is told of whole messages instead of bytes. [loop]
+// FramedHandler: a ConnectionHandler that receives whole messages instead of bytes. [loop]
 //
 //   struct Greeter final : weir::FramedHandler<weir::LineCodec> {
 //     void on_frame(weir::TcpConnection& conn, std::string_view name) override {
@@ -7,9 +7,9 @@
 //   };
 //   server.use_handler(std::make_shared<Greeter>());
 //
-// It holds nothing per connection, so one serves all connections of all loops, and the context of a
-// connection is yours. A partial frame waits in the connection's input, and beside it the one
-// number that a codec has to remember of it (Buffer::progress()).
+// It has no state for each connection, so one handler can serve all connections of all loops, and
+// the context of a connection is free for the program. A partial frame is kept in the connection's
+// input, together with the position of the codec in it (Buffer::progress()).
 #pragma once
 
 #include <array>
@@ -27,7 +27,7 @@
 
 namespace weir::internal {
 
-// Room for a frame on the stack, as a Buffer borrows it.
+// Memory on the stack to lend to the Buffer of a frame.
 struct FrameRoom {
   std::array<std::byte, 2048> bytes;
   FrameRoom() {}  // not zeroed
@@ -41,20 +41,20 @@ namespace WEIR_EXPORT weir {
 // The part of FramedHandler that is the same for every codec.
 class FramedHandlerBase : public ConnectionHandler {
  public:
-  // What came is no frame, or the stream ended inside one; the last words can be sent. Unless
-  // overridden it logs a warning, at most one a second, and closes the connection. After a frame
-  // that is none the connection is closed in any case, unless the codec recovers (LineCodec with
-  // skip_overlong).
+  // The received bytes are not a valid frame, or the stream ended inside a frame. A last message
+  // can still be sent. By default logs a warning, at most one a second, and closes the connection.
+  // After an invalid frame the connection is closed in any case, unless the codec recovers
+  // (LineCodec with skip_overlong).
   virtual void on_frame_error(TcpConnection& connection, const Error& error);
 
-  // Overriding it, call this one too.
+  // An override must call this function, too.
   void on_half_close(TcpConnection& connection) override;
 
  private:
   template <FrameCodec Codec>
   friend class FramedHandler;
 
-  // Consumes the frame that was given to `receiver`, and returns whether it gets the next one now.
+  // Consumes the frame that `receiver` got. True if it gets the next frame now.
   static bool consume_frame(TcpConnection& connection, const ConnectionHandler* receiver,
                             Buffer& in, std::size_t size);
   static void check_frame(const Frame& frame, std::size_t available);
@@ -64,20 +64,20 @@ class FramedHandlerBase : public ConnectionHandler {
 template <FrameCodec Codec>
 class FramedHandler : public FramedHandlerBase {
  public:
-  // One call of on_data ends after this number of frames, or when the connection's share of the
-  // turn is spent (TcpConnection::reading()); the rest follows in the next turn, so that one
+  // One call of on_data ends after this number of frames, or when the connection has used its share
+  // of the turn (TcpConnection::reading()). The rest follows in the next turn, so that one
   // connection does not hold the loop.
   static constexpr int kMaxFramesPerCall = 4096;
 
   explicit FramedHandler(Codec codec = Codec()) : codec_(std::move(codec)) {}
 
-  // A whole frame has come. `payload` is valid for the call. When this call pauses reading, or its
-  // answers reach the high mark, the frames behind it wait; when it closes the connection, they are
-  // thrown away; when it sets another handler, that one is offered what is left in the next turn.
+  // A whole frame was received. `payload` is valid during the call. If this call pauses reading, or
+  // its answers reach the high mark, the following frames wait. If it closes the connection, they
+  // are discarded. If it sets another handler, that handler gets them in the next turn.
   virtual void on_frame(TcpConnection& connection, std::string_view payload) = 0;
 
-  // Sends one frame. An error, which is also logged, when the codec has no frame for this payload;
-  // nothing is sent then. Small frames cost no allocation.
+  // Sends one frame. If the codec cannot encode this payload, nothing is sent; the error is
+  // returned and logged. Small frames need no allocation.
   Result<SendResult> send_frame(TcpConnection& connection, std::string_view payload) const {
     internal::FrameRoom room;
     Buffer frame;
@@ -89,12 +89,12 @@ class FramedHandler : public FramedHandlerBase {
     return connection.send(frame.bytes());
   }
 
-  // The payload of a frame that says nothing but that this side is there, sent whenever nothing was
-  // sent for heartbeat_interval (TcpServer::Options, TcpClient::Options). What is not heard in turn
-  // ends by read_idle_timeout. Before the first connection; empty: none.
+  // The payload of a frame that only shows that this side is alive. It is sent whenever nothing was
+  // sent for heartbeat_interval (TcpServer::Options, TcpClient::Options). A silent peer is closed
+  // by read_idle_timeout. Call it before the first connection; empty: no heartbeat.
   void set_heartbeat(std::string payload) { heartbeat_ = std::move(payload); }
 
-  // Overriding it, call this one too.
+  // An override must call this function, too.
   void on_heartbeat(TcpConnection& connection) override {
     if (heartbeat_.empty()) return;
     [[maybe_unused]] const auto sent = send_frame(connection, heartbeat_);

@@ -10,9 +10,9 @@
 namespace weir {
 namespace {
 
-// Far from where a sum of lengths would overflow.
+// Small enough that a sum of lengths cannot overflow.
 constexpr std::int64_t kMaxAdjustment = std::int64_t{1} << 48;
-// Any length from here on is too large whatever is added to it, and none below overflows.
+// A length of this size or more is always too large; a smaller one does not overflow.
 constexpr std::uint64_t kHuge = std::uint64_t{1} << 62;
 
 }  // namespace
@@ -41,14 +41,14 @@ std::uint64_t LengthPrefixedCodec::read_length(std::string_view field) const {
   return length;
 }
 
-// Bytes of payload behind a header that says `length`, which is below kHuge. Negative: it has none.
+// The size of the payload behind a header with `length`, which is below kHuge. Negative: invalid.
 std::int64_t LengthPrefixedCodec::payload_of(std::uint64_t length) const {
   const std::int64_t counted =
       options_.length_includes_header ? static_cast<std::int64_t>(header()) : 0;
   return static_cast<std::int64_t>(length) + options_.adjustment - counted;
 }
 
-// What the field cannot say is no frame.
+// Also limited by the largest length that fits into the field.
 std::size_t LengthPrefixedCodec::longest_frame() const {
   const std::uint64_t most = options_.length_bytes == 8
                                  ? kHuge - 1
@@ -61,19 +61,18 @@ Decoded LengthPrefixedCodec::decode(std::string_view bytes) const {
   if (bytes.size() < header()) return std::nullopt;
   const std::uint64_t length = read_length(bytes.substr(options_.offset, options_.length_bytes));
   if (length >= kHuge) {
-    return internal::frame_error(fmt::format(
-        "the length field says {} bytes; at most {} are accepted", length, options_.max_frame));
+    return internal::frame_error(
+        fmt::format("the length field is {}; at most {} are accepted", length, options_.max_frame));
   }
   const std::int64_t size = payload_of(length);
   if (size < 0) {
-    return internal::frame_error(fmt::format(
-        "the length field says {}, which leaves {} bytes for the payload; it takes at least 0",
-        length, size));
+    return internal::frame_error(
+        fmt::format("the length field is {}, which leaves {} bytes for the payload", length, size));
   }
   const auto payload = static_cast<std::size_t>(size);
   if (payload > options_.max_frame) {
     return internal::frame_error(
-        fmt::format("the length field says {}, which is {} bytes of payload; at most {} are "
+        fmt::format("the length field is {}, which means {} bytes of payload; at most {} are "
                     "accepted",
                     length, payload, options_.max_frame));
   }
@@ -84,11 +83,11 @@ Decoded LengthPrefixedCodec::decode(std::string_view bytes) const {
 }
 
 Result<void> LengthPrefixedCodec::encode(std::string_view payload, Buffer& out) const {
-  std::string_view before;  // the header's bytes before the length, if the payload has them
+  std::string_view before;  // the bytes of the header before the length, if the payload has them
   if (options_.keep_header) {
     if (payload.size() < header()) {
       return internal::frame_error(fmt::format(
-          "a whole frame of {} bytes, where the header alone has {}", payload.size(), header()));
+          "a frame of {} bytes is shorter than its header of {}", payload.size(), header()));
     }
     before = payload.substr(0, options_.offset);
     payload.remove_prefix(header());

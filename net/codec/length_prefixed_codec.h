@@ -1,9 +1,9 @@
-// LengthPrefixedCodec: each frame begins with a header in which an integer tells its length. [any]
+// LengthPrefixedCodec: each frame begins with a header that contains its length. [any]
 //
 //   | offset bytes | length_bytes | payload ...                          |
-//   |<------- the header -------->|<-- what the length counts, plus adjustment -->
+//   |<------- the header -------->|<-------- length + adjustment ------->|
 //
-// With length_includes_header the length counts the header too.
+// With length_includes_header the length also counts the header.
 #pragma once
 
 #include <bit>
@@ -16,21 +16,21 @@ namespace WEIR_EXPORT weir {
 
 class LengthPrefixedCodec {
  public:
-  // What encode() has room for; a longer header is a message of its own (CHECK).
+  // The largest `offset` (CHECK). A longer header should be a message of its own.
   static constexpr std::size_t kMaxOffset = 64;
 
   struct Options {
     std::size_t length_bytes = 4;  // 1, 2, 4 or 8
     std::endian byte_order = std::endian::big;
-    std::size_t offset = 0;  // bytes before the length, which mean nothing to the codec
+    std::size_t offset = 0;  // bytes before the length, which the codec ignores
     bool length_includes_header = false;
-    // Bytes that the payload has more than the length says (or fewer, if negative): 4 for a
-    // checksum behind the payload that is not counted.
+    // Number of bytes behind the header that the length does not count (negative: that it counts
+    // in addition). Example: 4 for a checksum that is not counted.
     std::int64_t adjustment = 0;
-    // The payload is the whole frame, header and all, both ways; encode() sets the length in it.
-    // Otherwise the header is left out, and encode() writes zeros for `offset`.
+    // If true, the payload includes the header, for decode() and encode(); encode() sets the length
+    // in it. If false, it does not, and encode() writes zeros for the `offset` bytes.
     bool keep_header = false;
-    std::size_t max_frame = kDefaultMaxFrame;  // bytes without the header
+    std::size_t max_frame = kDefaultMaxFrame;  // in bytes, without the header
   };
 
   LengthPrefixedCodec() : LengthPrefixedCodec(Options{}) {}
@@ -38,7 +38,7 @@ class LengthPrefixedCodec {
 
   Decoded decode(std::string_view bytes) const;
   std::size_t longest_frame() const;
-  // An error, besides a payload above max_frame: a length that length_bytes cannot hold.
+  // An error if the payload exceeds max_frame or its length does not fit into length_bytes.
   Result<void> encode(std::string_view payload, Buffer& out) const;
 
  private:

@@ -28,17 +28,17 @@ Decoded LineCodec::skip(std::string_view bytes, std::size_t& progress) {
 Decoded LineCodec::decode(std::string_view bytes, std::size_t& progress) const {
   if (recovers(progress)) return skip(bytes, progress);
   const std::size_t most = options_.max_frame;
-  // Up to where the LF of the longest line that is accepted may stand.
+  // The longest accepted line with its end.
   const std::string_view window = bytes.substr(0, longest_frame());
   const std::size_t end = window.find('\n', std::min(progress, window.size()));
   const std::size_t seen = std::min(end, window.size());
   const bool cr = options_.strip_cr && seen > 0 && window[seen - 1] == '\r';
-  // A last CR is not counted before it is known what follows it.
+  // A CR at the end is not counted: it may be a part of the line's end.
   const std::size_t line = cr ? seen - 1 : seen;
   if (line > most) {
     if (options_.skip_overlong) progress = kSkipping;
     return internal::frame_error(
-        fmt::format("a line goes on after {} bytes, the most that is accepted", most));
+        fmt::format("a line is longer than {} bytes, the most that is accepted", most));
   }
   if (end == window.npos) {
     progress = seen;
@@ -55,7 +55,7 @@ Result<void> LineCodec::encode(std::string_view payload, Buffer& out) const {
         fmt::format("byte {} of the payload is a line feed, which would end the line", at));
   }
   out.append(payload);
-  // A CR at the payload's own end would be taken for a part of the line's end.
+  // Without CR LF, decode() would remove a CR at the end of the payload.
   const bool crlf = options_.write_crlf || (options_.strip_cr && payload.ends_with('\r'));
   out.append(crlf ? "\r\n" : "\n");
   return {};

@@ -8,7 +8,7 @@
 namespace weir {
 namespace {
 
-// Nine bytes carry 63 bits, so of the tenth only the lowest bit has a place.
+// Nine bytes carry 63 bits, so only the lowest bit of the tenth is valid.
 constexpr std::size_t kMaxBytes = 10;
 
 }  // namespace
@@ -38,7 +38,7 @@ Decoded VarintCodec::decode(std::string_view bytes) const {
   }
   if (length > max_frame_) {
     return internal::frame_error(fmt::format(
-        "the length says {} bytes of payload; at most {} are accepted", length, max_frame_));
+        "the length is {} bytes of payload; at most {} are accepted", length, max_frame_));
   }
   const auto size = static_cast<std::size_t>(length);
   if (bytes.size() - used < size) return std::nullopt;

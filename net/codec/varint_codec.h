@@ -1,6 +1,6 @@
-// VarintCodec: each frame begins with its payload's length as an unsigned LEB128 number (DWARF 5,
-// 7.6; protocol buffers call it varint): seven bits a byte, lowest first, the top bit set on all
-// but the last. [any]
+// VarintCodec: each frame begins with the length of its payload as an unsigned LEB128 number (DWARF
+// 5, 7.6; "varint" in protocol buffers): seven bits in each byte, lowest first, the top bit set in
+// all bytes but the last. [any]
 #pragma once
 
 #include "weir/base/export.h"
@@ -12,8 +12,8 @@ class VarintCodec {
  public:
   explicit VarintCodec(std::size_t max_frame = kDefaultMaxFrame);
 
-  // An error, besides a length above max_frame: one of more than 64 bits, and one that is written
-  // in more bytes than it needs, so that a stream can be written in one way only.
+  // An error if the length exceeds max_frame, has more than 64 bits, or has more bytes than it
+  // needs, so that each frame has only one encoding.
   Decoded decode(std::string_view bytes) const;
   std::size_t longest_frame() const;
   Result<void> encode(std::string_view payload, Buffer& out) const;

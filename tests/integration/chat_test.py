@@ -208,7 +208,7 @@ class Talking(ChatTest):
     def test_long_lines(self):
         server = self.server("--rate", "0")
         alice, bob = self.people(server, "alice", "bob")
-        refusal = "! line dropped: a line goes on after 4096 bytes, the most that is accepted"
+        refusal = "! line dropped: a line is longer than 4096 bytes, the most that is accepted"
         for size in (4096, 4097, 10_000, 3_000_000):
             bob.say("x" * size, "/who")
             if size > 4096:
@@ -218,8 +218,8 @@ class Talking(ChatTest):
             self.assertEqual(bob.line(), "* 2 here: alice, bob")
         bob.socket.sendall(b"dos\r\nlast without an end")
         bob.socket.shutdown(socket.SHUT_WR)
-        self.assertEqual(bob.rest(), ["! line dropped: the stream ended inside a frame; 19 of its "
-                                      "bytes had come"])
+        self.assertEqual(bob.rest(), ["! line dropped: the stream ended inside a frame, after 19 "
+                                      "of its bytes"])
         self.assertEqual(alice.lines(2), ["bob: dos", "* bob left"])
 
     def test_who_writes_too_fast_is_read_slowly_and_loses_nothing(self):

@@ -53,7 +53,7 @@ TEST(LineCodec, EndsLinesAtLfAndAtCrLf) {
 }
 
 TEST(LineCodec, F65_TheBoundIsWithoutTheEnd) {
-  const std::string error = "error: a line goes on after 3 bytes, the most that is accepted";
+  const std::string error = "error: a line is longer than 3 bytes, the most that is accepted";
   expect_table(LineCodec({.max_frame = 3}), {
                                                 {"abc", "more"},
                                                 {"abc\n", "frame <abc> of 4"},
@@ -81,7 +81,7 @@ TEST(LineCodec, SkipsAnOverlongLineToItsEndIfSoWanted) {
   std::size_t progress = 0;
   const auto decode = [&](std::string_view bytes) { return show(codec.decode(bytes, progress)); };
   EXPECT_EQ(decode("abc\r"), "more");
-  EXPECT_EQ(decode("abc\rd"), "error: a line goes on after 3 bytes, the most that is accepted");
+  EXPECT_EQ(decode("abc\rd"), "error: a line is longer than 3 bytes, the most that is accepted");
   EXPECT_TRUE(codec.recovers(progress));
   EXPECT_EQ(decode("abc\rd"), "skip 4");
   EXPECT_EQ(decode("d"), "more");  // the byte beside which the number lives
@@ -89,7 +89,7 @@ TEST(LineCodec, SkipsAnOverlongLineToItsEndIfSoWanted) {
   EXPECT_EQ(decode("f\nxy\n"), "skip 2");
   EXPECT_FALSE(codec.recovers(progress));
   EXPECT_EQ(decode("xy\n"), "frame <xy> of 3");
-  EXPECT_EQ(decode("wxyz\n"), "error: a line goes on after 3 bytes, the most that is accepted");
+  EXPECT_EQ(decode("wxyz\n"), "error: a line is longer than 3 bytes, the most that is accepted");
   EXPECT_EQ(decode("wxyz\n"), "skip 5");
 }
 
@@ -134,11 +134,11 @@ TEST(DelimiterCodec, DoesNotEncodeWhatWouldEndSooner) {
   EXPECT_EQ(encoded(codec, "xyz"), "xyzaab");
   EXPECT_EQ(encoded(codec, ""), "aab");
   EXPECT_EQ(encoded(codec, "aaabaa"),
-            "error: the delimiter would be found at byte 1 of 6 of the payload");
+            "error: the delimiter would begin at byte 1 of the 6 bytes of the payload");
   EXPECT_EQ(encoded(codec, "xa"), "xaaab") << "found where it should be";
   EXPECT_EQ(encoded(codec, "0123456789"), "error: a payload of 10 bytes; at most 9 are accepted");
   EXPECT_EQ(encoded(DelimiterCodec("--"), "a-"),
-            "error: the delimiter would be found at byte 1 of 2 of the payload");
+            "error: the delimiter would begin at byte 1 of the 2 bytes of the payload");
 }
 
 TEST(FixedCodec, AllFramesHaveTheSameSize) {
@@ -162,15 +162,15 @@ TEST(VarintCodec, F65_LengthsAtTheBounds) {
           {"\x80", "more"},
           {"\xAC\x02" + most, "frame <" + most + "> of 302"},
           {"\xAC\x02" + most.substr(1), "more"},
-          {"\xAD\x02", "error: the length says 301 bytes of payload; at most 300 are accepted"},
+          {"\xAD\x02", "error: the length is 301 bytes of payload; at most 300 are accepted"},
           {"\x80\x80\x80\x80\x08",
-           "error: the length says 2147483648 bytes of payload; at most 300 are accepted"},
+           "error: the length is 2147483648 bytes of payload; at most 300 are accepted"},
           {"\xFF\xFF\xFF\xFF\x0F",
-           "error: the length says 4294967295 bytes of payload; at most 300 are accepted"},
+           "error: the length is 4294967295 bytes of payload; at most 300 are accepted"},
           {std::string(9, '\x80') + "\x01",
-           "error: the length says 9223372036854775808 bytes of payload; at most 300 are accepted"},
+           "error: the length is 9223372036854775808 bytes of payload; at most 300 are accepted"},
           {std::string(9, '\xFF') + "\x01",
-           "error: the length says 18446744073709551615 bytes of payload; at most 300 are "
+           "error: the length is 18446744073709551615 bytes of payload; at most 300 are "
            "accepted"},
           {std::string(9, '\xFF'), "more"},
           {std::string(9, '\xFF') + "\x02", wide},
@@ -223,7 +223,7 @@ TEST(LengthPrefixedCodec, F65_LengthsAtTheBounds) {
     const LengthPrefixedCodec codec({.length_bytes = width, .max_frame = kMax});
     const auto refused = [&](std::uint64_t length) {
       const std::string shown = show(codec.decode(field(length, width)));
-      return shown.starts_with("error: the length field says " + std::to_string(length)) &&
+      return shown.starts_with("error: the length field is " + std::to_string(length)) &&
              shown.ends_with("; at most 100 are accepted");
     };
     EXPECT_EQ(show(codec.decode(field(0, width))), "frame <> of " + std::to_string(width));
@@ -247,8 +247,7 @@ TEST(LengthPrefixedCodec, F65_SumsThatWouldOverflowOrBecomeNegative) {
   EXPECT_EQ(show(includes.decode(field(8, 8))), "frame <> of 8");
   EXPECT_EQ(show(includes.decode(field(9, 8) + "x")), "frame <x> of 9");
   EXPECT_EQ(show(includes.decode(field(7, 8))),
-            "error: the length field says 7, which leaves -1 bytes for the payload; it takes at "
-            "least 0");
+            "error: the length field is 7, which leaves -1 bytes for the payload");
   EXPECT_TRUE(show(includes.decode(field(0, 8))).starts_with("error: "));
   EXPECT_TRUE(show(includes.decode(field(~std::uint64_t{0}, 8))).starts_with("error: "));
   const LengthPrefixedCodec up({.length_bytes = 8, .adjustment = kMost, .max_frame = kMost});
@@ -278,8 +277,7 @@ TEST(LengthPrefixedCodec, BytesBeforeTheLengthAreSkippedOrKept) {
   const LengthPrefixedCodec whole(options);
   EXPECT_EQ(show(whole.decode(stream)), "frame <" + stream.substr(0, 9) + "> of 9");
   EXPECT_EQ(encoded(whole, "HDR??body"), stream.substr(0, 9)) << "the length is set";
-  EXPECT_EQ(encoded(whole, "HDR?"),
-            "error: a whole frame of 4 bytes, where the header alone has 5");
+  EXPECT_EQ(encoded(whole, "HDR?"), "error: a frame of 4 bytes is shorter than its header of 5");
 }
 
 TEST(LengthPrefixedCodec, AdjustmentIsForWhatTheLengthDoesNotCount) {

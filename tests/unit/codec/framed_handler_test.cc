@@ -235,7 +235,7 @@ TEST(FramedHandler, PausingInsideAFrameKeepsTheRestForLater) {
     ASSERT_TRUE(framed.until_closed());
     EXPECT_EQ(framed.told->frames, lines);
     EXPECT_EQ(framed.told->errors,
-              std::vector<std::string>{"the stream ended inside a frame; 1 of its bytes had come"});
+              std::vector<std::string>{"the stream ended inside a frame, after 1 of its bytes"});
   });
 }
 
@@ -297,7 +297,7 @@ TEST(FramedHandler, TheServerMayBeDestroyedInsideAFrame) {
 
 TEST(FramedHandler, F65_AnAnnouncedGiantEndsTheConnectionBeforeItIsAwaited) {
   both_triggers([](Trigger trigger) {
-    const AllowLog allow("is closed: the length field says 4294967295");
+    const AllowLog allow("is closed: the length field is 4294967295");
     Framed framed(LengthPrefixedCodec(), {.trigger = trigger});
     TestClient client = framed.connect();
     ASSERT_TRUE(client.send_all(std::string("\0\0\0\2ok\xFF\xFF\xFF\xFF", 10)));
@@ -308,7 +308,7 @@ TEST(FramedHandler, F65_AnAnnouncedGiantEndsTheConnectionBeforeItIsAwaited) {
     ASSERT_TRUE(framed.until_closed());
     EXPECT_EQ(framed.told->frames, std::vector<std::string>{"ok"});
     EXPECT_EQ(framed.told->errors,
-              std::vector<std::string>{"the length field says 4294967295, which is 4294967295 "
+              std::vector<std::string>{"the length field is 4294967295, which means 4294967295 "
                                        "bytes of payload; at most 65536 are accepted"});
     EXPECT_EQ(framed.told->reason->kind, Kind::local_close);
   });
@@ -401,7 +401,7 @@ TEST(FramedHandler, F65_AnOverlongLineIsRefusedOnceAndSkippedInBoundedMemory) {
 TEST(FramedHandler, AnEndOfTheStreamInsideAFrameIsToldBeforeTheClose) {
   both_triggers([](Trigger trigger) {
     for (const bool half_open : {false, true}) {
-      const AllowLog allow("the stream ended inside a frame; 4 of its bytes had come");
+      const AllowLog allow("the stream ended inside a frame, after 4 of its bytes");
       Framed framed(LineCodec(), {.trigger = trigger, .allow_half_open = half_open});
       TestClient client = framed.connect();
       ASSERT_TRUE(client.send_all("whole\npart"));
@@ -535,7 +535,7 @@ TEST(FramedHandler, HandlersMayHandOverAtEveryFrame) {
 }
 
 TEST(FramedHandler, APayloadThatIsNoFrameIsNotSent) {
-  const AllowLog allow("is not sent: ");
+  const AllowLog allow("was not sent: ");
   Framed framed{LineCodec()};
   TestClient client = framed.connect();
   const auto refused = framed.told->send_frame(framed.connection(), "two\nlines");
