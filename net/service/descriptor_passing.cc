@@ -17,12 +17,12 @@ namespace {
 
 constexpr std::size_t kMostBytes = kMaxPassedDescriptors * sizeof(int);
 
-// Room for all that one message can carry, so that what is too much arrives and can be closed.
+// Has room for all descriptors of one message, so that excess descriptors are received and closed.
 struct alignas(cmsghdr) ControlBlock {
   std::array<std::byte, CMSG_SPACE(kMostBytes)> bytes{};
 };
 
-// Takes the descriptors out of a message that was received: all of them, also after an error.
+// Takes all descriptors out of a received message, also after an error.
 SysResult<std::vector<Fd>> descriptors_in(msghdr& message) {
   std::vector<Fd> result;
   Errno error;
@@ -54,7 +54,7 @@ SysResult<std::size_t> send_descriptors(Socket& socket, std::span<const std::byt
     return std::unexpected(Errno(EINVAL));
   }
   ControlBlock control;
-  // sendmsg(2) only reads what msghdr points at.
+  // sendmsg(2) only reads the bytes.
   iovec vector{.iov_base = const_cast<std::byte*>(bytes.data()), .iov_len = bytes.size()};
   msghdr message{};
   message.msg_iov = &vector;

@@ -1,7 +1,7 @@
-// What is said on the connection, all of it between two processes of one machine:
+// The messages on the connection, between two processes of one machine:
 //
-//   old -> new   kGreeting, then a SocketFacts for each of the descriptors that come with it; the
-//                first descriptor is the point itself
+//   old -> new   kGreeting, then a SocketFacts for each of the descriptors that are sent with it;
+//                the first descriptor is the point itself
 //   new -> old   kServing
 //   old -> new   kLetGo
 #include "weir/net/service/hand_over.h"
@@ -44,7 +44,7 @@ struct SocketFacts {
 constexpr std::size_t kLongestOffer =
     kGreeting.size() + kMaxPassedDescriptors * sizeof(SocketFacts);
 
-// Descriptors of a process are not for everybody who can connect.
+// Not every process that can connect may have the descriptors.
 Result<void> check_user(const Socket& socket) {
   const auto peer = socket.peer_credentials();
   if (!peer) return std::unexpected(Error("SO_PEERCRED", peer.error()));
@@ -70,7 +70,7 @@ SysResult<void> wait_to_read(int fd, TimePoint deadline) {
   }
 }
 
-// The whole offer goes in one message, which an empty socket always takes.
+// The whole offer is one message, for which an empty socket always has room.
 Result<void> send_offer(Socket& to, const ListeningSocket& point,
                         const std::vector<ListenerShare>& shares) {
   std::vector<std::byte> bytes(kGreeting.size());
@@ -86,7 +86,7 @@ Result<void> send_offer(Socket& to, const ListeningSocket& point,
   for (const ListenerShare& share : shares) add(share.fd.get(), share.file, share.lent);
   if (descriptors.size() > kMaxPassedDescriptors) {
     return std::unexpected(
-        Error(fmt::format("{} listening sockets are more than fit in a message", shares.size()),
+        Error(fmt::format("{} listening sockets do not fit into one message", shares.size()),
               Errno(E2BIG)));
   }
   const auto sent = send_descriptors(to, bytes, descriptors);
@@ -99,7 +99,7 @@ Result<void> send_offer(Socket& to, const ListeningSocket& point,
 
 // --- the old server ------------------------------------------------------------------------------
 
-// Shared, because the end of a conversation may come from inside its own event.
+// Shared, because a conversation can end inside its own on_ready().
 class HandOver::Impl final : public std::enable_shared_from_this<Impl>, private IoHandler {
  public:
   Impl(EventLoop& loop, TcpServer& server, ListeningSocket point,
@@ -127,7 +127,7 @@ class HandOver::Impl final : public std::enable_shared_from_this<Impl>, private 
         : owner(impl), socket(std::move(with)), channel(owner.loop_, socket.fd(), *this) {
       channel.set_reading(true);
     }
-    void on_ready(std::uint32_t) override { owner.heard(); }
+    void on_ready(std::uint32_t) override { owner.on_answer(); }
     void on_interest_refused(Errno error) override {
       owner.drop(Error("epoll_ctl", error).message());
     }
@@ -137,11 +137,11 @@ class HandOver::Impl final : public std::enable_shared_from_this<Impl>, private 
     Channel channel;
   };
 
-  // Somebody asks.
+  // A successor connects.
   void on_ready(std::uint32_t) override {
     auto socket = point_.socket().accept();
     if (!socket) {
-      // EAGAIN: gone again. For anything else a pause keeps the loop from spinning.
+      // EAGAIN: it has disconnected. After any other error a pause keeps the loop from spinning.
       if (!(socket.error() == EAGAIN)) pause(Error("accept", socket.error()).message());
       return;
     }
@@ -154,32 +154,31 @@ class HandOver::Impl final : public std::enable_shared_from_this<Impl>, private 
                        offered.error().message());
       return;
     }
-    point_channel_.set_reading(false);  // others wait in the queue
+    point_channel_.set_reading(false);  // others wait in the backlog
     conversation_ = std::make_shared<Conversation>(*this, std::move(*socket));
-    deadline_ = loop_.run_after(kDeadline, [this] { drop("it says nothing"); });
+    deadline_ = loop_.run_after(kDeadline, [this] { drop("it did not answer in time"); });
   }
 
   void on_interest_refused(Errno error) override { pause(Error("epoll_ctl", error).message()); }
 
   void pause(const std::string& why) {
-    WEIR_LOG_LIMITED(warn, 1, "hand-over at {}: {}; trying again in {} s",
-                     point_.address().to_string(), why,
-                     std::chrono::duration_cast<std::chrono::seconds>(kDeadline).count());
+    WEIR_LOG_LIMITED(warn, 1, "hand-over at {}: {}; retrying in {} s", point_.address().to_string(),
+                     why, std::chrono::duration_cast<std::chrono::seconds>(kDeadline).count());
     point_channel_.set_reading(false);
     deadline_ = loop_.run_after(kDeadline, [this] { point_channel_.set_reading(true); });
   }
 
-  // The successor says something, or is gone.
-  void heard() {
+  // The successor has answered or has disconnected.
+  void on_answer() {
     Socket& socket = conversation_->socket;
     std::array<std::byte, 8> word{};
     const auto got = socket.receive(word);
     if (!got && got.error() == EAGAIN) return;
     if (!got || *got != kServing.size() || word[0] != kServing[0]) {
-      drop(got ? (*got == 0 ? "it went away" : "it says what it should not") : "recv");
+      drop(got ? (*got == 0 ? "it closed the connection" : "its answer is invalid") : "recv");
       return;
     }
-    // A server that was shut down meanwhile would hand over sockets that refuse connections.
+    // A server that was shut down since then would hand over sockets that refuse connections.
     if (const auto serving = server_.duplicate_listeners(); !serving) {
       drop(serving.error().message());
       return;
@@ -194,7 +193,7 @@ class HandOver::Impl final : public std::enable_shared_from_this<Impl>, private 
     taken_over();
   }
 
-  // This server goes on as if nobody had asked.
+  // Ends the conversation; this server continues as before.
   void drop(std::string_view why) {
     WEIR_LOG_LIMITED(warn, 1, "hand-over at {}: the successor did not take over: {}",
                      point_.address().to_string(), why);
@@ -222,7 +221,7 @@ class HandOver::Impl final : public std::enable_shared_from_this<Impl>, private 
 Result<ListeningSocket> HandOver::open_point(const std::string& path) {
   const auto address = SocketAddress::from_unix_path(path);
   if (!address) return std::unexpected(address.error().within("hand-over"));
-  // A backlog of one: who comes while another is being served waits or tries again.
+  // A backlog of one: while one successor is served, another one waits or retries.
   auto point = ListeningSocket::open(*address, {.backlog = 1});
   if (!point) return std::unexpected(point.error().within("hand-over"));
   return point;
@@ -235,7 +234,7 @@ HandOver::HandOver(EventLoop& loop, TcpServer& server, ListeningSocket point,
 
 HandOver::~HandOver() {
   impl_->end();
-  internal::core_of(loop_).keep_until_reaped(std::move(impl_));  // one of its events may be running
+  internal::core_of(loop_).keep_until_reaped(std::move(impl_));  // its on_ready() may be running
 }
 
 // --- the new server ------------------------------------------------------------------------------
@@ -266,7 +265,7 @@ Result<void> Predecessor::receive_offer(TimePoint deadline) {
   std::size_t size = 0;
   std::size_t expected = kGreeting.size();
   std::vector<Fd> descriptors;
-  while (size < expected) {  // mostly once; ends with the offer, the stream or the deadline
+  while (size < expected) {  // usually one receive; ends with the offer, the stream or the deadline
     if (auto ready = wait_to_read(socket_.fd(), deadline); !ready) {
       return std::unexpected(Error("wait for the listening sockets", ready.error()));
     }
@@ -281,7 +280,8 @@ Result<void> Predecessor::receive_offer(TimePoint deadline) {
   }
   const bool greeted = std::memcmp(bytes.data(), kGreeting.data(), kGreeting.size()) == 0;
   if (!greeted || descriptors.empty() || size != expected) {
-    return std::unexpected(Error("who serves it speaks no hand-over", Errno(EPROTO)));
+    return std::unexpected(
+        Error("the process that listens there does not hand over sockets", Errno(EPROTO)));
   }
   for (std::size_t i = 0; i < descriptors.size(); ++i) {
     SocketFacts facts{};
@@ -306,13 +306,13 @@ Result<void> Predecessor::take_over(Duration deadline) {
   const TimePoint end = saturating_add(sys::now(), deadline);
   if (auto sent = socket_.send(kServing); !sent) return failed("send", sent.error());
   if (auto ready = wait_to_read(socket_.fd(), end); !ready) {
-    return failed("wait for it to let go", ready.error());
+    return failed("wait for its confirmation", ready.error());
   }
   std::array<std::byte, 8> word{};
   const auto got = socket_.receive(word);
   if (!got) return failed("recv", got.error());
   if (*got != kLetGo.size() || word[0] != kLetGo[0]) {
-    return failed("it does not let go", Errno(EPROTO));
+    return failed("it did not confirm", Errno(EPROTO));
   }
   files_are_ours_->store(true, std::memory_order_relaxed);
   socket_.close();

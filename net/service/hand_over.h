@@ -1,16 +1,17 @@
 // Handing the listening sockets of a server over to its successor, so that a restart loses no
-// connection. The two processes meet at a Unix path, the point. [loop]
+// connection. The two processes connect through a Unix path, the point. [loop]
 //
 //   old: HandOver offer(loop, server, std::move(point), [&] {
 //          server.shutdown({.deadline = 30s, .grace = 20s, .leave_listeners = true}, end);
 //        });
 //   new: auto old = Predecessor::ask(path);            // waits; before loop.run()
-//        server.listen(old->take_listeners());         // both accept now
-//        old->take_over();                             // now only the new one does
+//        server.listen(old->take_listeners());         // now both servers accept
+//        old->take_over();                             // now only the new server accepts
 //        HandOver offer(loop, server, old->take_point(), ...);
 //
-// The point's socket is handed over with the others, so that there is always somebody to ask. A
-// successor that dies, or says nothing for HandOver::kDeadline, changes nothing for the old server.
+// The socket of the point is handed over with the others, so that a process always serves the
+// point. If the successor dies, or does not answer for HandOver::kDeadline, the old server
+// continues as before.
 #pragma once
 
 #include <atomic>
@@ -31,17 +32,18 @@ namespace WEIR_EXPORT weir {
 
 class TcpServer;
 
-// Offers the listening sockets of `server`, which must outlive this. One successor at a time; only
-// processes of the same user, or of root, are served.
+// Offers the listening sockets of `server`, which must outlive this object. Serves one successor at
+// a time, and only processes of the same user or of root.
 class HandOver {
  public:
   static constexpr Duration kDeadline = std::chrono::seconds(5);  // for one successor
 
-  // The point of a server without predecessor: a Unix path with permissions 0600.
+  // Opens the point of a server without predecessor: a Unix path with permissions 0600.
   static Result<ListeningSocket> open_point(const std::string& path);
 
-  // `taken_over` is called once, when a successor has said that it serves. The point is closed by
-  // then; what is left to do is a shutdown() with leave_listeners. It may destroy this.
+  // Calls `taken_over` once, when a successor has confirmed that it serves. The point is then
+  // already closed; `taken_over` should call shutdown() with leave_listeners. It may destroy this
+  // object.
   HandOver(EventLoop& loop, TcpServer& server, ListeningSocket point,
            std::move_only_function<void()> taken_over);
   ~HandOver();
@@ -54,19 +56,21 @@ class HandOver {
   EventLoop& loop_;
 };
 
-// The successor's end. The calls wait, but not for long: use them before the loop runs.
+// The old server, as its successor sees it. The calls block, for at most `deadline`: use them
+// before the loop runs.
 class Predecessor {
  public:
-  // What the process that serves the point at `path` hands out; nothing if nobody does.
+  // Gets the sockets of the process that serves the point at `path`. nullopt if no process does.
   static Result<std::optional<Predecessor>> ask(const std::string& path,
                                                 Duration deadline = HandOver::kDeadline);
 
-  // Each once. Until take_over() the old server accepts from them too.
+  // Call each once. Until take_over() the old server also accepts from these sockets.
   std::vector<ListeningSocket> take_listeners() { return std::move(listeners_); }
   ListeningSocket take_point() { return std::move(point_); }
 
-  // Says that this process serves, and waits until the old one lets go: then the sockets, and the
-  // files of Unix paths, are ours. After an error the old server goes on, if it is still alive.
+  // Confirms that this process serves, and waits until the old server releases the sockets. Then
+  // the sockets and the files of Unix paths belong to this process. After an error the old server
+  // continues, if it is still alive.
   Result<void> take_over(Duration deadline = HandOver::kDeadline);
 
  private:

@@ -19,7 +19,7 @@ namespace {
 
 constexpr int kFirst = 3;  // SD_LISTEN_FDS_START: behind standard input, output and error
 
-// The variable, which is gone afterwards.
+// Returns the value of the variable and unsets it.
 std::string take_variable(const char* name) {
   const char* value = std::getenv(name);
   std::string result = value == nullptr ? "" : value;
@@ -34,7 +34,7 @@ std::optional<long> number(std::string_view text) {
   return value;
 }
 
-// Cuts the first name off a list that is separated by colons.
+// Removes and returns the first name of a list that is separated by colons.
 std::string take_name(std::string_view& names) {
   const std::size_t end = std::min(names.find(':'), names.size());
   std::string name(names.substr(0, end));
@@ -57,14 +57,14 @@ Result<std::vector<InheritedSocket>> take_inherited_sockets() {
         Error(fmt::format("inherited sockets: LISTEN_FDS is {}{}", count, why), Errno(EINVAL)));
   };
   if (!fds || *fds < 0 || *fds > static_cast<long>(kMaxInheritedSockets)) return refused("");
-  // What came through execve(2) is not closed by it, and all that weir opens is. A count that is
-  // too large would take, and close, what is not of the service manager.
+  // Inherited descriptors have no CLOEXEC; those that weir opens have it. Without this check, a
+  // count that is too large would take over, and close, descriptors of this process.
   for (int fd = kFirst; fd < kFirst + *fds; ++fd) {
     const auto ours = internal::sys::closes_on_exec(fd);
     if (!ours) return refused(fmt::format(", but descriptor {} is not open", fd));
     if (*ours) return refused(fmt::format(", but descriptor {} was opened by this process", fd));
   }
-  // All are owned before the first can fail.
+  // Takes ownership of all before the first can fail.
   std::vector<Fd> owned;
   owned.reserve(static_cast<std::size_t>(*fds));
   for (int i = 0; i < *fds; ++i) owned.emplace_back(kFirst + i);

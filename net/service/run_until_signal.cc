@@ -26,22 +26,22 @@ namespace sys = internal::sys;
 
 namespace {
 
-// A request that comes twice within this time is one: programs that pass signals on, such as
+// Two signals within this time count as one request: programs that forward signals, such as
 // timeout(1), send them to the process and to its group.
 constexpr Duration kOneRequest = std::chrono::milliseconds(100);
 
-// What the handler of the signals knows. One run_until_signal() at a time.
+// The state of the signal handler. One run_until_signal() at a time.
 constinit std::atomic<const internal::Waker*> the_waker{nullptr};
 constinit std::atomic<pid_t> the_process{0};
 constinit std::atomic<std::int64_t> asked_at{0};  // ns; 0: not yet
 constinit std::atomic<int> handlers_running{0};
 
-// On whatever thread the kernel chooses, in the midst of whatever it does: so the second signal
-// counts also where the loop is stuck. Only what signal-safety(7) allows.
+// Runs on any thread, at any point of it, so the second signal also works while the loop is stuck.
+// Uses only functions that signal-safety(7) allows.
 void on_signal(int signal) {
   if (the_process.load() != ::getpid()) {
-    // A child that has not called exec. It may be so young that the handlers of pthread_atfork(3),
-    // and so process_generation(), have not run yet.
+    // A child that has not called exec. process_generation() is not reliable here: the handlers of
+    // pthread_atfork(3) may not have run yet.
     std::signal(signal, SIG_DFL);
     std::raise(signal);
     return;
@@ -61,9 +61,9 @@ void on_signal(int signal) {
 
 void ignore(int) {}
 
-// Handles SIGINT and SIGTERM while it lives, by waking `loop`, and lets SIGPIPE pass: a server does
-// not end because a reader of its output has gone. A handler does this, not SIG_IGN, which programs
-// that it starts would inherit.
+// While it lives, SIGINT and SIGTERM wake `loop`, and SIGPIPE has no effect: a server does not end
+// because the reader of its output has gone. SIGPIPE has a handler, not SIG_IGN, which child
+// processes would inherit.
 class StopSignals final : private IoHandler {
  public:
   StopSignals(EventLoop& loop, std::move_only_function<void()> on_stop)
@@ -105,7 +105,7 @@ class StopSignals final : private IoHandler {
   static struct sigaction handle(int signal) {
     auto before = sys::handle_signal(signal, signal == SIGPIPE ? ignore : on_signal);
     WEIR_CHECK(before.has_value(), "run_until_signal: sigaction: {}", before.error());
-    if (signal == SIGPIPE && before->sa_handler != SIG_DFL) {  // the program has its own mind
+    if (signal == SIGPIPE && before->sa_handler != SIG_DFL) {  // the program has set an action
       static_cast<void>(sys::restore_signal(signal, *before));
     }
     return *before;

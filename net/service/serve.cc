@@ -17,7 +17,7 @@ namespace {
 
 using Bound = Result<std::vector<SocketAddress>>;
 
-// The old process accepts until take_over(), so its sockets are listened on before.
+// The old process accepts until take_over(), so this server listens before that.
 Bound listen_in_place_of(Predecessor& old, TcpServer& server) {
   auto bound = server.listen(old.take_listeners());
   if (!bound) return bound;
@@ -35,7 +35,7 @@ Bound listen_afresh(TcpServer& server, const std::vector<SocketAddress>& address
   return bound;
 }
 
-// Nothing: the service manager has opened none.
+// Empty: the service manager has opened none.
 Result<std::vector<ListeningSocket>> take_inherited() {
   auto inherited = take_inherited_sockets();
   if (!inherited) return std::unexpected(std::move(inherited).error());
@@ -44,8 +44,8 @@ Result<std::vector<ListeningSocket>> take_inherited() {
   return sockets;
 }
 
-// A predecessor comes first, because it has to let go; what it listens on it got by inheritance,
-// too, if we did.
+// A predecessor has precedence, because it must release its sockets. If this process inherited
+// sockets, the predecessor inherited the same ones and hands them over.
 Bound listen(std::optional<Predecessor>& old, TcpServer& server, bool inherit,
              const std::vector<SocketAddress>& addresses) {
   std::vector<ListeningSocket> inherited;
@@ -63,7 +63,7 @@ Bound listen(std::optional<Predecessor>& old, TcpServer& server, bool inherit,
 
 int serve(EventLoop& loop, TcpServer& server, const std::vector<std::string>& addresses,
           ServeOptions options) {
-  const auto parsed = parse_addresses(addresses);  // all, before the first is listened on
+  const auto parsed = parse_addresses(addresses);  // all, before it listens on the first
   if (!parsed) return 2;
   std::optional<Predecessor> old;
   if (!options.hand_over.empty()) {

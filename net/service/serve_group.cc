@@ -10,7 +10,7 @@ void ServeGroup::listen(
     const std::vector<std::string>& addresses,
     const std::function<Result<SocketAddress>(const SocketAddress&)>& listen_on) {
   if (failed_ != 0) return;
-  const auto parsed = parse_addresses(addresses);  // all, before the first is listened on
+  const auto parsed = parse_addresses(addresses);  // all, before it listens on the first
   if (!parsed) {
     failed_ = 2;
     return;
@@ -47,7 +47,7 @@ void ServeGroup::end_all() {
   }
 }
 
-// Once for each: one that threw may be called back all the same.
+// Counts each server once: the end of a server that threw may be reported all the same.
 void ServeGroup::is_over(End& end) {
   if (!std::exchange(end.over, true) && --running_ == 0) loop_.stop();
 }

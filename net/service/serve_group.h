@@ -1,4 +1,4 @@
-// ServeGroup: several servers in one process, run until a signal. [loop]
+// ServeGroup: runs several servers in one process until a signal. [loop]
 //
 //   weir::ServeGroup group(loop);
 //   group.add(echo, {"0.0.0.0:7000"});                           // a TcpServer
@@ -32,29 +32,31 @@ class ServeGroup {
   ServeGroup(const ServeGroup&) = delete;
   ServeGroup& operator=(const ServeGroup&) = delete;
 
-  // Listens on the addresses. `server` is a TcpServer, a UdpServer, or of another type with their
-  // listen() and shutdown(), and must outlive run(). `deadline` is what its shutdown() is given. An
-  // address that cannot be had, or a text that is none, is said on standard error; run() returns at
-  // once then, and what is added behind it is not listened on.
+  // Listens on the addresses. `server` is a TcpServer, a UdpServer, or an object with the same
+  // listen() and shutdown(); it must outlive run(). `deadline` is passed to its shutdown(). If an
+  // address is invalid or cannot be bound, prints an error to standard error; run() then returns
+  // immediately, and servers that are added later do not listen.
   template <typename Server>
   void add(Server& server, const std::vector<std::string>& addresses,
            Duration deadline = std::chrono::seconds(4)) {
     listen(addresses, [&server](const SocketAddress& one) { return server.listen(one); });
     add_bound({}, [&server, deadline](Done done) { server.shutdown(deadline, std::move(done)); });
   }
-  // What listens already, on `bound`, and is ended by `end`, which calls its argument when that is
-  // over, on any thread.
+  // Adds a server that already listens, on `bound`. `end` ends it and calls its argument when it
+  // has ended, on any thread.
   void add_bound(const std::vector<SocketAddress>& bound, std::move_only_function<void(Done)> end);
 
-  // Called before the first server ends, for a last word to the clients.
+  // Sets a function that is called before the first server ends, for a last message to the clients.
   void on_stop(std::move_only_function<void()> fn) { on_stop_ = std::move(fn); }
 
-  // Prints "listening on ADDRESS" for each to standard output and runs the loop until SIGINT or
-  // SIGTERM; then ends all servers, at the same time, and returns when all are over. A second
-  // signal ends the process at once. Returns what main() returns: 0; 1 when an address cannot be
-  // had, 2 when a text is none. For signals and threads see run_until_signal.h.
-  // Throws what EventLoop::run() throws. What on_stop or one server's end throws costs no other
-  // server its end: the first such exception leaves run() when all are over.
+  // Prints "listening on ADDRESS" for each address to standard output and runs the loop until
+  // SIGINT or SIGTERM. Then ends all servers at the same time, and returns when all have ended. A
+  // second signal ends the process immediately. For signals and threads see run_until_signal.h.
+  //
+  // Returns the exit status for main(): 0; 1 if a server cannot listen on an address; 2 if an
+  // address is invalid. Throws the exceptions of EventLoop::run(). If on_stop or the end of a
+  // server throws, the other servers are ended all the same, and the first such exception leaves
+  // run() when all have ended.
   int run();
 
  private:
@@ -74,7 +76,7 @@ class ServeGroup {
   std::move_only_function<void()> on_stop_;
   CallAll ending_;
   std::size_t running_ = 0;
-  int failed_ = 0;  // what run() returns then
+  int failed_ = 0;  // if not 0, the result of run()
 };
 
 }  // namespace weir

@@ -186,7 +186,7 @@ class HandOver(unittest.TestCase):
             client.close()
         new = self.echo(["127.0.0.1:0"])
         self.assertEqual(old.wait(), 0)
-        self.assertIn("the successor did not take over: it went away", old.errors())
+        self.assertIn("the successor did not take over: it closed the connection", old.errors())
         self.end(new)
 
     def test_one_killed_is_followed_by_a_fresh_start(self):

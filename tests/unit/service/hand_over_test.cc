@@ -215,7 +215,7 @@ TEST(HandOver, ThePointIsPassedOnFromServerToServer) {
 // --- successors that fail ------------------------------------------------------------------------
 
 TEST(HandOver, F70_ASuccessorThatDiesMidwayChangesNothing) {
-  const AllowLog log("the successor did not take over: it went away");
+  const AllowLog log("the successor did not take over: it closed the connection");
   const Folder folder;
   EventLoop loop;
   Old old(loop, folder);
@@ -240,7 +240,7 @@ TEST(HandOver, F70_ASuccessorThatDiesMidwayChangesNothing) {
 }
 
 TEST(HandOver, ASilentSuccessorHasFiveSecondsAndTheNextOneWaits) {
-  const AllowLog log("the successor did not take over: it says nothing");
+  const AllowLog log("the successor did not take over: it did not answer in time");
   const Folder folder;
   FaultTable faults;
   const ScopedFaults use(faults);
@@ -268,7 +268,7 @@ TEST(HandOver, ASilentSuccessorHasFiveSecondsAndTheNextOneWaits) {
 }
 
 TEST(HandOver, NonsenseFromASuccessorIsRefused) {
-  const AllowLog log("the successor did not take over: it says what it should not");
+  const AllowLog log("the successor did not take over: its answer is invalid");
   const Folder folder;
   EventLoop loop;
   Old old(loop, folder);
@@ -346,7 +346,7 @@ TEST(HandOver, AServerThatWasShutDownHandsNothingOver) {
 }
 
 TEST(HandOver, MoreSocketsThanFitInAMessageAreRefused) {
-  const AllowLog log("253 listening sockets are more than fit in a message");
+  const AllowLog log("253 listening sockets do not fit into one message");
   const Folder folder;
   EventLoop loop;
   Old old(loop, folder);
