@@ -30,8 +30,8 @@ std::uint32_t TimerQueue::next_sequence() {
 // Allocates all memory before it changes anything. The heap also gets room for the entries in due_,
 // because those of periodic timers return to the heap.
 TimerId TimerQueue::schedule(TimePoint deadline, Duration period, Task task) {
-  const std::size_t entries = heap_.size() + (due_.size() - due_next_) + kRunning + 1;
-  if (heap_.capacity() < entries) heap_.reserve(2 * entries);
+  const std::size_t needed = entries() + kRunning + 1;
+  if (heap_.capacity() < needed) heap_.reserve(2 * needed);
   std::uint32_t slot = first_free_;
   if (slot != kNone) {
     first_free_ = slots_[slot].next_free;
@@ -45,8 +45,10 @@ TimerId TimerQueue::schedule(TimePoint deadline, Duration period, Task task) {
   place.period = period;
   place.sequence = next_sequence();
   ++live_;
-  push({deadline, slot, place.sequence});
-  return {slot, place.sequence};
+  const TimerId id{slot, place.sequence};
+  push({deadline, id.slot, id.sequence});
+  check_invariants();
+  return id;
 }
 
 bool TimerQueue::cancel(TimerId id) {
@@ -56,6 +58,7 @@ bool TimerQueue::cancel(TimerId id) {
   free_slot(id.slot);
   drop_stale_entries();
   release_if_idle();
+  check_invariants();
   return true;
 }
 
@@ -96,6 +99,7 @@ std::size_t TimerQueue::expire(TimePoint now, LoopWatch* watch, Counter* ever) {
     if (watch != nullptr) watch->leave();
   }
   release_if_idle();
+  check_invariants();
   return ran;
 }
 
@@ -168,10 +172,10 @@ void TimerQueue::drop_stale_entries() {
   for (std::size_t index = heap_.size() / kArity + 1; index-- > 0;) {
     if (index < heap_.size()) sift_down(index, heap_[index]);
   }
-  const std::size_t entries = heap_.size() + (due_.size() - due_next_) + kRunning;
-  if (heap_.capacity() <= 4 * entries + kSmallHeap) return;
+  const std::size_t needed = entries() + kRunning;
+  if (heap_.capacity() <= 4 * needed + kSmallHeap) return;
   const std::size_t live = heap_.size();
-  heap_.resize(entries);  // the capacity that schedule() guarantees
+  heap_.resize(needed);  // the capacity that schedule() guarantees
   heap_.shrink_to_fit();
   heap_.resize(live);
 }
@@ -185,7 +189,51 @@ void TimerQueue::release_if_idle() {
   first_free_ = kNone;
 }
 
+// From the entry at `index` up to the top of the heap.
+bool TimerQueue::ordered_from(std::size_t index) const {
+  while (index > 0) {
+    const std::size_t parent = (index - 1) / kArity;
+    if (before(heap_[index], heap_[parent])) return false;
+    index = parent;
+  }
+  return true;
+}
+
+void TimerQueue::check_invariants() const {
+  WEIR_DCHECK(heap_.size() < 2 || (ordered_from(1) && ordered_from(heap_.size() - 1)),
+              "TimerQueue 1: the heap is out of order");
+  WEIR_DCHECK(live_ <= entries(), "TimerQueue 2: {} timers have {} entries", live_, entries());
+  WEIR_DCHECK((first_free_ == kNone) == (live_ == slots_.size()),
+              "TimerQueue 3: {} timers in {} slots, first free slot {}", live_, slots_.size(),
+              first_free_);
+  WEIR_DCHECK(first_free_ == kNone || slots_[first_free_].sequence == 0,
+              "TimerQueue 3: the first free slot belongs to a timer");
+  WEIR_DCHECK(heap_.capacity() >= entries(), "TimerQueue 4: room for {} of {} entries",
+              heap_.capacity(), entries());
+}
+
+void TimerQueue::check_all() const {
+  std::size_t valid = 0;
+  for (std::size_t i = 0; i < heap_.size(); ++i) {
+    WEIR_CHECK(i == 0 || !before(heap_[i], heap_[(i - 1) / kArity]),
+               "TimerQueue 1: entry {} of {} is before its parent", i, heap_.size());
+    if (!stale(heap_[i])) ++valid;
+  }
+  for (std::size_t i = due_next_; i < due_.size(); ++i) {
+    if (!stale(due_[i])) ++valid;
+  }
+  WEIR_CHECK(valid == live_, "TimerQueue 2: {} timers have {} valid entries", live_, valid);
+  std::size_t free = 0;
+  for (std::uint32_t slot = first_free_; slot != kNone && free <= slots_.size();
+       slot = slots_[slot].next_free) {
+    ++free;
+  }
+  WEIR_CHECK(live_ + free == slots_.size(), "TimerQueue 3: {} timers and {} free slots of {}",
+             live_, free, slots_.size());
+}
+
 std::size_t TimerQueue::memory() const {
+  check_all();
   return heap_.capacity() * sizeof(Entry) + slots_.capacity() * sizeof(Slot) +
          due_.capacity() * sizeof(Entry);
 }

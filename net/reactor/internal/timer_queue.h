@@ -6,6 +6,15 @@
 // half of the entries are stale. So setting is O(1) for ascending deadlines (O(log n) in the worst
 // case), and cancelling is O(1) amortised. Slots are reused; their memory is freed when no timer is
 // left.
+//
+// Invariants, checked by check_invariants() at the end of schedule(), cancel() and expire(), and
+// for all entries and slots by memory():
+//   1  heap_ is ordered by before(): no entry is before its parent.
+//   2  Each of the size() timers has one entry, in heap_ or in due_ from due_next_ on. All other
+//      entries are stale.
+//   3  Each slot belongs to a timer or is in the list of free slots.
+//   4  heap_ has capacity for the entries that are in due_, so that periodic timers return to it
+//      without allocation.
 #pragma once
 
 #include <cstdint>
@@ -43,6 +52,7 @@ class TimerQueue {
   std::size_t expire(TimePoint now, LoopWatch* watch = nullptr, Counter* ever = nullptr);
 
   std::size_t size() const { return live_; }
+  // For tests: the heap memory held, in bytes. O(n).
   std::size_t memory() const;
 
  private:
@@ -71,6 +81,10 @@ class TimerQueue {
   void release_if_idle();
   void free_slot(std::uint32_t slot);
   void run(const Entry& entry, TimePoint now);
+  std::size_t entries() const { return heap_.size() + (due_.size() - due_next_); }
+  bool ordered_from(std::size_t index) const;
+  void check_invariants() const;  // O(log n); nothing in release builds
+  void check_all() const;
 
   std::vector<Entry> heap_;
   std::vector<Slot> slots_;

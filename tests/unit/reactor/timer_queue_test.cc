@@ -218,6 +218,7 @@ class Model {
       advance();
     }
   }
+  void check_queue() const { EXPECT_GE(queue_.memory(), queue_.size() * sizeof(TimePoint)); }
   void check_end() {
     now_ += 24h;
     expire();
@@ -323,6 +324,7 @@ TEST(TimerQueue, F51_AMillionRandomOperationsAgreeWithANaiveQueue) {
     Model model(seed);
     for (int i = 0; i < kSteps; ++i) {
       model.step();
+      if (i % 1000 == 0) model.check_queue();
       if (::testing::Test::HasFatalFailure()) FAIL() << "seed " << seed << ", step " << i;
     }
     model.check_end();
