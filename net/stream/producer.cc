@@ -25,10 +25,10 @@ class ProducerSide final : public ConnectionObserver {
     const MutexLock lock(mutex_);
     if (ended_) return Producer::Result::ended;
     if (!fits(size)) {
-      wanted_ = true;
+      room_wanted_ = true;
       return Producer::Result::full;
     }
-    on_the_way_ += size;
+    in_flight_ += size;
     return Producer::Result::queued;
   }
   // Waits until a message of `size` may be reserved, or the connection has ended. False: the time
@@ -37,8 +37,8 @@ class ProducerSide final : public ConnectionObserver {
     WEIR_CHECK(!connection_.mailbox_->belongs_to_this_thread(),
                "Producer::send waits on the thread of the connection's loop, inside another loop");
     MutexLock lock(mutex_);
-    while (!may_go_on(size)) {
-      if (!changed_.wait_until(lock, end)) return may_go_on(size);
+    while (!may_continue(size)) {
+      if (!changed_.wait_until(lock, end)) return may_continue(size);
     }
     return true;
   }
@@ -46,24 +46,24 @@ class ProducerSide final : public ConnectionObserver {
   // The connection returned `result` for a message. [loop]
   void arrived(std::uint64_t size, SendResult result) {
     MutexLock lock(mutex_);
-    on_the_way_ -= size;
+    in_flight_ -= size;
     if (result == SendResult::above_high_mark) blocked_ = true;
     if (result == SendResult::dropped) ++dropped_;
     if (result == SendResult::closed) end();
-    tell_of_change(lock);
+    notify_change(lock);
   }
   // A message did not arrive, or the connection ended before it could be observed.
   void lost(std::uint64_t size) {
     MutexLock lock(mutex_);
-    on_the_way_ -= size;
+    in_flight_ -= size;
     end();
-    tell_of_change(lock);
+    notify_change(lock);
   }
   // [loop]
   void on_drained(TcpConnection&) override {
     MutexLock lock(mutex_);
     blocked_ = false;
-    tell_of_change(lock);
+    notify_change(lock);
   }
   // [loop]
   void on_ended(TcpConnection&, CloseReason) override { lost(0); }
@@ -76,9 +76,9 @@ class ProducerSide final : public ConnectionObserver {
     const MutexLock lock(mutex_);
     on_room_.reset();
   }
-  std::uint64_t on_the_way() const {
+  std::uint64_t in_flight() const {
     const MutexLock lock(mutex_);
-    return on_the_way_;
+    return in_flight_;
   }
   bool ended() const {
     const MutexLock lock(mutex_);
@@ -92,23 +92,23 @@ class ProducerSide final : public ConnectionObserver {
  private:
   // A message that is larger than the bound is accepted if no other is on its way.
   bool fits(std::uint64_t size) const WEIR_REQUIRES(mutex_) {
-    return !blocked_ && (on_the_way_ == 0 || on_the_way_ + size <= bound_);
+    return !blocked_ && (in_flight_ == 0 || in_flight_ + size <= bound_);
   }
   // Half of the bound, so that a thread is not woken for each message.
-  bool has_room() const WEIR_REQUIRES(mutex_) { return !blocked_ && on_the_way_ <= bound_ / 2; }
+  bool has_room() const WEIR_REQUIRES(mutex_) { return !blocked_ && in_flight_ <= bound_ / 2; }
 
-  bool may_go_on(std::uint64_t size) const WEIR_REQUIRES(mutex_) {
+  bool may_continue(std::uint64_t size) const WEIR_REQUIRES(mutex_) {
     return ended_ || (has_room() && fits(size));
   }
 
-  void end() WEIR_REQUIRES(mutex_) { wanted_ = !std::exchange(ended_, true) || wanted_; }
+  void end() WEIR_REQUIRES(mutex_) { room_wanted_ = !std::exchange(ended_, true) || room_wanted_; }
 
   // The function of on_room() is called in a task, because this may run inside a call of the
   // connection. The mutex may be unlocked when this throws or returns.
-  void tell_of_change(MutexLock& lock) WEIR_UNCHECKED_LOCKS {
+  void notify_change(MutexLock& lock) WEIR_UNCHECKED_LOCKS {
     if (!ended_ && !has_room()) return;
     changed_.notify_all();
-    if (!on_room_ || !std::exchange(wanted_, false)) return;
+    if (!on_room_ || !std::exchange(room_wanted_, false)) return;
     std::weak_ptr<std::move_only_function<void()>> fn = on_room_;
     lock.unlock();
     if (!connection_.mailbox_) return;
@@ -118,7 +118,7 @@ class ProducerSide final : public ConnectionObserver {
       });
     } catch (const std::bad_alloc&) {
       lock.lock();
-      wanted_ = true;  // the next change posts it
+      room_wanted_ = true;  // the next change posts it
       throw;
     }
   }
@@ -127,11 +127,11 @@ class ProducerSide final : public ConnectionObserver {
   const std::uint64_t bound_;
   mutable Mutex mutex_;  // held for a moment only
   Condition changed_;
-  std::uint64_t on_the_way_ WEIR_GUARDED_BY(mutex_) = 0;
+  std::uint64_t in_flight_ WEIR_GUARDED_BY(mutex_) = 0;
   std::uint64_t dropped_ WEIR_GUARDED_BY(mutex_) = 0;
   bool blocked_ WEIR_GUARDED_BY(mutex_) = false;  // above the high mark, until on_drained
   bool ended_ WEIR_GUARDED_BY(mutex_) = false;
-  bool wanted_ WEIR_GUARDED_BY(mutex_) = false;  // on_room is to be called
+  bool room_wanted_ WEIR_GUARDED_BY(mutex_) = false;  // on_room is to be called
   std::shared_ptr<std::move_only_function<void()>> on_room_ WEIR_GUARDED_BY(mutex_);
 };
 
@@ -209,7 +209,7 @@ bool Producer::send(const SharedBytes& message, Duration at_most) {
 
 void Producer::on_room(std::move_only_function<void()> fn) { side_->on_room(std::move(fn)); }
 
-std::uint64_t Producer::pending() const { return side_->on_the_way(); }
+std::uint64_t Producer::pending() const { return side_->in_flight(); }
 
 bool Producer::ended() const { return side_->ended(); }
 

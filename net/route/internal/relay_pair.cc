@@ -150,7 +150,7 @@ void RelayPair::hold(std::size_t way) {
   ways_[way].holding = true;
   ends_[way]->pause_reading();
   Connection& sink = *ends_[1 - way];
-  sink.press();  // so that on_drained follows
+  sink.raise_pressure();  // so that on_drained follows
   sink.settle_later();
 }
 

@@ -20,7 +20,7 @@ constexpr Duration kPatience = std::chrono::seconds(5);
 // still no room.
 constexpr Duration kSearchPeriod = std::chrono::milliseconds(250);
 // Limits of one search, and of one resumption, in a turn.
-constexpr std::size_t kMostLookedAt = 4096;
+constexpr std::size_t kMostSearched = 4096;
 constexpr std::size_t kMostEnded = 16;
 constexpr std::uint64_t kMostResumed = 64;
 
@@ -62,17 +62,17 @@ void BudgetHolders::update(Connection& connection) {
 void BudgetHolders::begin_waiting() {
   WEIR_LOG_LIMITED(warn, 1,
                    "the budget of buffered bytes is spent ({} by these connections, {} in the "
-                   "process): reading less",
+                   "process): connections that hold 64 KiB or more are not read",
                    group_.budget.held(), buffered_bytes());
-  timer_ = group_.loop.run_every(kSearchPeriod, [this] { look(); });
-  group_.restrain_reads(true);
+  timer_ = group_.loop.run_every(kSearchPeriod, [this] { search(); });
+  group_.limit_reads(true);
   extend_patience();
   wait_for_process();
 }
 
 void BudgetHolders::end_waiting() {
   group_.loop.cancel(timer_);
-  group_.restrain_reads(false);
+  group_.limit_reads(false);
   wait_for_process();
 }
 
@@ -89,7 +89,7 @@ void BudgetHolders::resume() {
   const std::uint64_t room = group_.budget.room();
   if (room > 0) extend_patience();
   const std::uint64_t shares = room / BufferBudget::kOwnShare + (room > 0 ? 1 : 0);
-  for (std::uint64_t left = std::min(shares, kMostResumed); left > 0; --left) {
+  for (std::uint64_t remaining = std::min(shares, kMostResumed); remaining > 0; --remaining) {
     Entry* const first = starved_.front();
     if (first == nullptr) return;
     Connection& next = first->connection;
@@ -105,7 +105,7 @@ void BudgetHolders::resume() {
 // While the largest holders are ended one after the other, freed memory extends it only shortly.
 void BudgetHolders::extend_patience() {
   const TimePoint now = group_.loop.now();
-  patience_ends_ = now + (now - last_given_up_ < kPatience ? kSearchPeriod / 2 : kPatience);
+  patience_ends_ = now + (now - last_forced_end_ < kPatience ? kSearchPeriod / 2 : kPatience);
 }
 
 // Waits for other accounts only if it is the bound of the process that leaves no room.
@@ -114,12 +114,12 @@ void BudgetHolders::wait_for_process() {
   resume_later();  // there may be room since
 }
 
-bool BudgetHolders::make_room(const Connection& asks, std::uint64_t size) {
+bool BudgetHolders::make_room(const Connection& requester, std::uint64_t size) {
   BufferBudget& budget = group_.budget;
   if (budget.has_room(size)) return true;
   const TimePoint now = group_.loop.now();
   if (now < next_search_ || size > budget.bound()) return false;
-  end_stalled(&asks, size);
+  end_stalled(&requester, size);
   if (budget.has_room(size)) return true;
   next_search_ = now + kSearchPeriod;
   if (!budget.process_has_room(size)) budget.ask_others();
@@ -127,7 +127,7 @@ bool BudgetHolders::make_room(const Connection& asks, std::uint64_t size) {
 }
 
 // Called every kSearchPeriod while connections are starved.
-void BudgetHolders::look() {
+void BudgetHolders::search() {
   BufferBudget& budget = group_.budget;
   const TimePoint now = group_.loop.now();
   if (!budget.has_room(1)) end_stalled(nullptr, BufferBudget::kOwnShare);
@@ -135,7 +135,7 @@ void BudgetHolders::look() {
     const bool process_has_room = budget.process_has_room(1);
     if (!process_has_room) budget.ask_others();
     if (now >= patience_ends_) {
-      last_given_up_ = now;
+      last_forced_end_ = now;
       if (process_has_room || !budget.ask_largest()) end_largest();
     }
   }
@@ -151,32 +151,33 @@ void BudgetHolders::budget_exhausted() {
   if (!group_.budget.process_has_room(1)) end_largest();
 }
 
-void BudgetHolders::end_stalled(const Connection* asks, std::uint64_t wanted) {
+void BudgetHolders::end_stalled(const Connection* requester, std::uint64_t wanted) {
   if (group_.budget.has_room(wanted)) return;
   std::array<Connection*, kMostEnded> found{};
-  const std::size_t count = find_largest(found, asks, true);
+  const std::size_t count = find_largest(found, requester, true);
   for (std::size_t i = 0; i < count && !group_.budget.has_room(wanted); ++i) {
-    found[i]->give_up_memory();
+    found[i]->end_to_free_memory();
   }
 }
 
 void BudgetHolders::end_largest() {
   Connection* largest = nullptr;
-  if (find_largest({&largest, 1}, nullptr, false) > 0) largest->give_up_memory();
+  if (find_largest({&largest, 1}, nullptr, false) > 0) largest->end_to_free_memory();
 }
 
 // Fills `found` with holders that may be ended, the largest first, and returns their number. If
-// there are more holders than kMostLookedAt, the next search begins with the others.
-std::size_t BudgetHolders::find_largest(std::span<Connection*> found, const Connection* asks,
+// there are more holders than kMostSearched, the next search begins with the others.
+std::size_t BudgetHolders::find_largest(std::span<Connection*> found, const Connection* requester,
                                         bool only_stalled) {
   const Tick patience = ticks_of(kPatience);
   std::size_t count = 0;
-  for (std::size_t left = std::min(entries_.size(), kMostLookedAt); left > 0; --left) {
+  for (std::size_t remaining = std::min(entries_.size(), kMostSearched); remaining > 0;
+       --remaining) {
     Entry* const entry = holders_.pop_front();
     if (entry == nullptr) break;
     holders_.push_back(*entry);
     Connection& holder = entry->connection;
-    if (&holder == asks || holder.charged() < BufferBudget::kOwnShare) continue;
+    if (&holder == requester || holder.charged() < BufferBudget::kOwnShare) continue;
     if (count == found.size() && holder.charged() <= found[count - 1]->charged()) continue;
     if (group_.io->running == &holder || (only_stalled && !holder.stalled_for(patience))) continue;
     std::size_t at = count < found.size() ? count++ : count - 1;

@@ -44,8 +44,8 @@ class BudgetHolders final : private BudgetOwner {
   }
 
   // Whether `size` more bytes may be buffered. Ends stalled holders for that if necessary, but
-  // never `asks`.
-  bool make_room(const Connection& asks, std::uint64_t size);
+  // never `requester`.
+  bool make_room(const Connection& requester, std::uint64_t size);
   // Resumes reading of the starved connections for which there is room, in the order of their
   // waits.
   void resume();
@@ -68,19 +68,20 @@ class BudgetHolders final : private BudgetOwner {
   void resume_later();
   void extend_patience();
   void wait_for_process();
-  void look();
-  void end_stalled(const Connection* asks, std::uint64_t wanted);
+  void search();
+  void end_stalled(const Connection* requester, std::uint64_t wanted);
   void end_largest();
-  std::size_t find_largest(std::span<Connection*> found, const Connection* asks, bool only_stalled);
+  std::size_t find_largest(std::span<Connection*> found, const Connection* requester,
+                           bool only_stalled);
 
   ConnectionGroup& group_;
   std::unordered_map<const Connection*, Entry> entries_;
   IntrusiveList<Entry, AllTag> holders_;
   IntrusiveList<Entry, StarvedTag> starved_;
-  TimerId timer_;            // while connections are starved
-  TimePoint next_search_;    // no search for stalled holders before: the last found too little
-  TimePoint patience_ends_;  // the largest holder is ended if no memory was freed until then
-  TimePoint last_given_up_;  // when a holder was last ended that was not stalled
+  TimerId timer_;              // while connections are starved
+  TimePoint next_search_;      // no search for stalled holders before: the last found too little
+  TimePoint patience_ends_;    // the largest holder is ended if no memory was freed until then
+  TimePoint last_forced_end_;  // when a holder was last ended that was not stalled
 };
 
 }  // namespace weir::internal

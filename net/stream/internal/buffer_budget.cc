@@ -59,7 +59,7 @@ bool fits(std::uint64_t held, std::uint64_t size, std::uint64_t bound) {
   return held <= bound && size <= bound - held;
 }
 
-std::uint64_t left(std::uint64_t bound, std::uint64_t held) {
+std::uint64_t remaining(std::uint64_t bound, std::uint64_t held) {
   return held < bound ? bound - held : 0;
 }
 
@@ -142,8 +142,8 @@ bool BufferBudget::has_room(std::uint64_t size) const {
 }
 
 std::uint64_t BufferBudget::room() const {
-  return std::min(left(limit_, held()),
-                  left(process_bound(), not_negative(total.load() + unreported_)));
+  return std::min(remaining(limit_, held()),
+                  remaining(process_bound(), not_negative(total.load() + unreported_)));
 }
 
 std::uint64_t BufferBudget::bound() const { return std::min(limit_, process_bound()); }

@@ -130,7 +130,7 @@ class Connection final : public TcpConnection,
   void input_ended();
   void input_failed(Errno error);
   // As if the high mark was passed: on_drained follows.
-  void press();
+  void raise_pressure();
   // Requests a call of on_ready() in the next turn, whatever epoll reports.
   void requeue_read();
   bool may_read() const { return status_.gate.open(); }
@@ -156,43 +156,43 @@ class Connection final : public TcpConnection,
   // Whether no byte that it holds has moved for `patience`, although the peer could move it.
   bool stalled_for(Tick patience) const;
   // Ends it, because others need the memory that it holds. Never from inside its handler.
-  void give_up_memory();
+  void end_to_free_memory();
 
  private:
   // Input (connection_input.cc).
-  bool may_offer() const;
+  bool may_deliver() const;
   std::size_t read_allowance() const;
   void read_ready();
   std::size_t read_once();
   std::size_t read_some();
   SysResult<std::size_t> receive(std::span<std::byte> into);
   SysResult<std::size_t> receive_behind_leftover(std::size_t room);
-  void offer_input();
+  void redeliver_leftover();
   void deliver_leftover();
   void keep_leftover(Buffer& in);
   void check_input_bound();
-  void follow_peer();
-  void offer_if_out_of_share();
+  void close_after_peer();
+  void redeliver_if_out_of_share();
   void end_if_drained();
-  void throw_away(std::size_t n);
+  void discard_input(std::size_t n);
   void note_slack();
   void read_before_refill();
-  void peers_turn();
+  void restart_peer_deadlines();
   void shut_gate(ReadGate::Reason reason);
   void update_interest();
   void follow_read_gate();
 
   // Output (connection_output.cc).
   bool output_waits() const;
-  std::size_t held_elsewhere() const;
+  std::size_t held_outside_queue() const;
   bool admit(std::uint64_t size, bool written_at_once, SendResult& refusal);
   bool within_budget(std::uint64_t more);
-  void over_budget();
+  void report_over_budget();
   bool hold_producer();
   void release_producers();
   bool above_high_mark() const;
   void set_pressure(Pressure pressure);
-  void relieve();
+  void lower_pressure();
   SendResult send_slowly(std::span<const std::byte> bytes, std::string* owner = nullptr);
   void write_gathered(std::span<const std::byte> gathered);
   SendResult queued_result();
@@ -227,10 +227,10 @@ class Connection final : public TcpConnection,
   template <typename Fn>
   void each_deadline(Fn&& fn);
   void arm_deadline();
-  void judge_deadlines();
+  void check_deadlines();
   void expired(Deadline which, Tick& since);
-  void out_of_time(CloseReason::Kind kind, Tick& since);
-  void remind_handler(Tick& since);
+  void timed_out(CloseReason::Kind kind, Tick& since);
+  void call_on_heartbeat(Tick& since);
   Tick now() const { return core().tick(); }
 
   // Used by few connections (connection_extras.cc).
@@ -251,8 +251,8 @@ class Connection final : public TcpConnection,
   void back_off(Errno error);
   void account();
   std::uint64_t held() const;
-  bool edge() const;
-  bool calm() const;
+  bool edge_triggered() const;
+  bool nothing_pending() const;
   void stop_gathering();
   void check_invariants() const;
 
@@ -273,7 +273,7 @@ class Connection final : public TcpConnection,
   Tick since_;           // when state_ last changed
   Tick message_since_;   // when the handler last consumed bytes of input_, or left the first ones
   std::uint32_t pauses_ = 0, holds_ = 0;
-  std::uint32_t thrown_away_ = 0;  // bytes received after close()
+  std::uint32_t discarded_ = 0;  // bytes received after close()
 
   Fd fd_;
   ConnectionStatus status_;

@@ -18,7 +18,7 @@ bool Connection::within_budget(std::uint64_t more) {
          group_->holders.make_room(*this, std::max<std::uint64_t>(more, 1));
 }
 
-void Connection::over_budget() {
+void Connection::report_over_budget() {
   ++group_->over_budget;
   WEIR_LOG_LIMITED(warn, 1,
                    "the budget of buffered bytes is spent ({} by these connections, {} in the "
@@ -54,12 +54,12 @@ bool Connection::stalled_for(Tick patience) const {
     return status_.want_write && waited(write_progress_) &&
            sys::unacknowledged(fd_.get()).value_or(0) > 0;
   }
-  return input_ && pauses_ == 0 && holds_ == 0 && !status_.offer_input && waited(last_read_) &&
+  return input_ && pauses_ == 0 && holds_ == 0 && !status_.redeliver && waited(last_read_) &&
          sys::unread(fd_.get()).value_or(1) == 0;
 }
 
 // Others need the memory that this connection holds. Never from inside its handler.
-void Connection::give_up_memory() {
+void Connection::end_to_free_memory() {
   if (charged_ == 0) return;
   WEIR_LOG_LIMITED(warn, 1,
                    "the budget of buffered bytes is spent: connection {} from {}, which holds {}, "

@@ -85,13 +85,13 @@ void Connection::arm_deadline() {
 // A message only stores the tick, so the armed deadline may have moved meanwhile.
 void Connection::on_deadline() {
   without_throwing([this] {
-    judge_deadlines();
+    check_deadlines();
     arm_deadline();
     settle();
   });
 }
 
-void Connection::judge_deadlines() {
+void Connection::check_deadlines() {
   if (status_.slack && input_ && mostly_empty(*input_)) input_->shrink_to_fit();
   status_.slack = false;
   Deadline passed{};
@@ -109,15 +109,15 @@ void Connection::expired(Deadline which, Tick& since) {
     case Deadline::write_stall:
       return reset({Kind::write_stall, Errno(ETIMEDOUT)});
     case Deadline::first_byte:
-      return out_of_time(Kind::first_byte_timeout, since);
+      return timed_out(Kind::first_byte_timeout, since);
     case Deadline::message:
-      return out_of_time(Kind::message_timeout, since);
+      return timed_out(Kind::message_timeout, since);
     case Deadline::idle:
-      return out_of_time(Kind::idle_timeout, since);
+      return timed_out(Kind::idle_timeout, since);
     case Deadline::read_idle:
-      return out_of_time(Kind::read_idle_timeout, since);
+      return timed_out(Kind::read_idle_timeout, since);
     case Deadline::heartbeat:
-      return remind_handler(since);
+      return call_on_heartbeat(since);
     case Deadline::drain:
       return reset({Kind::drain_timeout, Errno(ETIMEDOUT)});
     case Deadline::handshake:
@@ -127,25 +127,25 @@ void Connection::expired(Deadline which, Tick& since) {
   }
 }
 
-void Connection::remind_handler(Tick& since) {
+void Connection::call_on_heartbeat(Tick& since) {
   since = clock_now();  // also if nothing is sent
   without_throwing([&] { call_handler("on_heartbeat", [&] { handler_->on_heartbeat(*this); }); });
 }
 
 // The peer had to wait for us and may continue now: its deadlines restart.
-void Connection::peers_turn() {
+void Connection::restart_peer_deadlines() {
   last_read_ = last_activity_ = clock_now();
   if (bytes_in_ == 0) since_ = last_read_;
   arm_deadline();
 }
 
 // A deadline that began at `since` has passed: the handler decides whether the connection closes.
-void Connection::out_of_time(Kind kind, Tick& since) {
-  bool goes_on = false;
+void Connection::timed_out(Kind kind, Tick& since) {
+  bool stays_open = false;
   without_throwing(
-      [&] { call_handler("on_timeout", [&] { goes_on = handler_->on_timeout(*this, kind); }); });
+      [&] { call_handler("on_timeout", [&] { stays_open = handler_->on_timeout(*this, kind); }); });
   if (state_ != State::open) return;
-  if (goes_on) {
+  if (stays_open) {
     since = clock_now();
   } else {
     start_close({kind, Errno(ETIMEDOUT)});

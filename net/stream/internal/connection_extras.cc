@@ -33,7 +33,7 @@ void Connection::set_handler(ConnectionHandler& handler) {
 
 void Connection::set_handler(std::unique_ptr<ConnectionHandler> handler) {
   core().check_thread("TcpConnection::set_handler");
-  WEIR_CHECK(handler != nullptr, "TcpConnection::set_handler: there is no handler");
+  WEIR_CHECK(handler != nullptr, "TcpConnection::set_handler: the handler is null");
   ConnectionExtras& own = extras();
   replace_handler(*handler);
   own.handler = std::move(handler);
@@ -87,7 +87,7 @@ void Connection::set_message_timeout(Duration timeout) {
 
 void Connection::when_sent(std::move_only_function<void(bool)> notify) {
   core().check_thread("TcpConnection::when_sent");
-  WEIR_CHECK(notify != nullptr, "TcpConnection::when_sent: there is nothing to call");
+  WEIR_CHECK(notify != nullptr, "TcpConnection::when_sent: the function is null");
   // bytes_out_ includes the bytes that a transport holds. Lost output is never sent.
   const std::uint64_t held = transport() != nullptr ? transport()->held() : 0;
   const std::uint64_t position = output_lost_ ? std::numeric_limits<std::uint64_t>::max()

@@ -14,20 +14,20 @@
 namespace weir::internal {
 
 ConnectionGroup::ConnectionGroup(EventLoop& on, const ConnectionLimits& with,
-                                 std::shared_ptr<ConnectionHandler> tells,
+                                 std::shared_ptr<ConnectionHandler> with_handler,
                                  std::shared_ptr<OpenCount> open_count,
                                  std::shared_ptr<TransportFactory> transports)
     : loop(on),
       limits(with),
       trigger(transports ? Trigger::level : with.trigger),
-      handler(std::move(tells)),
+      handler(std::move(with_handler)),
       io(&on.local<LoopIo>()),
       gather_at_once(std::min<std::uint64_t>(LoopIo::kGatherBlock, with.high_water - 1)),
       holders(*this),
       budget(with.max_buffered, core_of(on).mailbox(), &holders.owner()),
       open_count_(std::move(open_count)),
       transports_(std::move(transports)) {
-  restrain_reads(false);
+  limit_reads(false);
 }
 
 ConnectionGroup::~ConnectionGroup() {
@@ -168,7 +168,7 @@ void ConnectionGroup::notify_if_empty() {
   }
 }
 
-void ConnectionGroup::restrain_reads(bool on) {
+void ConnectionGroup::limit_reads(bool on) {
   read_at_once =
       std::min<std::uint64_t>({io->receive_block.size(), limits.max_input, limits.high_water,
                                on ? BufferBudget::kOwnShare : io->receive_block.size()});

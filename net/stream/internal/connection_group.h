@@ -101,7 +101,7 @@ class ConnectionGroup {
   BudgetHolders holders;
   BufferBudget budget;
   // While true, connections read at most BufferBudget::kOwnShare at once.
-  void restrain_reads(bool on);
+  void limit_reads(bool on);
 
   // Written on the loop. [any]
   Counter open_now;  // connections

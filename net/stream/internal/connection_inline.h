@@ -18,7 +18,7 @@
 namespace weir::internal {
 
 // The part of a bound that is not used.
-inline std::uint64_t left(std::uint64_t bound, std::uint64_t used) {
+inline std::uint64_t remaining(std::uint64_t bound, std::uint64_t used) {
   return used < bound ? bound - used : 0;
 }
 
@@ -36,14 +36,14 @@ inline bool mostly_empty(const Buffer& input) {
 // The current time, for a wait that begins now: now() is the time at which this turn began.
 inline Tick clock_now() { return tick_of(sys::now()); }
 
-inline bool Connection::edge() const { return group_->trigger == Trigger::edge; }
+inline bool Connection::edge_triggered() const { return group_->trigger == Trigger::edge; }
 
 inline bool Connection::accepts_output() const {
   return state_ == State::open && status_.write_side == WriteSide::open;
 }
 
 // Open and reading, with no output buffered and nothing pending: the state after most messages.
-inline bool Connection::calm() const {
+inline bool Connection::nothing_pending() const {
   return status_.ordinary() && state_ == State::open && !output_ && channel_.reading();
 }
 
@@ -124,7 +124,7 @@ inline void Connection::note_read(std::size_t n) {
 
 // Bytes accepted by send() that are neither in output_ nor taken by the kernel: a transport or a
 // pump holds them.
-inline std::size_t Connection::held_elsewhere() const {
+inline std::size_t Connection::held_outside_queue() const {
   if (!extras_) return 0;
   const bool sends = extras_->transport && status_.write_side != WriteSide::failed;
   return (sends ? extras_->transport->held() : 0) +
@@ -132,7 +132,7 @@ inline std::size_t Connection::held_elsewhere() const {
 }
 
 inline bool Connection::output_waits() const {
-  return (output_ && !output_->empty()) || held_elsewhere() > 0;
+  return (output_ && !output_->empty()) || held_outside_queue() > 0;
 }
 
 inline void Connection::note_written(std::size_t n, Tick when) {

@@ -33,7 +33,7 @@ constexpr int kMaxReadsPerTurn = 16;
 // answer or our FIN reaches it stays far below: at that time a receive window and a send buffer are
 // in flight (tcp_rmem and tcp_wmem: at most 6 and 4 MiB by default). A peer that uploads at 100
 // Mbit/s until it reads the answer has the 5 s of linger_timeout for that.
-constexpr std::uint32_t kMostThrownAway = 64 * 1024 * 1024;
+constexpr std::uint32_t kMostDiscarded = 64 * 1024 * 1024;
 // Limit of the calls of hold_open(), and of pause_reading(), that are not yet undone.
 constexpr auto kMostCounted = std::numeric_limits<std::uint32_t>::max();
 
@@ -44,7 +44,7 @@ constexpr auto kMostCounted = std::numeric_limits<std::uint32_t>::max();
 std::size_t Connection::input_room() const {
   if (state_ != State::open) return group_->io->receive_block.size();
   return std::min<std::uint64_t>(group_->read_at_once,
-                                 left(group_->limits.max_input, input_ ? input_->size() : 0));
+                                 remaining(group_->limits.max_input, input_ ? input_->size() : 0));
 }
 
 // As input_room(), and at most the bytes whose echo would keep the output within the high mark and
@@ -52,8 +52,8 @@ std::size_t Connection::input_room() const {
 std::size_t Connection::read_allowance() const {
   const std::size_t room = input_room();
   if (state_ != State::open) return room;
-  return std::min({std::uint64_t{room}, left(group_->limits.high_water, pending_output()),
-                   left(group_->limits.max_output, output_cost())});
+  return std::min({std::uint64_t{room}, remaining(group_->limits.high_water, pending_output()),
+                   remaining(group_->limits.max_output, output_cost())});
 }
 
 // Level-triggered: one read; epoll reports the rest again. Edge-triggered, and through a transport,
@@ -61,16 +61,16 @@ std::size_t Connection::read_allowance() const {
 // not prove that nothing is left. When kReadBudget or kMaxReadsPerTurn is reached, it requests the
 // next turn itself.
 void Connection::read_ready() {
-  if (status_.offer_input && may_offer()) {
-    offer_input();
-    if (status_.offer_input) return;  // the next turn continues with input_
+  if (status_.redeliver && may_deliver()) {
+    redeliver_leftover();
+    if (status_.redeliver) return;  // the next turn continues with input_
   }
-  if (!edge() && transport() == nullptr) {
+  if (!edge_triggered() && transport() == nullptr) {
     if (may_read()) read_some();
     return;
   }
   std::size_t total = 0;
-  for (int reads = 0; may_read() && !status_.offer_input; ++reads) {
+  for (int reads = 0; may_read() && !status_.redeliver; ++reads) {
     if (reads == kMaxReadsPerTurn || total >= kReadBudget) {
       requeue_read();
       return;
@@ -82,12 +82,12 @@ void Connection::read_ready() {
 }
 
 // The peer's FIN may have been read before the handler consumed the last message.
-void Connection::offer_input() {
-  status_.offer_input = false;
+void Connection::redeliver_leftover() {
+  status_.redeliver = false;
   if (!input_) return;
   deliver_leftover();
   const bool ended = state_ == State::open && status_.gate.shut_by(ReadGate::peer_ended);
-  if (ended && !status_.offer_input && pauses_ == 0 && pump() == nullptr) follow_peer();
+  if (ended && !status_.redeliver && pauses_ == 0 && pump() == nullptr) close_after_peer();
 }
 
 // 0: nothing more can be read now, or the input has ended.
@@ -116,7 +116,7 @@ std::size_t Connection::read_into_memory(std::size_t room) {
   }
   note_read(n);
   if (state_ != State::open) {
-    throw_away(n);
+    discard_input(n);
   } else if (behind) {
     deliver_leftover();
   } else {
@@ -128,9 +128,9 @@ std::size_t Connection::read_into_memory(std::size_t room) {
   return n;
 }
 
-void Connection::throw_away(std::size_t n) {
-  thrown_away_ += static_cast<std::uint32_t>(n);  // n is the size of one read
-  if (thrown_away_ <= kMostThrownAway) return;
+void Connection::discard_input(std::size_t n) {
+  discarded_ += static_cast<std::uint32_t>(n);  // n is the size of one read
+  if (discarded_ <= kMostDiscarded) return;
   // While lingering, all output was sent, so none is lost: the reason stays that of the close.
   reset(state_ == State::lingering ? reason_ : CloseReason{Kind::input_overflow, Errno(ENOBUFS)});
 }
@@ -168,7 +168,7 @@ void Connection::keep_leftover(Buffer& in) {
   account();
   apply_budget();
   if (message_limit() != 0) message_since_ = clock_now();
-  offer_if_out_of_share();
+  redeliver_if_out_of_share();
   check_input_bound();
 }
 
@@ -186,7 +186,7 @@ void Connection::deliver_leftover() {
       message_since_ = clock_now();
     }
     note_slack();
-    offer_if_out_of_share();
+    redeliver_if_out_of_share();
     check_input_bound();
   }
 }
@@ -216,13 +216,13 @@ void Connection::input_ended() {
     if (status_.write_side == WriteSide::finished) {
       finish({Kind::peer_eof, {}});
     } else if (pump() == nullptr) {
-      follow_peer();
+      close_after_peer();
     }
   }
 }
 
 // The peer has closed its side: closes ours too, unless hold_open() says that an answer is pending.
-void Connection::follow_peer() {
+void Connection::close_after_peer() {
   if (holds_ > 0) return;
   if (!group_->limits.allow_half_open) start_close({Kind::peer_eof, {}});
   end_if_drained();
@@ -245,12 +245,12 @@ void Connection::release() {
   core().check_thread("TcpConnection::release");
   WEIR_CHECK(holds_ > 0, "TcpConnection::release without a hold_open before it");
   if (--holds_ > 0 || state_ != State::open) return;
-  peers_turn();
+  restart_peer_deadlines();
   if (status_.gate.shut_by(ReadGate::peer_ended)) {
     if (input_ && pauses_ == 0) {
-      status_.offer_input = true;
+      status_.redeliver = true;
     } else if (pump() == nullptr) {
-      follow_peer();
+      close_after_peer();
     } else {
       end_if_drained();
     }
@@ -277,7 +277,9 @@ void Connection::input_failed(Errno error) {
 
 // The edge that reported an error may have been consumed while the gate was shut, so EPOLLERR is
 // requested too.
-void Connection::requeue_read() { core().requeue(channel_, edge() ? EPOLLIN | EPOLLERR : EPOLLIN); }
+void Connection::requeue_read() {
+  core().requeue(channel_, edge_triggered() ? EPOLLIN | EPOLLERR : EPOLLIN);
+}
 
 void Connection::pause_reading() {
   core().check_thread("TcpConnection::pause_reading");
@@ -296,13 +298,13 @@ void Connection::resume_reading() {
   WEIR_CHECK(pauses_ > 0, "TcpConnection::resume_reading without a pause_reading before it");
   if (--pauses_ > 0 || state_ != State::open) return;
   status_.gate.lift(ReadGate::paused);
-  peers_turn();
-  if (input_) status_.offer_input = true;
+  restart_peer_deadlines();
+  if (input_) status_.redeliver = true;
   read_gate_changed();
 }
 
 bool Connection::reading() const {
-  if (state_ != State::open || !may_offer()) return false;
+  if (state_ != State::open || !may_deliver()) return false;
   LoopIo& io = *group_->io;
   if (io.running != this || !core().share_spent()) return true;
   io.out_of_share = this;
@@ -311,14 +313,14 @@ bool Connection::reading() const {
 
 // Called after on_data has left bytes: if its share of the turn was spent, they are delivered again
 // in the next turn.
-void Connection::offer_if_out_of_share() {
-  if (std::exchange(group_->io->out_of_share, nullptr) == this) status_.offer_input = true;
+void Connection::redeliver_if_out_of_share() {
+  if (std::exchange(group_->io->out_of_share, nullptr) == this) status_.redeliver = true;
 }
 
 void Connection::offer_again() {
   core().check_thread("TcpConnection::offer_again");
   if (state_ != State::open) return;
-  status_.offer_input = true;
+  status_.redeliver = true;
   read_gate_changed();
 }
 
@@ -326,7 +328,7 @@ void Connection::offer_again() {
 
 // Whether the handler may get the input that it left: also while the socket is not read because the
 // budget is spent or the peer's FIN was read.
-bool Connection::may_offer() const {
+bool Connection::may_deliver() const {
   return state_ == State::open &&
          status_.gate.open_but_for(ReadGate::no_budget | ReadGate::peer_ended);
 }
@@ -342,7 +344,7 @@ void Connection::shut_gate(ReadGate::Reason reason) {
 
 // A closed connection may still get this call: it stays in its group's list until the reap phase.
 void Connection::update_interest() {
-  if (edge() || state_ == State::closed) return;
+  if (edge_triggered() || state_ == State::closed) return;
   bool reads = may_read();
   bool writes = status_.want_write;
   if (state_ == State::opening) {
@@ -376,9 +378,9 @@ void Connection::follow_read_gate() {
   }
   const bool to_the_end =
       status_.write_side == WriteSide::failed || (status_.draining && holds_ == 0);
-  const bool unreported = edge() || has_pending();
+  const bool unreported = edge_triggered() || has_pending();
   if ((opened && unreported) || (may_read() && to_the_end) ||
-      (status_.offer_input && may_offer())) {
+      (status_.redeliver && may_deliver())) {
     requeue_read();
   }
 }

@@ -34,7 +34,7 @@
 //   Pressure    low --high mark--> high --on_blocked--> blocked
 //                ^------ low mark: on_drained ------------/
 //
-// Flags. want_write: the socket refused output. offer_input: the handler gets input_ before more is
+// Flags. want_write: the socket refused output. redeliver: the handler gets input_ before more is
 // read. draining: the server shuts down. settle_queued: the flush phase will call settle(). A
 // connection has a Pump once it is relayed.
 //
@@ -131,8 +131,8 @@ void Connection::serve(std::uint32_t events) {
     continue_handshake();
     return;
   }
-  const bool was_calm = calm();
-  if (was_calm && !edge()) [[likely]] {
+  const bool had_nothing_pending = nothing_pending();
+  if (had_nothing_pending && !edge_triggered()) [[likely]] {
     read_once();
   } else {
     if ((events & kWritable) != 0 && status_.want_write) flush_output();
@@ -146,7 +146,7 @@ void Connection::serve(std::uint32_t events) {
     }
   }
   // A connection that has nothing pending since this call may still have EPOLLOUT wanted.
-  if (!was_calm || !calm()) settle();
+  if (!had_nothing_pending || !nothing_pending()) settle();
 }
 
 void Connection::on_flush() {
@@ -341,9 +341,9 @@ void Connection::settle() {
 
 void Connection::settle_pressure() {
   const bool held_back = status_.holds_producers && !within_budget(0);
-  if (under_pressure() && below_low_mark() && !held_back) relieve();
+  if (under_pressure() && below_low_mark() && !held_back) lower_pressure();
   if (!above_high_mark()) return;
-  press();
+  raise_pressure();
   if (status_.pressure == Pressure::high && state_ == State::open) {
     set_pressure(Pressure::blocked);
     call_handler("on_blocked", [this] { handler_->on_blocked(*this); });
@@ -351,7 +351,7 @@ void Connection::settle_pressure() {
 }
 
 // The low mark was reached again. An observer may fill the output before the handler is called.
-void Connection::relieve() {
+void Connection::lower_pressure() {
   const Pressure before = status_.pressure;
   set_pressure(Pressure::low);
   release_producers();
@@ -406,27 +406,28 @@ void Connection::check_invariants() const {
   const ReadGate& gate = status_.gate;
   const bool open = state_ == State::open;
   WEIR_DCHECK(!gate.shut_by(ReadGate::closed), "1: an open connection has a closed gate");
-  const bool follows_gate = !edge() && transport() == nullptr;
+  const bool follows_gate = !edge_triggered() && transport() == nullptr;
   WEIR_DCHECK(!follows_gate || channel_.reading() == gate.open(),
               "2: interest and the gate differ");
   WEIR_DCHECK(!follows_gate || channel_.writing() == status_.want_write,
-              "3: EPOLLOUT is wanted wrongly");
+              "3: EPOLLOUT and want_write differ");
   WEIR_DCHECK(!status_.want_write || (output_waits() && !backing_off()),
-              "3: EPOLLOUT is wanted for nothing");
-  WEIR_DCHECK(!open || gate.shut_by(ReadGate::paused) == (pauses_ > 0), "4: pauses");
+              "3: want_write without waiting output, or while backing off");
+  WEIR_DCHECK(!open || gate.shut_by(ReadGate::paused) == (pauses_ > 0),
+              "4: the gate and the pauses differ");
   WEIR_DCHECK(!open || pump() != nullptr || gate.shut_by(ReadGate::output_high) == under_pressure(),
               "5: the gate and the pressure differ");
   WEIR_DCHECK(!starved() || (open && holder_), "6: starved, but no holder of the budget");
   WEIR_DCHECK(!holder_ || charged_ > 0, "6: a holder that holds nothing");
   WEIR_DCHECK(charged_ == held(), "6: {} bytes are charged and {} held", charged_, held());
-  WEIR_DCHECK(!input_ || !input_->empty(), "7: input is kept that is empty");
-  WEIR_DCHECK(!input_ || open || status_.settle_queued, "7: input is kept that nobody gets");
+  WEIR_DCHECK(!input_ || !input_->empty(), "7: an empty input_ is kept");
+  WEIR_DCHECK(!input_ || open || status_.settle_queued, "7: a closing connection keeps input_");
   WEIR_DCHECK(state_ != State::lingering || status_.write_side == WriteSide::finished,
               "8: lingers before its FIN");
   WEIR_DCHECK(status_.write_side != WriteSide::failed || (open && !output_waits()),
               "8: output waits that cannot be sent");
   WEIR_DCHECK(status_.indirect == (transport() != nullptr || pump() != nullptr),
-              "9: a transport or a pump that status_ does not know");
+              "9: indirect differs from the transport and the pump");
 }
 
 }  // namespace weir::internal

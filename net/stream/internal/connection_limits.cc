@@ -9,8 +9,8 @@ Result<void> check_longest_message(const ConnectionHandler& handler,
   const std::uint64_t longest = handler.longest_message();
   if (longest <= limits.max_input) return {};
   return std::unexpected(Error(
-      fmt::format("the handler's longest message takes {} bytes (a codec's max_frame, and what "
-                  "frames it), more than max_input, {}: it would never be complete",
+      fmt::format("the handler's longest message takes {} bytes (a codec's max_frame plus its "
+                  "framing), more than max_input ({}): it would never be complete",
                   longest, limits.max_input)));
 }
 

@@ -78,7 +78,8 @@ void append_rest(OutputQueue& queue, std::span<const std::byte> bytes, std::size
 
 std::uint64_t Connection::pending_output() const {
   const LoopIo& io = *group_->io;
-  return (output_ ? output_->size() : 0) + (io.corked == this ? io.gathered : 0) + held_elsewhere();
+  return (output_ ? output_->size() : 0) + (io.corked == this ? io.gathered : 0) +
+         held_outside_queue();
 }
 
 SendResult Connection::send(std::span<const std::byte> bytes) {
@@ -115,7 +116,7 @@ SendResult Connection::send(SharedBytes bytes) {
 }
 
 std::optional<SendResult> Connection::send_past_queue(const SharedBytes& bytes) {
-  if (!calm() || group_->io->corked == this || bytes.size() > write_allowance()) {
+  if (!nothing_pending() || group_->io->corked == this || bytes.size() > write_allowance()) {
     return std::nullopt;
   }
   const auto written = sys::send(fd_.get(), bytes.bytes());
@@ -164,7 +165,7 @@ SendResult Connection::send_slowly(std::span<const std::byte> bytes, std::string
       account();
       if (output_ && group_->limits.overflow == Overflow::close && pump() == nullptr &&
           !within_budget(0)) {
-        over_budget();
+        report_over_budget();
         reset({Kind::output_overflow, Errno(ENOMEM)});
       }
     } else {
@@ -198,11 +199,11 @@ SendResult Connection::queued_result() {
   account();
   if (!accepts_output()) return SendResult::closed;
   if (!above_high_mark()) return SendResult::queued;
-  press();
+  raise_pressure();
   return SendResult::above_high_mark;
 }
 
-void Connection::press() {
+void Connection::raise_pressure() {
   if (status_.pressure == Pressure::low) set_pressure(Pressure::high);
 }
 
@@ -226,7 +227,7 @@ bool Connection::admit(std::uint64_t size, bool written_at_once, SendResult& ref
   const bool fits =
       !output_waits() || (held <= limits.max_output && size <= limits.max_output - held);
   if (fits && (written_at_once || pump() != nullptr || within_budget(size))) return true;
-  if (fits) over_budget();
+  if (fits) report_over_budget();
   switch (limits.overflow) {
     case Overflow::close:
       reset({Kind::output_overflow, Errno(fits ? ENOMEM : ENOBUFS)});
@@ -251,7 +252,7 @@ bool Connection::hold_producer() {
       io.held_producers.try_emplace({id(), producer->id()}, producer->ref());
   if (!is_new) return true;
   status_.holds_producers = true;
-  press();  // so that settle() resumes them
+  raise_pressure();  // so that settle() resumes them
   producer->pause_reading();
   return true;
 }
@@ -349,7 +350,7 @@ void Connection::keep_unwritten(SysResult<std::size_t> result, std::span<const s
   if (backing_off()) return;
   if (written == offered) {
     settle_later();  // the socket may take more, in the next turn
-  } else if (edge()) {
+  } else if (edge_triggered()) {
     // A short write does not prove that the socket is full, and only EAGAIN arms the next edge.
     flush_output();
   } else {
@@ -393,7 +394,7 @@ void Connection::flush_output() {
     }
     note_bulk_written(*written);
     if (status_.want_write) write_progress_ = clock_now();
-    if (*written < offered && !edge()) {
+    if (*written < offered && !edge_triggered()) {
       output_refused();
       return;
     }
@@ -480,9 +481,9 @@ std::size_t Connection::output_room() {
   const ConnectionLimits& limits = group_->limits;
   const std::uint64_t cost = output_cost();
   const std::uint64_t room =
-      std::min(left(limits.high_water, pending_output()), left(limits.max_output, cost));
+      std::min(remaining(limits.high_water, pending_output()), remaining(limits.max_output, cost));
   if (within_budget(room)) return room;
-  return std::min(room, left(BufferBudget::kOwnShare, cost));
+  return std::min(room, remaining(BufferBudget::kOwnShare, cost));
 }
 
 }  // namespace weir::internal

@@ -62,7 +62,7 @@ struct ConnectionStatus {
   Pressure pressure = Pressure::low;
   bool want_write : 1 = false;       // the socket refused output: EPOLLOUT is wanted
   bool settle_queued : 1 = false;    // in the loop's flush phase
-  bool offer_input : 1 = false;      // the handler gets input_ again before more is read
+  bool redeliver : 1 = false;        // the handler gets input_ again before more is read
   bool draining : 1 = false;         // server shutdown: closes when all arrived input is read
   bool refilled : 1 = false;         // on_drained itself has passed the high mark again
   bool holds_producers : 1 = false;  // Overflow::pause paused producers of this one

@@ -51,7 +51,7 @@ SysResult<std::size_t> as_of_socket(const IoResult& result) {
 // --- the handshake -------------------------------------------------------------------------------
 
 void Connection::open() {
-  if (edge()) {  // registered once, for both directions
+  if (edge_triggered()) {  // registered once, for both directions
     channel_.set_reading(true);
     channel_.set_writing(true);
   } else {

@@ -224,7 +224,7 @@ TEST(OwnedHandler, MustBeThere) {
   TcpHarness tcp;
   TestClient client = tcp.connect();
   EXPECT_DEATH(tcp.connection()->set_handler(std::unique_ptr<ConnectionHandler>()),
-               "there is no handler");
+               "the handler is null");
 }
 
 // --- the protocol slot ---------------------------------------------------------------------------
