@@ -227,7 +227,7 @@ class Connecting(LoadTest):
             output, _, report = self.load(mode, address, "--connections", "1", "--duration", "0.1",
                                           status=1)
             lines = output.splitlines()
-            self.assertEqual(lines[0], f"{mode} {address}: not one connection was made")
+            self.assertEqual(lines[0], f"{mode} {address}: no connection was made")
             self.assertRegex(lines[1], r"^  errors     [\d,]+$")
             self.assertRegex(lines[2], r"^ +[\d,]+  connect: Connection refused \(ECONNREFUSED\)$")
             self.assertEqual(len(lines), 3)
@@ -297,9 +297,9 @@ class HiddenProc(LoadTest):
                              "0.3", "--pid", server.pid, "--json", report])
         self.assertEqual(load.wait(), 0, load.errors())
         output = load.rest_of_output()
-        self.assertRegex(output, rf"(?m)^  server     CPU [\d.]+ %; its memory is not known: /proc "
+        self.assertRegex(output, rf"(?m)^  server     CPU [\d.]+ %; memory unknown: /proc "
                                  rf"does not show process {server.pid}$")
-        self.assertIn("waited for a core for a time that is not known", output)
+        self.assertIn("waited for a core for an unknown time", output)
         with open(report) as file:
             seen = json.load(file)
         self.assertGreater(seen["server"]["cpu_s"], 0)

@@ -60,7 +60,7 @@ class Trust(LoadTest):
         # One message in 2,000 saw it.
         self.assertLess(report["latency_us"]["p999"], 0.4 * 1e6 * server.stalled)
         self.assertFalse(report["sees_stalls"])
-        self.assertRegex(output, r"(?m)^  loop       closed: blind to coordinated omission")
+        self.assertRegex(output, r"(?m)^  loop       closed: does not show coordinated omission")
 
     def test_counts_are_those_of_the_server(self):
         raise_descriptor_limit()

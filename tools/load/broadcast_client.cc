@@ -12,18 +12,18 @@ namespace weir::load {
 
 namespace {
 
-// Until all receivers are there, the sender says something this often: nothing else tells that a
-// server has accepted a connection.
+// Until all receivers have joined, the sender sends a line at this interval: only a received line
+// shows that the server has accepted a connection.
 constexpr Duration kProbes = std::chrono::milliseconds(50);
 constexpr std::size_t kMostUnsent = std::size_t{64} * 1024 * 1024;
 constexpr std::size_t kDigits = 16;
 constexpr std::size_t kHead = 2 * kDigits + 2;
-// How much longer than the message a line may be that comes back, or what a room has to say.
+// A received line may be this much longer than the message; it also bounds the lines of a room.
 constexpr std::size_t kLineRoom = 8192;
 constexpr std::string_view kLetters =
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-";
 
-// What follows the head of message `number`, without the LF.
+// Character `at` behind the head of message `number`.
 char letter(std::uint64_t number, std::size_t at) {
   std::uint64_t x = (number * 0x9e3779b97f4a7c15) + at / 8;
   x = (x ^ (x >> 29)) * 0xbf58476d1ce4e5b9;
@@ -68,7 +68,7 @@ void BroadcastClient::received(std::span<const std::byte> bytes) {
   }
   unfinished_.append(text);
   if (unfinished_.size() > worker_.settings().size + kLineRoom) {
-    fail("a line came that is longer than what was sent");
+    fail("a received line is longer than the line that was sent");
   }
 }
 
@@ -113,7 +113,7 @@ BroadcastSender::BroadcastSender(Worker& worker, std::size_t index, Crowd& crowd
 void BroadcastSender::can_begin() {
   ready_ = true;
   worker_.client_ready();
-  probing_ = !chat();  // a welcome tells as much
+  probing_ = !chat();  // in chat mode the welcome shows it
   if (probing_) probe();
 }
 
@@ -156,7 +156,7 @@ void BroadcastSender::fill_up() {
   while (sending_ && quota_ > 0 && is_connected()) {
     const std::uint64_t everyone_has = *std::ranges::min_element(parts_);
     if (number_ >= everyone_has && number_ - everyone_has >= worker_.settings().depth) return;
-    if (everyone_has == CrowdPart::kAll) return;  // nobody is left
+    if (everyone_has == CrowdPart::kAll) return;  // no receiver is left
     put_message(Clock::now());
   }
 }
@@ -196,7 +196,7 @@ void BroadcastSender::finish() {
 void BroadcastSender::check_end() {
   if (ended_ || (sending_ && quota_ > 0)) return;
   ended_ = true;
-  crowd_.tell_all_sent(is_connected() ? number_ : 0);
+  crowd_.notify_all_sent(is_connected() ? number_ : 0);
   done();
 }
 
@@ -204,7 +204,7 @@ void BroadcastSender::failed(const std::string& kind, bool was_connected) {
   BroadcastClient::failed(kind, was_connected);
   sending_ = probing_ = false;
   ended_ = true;
-  crowd_.tell_all_sent(0);
+  crowd_.notify_all_sent(0);
   done();
 }
 
@@ -215,7 +215,7 @@ BroadcastReceiver::BroadcastReceiver(Worker& worker, std::size_t index, Crowd& c
   part_.add(*this);
 }
 
-// In a room the welcome is where it begins; elsewhere the first message is.
+// In chat mode it joins with the welcome, otherwise with the first message.
 void BroadcastReceiver::can_begin() {
   if (!chat()) return;
   joined_ = ready_ = true;
@@ -253,7 +253,7 @@ void BroadcastReceiver::message(std::string_view text) {
   std::uint64_t sent = 0;
   if (text.size() + 1 != worker_.settings().size || !read_hex(text.substr(0, kDigits), number) ||
       !read_hex(text.substr(kDigits + 1, kDigits), sent)) {
-    worker_.count_error("a line came that is none of the messages");
+    worker_.count_error("a received line is not one of the messages");
     return;
   }
   if (worker_.settings().verify) {
@@ -283,7 +283,7 @@ void BroadcastReceiver::count_in(std::uint64_t number) {
   }
   numbered_ = true;
   if (number < has_) {
-    worker_.count_error("a message came twice, or late");
+    worker_.count_error("a message was received twice or late");
     return;
   }
   if (number > has_) worker_.count_error("a message is missing", number - has_);

@@ -1,9 +1,10 @@
-// The two kinds of clients of a server that sends what one says to all: one BroadcastSender, many
-// BroadcastReceivers. [loop]
+// The clients of a server that sends each message of one client to all: one BroadcastSender and
+// many BroadcastReceivers. [loop]
 //
-// A message is a line of `size` bytes: its number and the time it was sent (or due), 16 hexadecimal
-// digits each, and letters that depend on the number. Between the two is a `+` if the message is to
-// be measured. `chat` has a nickname before, and "NICK: " in front of each line that comes back.
+// A message is a line of `size` bytes: its number and the time at which it was sent (or due), with
+// 16 hexadecimal digits each, and letters that depend on the number. Between the two numbers is a
+// `+` if the message is measured. In `chat` mode a client first sends a nickname, and each received
+// line begins with "NICK: ".
 #pragma once
 
 #include <cstddef>
@@ -17,7 +18,7 @@
 
 namespace weir::load {
 
-// The shortest message, and the longest of `chat`.
+// The shortest message, and the longest message of `chat`, in bytes.
 inline constexpr std::size_t kShortestBroadcast = 35;
 inline constexpr std::size_t kLongestChatLine = 4096;
 
@@ -31,7 +32,7 @@ class BroadcastClient : public Client {
   void received(std::span<const std::byte> bytes) override;
   void failed(const std::string& kind, bool was_connected) override;
   void writable() override { write(); }
-  // False: the connection is closed now.
+  // Handles a received line. False: the connection is now closed.
   virtual void line(std::string_view text) = 0;
   virtual void can_begin() = 0;
 
@@ -40,13 +41,13 @@ class BroadcastClient : public Client {
   void write();
 
   Crowd& crowd_;
-  bool welcome_ = false;  // chat: the nickname is ours
-  bool ready_ = false;    // the worker has been told
+  bool welcome_ = false;  // chat: the server accepted the nickname
+  bool ready_ = false;    // the worker was notified
   std::string unsent_;
   std::size_t unsent_from_ = 0;
 
  private:
-  std::string unfinished_;  // the begin of a line
+  std::string unfinished_;  // the beginning of a line
 };
 
 class BroadcastSender final : public BroadcastClient {
@@ -58,7 +59,7 @@ class BroadcastSender final : public BroadcastClient {
   void request(TimePoint scheduled) override;
   void finish() override;
   std::uint64_t unanswered() const override { return 0; }
-  // All receivers of that part have so many messages.
+  // All receivers of this part have `everyone_has` messages.
   void progress(std::size_t part, std::uint64_t everyone_has);
 
  private:
@@ -75,7 +76,7 @@ class BroadcastSender final : public BroadcastClient {
   bool ended_ = false;
   std::uint64_t quota_ = 0;
   std::uint64_t number_ = 0;          // of the next message
-  std::vector<std::uint64_t> parts_;  // what everyone of each part has
+  std::vector<std::uint64_t> parts_;  // for each part: everyone_has
 };
 
 class BroadcastReceiver final : public BroadcastClient {
@@ -89,10 +90,10 @@ class BroadcastReceiver final : public BroadcastClient {
   std::uint64_t unanswered() const override;
   std::string unanswered_kind() const override;
 
-  // Takes part: all messages from here on must come.
+  // From now on the receiver must get all messages.
   bool joined() const { return joined_ && is_connected(); }
   std::uint64_t has() const { return has_; }
-  void all_is_there() { done(); }
+  void all_received() { done(); }
 
  private:
   void line(std::string_view text) override;

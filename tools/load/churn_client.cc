@@ -12,9 +12,10 @@ namespace weir::load {
 
 namespace {
 
-// After a connect that failed: what refuses or is out of ports now is not asked a million times.
+// The pause after a failed connect, so that a server that refuses, or a lack of ports, does not
+// cause a million attempts.
 constexpr Duration kAfterFailure = std::chrono::milliseconds(10);
-// Until a Unix listener with a full queue is asked again.
+// The pause before a retry, if the queue of a Unix listener is full.
 constexpr Duration kRetry = std::chrono::milliseconds(1);
 constexpr std::size_t kMostWaiting = std::size_t{1} << 20;
 
@@ -80,7 +81,7 @@ void ChurnClient::next_after(Duration delay) {
   if (delay > Duration::zero()) {
     worker_.loop().run_after(delay, [this] { next(); });
   } else {
-    worker_.loop().post([this] { next(); });  // not from inside the old connection's event
+    worker_.loop().post([this] { next(); });  // not inside on_ready() of the old connection
   }
 }
 

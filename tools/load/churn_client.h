@@ -1,7 +1,7 @@
-// ChurnClient: connects, sends a message, takes the answer, closes; and again. [loop]
+// ChurnClient: connects, sends a message, receives the answer, closes, and repeats. [loop]
 //
-// Latency is from connect(2), in an open loop from the scheduled time, to the last byte of the
-// answer, or to the server's end of file where the server is to close.
+// The latency counts from connect(2) (open loop: from the scheduled time) to the last byte of the
+// answer or, if the server closes, to its end of file.
 #pragma once
 
 #include "load/client.h"
@@ -27,7 +27,7 @@ class ChurnClient final : public Client {
   void ended() override;
   void writable() override { write(); }
 
-  // Connects for the oldest that waits; in a closed loop makes one up.
+  // Connects for the oldest waiting exchange; a closed loop starts a new one.
   void next();
   void next_after(Duration delay);
   void write();
@@ -36,10 +36,10 @@ class ChurnClient final : public Client {
   bool server_closes() const;
 
   bool sending_ = false;
-  bool busy_ = false;        // an exchange is under way, or the next one is set
-  bool wrong_ = false;       // other bytes came back
+  bool busy_ = false;        // an exchange is in progress, or the next one is scheduled
+  bool wrong_ = false;       // the answer has wrong bytes
   std::uint64_t quota_ = 0;  // exchanges still to be started
-  StartTimes waiting_;       // the first is under way
+  StartTimes waiting_;       // the first is in progress
   std::size_t sent_ = 0;     // bytes of this exchange
   std::size_t received_ = 0;
 };

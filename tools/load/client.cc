@@ -13,7 +13,7 @@ namespace weir::load {
 
 namespace {
 
-// Without --source: past this many connections the next address of this machine is used.
+// Without --source: number of connections from one local address.
 constexpr std::size_t kClientsPerSource = 20'000;
 
 bool is_loopback(const SocketAddress& target) {
@@ -38,7 +38,7 @@ SysResult<void> Client::bind_to_source() {
   return socket_.bind(*from);
 }
 
-// The descriptor joins epoll after connect(2): before, epoll reports it as hung up.
+// The descriptor is added to epoll after connect(2), because before that epoll reports EPOLLHUP.
 Errno Client::connect() {
   const SocketAddress& target = worker_.settings().target;
   if (!std::exchange(queue_was_full_, false)) connect_began_ = Clock::now();
@@ -103,7 +103,7 @@ void Client::on_ready(std::uint32_t events) {
 
 void Client::on_interest_refused(Errno error) { fail(fmt::format("epoll_ctl: {}", error)); }
 
-// One read a turn: epoll reports again what is left.
+// One read in each turn; epoll reports the rest again.
 void Client::read() {
   const std::span<std::byte> room = worker_.receive_room();
   const auto count = socket_.receive(room);
@@ -135,7 +135,7 @@ void Client::done() {
 }
 
 void Client::close() {
-  if (channel_) channel_->remove();  // the object stays: this may be a call from it
+  if (channel_) channel_->remove();  // not destroyed: it may be calling this function
   socket_.close();
   state_ = State::closed;
 }

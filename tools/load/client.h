@@ -1,8 +1,8 @@
-// Client: one socket of a worker's, from connect(2) to its end. What is said on it is for the modes
-// that derive from it. [loop]
+// Client: one socket of a worker, from connect(2) to its end. The modes derive from it and define
+// the messages. [loop]
 //
-// A raw Channel and Socket, not a TcpClient: one epoll registration serves the connect and the
-// connection, and nothing is queued that the kernel did not take.
+// It uses a Channel and a Socket, not a TcpClient: one epoll registration serves the connect and
+// the connection, and bytes that the kernel did not take are not queued.
 #pragma once
 
 #include <cstddef>
@@ -29,45 +29,46 @@ class Client : public IoHandler {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  // Begins to connect. EAGAIN: a Unix listener's queue is full; to be called again, and the time
-  // until then counts. All else is told by connected() or failed(), also what fails at once.
+  // Starts to connect. EAGAIN: the queue of a Unix listener is full; call it again (the latency
+  // counts from the first call). Any other result, also an immediate failure, is reported by
+  // connected() or failed().
   virtual Errno connect();
   bool is_connected() const { return state_ == State::connected; }
   bool is_connecting() const { return state_ == State::connecting; }
-  // connect() was not called yet, or the last call of it gave EAGAIN.
+  // connect() was not called yet, or its last call returned EAGAIN.
   bool is_idle() const { return state_ == State::idle; }
   std::size_t index() const { return index_; }
-  // Ends the connection; says nothing.
+  // Closes the connection without a call of failed().
   virtual void close();
 
-  // The run begins: what the mode does, until so many messages have been started.
+  // The run begins: exchanges messages until `quota` messages have been started.
   virtual void begin(std::uint64_t quota) = 0;
-  // The measured part begins: so many messages more.
+  // The measured part begins: `quota` more messages.
   virtual void set_quota(std::uint64_t quota) = 0;
-  // Open loop: a message that is due at `scheduled`, which has come.
+  // Open loop: starts a message that was due at `scheduled`.
   virtual void request(TimePoint scheduled) = 0;
-  // No message is started any more; what is in flight may still come back.
+  // Starts no more messages; those in flight may still come back.
   virtual void finish() = 0;
-  // Messages that will never be answered, now that the time is over, and what to call that.
+  // At the end of the run: the number of messages without an answer, and the name of this error.
   virtual std::uint64_t unanswered() const = 0;
   virtual std::string unanswered_kind() const { return "no answer in time"; }
 
  protected:
   virtual void connected() = 0;
-  // Closed, and `kind` is yet to be counted.
+  // The connection was closed. The override counts the error `kind`.
   virtual void failed(const std::string& kind, bool was_connected) = 0;
   virtual void received(std::span<const std::byte> bytes) = 0;
   virtual void ended() { fail("closed by the server"); }
   virtual void writable() = 0;
 
   void fail(const std::string& kind);
-  // For a connect() of one's own that needs no time.
+  // For an override of connect() that connects immediately.
   void connected_at_once(TimePoint began);
-  // Nothing is to be expected of this client any more. Told once.
+  // This client has finished. The worker is notified once.
   void done();
-  // What its socket is to be bound to; nothing: the kernel chooses.
+  // The address to bind the socket to; nullopt: the kernel chooses.
   std::optional<SocketAddress> source() const;
-  // Sends what the kernel takes of it. False: the connection has failed.
+  // Sends as many of the bytes as the kernel takes. False: the connection has failed.
   bool send(std::span<const std::byte> bytes, std::size_t& taken);
 
   Worker& worker_;

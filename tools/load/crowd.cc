@@ -9,20 +9,20 @@ namespace weir::load {
 
 void CrowdPart::begin() {
   if (std::exchange(begun_, true)) return;
-  look_around();
-  crowd_.tell_sender(index_, everyone_has_);
+  find_slowest();
+  crowd_.notify_sender(index_, everyone_has_);
 }
 
 void CrowdPart::changed(std::uint64_t before) {
   if (!begun_ || before > everyone_has_) return;
   if (--slowest_ > 0) return;
-  look_around();
-  crowd_.tell_sender(index_, everyone_has_);
+  find_slowest();
+  crowd_.notify_sender(index_, everyone_has_);
   end_if_complete();
 }
 
-// Once for each message, so once for as many deliveries as there are receivers.
-void CrowdPart::look_around() {
+// Called once for each message, not for each delivery.
+void CrowdPart::find_slowest() {
   everyone_has_ = kAll;
   for (const BroadcastReceiver* receiver : receivers_) {
     if (!receiver->joined()) continue;
@@ -37,13 +37,13 @@ void CrowdPart::look_around() {
 void CrowdPart::all_sent(std::uint64_t count) {
   last_ = count;
   begun_ = true;
-  look_around();
+  find_slowest();
   end_if_complete();
 }
 
 void CrowdPart::end_if_complete() {
   if (last_ == kAll || everyone_has_ < last_) return;
-  for (BroadcastReceiver* receiver : receivers_) receiver->all_is_there();
+  for (BroadcastReceiver* receiver : receivers_) receiver->all_received();
 }
 
 Crowd::Crowd(LoopPool& pool) {
@@ -52,12 +52,12 @@ Crowd::Crowd(LoopPool& pool) {
   }
 }
 
-void Crowd::tell_sender(std::size_t part, std::uint64_t everyone_has) {
+void Crowd::notify_sender(std::size_t part, std::uint64_t everyone_has) {
   parts_[0]->loop().post(
       [sender = sender_, part, everyone_has] { sender->progress(part, everyone_has); });
 }
 
-void Crowd::tell_all_sent(std::uint64_t count) {
+void Crowd::notify_all_sent(std::uint64_t count) {
   for (const auto& part : parts_) {
     part->loop().post([p = part.get(), count] { p->all_sent(count); });
   }

@@ -1,8 +1,9 @@
-// Crowd: what the sender and the receivers of a broadcast know of each other, over all loops.
+// Crowd: exchanges the progress of a broadcast between its sender and its receivers, which are on
+// several loops.
 //
-// A receiver tells its part (one for each loop) what it has; the part posts to the sender's loop
-// when all of its receivers have one message more; and the sender posts to the parts what the last
-// message is.
+// A receiver reports its progress to its part (one for each loop). When all receivers of a part
+// have one more message, the part posts that to the sender's loop. The sender posts the number of
+// messages to the parts when it has sent all.
 #pragma once
 
 #include <cstddef>
@@ -30,15 +31,15 @@ class CrowdPart {
 
   EventLoop& loop() { return loop_; }
   void add(BroadcastReceiver& receiver) { receivers_.push_back(&receiver); }
-  // The run begins; called by each of them.
+  // The run begins; each receiver calls it.
   void begin();
-  // A receiver that had `before` messages has more now, or is gone.
+  // A receiver that had `before` messages now has more, or is closed.
   void changed(std::uint64_t before);
   void all_sent(std::uint64_t count);
   std::uint64_t last() const { return last_; }
 
  private:
-  void look_around();
+  void find_slowest();
   void end_if_complete();
 
   Crowd& crowd_;
@@ -46,9 +47,9 @@ class CrowdPart {
   EventLoop& loop_;
   std::vector<BroadcastReceiver*> receivers_;
   bool begun_ = false;
-  std::uint64_t everyone_has_ = 0;  // messages that all who are left have got
-  std::size_t slowest_ = 0;         // receivers that have no more than that
-  std::uint64_t last_ = kAll;       // so many messages will have been sent; kAll: not known yet
+  std::uint64_t everyone_has_ = 0;  // messages that all open receivers have
+  std::size_t slowest_ = 0;         // receivers that have no more than everyone_has_
+  std::uint64_t last_ = kAll;       // total number of messages; kAll: not known yet
 };
 
 class Crowd {
@@ -59,12 +60,12 @@ class Crowd {
   std::size_t size() const { return parts_.size(); }
   void set_sender(BroadcastSender& sender) { sender_ = &sender; }
   // [any]
-  void tell_sender(std::size_t part, std::uint64_t everyone_has);
-  void tell_all_sent(std::uint64_t count);
+  void notify_sender(std::size_t part, std::uint64_t everyone_has);
+  void notify_all_sent(std::uint64_t count);
 
  private:
   std::vector<std::unique_ptr<CrowdPart>> parts_;
-  BroadcastSender* sender_ = nullptr;  // lives on the loop of part 0; set before the run
+  BroadcastSender* sender_ = nullptr;  // on the loop of part 0; set before the run
 };
 
 }  // namespace weir::load

@@ -18,15 +18,15 @@ namespace {
 
 constexpr std::size_t kBarWidth = 50;
 constexpr std::size_t kMostRows = 24;
-// HdrHistogram's default: steps to halve the distance to 100 %.
+// The default of HdrHistogram: steps in which the distance to 100 % is halved.
 constexpr int kTicksPerHalf = 5;
 
 struct Row {
-  std::uint64_t below;  // values up to here, this one excluded
+  std::uint64_t below;  // the values are below this
   std::uint64_t count;
 };
 
-// Rows whose bounds grow by the factor 2^(1/steps).
+// Rows with bounds that grow by the factor 2^(1/steps).
 std::vector<Row> rows_of(const Histogram& histogram, int steps) {
   std::vector<Row> rows;
   double power = std::floor(std::log2(std::max<double>(1, static_cast<double>(histogram.min()))));
@@ -82,7 +82,7 @@ Result<void> write_hdr(const Histogram& histogram, const std::string& path) {
                  "1/(1-Percentile)");
   const auto total = static_cast<double>(histogram.count());
   const auto milliseconds = [](auto ns) { return static_cast<double>(ns) / 1e6; };
-  double wanted = 0;  // 0 to 1: the next percentile to be written
+  double wanted = 0;  // 0 to 1: the next percentile to write
   double seen = 0;
   for (const auto& bucket : histogram.buckets()) {
     seen += static_cast<double>(bucket.count);

@@ -1,4 +1,4 @@
-// Latencies as a whole: for the eye, and for the plotters of HdrHistogram.
+// The distribution of latencies: as a bar chart, and as a file for the plotters of HdrHistogram.
 #pragma once
 
 #include <string>
@@ -8,13 +8,13 @@
 
 namespace weir::load {
 
-// Bars, on stdout.
+// Prints bars to stdout.
 void print_histogram(const Histogram& histogram);
 
-// The percentile distribution in HdrHistogram's text form, in milliseconds.
+// Writes the percentile distribution in the text format of HdrHistogram, in milliseconds.
 Result<void> write_hdr(const Histogram& histogram, const std::string& path);
 
-// Writes the file, in place of what it held.
+// Writes `text` to the file and replaces its contents.
 Result<void> write_file(const std::string& path, const std::string& text);
 
 }  // namespace weir::load

@@ -12,7 +12,7 @@ namespace weir::load {
 
 namespace {
 
-// Open loop: what a server that does not answer can make us keep in mind.
+// Open loop: bounds the memory if the server does not answer.
 constexpr std::size_t kMostInFlight = std::size_t{1} << 20;
 
 }  // namespace

@@ -1,6 +1,7 @@
 // EchoClient: one connection to a server that sends back what it receives. [loop]
 //
-// Closed loop: keeps `depth` messages in flight. Open loop: sends when told, whatever is in flight.
+// Closed loop: keeps `depth` messages in flight. Open loop: sends by schedule, whatever is in
+// flight.
 #pragma once
 
 #include "load/client.h"
@@ -32,13 +33,13 @@ class EchoClient final : public Client {
   void check_done();
 
   bool sending_ = false;
-  bool wrong_ = false;       // the message that is coming back
+  bool wrong_ = false;       // the current answer has wrong bytes
   std::uint64_t quota_ = 0;  // messages still to be started
   StartTimes in_flight_;
   std::uint64_t unsent_ = 0;    // bytes of the messages in flight
-  std::uint64_t sent_ = 0;      // bytes, ever
-  std::uint64_t received_ = 0;  // bytes, ever
-  std::size_t part_ = 0;        // bytes of the oldest message that are back
+  std::uint64_t sent_ = 0;      // bytes, in total
+  std::uint64_t received_ = 0;  // bytes, in total
+  std::size_t part_ = 0;        // bytes received of the oldest message
 };
 
 }  // namespace weir::load

@@ -1,5 +1,5 @@
-// LiveLine: a line on stderr that is rewritten in place; plain lines when that is not a terminal.
-// What cannot be written is left out: the report does not depend on it.
+// LiveLine: a line on stderr that is rewritten in place; if stderr is not a terminal, plain lines.
+// Write errors are ignored, because the report does not depend on it.
 #pragma once
 
 #include <unistd.h>

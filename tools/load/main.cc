@@ -1,8 +1,8 @@
-// weir-load: drives a server with load and measures what comes back. See README.md.
+// weir-load: puts load on a server and measures the answers. See README.md.
 //
-//   main ── Run (the main thread's loop: phases, signals, the live line, the report)
-//            └─ Worker, one a thread: its clients, their schedule, its Numbers
-//                └─ Client, one a connection: EchoClient, ChurnClient, ...
+//   main ── Run (the loop of the main thread: phases, signals, the live line, the report)
+//            └─ Worker, one for each thread: its clients, their schedule, its Numbers
+//                └─ Client, one for each connection: EchoClient, ChurnClient, ...
 
 #include <csignal>
 #include <cstdio>
@@ -17,7 +17,7 @@
 
 int main(int argc, char** argv) {
   weir::program::keep_standard_descriptors();
-  // Whoever reads the live line, or the report, may be gone; --json is still written.
+  // The reader of the live line or of the report may have gone; --json must still be written.
   std::signal(SIGPIPE, SIG_IGN);
   const auto wanted = weir::load::read_command_line(argc, argv);
   if (const int* status = std::get_if<int>(&wanted)) return *status;
@@ -32,7 +32,7 @@ int main(int argc, char** argv) {
   }
   try {
     return weir::program::finish_output(weir::load::run(settings));
-  } catch (const weir::SystemError& refused) {  // by the kernel: a loop, a thread
+  } catch (const weir::SystemError& refused) {  // the kernel refused a loop or a thread
     return weir::fail(refused.error());
   }
 }

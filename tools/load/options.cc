@@ -37,8 +37,8 @@ constexpr ModeInfo kModes[] = {
     {Mode::bulk, "bulk", "sends large messages to a server that sends back what it receives", 10,
      65536, 4},
     {Mode::churn, "churn",
-     "connects to a server that sends back what it receives, exchanges one message, closes; again "
-     "and again",
+     "connects to a server that sends back what it receives, exchanges one message, closes, and "
+     "repeats that",
      100, 64, 1},
     {Mode::idle, "idle",
      "holds connections to a server that sends back what it receives: one message on each at the "
@@ -53,7 +53,7 @@ constexpr ModeInfo kModes[] = {
     {Mode::udp, "udp", "sends datagrams to a server that sends back what it receives", 10, 64, 16},
 };
 
-// What the command line said before it was checked.
+// Texts of the command line that are checked later.
 struct Words {
   std::string target;
   std::string source;
@@ -73,37 +73,38 @@ void describe_load(CLI::App& app, Words& words, Settings& s) {
     number_option(app, "--size", s.size, kShortestDatagram, kLongestDatagram, "BYTES",
                   "bytes per datagram");
     seconds_option(app, "--timeout", s.timeout, 0.001, 1e6,
-                   "after which a datagram that did not come back is lost");
+                   "a datagram that does not come back within this time is lost");
     app.add_flag("--segments", s.segments,
-                 "send and receive several as one large packet (UDP_SEGMENT, UDP_GRO)");
+                 "send and receive several datagrams as one large packet (UDP_SEGMENT, UDP_GRO)");
   } else {
     number_option(app, "--size", s.size, shortest, longest, "BYTES", "bytes per message");
   }
   seconds_option(app, "--duration", s.duration, 0.01, 1e6,
-                 idle ? "how long the connections are held" : "how long to measure");
+                 idle ? "time for which the connections are held" : "time of the measurement");
   if (idle) return;
   number_option(app, "--messages", s.messages, 1, kMostMessages, "N",
-                "measure this many messages, however long it takes; when nothing comes back for "
-                "10 s, that is an error and the end")
+                "measure this number of messages instead of a time; it is an error, and the end of "
+                "the run, if nothing comes back for 10 s")
       ->default_str("")
       ->excludes("--duration");
-  seconds_option(app, "--warmup", s.warmup, 0, 1e6, "load before that, which is not measured");
+  seconds_option(app, "--warmup", s.warmup, 0, 1e6, "time of load before the measurement");
   CLI::Option* rate = number_option(
       app, "--rate", s.rate, 0.001, 1e9, "N",
-      "open loop: N messages per second, of all connections together, leave on schedule, and "
-      "latency counts from the scheduled time");
+      "open loop: all connections together send N messages per second by schedule, and latency "
+      "counts from the scheduled time");
   rate->default_str("");
   if (s.mode == Mode::churn) {
     app.add_option("--closes", words.closes,
-                   "who ends a connection after the answer: client; half (the client half-closes "
-                   "after its message); server (by itself); reset (by the client)")
+                   "which side ends a connection: client (closes after the answer), half (the "
+                   "client half-closes after its message), server (closes after the answer), reset "
+                   "(the client resets after the answer)")
         ->check(CLI::IsMember({"client", "half", "server", "reset"}).description(""))
         ->capture_default_str()
         ->type_name("WHO");
     return;
   }
   number_option(app, "--depth", s.depth, 1, kMostInFlight, "N",
-                s.one_to_many() ? "closed loop: messages that not all receivers have yet"
+                s.one_to_many() ? "closed loop: messages that some receivers do not have yet"
                                 : "closed loop: messages in flight on each connection")
       ->excludes(rate);
 }
@@ -114,28 +115,28 @@ void describe_rest(CLI::App& app, Words& words, Settings& s) {
   text_option(app, "--source", words.source, "A.B.C.D[/BITS]",
               "connect from this address, or from the addresses of this network in turn");
   number_option(app, "--pid", s.pid, 1, 1 << 30, "PID",
-                "the server's process on this machine: report its CPU time and memory")
+                "report CPU time and memory of this process, the server on this machine")
       ->default_str("");
-  app.add_flag("--histogram", s.histogram, "draw the latencies");
+  app.add_flag("--histogram", s.histogram, "print a histogram of the latencies");
   text_option(app, "--json", s.json_path, "FILE", "also write the report to this file");
   text_option(app, "--hdr", s.hdr_path, "FILE",
-              "also write the latencies (ms) to this file, as HdrHistogram writes them");
+              "also write the latencies (ms) to this file, in the format of HdrHistogram");
 }
 
-int told(const Error& error) {
+int usage_error(const Error& error) {
   fail(error);
   return 2;
 }
 
 std::variant<Settings, int> check(const Words& words, Settings settings) {
   const auto target = SocketAddress::parse(words.target);
-  if (!target) return told(target.error());
+  if (!target) return usage_error(target.error());
   settings.target = *target;
   if (!words.source.empty()) {
     const auto source = SourceNetwork::parse(words.source);
-    if (!source) return told(source.error());
+    if (!source) return usage_error(source.error());
     if (settings.target.family() != SocketAddress::Family::ipv4) {
-      return told(Error("--source is for servers with an IPv4 address"));
+      return usage_error(Error("--source is for servers with an IPv4 address"));
     }
     settings.source = *source;
   }
@@ -153,10 +154,10 @@ std::variant<Settings, int> check(const Words& words, Settings settings) {
 }  // namespace
 
 std::variant<Settings, int> read_command_line(int argc, char** argv) {
-  CLI::App app("Drives a server with load and measures what comes back.", "weir-load");
+  CLI::App app("Puts load on a server and measures the answers.", "weir-load");
   app.require_subcommand(1);
   Words words;
-  std::vector<Settings> settings(std::size(kModes));  // as many: each mode has its own defaults
+  std::vector<Settings> settings(std::size(kModes));  // each mode has its own defaults
   for (std::size_t i = 0; i < std::size(kModes); ++i) {
     const ModeInfo& info = kModes[i];
     Settings& s = settings[i];
@@ -173,7 +174,7 @@ std::variant<Settings, int> read_command_line(int argc, char** argv) {
     describe_load(mode, words, s);
     describe_rest(mode, words, s);
   }
-  app.footer("Each mode has its options: weir-load echo --help");  // not of the modes
+  app.footer("For the options of a mode: weir-load echo --help");  // only of the main help
   if (const auto status = program::read_command_line(app, argc, argv)) return *status;
   for (std::size_t i = 0; i < std::size(kModes); ++i) {
     if (app.got_subcommand(kModes[i].name)) return check(words, settings[i]);

@@ -7,7 +7,7 @@
 
 namespace weir::load {
 
-// What to do; or the exit status, when help was asked for (0) or a mistake has been told (2).
+// The settings; or the exit status: 0 after --help, 2 after an error message.
 std::variant<Settings, int> read_command_line(int argc, char** argv);
 
 }  // namespace weir::load

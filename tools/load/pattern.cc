@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::size_t kWord = 8;
 
-// splitmix64's finisher.
+// The finisher of splitmix64.
 constexpr std::uint64_t mix(std::uint64_t x) {
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
   x = (x ^ (x >> 27)) * 0x94d049bb133111eb;

@@ -1,7 +1,8 @@
-// The bytes that are sent, and the check of those that come back. [any]
+// The content of the messages, and the check of the bytes that come back. [any]
 //
-// Byte `at` of stream `stream` is a hash of both, so that a byte that is changed, lost, doubled,
-// moved or of another connection does not fit where it arrives (but for one chance in 256 a byte).
+// Byte `at` of stream `stream` is a hash of both numbers. So a byte that was changed, lost,
+// duplicated, moved or sent by another connection is detected (with a chance of 255 in 256 for each
+// byte).
 #pragma once
 
 #include <cstddef>
@@ -13,7 +14,7 @@ namespace weir::load {
 
 void fill_pattern(std::uint64_t stream, std::uint64_t at, std::span<std::byte> into);
 
-// The first byte of `bytes` that is not the stream's.
+// The position of the first byte that differs from the stream; nullopt: none.
 std::optional<std::size_t> find_difference(std::uint64_t stream, std::uint64_t at,
                                            std::span<const std::byte> bytes);
 

@@ -16,9 +16,9 @@ namespace {
 
 using program::print;
 
-// A thread that is busier has no time left to show what the server could do.
+// If a thread is busier than this, weir-load is the bottleneck.
 constexpr double kSaturated = 0.95;
-// Of the sends of an open loop one in a hundred may be this late.
+// So it is if more than 1 % of the sends of an open loop are later than this, in ns.
 constexpr std::uint64_t kTooLate = 1'000'000;
 
 double in_seconds(Duration d) { return std::chrono::duration<double>(d).count(); }
@@ -58,18 +58,18 @@ void print_head(const Report& report) {
 void print_loop(const Report& report) {
   if (report.settings.open_loop()) {
     print(
-        "  loop       open: latency counts from the scheduled time; sends behind it: "
+        "  loop       open: latency counts from the scheduled time; sends were late by "
         "p99 {}, max {}\n",
         short_time(report.numbers.lateness.percentile(99)),
         short_time(report.numbers.lateness.max()));
   } else {
     print(
-        "  loop       closed: blind to coordinated omission (nothing is sent while the server "
+        "  loop       closed: does not show coordinated omission (nothing is sent while the server "
         "stalls; see --rate)\n");
   }
 }
 
-// Nobody's error: datagrams do that.
+// Not errors: datagrams may be lost, reordered and duplicated.
 void print_losses(const Numbers& numbers) {
   const auto percent = [&](std::uint64_t part) {
     return numbers.sent > 0 ? 100 * static_cast<double>(part) / static_cast<double>(numbers.sent)
@@ -80,9 +80,9 @@ void print_losses(const Numbers& numbers) {
         grouped(numbers.reordered), percent(numbers.reordered), grouped(numbers.again));
 }
 
-// Said whatever else is said of the generator: it may have been late without having been busy.
+// Always printed, because the generator may have been late without having been busy.
 constexpr std::string_view kWaitUnknown =
-    "waited for a core for a time that is not known (no schedstat in /proc)";
+    "waited for a core for an unknown time (no schedstat in /proc)";
 
 void print_generator(const Report& report) {
   const auto queued = report.most_queued();
@@ -102,8 +102,8 @@ void print_server(const Report& report) {
   const ServerUsage& server = *report.server;
   const double percent = 100 * share(server.cpu, server.elapsed);
   if (!server.shown) {
-    print("  server     CPU {:.1f} %; its memory is not known: /proc does not show process {}\n",
-          percent, server.pid);
+    print("  server     CPU {:.1f} %; memory unknown: /proc does not show process {}\n", percent,
+          server.pid);
     return;
   }
   print(
@@ -125,7 +125,7 @@ void print_errors(const Numbers& numbers) {
     print("    first difference: {}\n", numbers.first_difference);
   }
   if (numbers.errors.contains("connect: Cannot assign requested address (EADDRNOTAVAIL)")) {
-    print("    there was no port left to connect from; --source 127.0.0.0/8 has more\n");
+    print("    no local port was left; --source 127.0.0.0/8 has more\n");
   }
 }
 
@@ -163,13 +163,12 @@ std::string Report::bottleneck() const {
   if (settings.mode == Mode::idle) return {};
   if (busiest() >= kSaturated) {
     return fmt::format(
-        "a thread of weir-load was busy, or waited for a core, for {:.0f} % of the time",
+        "a thread of weir-load was busy or waited for a core for {:.0f} % of the time",
         100 * busiest());
   }
   const std::uint64_t late = numbers.lateness.percentile(99);
   if (late > kTooLate) {
-    return fmt::format("1 % of the sends left more than {} behind their schedule",
-                       short_time(late));
+    return fmt::format("1 % of the sends were more than {} late", short_time(late));
   }
   return {};
 }
@@ -202,8 +201,8 @@ std::string short_size(std::size_t bytes) {
 void print_report(const Report& report) {
   const Settings& settings = report.settings;
   const Numbers& numbers = report.numbers;
-  if (numbers.connected == 0 && numbers.error_count() > 0) {  // zeros would say nothing
-    print("{} {}: not one connection was made\n", settings.mode_name, settings.target.to_string());
+  if (numbers.connected == 0 && numbers.error_count() > 0) {  // the rest would be zeros
+    print("{} {}: no connection was made\n", settings.mode_name, settings.target.to_string());
     print_errors(numbers);
     return;
   }

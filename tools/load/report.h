@@ -1,4 +1,4 @@
-// How people and programs are told the numbers of a run.
+// The report of a run, for people and for programs.
 #pragma once
 
 #include <cstdint>
@@ -15,20 +15,20 @@ namespace weir::load {
 struct Report {
   const Settings& settings;
   const Numbers& numbers;
-  Duration elapsed;  // from the begin of the measured part to the last message
+  Duration elapsed;  // from the start of the measured part to the last message
   Duration held{0};  // idle: how long the connections were held
   bool interrupted = false;
   std::optional<ServerUsage> server;
 
   double rate() const;                  // messages a second
   double megabytes_per_second() const;  // 10^6 bytes, one way
-  // Of the thread of weir-load that had most to do, 0 to 1; waiting for a core counts, where it is
-  // known.
+  // The load of the busiest thread of weir-load, 0 to 1, including the time for which it waited for
+  // a core, if that is known.
   double busiest() const;
   std::optional<double> most_queued() const;
-  // Why weir-load, and not the server, may be what was measured; empty: it was not.
+  // The reason why weir-load, not the server, was probably the bottleneck; empty: it was not.
   std::string bottleneck() const;
-  // idle: what a connection costs the server, in bytes.
+  // idle: the memory of the server for each connection, in bytes.
   double memory_per_connection() const;
 };
 
@@ -39,7 +39,7 @@ std::string grouped(std::uint64_t n);
 // "4.7 MiB".
 std::string short_size(std::size_t bytes);
 
-// On stdout.
+// Prints to stdout.
 void print_report(const Report& report);
 Result<void> write_json(const Report& report);
 

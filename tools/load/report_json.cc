@@ -14,7 +14,7 @@ namespace {
 
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();  // null
 
-// An object under construction.
+// Builds a JSON object.
 class Json {
  public:
   void add(std::string_view key, const std::string& text) { put(key, quoted(text)); }

@@ -29,16 +29,17 @@ namespace weir::load {
 
 namespace {
 
-// For the answers that are still on their way when the time is over.
+// The wait for answers that are in flight when the time is over.
 constexpr Duration kGrace = std::chrono::seconds(5);
-// With --messages: for the next answer, beside the time between two messages of a schedule.
+// With --messages: the longest wait for the next answer, in addition to the time between two
+// messages of a schedule.
 constexpr double kMostSilentSeconds = 10;
-// For connecting: this, and a second more for each so many connections.
+// The time to connect: kConnectTime, and one second for every kConnectsASecond connections.
 constexpr Duration kConnectTime = std::chrono::seconds(10);
 constexpr std::size_t kConnectsASecond = 1000;
 constexpr Duration kMemorySamples = std::chrono::milliseconds(100);
 
-// Lives on the main thread's loop; the workers on those of the pool.
+// Runs on the loop of the main thread; the workers run on the loops of the pool.
 class Run {
  public:
   Run(const Settings& settings, std::optional<ServerWatch> watch)
@@ -68,7 +69,7 @@ class Run {
   void time_is_over();
   void stop();
   void ask_for_numbers();
-  void look_for_progress(const Numbers& interval);
+  void check_progress(const Numbers& interval);
   void show_interval(const Numbers& interval);
   int report();
 
@@ -83,7 +84,7 @@ class Run {
   bool interrupted_ = false;
   std::size_t still_connecting_ = 0;  // workers
   std::size_t still_running_ = 0;     // workers
-  std::size_t answers_due_ = 0;       // to ask_for_numbers()
+  std::size_t answers_due_ = 0;       // for ask_for_numbers()
   int silent_seconds_ = 0;
   Numbers interval_;
   Numbers total_;
@@ -101,7 +102,7 @@ int Run::run() {
   });
   make_workers();
   if (settings_.mode == Mode::churn) {
-    begin();  // connecting is what it measures
+    begin();  // churn measures the connecting, too
   } else {
     on_workers([](Worker& worker) { worker.connect(); });
     connect_timer_ = loop_.run_after(
@@ -130,7 +131,7 @@ void Run::make_workers() {
   const std::size_t count = pool_.size();
   still_connecting_ = still_running_ = count;
   for (std::size_t i = 0; i < count; ++i) {
-    const auto tell = [this](std::size_t Run::*left, void (Run::*then)()) {
+    const auto notify = [this](std::size_t Run::*left, void (Run::*then)()) {
       return [this, left, then] {
         loop_.post([this, left, then] {
           if (--(this->*left) == 0) (this->*then)();
@@ -140,12 +141,12 @@ void Run::make_workers() {
     workers_.push_back(std::make_unique<Worker>(
         pool_.loop(i), settings_, i, count,
         [this](Worker& worker, std::size_t index) { return make_client(worker, index); },
-        Worker::Listener{.on_ready = tell(&Run::still_connecting_, &Run::begin),
-                         .on_done = tell(&Run::still_running_, &Run::all_done)}));
+        Worker::Listener{.on_ready = notify(&Run::still_connecting_, &Run::begin),
+                         .on_done = notify(&Run::still_running_, &Run::all_done)}));
   }
 }
 
-// Their loops still run: sockets leave epoll on their own thread. Numbers not told yet are added.
+// The loops still run, because sockets leave epoll on their own thread. Adds the last numbers.
 void Run::destroy_workers() {
   for (std::size_t i = 0; i < workers_.size(); ++i) {
     std::promise<Numbers> rest;
@@ -199,7 +200,7 @@ void Run::all_done() {
   if (phase_ != Phase::holding) stop();
 }
 
-// What is in flight may still come back.
+// Messages in flight may still come back.
 void Run::time_is_over() {
   if (phase_ == Phase::finishing || phase_ == Phase::done) return;
   if (watch_) watch_->end();
@@ -213,7 +214,7 @@ void Run::time_is_over() {
   loop_.run_after(kGrace, [this] { on_workers([](Worker& worker) { worker.abandon(); }); });
 }
 
-// Not while numbers are on their way: they would be lost.
+// Waits for numbers that were requested, which would be lost otherwise.
 void Run::stop() {
   if (watch_) watch_->end();
   phase_ = Phase::done;
@@ -229,7 +230,7 @@ void Run::ask_for_numbers() {
       if (--answers_due_ > 0) return;
       total_.merge(interval_);
       show_interval(interval_);
-      look_for_progress(interval_);
+      check_progress(interval_);
       interval_ = Numbers();
       if (phase_ == Phase::done) loop_.stop();
     });
@@ -237,7 +238,7 @@ void Run::ask_for_numbers() {
 }
 
 // With --messages the run would wait for ever for an answer that does not come.
-void Run::look_for_progress(const Numbers& interval) {
+void Run::check_progress(const Numbers& interval) {
   const bool waiting = phase_ == Phase::running &&
                        (settings_.messages > 0 || settings_.mode == Mode::idle) &&
                        interval.messages == 0;

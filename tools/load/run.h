@@ -5,7 +5,7 @@
 
 namespace weir::load {
 
-// Returns the exit status: 1 when there were errors.
+// Returns the exit status: 0; 1 if there were errors; 2 if --pid is wrong.
 int run(const Settings& settings);
 
 }  // namespace weir::load

@@ -1,7 +1,8 @@
-// SentRing: the numbered datagrams of one socket whose answers are awaited. [one thread]
+// SentRing: the numbered datagrams of one socket that wait for their answers. [one thread]
 //
-// Numbers are given in order, from 0. What has come back stays until all that was sent before it
-// has come back or is given up, so one lost datagram holds what follows it: `most` bounds that.
+// Numbers are assigned in order, from 0. The entry of an answered datagram is kept until all
+// earlier ones are answered or dropped. So one lost datagram keeps all later entries; `most` bounds
+// them.
 #pragma once
 
 #include <cstddef>
@@ -16,18 +17,18 @@ namespace weir::load {
 
 class SentRing {
  public:
-  // `most`: numbers from the oldest that is awaited to the next one.
+  // `most`: the maximum distance from the oldest waiting number to the next one.
   explicit SentRing(std::uint64_t most) : most_(most) {}
 
   std::uint64_t next() const { return next_; }
   std::uint64_t in_flight() const { return in_flight_; }
   bool empty() const { return first_ == next_; }
-  // Then give_up_first() comes before push().
+  // If full, call drop_first() before push().
   bool full() const { return next_ - first_ == most_; }
-  // How many numbers there is memory for.
+  // The number of entries that have memory.
   std::size_t room() const { return ring_.size(); }
 
-  // Number next() was sent.
+  // Records that number next() was sent.
   void push(TimePoint when) {
     if (next_ - first_ == ring_.size()) {
       std::vector<Sent> larger(2 * ring_.size());
@@ -38,7 +39,7 @@ class SentRing {
     ++in_flight_;
   }
 
-  // A number came back: when it was sent, if it was awaited.
+  // A number came back: returns when it was sent, if it was waiting.
   std::optional<TimePoint> take(std::uint64_t number) {
     if (number < first_ || number >= next_ || !std::exchange(at(number).waiting, false)) return {};
     --in_flight_;
@@ -47,14 +48,14 @@ class SentRing {
     return when;
   }
 
-  // When the oldest one that is awaited was sent.
+  // The time at which the oldest waiting number was sent.
   std::optional<TimePoint> oldest() const {
     if (empty()) return {};
     return at(first_).when;
   }
 
-  // The oldest one is awaited no more. Not when empty.
-  void give_up_first() {
+  // Stops waiting for the oldest number. Must not be empty.
+  void drop_first() {
     at(first_).waiting = false;
     --in_flight_;
     drop_returned();
@@ -74,7 +75,7 @@ class SentRing {
 
   const std::uint64_t most_;
   std::vector<Sent> ring_ = std::vector<Sent>(64);
-  std::uint64_t first_ = 0;  // is awaited, unless it is next_
+  std::uint64_t first_ = 0;  // the oldest waiting number, or next_
   std::uint64_t next_ = 0;
   std::uint64_t in_flight_ = 0;
 };

@@ -37,7 +37,7 @@ Result<ServerWatch> ServerWatch::open(pid_t pid) {
 }
 
 bool ServerWatch::runs() const {
-  return ::kill(usage_.pid, 0) == 0 || errno != ESRCH;  // EPERM: it is another user's
+  return ::kill(usage_.pid, 0) == 0 || errno != ESRCH;  // EPERM: another user's process
 }
 
 // /proc/PID/statm: size and resident, in pages.

@@ -1,4 +1,5 @@
-// ServerWatch: what a process of this machine uses, from /proc and its CPU clock. [one thread]
+// ServerWatch: memory and CPU time of a process of this machine, from /proc and its CPU clock.
+// [one thread]
 #pragma once
 
 #include <sys/types.h>
@@ -11,31 +12,30 @@
 
 namespace weir::load {
 
-// Resident memory in bytes. What the kernel keeps for sockets is not part of it.
+// Resident memory is in bytes, without the memory of the kernel for sockets.
 struct ServerUsage {
   pid_t pid = 0;
-  // /proc shows the process, which it need not (hidepid, a container): else only `elapsed` and
-  // `cpu` are known.
+  // /proc shows the process. If not (hidepid, a container), only `elapsed` and `cpu` are known.
   bool shown = true;
-  Duration elapsed{0};  // begin() to end(), as are the next three
-  Duration cpu{0};      // of all threads, also of those that have ended
-  Duration user{0};     // in clock ticks, mostly of 10 ms
+  Duration elapsed{0};  // from begin() to end(), as for the next three
+  Duration cpu{0};      // of all threads, including those that have ended
+  Duration user{0};     // in clock ticks, usually of 10 ms
   Duration system{0};
   std::size_t rss_before = 0;  // before the first connection
   std::size_t rss_begin = 0;   // at begin()
   std::size_t rss_end = 0;
-  std::size_t rss_peak = 0;  // of the samples
+  std::size_t rss_peak = 0;  // largest sample
   bool gone = false;         // it ended during the run
 };
 
 class ServerWatch {
  public:
-  // Takes rss_before. An error value: there is no such process.
+  // Measures rss_before. Error: there is no such process.
   static Result<ServerWatch> open(pid_t pid);
 
   void begin();
   void sample();
-  // The first call counts.
+  // Only the first call counts.
   void end();
   const ServerUsage& usage() const { return usage_; }
 

@@ -1,5 +1,5 @@
-// SourceNetwork: the local addresses to connect from, "127.0.0.0/8" or a single "127.0.0.9". An
-// address has some 28,000 ports towards one server; more connections need more addresses.
+// SourceNetwork: the local addresses to connect from: "127.0.0.0/8", or a single "127.0.0.9". An
+// address has about 28,000 ports for one server; more connections need more addresses.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@ class SourceNetwork {
  public:
   static Result<SourceNetwork> parse(std::string_view text);
 
-  // Of the n-th connection, port 0. Goes round through the network, without the first and the last
-  // address of it.
+  // The address of the n-th connection, with port 0. Uses the addresses of the network in turn,
+  // without the first and the last one.
   SocketAddress address(std::uint64_t n) const;
 
  private:

@@ -1,5 +1,5 @@
-// StartTimes: when each message in flight was begun, oldest first. Grows to a power of two and
-// keeps its memory.
+// StartTimes: the start times of the messages in flight, oldest first. A ring whose size is a power
+// of two; it keeps its memory.
 #pragma once
 
 #include <cstddef>

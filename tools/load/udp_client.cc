@@ -15,7 +15,7 @@ namespace weir::load {
 
 namespace {
 
-// Of our own sockets, so that a burst of answers is not lost on our side.
+// For our own sockets, so that no burst of answers is lost on our side.
 constexpr int kReceiveBuffer = 4 * 1024 * 1024;
 
 std::uint64_t read_number(std::span<const std::byte> bytes, std::size_t at) {
@@ -26,7 +26,7 @@ std::uint64_t read_number(std::span<const std::byte> bytes, std::size_t at) {
 
 }  // namespace
 
-// Two runs that meet at one server do not take each other's answers for their own.
+// Tells the datagrams of different runs and sockets apart.
 std::uint64_t UdpClient::cookie() const {
   return static_cast<std::uint64_t>(::getpid()) << 32 ^ index_;
 }
@@ -59,7 +59,7 @@ Errno UdpClient::connect() {
 
 void UdpClient::close() {
   worker_.loop().cancel(timer_);
-  while (!sent_.empty()) give_up_first();
+  while (!sent_.empty()) drop_first();
   udp_.reset();  // here, because it belongs to this thread
   Client::close();
 }
@@ -74,7 +74,7 @@ void UdpClient::failed(const std::string& kind, bool was_connected) {
 void UdpClient::begin(std::uint64_t quota) {
   sending_ = true;
   if (is_connected()) {
-    timer_ = worker_.loop().run_every(worker_.settings().timeout / 8, [this] { look_for_lost(); });
+    timer_ = worker_.loop().run_every(worker_.settings().timeout / 8, [this] { expire_lost(); });
   }
   set_quota(quota);
 }
@@ -117,7 +117,7 @@ void UdpClient::fill_up() {
   }
 }
 
-// False: our own queue is full.
+// False: the queue of the socket is full.
 bool UdpClient::send_one(TimePoint when) {
   const Settings& settings = worker_.settings();
   const auto bytes = worker_.send_room().first(settings.size);
@@ -132,14 +132,14 @@ bool UdpClient::send_one(TimePoint when) {
     worker_.count_error("not sent: the socket takes nothing");
     return false;
   }
-  if (sent_.full()) give_up_first();
+  if (sent_.full()) drop_first();
   sent_.push(when);
   if (quota_ != kNoQuota) --quota_;
   worker_.message_sent(when);
   return true;
 }
 
-// What the answers make us send leaves with one call, when this has returned.
+// The datagrams that are sent here leave with one system call, after the function has returned.
 void UdpClient::come_back(std::span<const Datagram> batch) {
   const TimePoint now = Clock::now();
   for (const Datagram& in : batch) take(in, now);
@@ -160,7 +160,7 @@ void UdpClient::take(const Datagram& in, TimePoint now) {
   }
   const auto begun = sent_.take(number);
   if (!begun) {
-    worker_.datagram_again();  // given up, or back already
+    worker_.datagram_again();  // it was counted as lost, or has come back before
     return;
   }
   if (number < highest_) worker_.datagram_reordered(*begun);
@@ -180,14 +180,14 @@ bool UdpClient::is_ours(std::span<const std::byte> bytes, std::uint64_t number) 
   return false;
 }
 
-void UdpClient::give_up_first() {
+void UdpClient::drop_first() {
   worker_.datagram_lost(sent_.oldest().value());
-  sent_.give_up_first();
+  sent_.drop_first();
 }
 
-void UdpClient::look_for_lost() {
+void UdpClient::expire_lost() {
   const TimePoint limit = Clock::now() - worker_.settings().timeout;
-  while (!sent_.empty() && sent_.oldest().value() <= limit) give_up_first();
+  while (!sent_.empty() && sent_.oldest().value() <= limit) drop_first();
   if (!worker_.settings().open_loop()) fill_up();
   check_done();
 }

@@ -1,8 +1,8 @@
-// UdpClient: one connected datagram socket to a server that sends back what it receives. [loop]
+// UdpClient: one connected datagram socket for a server that echoes datagrams. [loop]
 //
-// Each datagram carries a number, so that one that is lost, out of order or doubled is known.
-// Closed loop: keeps `depth` datagrams in flight; one that is not back in time is lost, and gives
-// its place to the next. Open loop: sends when told, whatever is in flight.
+// Each datagram has a number, so that lost, reordered and duplicated ones are detected.
+// Closed loop: keeps `depth` datagrams in flight; one that does not come back in time is lost and
+// replaced by the next. Open loop: sends by schedule, whatever is in flight.
 #pragma once
 
 #include <cstddef>
@@ -15,11 +15,11 @@
 
 namespace weir::load {
 
-// What every datagram begins with: whose it is, and its number.
+// Every datagram begins with the id of its sender and its number, of 8 bytes each.
 inline constexpr std::size_t kShortestDatagram = 16;
 inline constexpr std::size_t kLongestDatagram = 65507;
-// Of one socket. What a server that does not answer can make us keep in mind in an open loop; and a
-// datagram is lost at the latest when this many were sent after it.
+// For one socket: bounds the memory in an open loop if the server does not answer. A datagram
+// counts as lost at the latest when this many have been sent after it.
 inline constexpr std::uint64_t kMostAwaited = std::uint64_t{1} << 20;
 
 class UdpClient final : public Client {
@@ -32,7 +32,7 @@ class UdpClient final : public Client {
   void set_quota(std::uint64_t quota) override;
   void request(TimePoint scheduled) override;
   void finish() override;
-  // What is not back is lost, which is no error of the server's.
+  // A datagram that did not come back is lost, which is not an error.
   std::uint64_t unanswered() const override { return 0; }
 
  private:
@@ -46,8 +46,8 @@ class UdpClient final : public Client {
   bool is_ours(std::span<const std::byte> bytes, std::uint64_t number);
   bool send_one(TimePoint when);
   void fill_up();
-  void look_for_lost();
-  void give_up_first();
+  void expire_lost();
+  void drop_first();
   void check_done();
   std::uint64_t cookie() const;
 

@@ -14,12 +14,12 @@ namespace weir::load {
 
 namespace {
 
-// Connects under way at a time: less than a listener's queue holds, so that no SYN is dropped and
-// repeated a second later.
+// The maximum number of connects at a time: less than the queue of a listener holds, so that no SYN
+// is dropped and retransmitted a second later.
 constexpr std::size_t kMaxConnecting = 256;
-// Until a Unix listener with a full queue is asked again.
+// The pause before a retry, if the queue of a Unix listener is full.
 constexpr Duration kRetry = std::chrono::milliseconds(5);
-// Scheduled messages that are sent before the loop looks at its sockets again.
+// The maximum number of scheduled messages sent in one turn of the loop.
 constexpr int kSendsATurn = 256;
 
 Duration thread_cpu() {
@@ -28,7 +28,7 @@ Duration thread_cpu() {
   return std::chrono::seconds(used.tv_sec) + Duration(used.tv_nsec);
 }
 
-// /proc/PID/schedstat: on a core, ready without one (both ns), and turns.
+// /proc/PID/schedstat: time on a core, time ready without a core (both ns), number of time slices.
 std::optional<Duration> thread_queued() {
   std::ifstream file("/proc/thread-self/schedstat");
   Duration::rep running = 0;
@@ -82,12 +82,12 @@ void Worker::connect_more() {
     ++next_;
   }
   if (connecting_ == 0 && (next_ == clients_.size() || finishing_) &&
-      !std::exchange(ready_told_, true)) {
+      !std::exchange(ready_reported_, true)) {
     listener_.on_ready();
   }
 }
 
-// Not from here to connect_more() directly: a connect may end inside of it.
+// Does not call connect_more() directly, because a connect may end inside connect_more().
 void Worker::connect_settled() {
   --connecting_;
   loop_.post([this] { connect_more(); });
@@ -122,9 +122,9 @@ void Worker::begin(TimePoint when, bool measured) {
   check_done();
 }
 
-// What is sent from now on is measured, also if the schedule wanted it earlier.
+// Messages sent from now on are measured, also those that were due earlier.
 void Worker::measure() {
-  if (finishing_ || done_told_) return;
+  if (finishing_ || done_reported_) return;
   const TimePoint now = Clock::now();
   measure_from_ = has_schedule() ? std::min(now, next_due()) : now;
   note_usage_begin(now);
@@ -183,13 +183,13 @@ void Worker::abandon() {
     client->close();
   }
   next_ = clients_.size();  // nor does a retry connect any more
-  ready_told_ = true;
+  ready_reported_ = true;
   not_done_ = 0;
   check_done();
 }
 
 void Worker::check_done() {
-  if (not_done_ > 0 || std::exchange(done_told_, true)) return;
+  if (not_done_ > 0 || std::exchange(done_reported_, true)) return;
   note_usage_end();
   listener_.on_done();
 }
@@ -215,9 +215,9 @@ TimePoint Worker::next_due() const {
                       std::chrono::duration<double>(static_cast<double>(number) / settings_.rate));
 }
 
-// Late is what leaves this function late. A socket that takes nothing is the server's doing.
+// The lateness is that of this function. If a socket takes no bytes, that is due to the server.
 void Worker::send_due() {
-  for (int sent = 0; !finishing_ && !done_told_; ++sent) {
+  for (int sent = 0; !finishing_ && !done_reported_; ++sent) {
     const TimePoint due = next_due();
     const TimePoint now = Clock::now();
     if (due > now) {

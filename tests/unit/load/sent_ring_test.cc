@@ -28,7 +28,7 @@ TEST(SentRing, GivenUpIsNotAwaitedAnyMore) {
   SentRing ring(1024);
   for (std::uint64_t n = 0; n < 3; ++n) ring.push(at(n));
   EXPECT_EQ(ring.take(1), at(1));
-  ring.give_up_first();
+  ring.drop_first();
   EXPECT_EQ(ring.take(0), std::nullopt);
   EXPECT_EQ(ring.oldest(), at(2));
   EXPECT_EQ(ring.take(2), at(2));
@@ -42,7 +42,7 @@ TEST(SentRing, OneLostDatagramDoesNotLetItGrow) {
   std::uint64_t lost = 0;
   for (std::uint64_t n = 0; n < 1'000'000; ++n) {
     if (ring.full()) {
-      ring.give_up_first();
+      ring.drop_first();
       ++lost;
     }
     ring.push(at(n));
