@@ -211,7 +211,7 @@ class States(SockstatTest):
                                r"overflows, ")
         self.assertRegex(text, rf"(?m)^127\.0\.0\.1:{port}  127\.0\.0\.1:\d+ +TIME_WAIT +0 +0 .* "
                                r"gone in \d\d\.\d s$")
-        self.assertRegex(text, rf"(?m)^127\.0\.0\.1:{port} .* FIN_WAIT_1 .* sends again in ")
+        self.assertRegex(text, rf"(?m)^127\.0\.0\.1:{port} .* FIN_WAIT_1 .* retransmits in ")
         for state in ("SYN_RECV", "LAST_ACK", "CLOSING"):
             self.assertRegex(text, rf"(?m)^127\.0\.0\.1:{port}  127\.0\.0\.1:\d+ +{state} ")
             self.assertRegex(text, rf"(?m)\b{state} +1( |$)")
@@ -315,7 +315,7 @@ class AcceptQueue(SockstatTest):
             [seen] = self.look("--port", port)["listeners"]
             self.assertEqual((seen["limit"], seen["limit_is_somaxconn"]),
                              (min(backlog, most), cut))
-            self.assertEqual("a larger backlog is cut" in self.sockstat("--port", port), cut)
+            self.assertEqual("it caps the backlog" in self.sockstat("--port", port), cut)
 
 
 class Servers(SockstatTest):
@@ -371,8 +371,8 @@ class Servers(SockstatTest):
         run = subprocess.run([*nobody, SOCKSTAT, "--pid", str(os.getpid())], check=False,
                              capture_output=True, text=True)
         self.assertEqual((run.returncode, run.stdout), (1, ""))
-        self.assertEqual(run.stderr, f"error: the sockets of process {os.getpid()} are not ours to "
-                                     "see: it is another user's, or protected\n")
+        self.assertEqual(run.stderr, f"error: no permission to see the sockets of process "
+                         f"{os.getpid()}: it is another user's, or protected\n")
         # Its own sockets it sees.
         script = ("import os, socket, subprocess, sys\n"
                   "listener = socket.create_server(('127.0.0.1', 0))\n"
@@ -400,8 +400,8 @@ class Servers(SockstatTest):
         run = subprocess.run([*bounded, SOCKSTAT, "--pid", str(theirs.pid)], check=False,
                              capture_output=True, text=True)
         self.assertEqual((run.returncode, run.stdout), (1, ""))
-        self.assertEqual(run.stderr, f"error: the sockets of process {theirs.pid} are not ours to "
-                                     "see: it is another user's, or protected\n")
+        self.assertEqual(run.stderr, f"error: no permission to see the sockets of process "
+                         f"{theirs.pid}: it is another user's, or protected\n")
 
     def test_another_network_namespace(self):
         away = self.program(["unshare", "--map-root-user", "--net", "sh", "-c", "echo in; read x"])

@@ -25,7 +25,7 @@ std::unexpected<Error> malformed(const char* what) {
   return std::unexpected(Error(std::string("sock_diag: the kernel sent ") + what));
 }
 
-// The beginning of `bytes` as a T; what is missing is zero.
+// The beginning of `bytes` as a T; missing bytes are zero.
 template <typename T>
 T head_of(Bytes bytes) {
   T value{};
@@ -33,7 +33,7 @@ T head_of(Bytes bytes) {
   return value;
 }
 
-// Whether `bytes` reaches to the end of the member that is at `offset`.
+// True if `bytes` contains the whole member at `offset`.
 template <typename Member>
 bool reaches(Bytes bytes, std::size_t offset, const Member&) {
   return bytes.size() >= offset + sizeof(Member);
@@ -42,7 +42,7 @@ bool reaches(Bytes bytes, std::size_t offset, const Member&) {
 // Without NLA_F_NESTED and NLA_F_NET_BYTEORDER.
 constexpr unsigned kTypeMask = 0x3fff;
 
-// Calls fn(type, value) for each attribute, until one that does not fit.
+// Calls fn(type, value) for each attribute, until one is truncated.
 template <typename Fn>
 void each_attribute(Bytes rest, Fn fn) {
   while (rest.size() >= sizeof(rtattr)) {
@@ -102,7 +102,7 @@ std::vector<std::byte> dump_request(const Request& request, std::uint32_t sequen
   return bytes;
 }
 
-// What the kernel answered instead of sockets: a negative errno, or 0.
+// The error of an answer without sockets: a negative errno, or 0.
 std::unexpected<Error> refused(int code) {
   return std::unexpected(Error("sock_diag", Errno(code < 0 && code > -4096 ? -code : EPROTO)));
 }
@@ -119,7 +119,7 @@ Result<bool> read_datagram(Bytes datagram, std::uint32_t sequence,
     }
     const Bytes payload = datagram.subspan(sizeof(nlmsghdr), head.nlmsg_len - sizeof(nlmsghdr));
     datagram = datagram.subspan(std::min(padded(head.nlmsg_len), datagram.size()));
-    if (head.nlmsg_seq != sequence) continue;  // of an answer that was given up
+    if (head.nlmsg_seq != sequence) continue;  // the answer to an earlier request
     switch (head.nlmsg_type) {
       case NLMSG_DONE:
         if (const int code = head_of<int>(payload); code < 0) return refused(code);
@@ -134,7 +134,7 @@ Result<bool> read_datagram(Bytes datagram, std::uint32_t sequence,
         if (auto taken = message(payload); !taken) return std::unexpected(taken.error());
         break;
       default:
-        break;  // NLMSG_NOOP, and what is not known
+        break;  // NLMSG_NOOP and unknown types
     }
   }
   return false;
@@ -160,9 +160,9 @@ Result<TcpSocket> read_tcp(Bytes payload) {
   socket.receive_queue = head.idiag_rqueue;
   socket.send_queue = head.idiag_wqueue;
   socket.inode = head.idiag_inode;
-  if (socket.inode != 0) socket.uid = head.idiag_uid;  // else mostly 0, which would be root
+  if (socket.inode != 0) socket.uid = head.idiag_uid;  // else usually 0, which would mean root
   each_attribute(payload.subspan(sizeof(inet_diag_msg)), [&](unsigned type, Bytes value) {
-    // Who has never sent anything would show the times since the machine began.
+    // For a socket that has never sent anything, these are the times since boot.
     const bool sent =
         *state != State::listen && *state != State::syn_sent && *state != State::closed;
     if (type == INET_DIAG_INFO && sent &&
@@ -187,7 +187,7 @@ Result<UnixSocket> read_unix(Bytes payload) {
   UnixSocket socket;
   socket.stream = head.udiag_type == SOCK_STREAM;
   socket.inode = head.udiag_ino;
-  // The kernel borrows TCP's numbers.
+  // The kernel uses the numbers of the TCP states.
   if (head.udiag_state == static_cast<unsigned>(State::listen)) {
     socket.state = UnixSocket::State::listening;
   } else if (head.udiag_state == static_cast<unsigned>(State::established)) {

@@ -1,6 +1,5 @@
-// What the kernel says through sock_diag(7), taken apart: bytes in, values out, no system call.
-// Whatever the bytes are, nothing is read beyond their end; what is too short is an error, and
-// attributes that are not known are passed over.
+// Parses the messages of sock_diag(7) into values; no system calls. Never reads beyond the end of
+// the bytes: a message that is too short is an error. Unknown attributes are ignored.
 #pragma once
 
 #include <cstddef>
@@ -17,25 +16,25 @@ namespace weir::sockstat {
 
 using Bytes = std::span<const std::byte>;
 
-// One datagram of the answer to request `sequence`: calls `message` with the payload of each
-// SOCK_DIAG_BY_FAMILY message. True when the answer is complete. An errno that the kernel sent is
-// the Error's code.
+// Reads one datagram of the answer to request `sequence`: calls `message` with the payload of each
+// SOCK_DIAG_BY_FAMILY message. True when the answer is complete. If the kernel sent an errno, it is
+// the code of the Error.
 Result<bool> read_datagram(Bytes datagram, std::uint32_t sequence,
                            const std::function<Result<void>(Bytes)>& message);
 
-// A payload: struct inet_diag_msg, or unix_diag_msg, and the attributes behind it.
+// Parse a payload: struct inet_diag_msg or unix_diag_msg, and the attributes behind it.
 Result<TcpSocket> read_tcp(Bytes payload);
 Result<UnixSocket> read_unix(Bytes payload);
 
-// Which TCP sockets are asked for, and what of them.
+// Selects TCP sockets, and the optional values for each.
 struct TcpQuery {
   std::uint32_t states = 0;                      // a bit for each State
-  std::optional<std::uint16_t> local_port = {};  // null: any
+  std::optional<std::uint16_t> local_port = {};  // nullopt: any
   bool details = false;
   bool drops = false;
 };
 
-// Requests for a dump, as they are sent.
+// The bytes of a request for all sockets.
 std::vector<std::byte> tcp_request(bool v6, const TcpQuery& query, std::uint32_t sequence);
 std::vector<std::byte> unix_request(std::uint32_t sequence);
 

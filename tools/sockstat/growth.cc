@@ -19,13 +19,14 @@ struct Meaning {
 
 constexpr Meaning kMeanings[] = {
     {State::time_wait,
-     "this side closes first, and each pair of addresses rests for 60 s; costs ports where "
-     "connections to one address are opened, and next to nothing else"},
+     "this side closes first, and the kernel keeps each pair of addresses for 60 s; that uses up "
+     "ports if connections to one address are opened, and costs almost nothing else"},
     {State::close_wait,
-     "the peer has ended and the program here has not closed yet; what stays is forgotten by it"},
+     "the peer has closed and the program here has not; sockets that stay in this state are "
+     "leaked by the program"},
     {State::syn_recv,
-     "handshakes wait for the client's last ACK: clients that are slow or not there (a SYN "
-     "flood), or an accept queue without room"},
+     "handshakes wait for the last ACK of the client: slow or missing clients (a SYN flood), or "
+     "a full accept queue"},
 };
 
 }  // namespace
@@ -60,16 +61,16 @@ std::vector<Remark> remarks(const Look& now, const Look* before) {
   for (const Listener& listener : now.listeners) {
     if (const std::uint64_t by = more_drops(listener, before); by > 0 && !listener.full()) {
       found.push_back({fmt::format("{} dropped +{}", listener.address, by),
-                       "SYNs or last ACKs of clients, who try again after a second; mostly because "
+                       "SYNs or last ACKs of clients, who retry after a second; usually because "
                        "the accept queue was full between two looks"});
     }
     if (!listener.full()) continue;
     found.push_back(
         {fmt::format("{} FULL", listener.address),
-         listener.tcp ? "the program does not accept as fast as clients come; the SYNs and last "
-                        "ACKs of others are dropped, and they try again after a second"
-                      : "the program does not accept as fast as clients come; others get EAGAIN, "
-                        "or wait in connect"});
+         listener.tcp ? "the program does not accept as fast as clients connect; SYNs and last "
+                        "ACKs are dropped, and the clients retry after a second"
+                      : "the program does not accept as fast as clients connect; new clients get "
+                        "EAGAIN or wait in connect"});
   }
   for (const Meaning& meaning : kMeanings) {
     if (const std::uint64_t by = grown(now, before, meaning.state); by > 0) {

@@ -1,4 +1,4 @@
-// What has become more between two looks, and what it means.
+// The numbers that have grown between two looks, and their meaning.
 #pragma once
 
 #include <cstdint>
@@ -9,15 +9,15 @@
 
 namespace weir::sockstat {
 
-// `before` is null in the first look: then nothing has grown.
+// The growth of a state. `before` is null for the first look: then the result is 0.
 std::uint64_t grown(const Look& now, const Look* before, State state);
-// Drops of this listener; 0 also if it is new.
+// The growth of the drops of this listener; 0 if it is new.
 std::uint64_t more_drops(const Listener& listener, const Look* before);
-// Counters of the host.
+// The growth of the counters of the host.
 std::uint64_t more_overflows(const Look& now, const Look* before);
 std::uint64_t more_drops(const Look& now, const Look* before);
 
-// Whether the listener has all the backlog that the system gives.
+// True if the limit of the listener is net.core.somaxconn.
 bool at_somaxconn(const Listener& listener, const Look& look);
 
 struct Remark {

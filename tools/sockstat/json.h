@@ -1,4 +1,4 @@
-// A look as programs read it.
+// A look as JSON.
 #pragma once
 
 #include <string>
@@ -7,7 +7,7 @@
 
 namespace weir::sockstat {
 
-// One object on one line, without its end.
+// One object on one line, without the line feed.
 std::string json_of(const Look& now, const Look* before, const Selection& selection);
 
 }  // namespace weir::sockstat

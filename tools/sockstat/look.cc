@@ -14,22 +14,22 @@ namespace weir::sockstat {
 namespace {
 
 constexpr std::uint32_t bit(State state) { return 1U << static_cast<unsigned>(state); }
-// Since Linux 6.8 this bit means sockets that are bound and neither connected nor listening, which
-// the kernel then calls CLOSED; State::closed as asked for finds none.
+// Since Linux 6.8 this bit selects sockets that are bound and neither connected nor listening,
+// which the kernel reports as CLOSED; the bit of State::closed itself finds none.
 constexpr std::uint32_t kBoundInactive = 1U << 13;
 constexpr std::uint32_t kAll = ((1U << (kStates + 1)) - 2) | kBoundInactive;
 constexpr std::uint32_t kListening = bit(State::listen);
 
-// A TCP listener, of those that are shown or another that takes connections away from them.
+// A TCP listener: one that is shown, or one that gets connections instead of those.
 struct Rival {
   Endpoint endpoint;
   bool v6_only = false;
-  std::optional<std::size_t> shown;  // its place in Look::listeners
+  std::optional<std::size_t> shown;  // its index in Look::listeners
 };
 
-// How near a listener is to what arrives at `local`, as the kernel weighs it: its address before a
-// wildcard, then a socket of IPv4 before one of IPv6 that takes both, and one that is bound to the
-// device before one that is not. 0: it gets nothing of it.
+// The priority of a listener for connections to `local`, as in the kernel: its exact address before
+// a wildcard, then an IPv4 socket before an IPv6 socket that takes both, and a socket that is bound
+// to the device before one that is not. 0: it does not get them.
 int nearness(const Rival& rival, const Endpoint& local) {
   const Endpoint own = rival.endpoint.without_v4_mapping();
   const Endpoint to = local.without_v4_mapping();
@@ -41,7 +41,8 @@ int nearness(const Rival& rival, const Endpoint& local) {
   return of_kind;
 }
 
-// Gathers one Look; listeners come first, because who belongs to a process hangs on them.
+// Builds one Look. Listeners come first, because the assignment of connections to a process needs
+// them.
 class Gathering {
  public:
   Gathering(const Selection& selection, std::unordered_set<std::uint32_t> inodes)
@@ -89,7 +90,7 @@ class Gathering {
     }
   }
 
-  // All that there are have been shown to unix_socket().
+  // Call it after unix_socket() was called for all sockets.
   void no_more_unix_sockets() { look_.unix_connected = unix_connected_; }
 
   Look take() {
@@ -106,8 +107,8 @@ class Gathering {
   }
 
  private:
-  // Of a process: what it has open; and what no program has, if it came to one of its listeners:
-  // connections that are not accepted yet, and those that the kernel sees to their end.
+  // For a process: the sockets that it has open, and the connections of its listeners that no
+  // program has: not accepted yet, or closed and finished by the kernel.
   bool selected(const TcpSocket& socket) const {
     if (selection_.port) {
       return socket.local.port == *selection_.port ||
@@ -118,8 +119,8 @@ class Gathering {
     return !takers(socket.local).empty();
   }
 
-  // The listeners that are shown and get what arrives at `local`, by their places: none, or one, or
-  // all that share an address.
+  // The indexes of the shown listeners that get connections to `local`: none, one, or all that
+  // share an address.
   std::vector<std::size_t> takers(const Endpoint& local) const {
     const auto rivals = rivals_.find(local.port);
     if (rivals == rivals_.end()) return {};
@@ -160,7 +161,7 @@ Result<Look> look(SocketSource& kernel, const Selection& selection) {
       !done) {
     return std::unexpected(done.error());
   }
-  // The kernel can be asked for one end only.
+  // A query of the kernel can filter by the local port only.
   const auto local_port = selection.both_ends ? std::nullopt : selection.port;
   if (auto done = kernel.each_tcp({.states = kAll & ~kListening,
                                    .local_port = local_port,

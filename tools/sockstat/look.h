@@ -1,4 +1,4 @@
-// Looks once at what is selected.
+// Takes one look at the selected sockets.
 #pragma once
 
 #include "sockstat/model.h"

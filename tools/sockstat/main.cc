@@ -1,9 +1,9 @@
-// weir-sockstat: what netstat(8) and ss(8) show, about a server. See README.md.
+// weir-sockstat: shows the sockets of a server, like netstat(8) and ss(8). See README.md.
 //
 //   main ── show() (watch.cc: once or on a loop, to a terminal or a file)
 //            ├─ look() ── SockDiag (netlink) ── read_tcp, read_unix (bytes to values)
-//            │       └─── proc_files (somaxconn, overflows, which sockets a process has)
-//            └─ text_of(), json_of() ── growth (what became more, and what that means)
+//            │       └─── proc_files (somaxconn, overflows, the sockets of a process)
+//            └─ text_of(), json_of() ── growth (numbers that grow, and their meaning)
 
 #include <variant>
 
@@ -19,7 +19,7 @@ int main(int argc, char** argv) {
   try {
     const auto done = weir::sockstat::show(std::get<weir::sockstat::Settings>(wanted));
     return done ? 0 : weir::fail(done.error());
-  } catch (const weir::SystemError& refused) {  // by the kernel: the loop that watches
+  } catch (const weir::SystemError& refused) {  // the kernel refused the loop for --watch
     return weir::fail(refused.error());
   }
 }

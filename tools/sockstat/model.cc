@@ -65,7 +65,7 @@ std::string UnixSocket::text() const {
   const auto address = name[0] == '\0' ? SocketAddress::from_unix_abstract(name.substr(1))
                                        : SocketAddress::from_unix_path(name);
   if (address) return address->to_string();
-  // A path may fill sun_path without a NUL behind it, which no SocketAddress has.
+  // A path may fill sun_path without a NUL; a SocketAddress cannot hold such a path.
   return "unix:" + (name.size() == sizeof(sockaddr_un::sun_path) ? weir::escaped(name) : "");
 }
 

@@ -12,12 +12,12 @@ namespace weir::sockstat {
 
 struct Settings {
   Selection selection;
-  std::optional<Duration> watch;  // how long between two looks
-  std::uint64_t looks = 0;        // then it ends; 0: when it is told to
+  std::optional<Duration> watch;  // the time between two looks
+  std::uint64_t looks = 0;        // the number of looks; 0: until a signal
   std::string json;               // a file, or "-" for JSON instead of text; empty: none
 };
 
-// What to do; or the exit status, when help was asked for (0) or a mistake has been told (2).
+// The settings; or the exit status: 0 after --help, 2 after an error message.
 std::variant<Settings, int> read_command_line(int argc, char** argv);
 
 }  // namespace weir::sockstat

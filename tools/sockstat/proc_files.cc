@@ -47,7 +47,7 @@ Error of_process(int pid, std::error_code code) {
     case EACCES:
     case EPERM:
       return Error(fmt::format(
-          "the sockets of process {} are not ours to see: it is another user's, or protected",
+          "no permission to see the sockets of process {}: it is another user's, or protected",
           pid));
     default:
       return Error(fmt::format("/proc/{}", pid), Errno(code.value()));
@@ -107,13 +107,13 @@ std::optional<std::uint32_t> socket_inode(std::string_view link) {
 Result<std::unordered_set<std::uint32_t>> sockets_of(int pid) {
   const fs::path process = fmt::format("/proc/{}", pid);
   std::error_code failed;
-  // Sockets of another namespace are invisible from here, which must not look like "none".
+  // Sockets of another namespace are invisible here; the result must not be "none".
   const fs::path theirs = fs::read_symlink(process / "ns/net", failed);
   if (is_refusal(failed)) return std::unexpected(of_process(pid, failed));
   std::error_code ignored;
   if (!failed && theirs != fs::read_symlink("/proc/self/ns/net", ignored)) {
     return std::unexpected(
-        Error(fmt::format("process {0} is in another network namespace; look from there: "
+        Error(fmt::format("process {0} is in another network namespace; run it there: "
                           "nsenter --net --target {0} weir-sockstat --pid {0}",
                           pid)));
   }
@@ -121,9 +121,9 @@ Result<std::unordered_set<std::uint32_t>> sockets_of(int pid) {
   if (failed) return std::unexpected(of_process(pid, failed));
   std::unordered_set<std::uint32_t> inodes;
   for (; !failed && descriptors != fs::directory_iterator(); descriptors.increment(failed)) {
-    std::error_code unread;  // closed meanwhile
+    std::error_code unread;  // e.g. closed since it was listed
     const fs::path link = fs::read_symlink(descriptors->path(), unread);
-    // Root without CAP_SYS_PTRACE lists them and may not read one.
+    // Root without CAP_SYS_PTRACE can list the links but not read them.
     if (is_refusal(unread)) return std::unexpected(of_process(pid, unread));
     if (const auto inode = socket_inode(link.native())) inodes.insert(*inode);
   }

@@ -1,4 +1,4 @@
-// What sock_diag does not say and files below /proc do, proc(5).
+// Values from files below /proc, proc(5), that sock_diag does not have.
 #pragma once
 
 #include <optional>
@@ -11,17 +11,17 @@
 
 namespace weir::sockstat {
 
-// The text of /proc/net/netstat: pairs of lines, names above numbers. What is not there is 0.
+// Parses /proc/net/netstat: pairs of lines, names above numbers. Missing values are 0.
 HostCounters read_netstat(std::string_view text);
 Result<HostCounters> host_counters();
 
-// net.core.somaxconn of the network namespace; null if it is not to be read.
+// net.core.somaxconn of the network namespace; nullopt if it cannot be read.
 std::optional<int> read_somaxconn();
 
-// "socket:[4711]", as a link below /proc/PID/fd says.
+// Parses "socket:[4711]", the target of a link below /proc/PID/fd.
 std::optional<std::uint32_t> socket_inode(std::string_view link);
-// The sockets that a process has open. An error says why they are not to be seen: there is no such
-// process, it is not ours, its network namespace is another.
+// The inodes of the sockets that a process has open. An error if they cannot be read: there is no
+// such process, it belongs to another user, or it is in another network namespace.
 Result<std::unordered_set<std::uint32_t>> sockets_of(int pid);
 
 }  // namespace weir::sockstat

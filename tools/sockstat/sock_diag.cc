@@ -11,7 +11,7 @@ namespace weir::sockstat {
 
 namespace {
 
-// The kernel answers at once; who waits longer waits for ever.
+// The kernel answers immediately; a longer wait means that there is no answer.
 constexpr timeval kPatience{.tv_sec = 10, .tv_usec = 0};
 
 std::unexpected<Error> failed(const char* step) {
@@ -44,9 +44,9 @@ Result<void> SockDiag::ask(const std::vector<std::byte>& request,
                                     reinterpret_cast<sockaddr*>(&from), &from_size);
     if (size < 0 && errno == EINTR) continue;
     if (size < 0) return failed("receive");
-    if (from.nl_pid != 0) continue;  // another process may send to us, too
+    if (from.nl_pid != 0) continue;  // not from the kernel: any process can send to this socket
     if (static_cast<std::size_t>(size) > buffer_.size()) {
-      return std::unexpected(Error("sock_diag: the kernel sent more than fits"));
+      return std::unexpected(Error("sock_diag: a message is larger than the buffer"));
     }
     const auto done =
         read_datagram(Bytes(buffer_).first(static_cast<std::size_t>(size)), sequence_, message);

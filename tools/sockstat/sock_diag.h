@@ -1,4 +1,4 @@
-// SockDiag: asks the kernel for all its TCP and Unix sockets, sock_diag(7).
+// SockDiag: gets all TCP and Unix sockets from the kernel, sock_diag(7).
 #pragma once
 
 #include <cstdint>
@@ -12,14 +12,14 @@
 
 namespace weir::sockstat {
 
-// Who tells of sockets: the kernel, or a test in its place.
+// A source of sockets: the kernel, or a test in its place.
 class SocketSource {
  public:
   virtual ~SocketSource() = default;
-  // Each TCP socket over IPv4 and IPv6 that is asked for.
+  // Calls fn for each selected TCP socket over IPv4 and IPv6.
   virtual Result<void> each_tcp(const TcpQuery& query,
                                 const std::function<void(const TcpSocket&)>& fn) = 0;
-  // ENOENT: the kernel does not tell of them.
+  // Calls fn for each Unix socket. ENOENT: the kernel does not report them.
   virtual Result<void> each_unix(const std::function<void(const UnixSocket&)>& fn) = 0;
 };
 
@@ -36,7 +36,7 @@ class SockDiag final : public SocketSource {
   Result<void> ask(const std::vector<std::byte>& request,
                    const std::function<Result<void>(Bytes)>& message);
 
-  // The kernel fills what it is given, up to 32 KiB.
+  // The kernel sends up to 32 KiB in one datagram.
   static constexpr std::size_t kDatagram = 64 * 1024;
 
   Fd fd_;

@@ -25,13 +25,13 @@ std::string in_place(std::string_view text, std::size_t rows, std::size_t column
     const std::string_view line = text.substr(0, text.find('\n'));
     const std::size_t width = width_of(line);
     used += std::max<std::size_t>(1, (width + columns - 1) / columns);
-    // The last row is for the cursor, or for what follows here.
+    // The last row is for the cursor, or for the number of lines left out.
     if (used + 1 > rows) {
       const auto left = std::ranges::count(text, '\n');
       return out + fmt::format("... {} more lines", left).substr(0, columns - 1) + "\x1b[J";
     }
     out += line;
-    // Behind a full row the cursor still stands on its last letter, which this would take away.
+    // After a full row the cursor is still on the last character, which this would delete.
     if (width == 0 || width % columns != 0) out += "\x1b[K";
     out += '\n';
     text.remove_prefix(std::min(line.size() + 1, text.size()));

@@ -7,13 +7,13 @@
 
 namespace weir::sockstat {
 
-// How many columns a line takes, at most: escapes as text_of() makes them take none, and a byte
-// takes one, though a letter of UTF-8 has several.
+// The maximum number of columns of a line: the escape sequences of text_of() count as none, and
+// each byte counts as one, also in a UTF-8 character of several bytes.
 std::size_t width_of(std::string_view line);
 
-// What rewrites a screen from its top with these lines, over what was there. Lines that are longer
-// than the screen is wide go on in its next row; those that have no place are left out, and the
-// last row says how many.
+// The output that replaces the contents of a screen by these lines. A line that is longer than a
+// row continues in the next row. Lines that do not fit on the screen are left out, and the last row
+// shows their number.
 std::string in_place(std::string_view text, std::size_t rows, std::size_t columns);
 
 }  // namespace weir::sockstat

@@ -12,7 +12,7 @@ namespace weir::sockstat {
 
 namespace {
 
-// Rows of words, set in columns as wide as they must be: to the left as long as `left` says so.
+// Rows of words in aligned columns: the first `left` columns to the left, the others to the right.
 class Table {
  public:
   Table(std::vector<std::string> head, std::size_t left) : left_(left) {
@@ -58,7 +58,7 @@ std::string note_of(const Listener& listener, const Look& now, bool bold) {
   std::string note = emphasis(listener.full() ? "FULL" : "", bold);
   if (at_somaxconn(listener, now)) {
     note += note.empty() ? "" : ", ";
-    note += "limit is somaxconn: a larger backlog is cut";
+    note += "limit is somaxconn: it caps the backlog";
   }
   return note;
 }
@@ -77,7 +77,7 @@ std::string listeners_of(const Look& now, const Look* before, bool bold) {
 }
 
 std::string states_of(const Look& now, const Look* before, bool bold) {
-  // By column: how a connection begins, the side that closes first, the other side, the end.
+  // The columns: the begin of a connection, the side that closes first, the other side, the end.
   constexpr State kGrid[3][4] = {
       {State::listen, State::established, State::close_wait, State::closing},
       {State::syn_sent, State::fin_wait_1, State::last_ack, State::time_wait},
@@ -108,13 +108,13 @@ std::string timer_of(const TcpSocket& socket) {
     case Timer::none:
       return "";
     case Timer::retransmit:
-      return "sends again in " + left;
+      return "retransmits in " + left;
     case Timer::keep_alive:
       return "next probe in " + left;
     case Timer::time_wait:
       return "gone in " + left;
     case Timer::probe:
-      return "asks for room in " + left;
+      return "window probe in " + left;
   }
   return "";
 }

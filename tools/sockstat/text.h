@@ -1,4 +1,4 @@
-// A look as people read it.
+// A look as text for people.
 #pragma once
 
 #include <string>
@@ -7,9 +7,9 @@
 
 namespace weir::sockstat {
 
-// Lines, each with its end. `before`: the look to compare with, or null. `bold`: for a terminal,
-// what grows stands out, and what is FULL. What may be cut off at the end of a screen, the
-// connections, comes last.
+// Lines, each with its line feed. `before`: the look to compare with, or null. `bold`: for a
+// terminal; numbers that grow and FULL are bold. The connections come last, because they may be cut
+// off at the end of a screen.
 std::string text_of(const Look& now, const Look* before, const Selection& selection, bool bold);
 
 // "87 us", "1.2 s", "3 min", "2 h"

@@ -25,8 +25,8 @@ struct CloseFile {
   void operator()(std::FILE* file) const { std::fclose(file); }
 };
 
-// Where looks are shown: standard output, which is rewritten in place if it is a terminal and there
-// are several, and a file.
+// Writes looks to standard output, in place if it is a terminal and there are several, and to a
+// file.
 class Screen {
  public:
   explicit Screen(const Settings& settings)
@@ -98,7 +98,7 @@ Result<void> show(const Settings& settings) {
   };
   if (auto done = look_again(); !done || !settings.watch || looks == settings.looks) return done;
 
-  EventLoop loop({.stall_threshold = Duration::zero()});  // nobody else waits for it
+  EventLoop loop({.stall_threshold = Duration::zero()});  // nothing else runs on it
   Result<void> outcome;
   const SignalSet signals(loop, {SIGINT, SIGTERM}, [&](int) { loop.stop(); });
   loop.run_every(*settings.watch, [&] {

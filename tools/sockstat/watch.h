@@ -1,4 +1,4 @@
-// Looks once, or again and again, and tells what was seen.
+// Takes one look or several, and writes the results.
 #pragma once
 
 #include "sockstat/options.h"

@@ -70,7 +70,7 @@ TEST(SockstatText, WhatGrows) {
   EXPECT_THAT(text, HasSubstr("ESTABLISHED      2 +2"));
   EXPECT_THAT(text, HasSubstr("\n127.0.0.1:7000 FULL: the program does not accept"));
   EXPECT_THAT(text, HasSubstr("\nTIME_WAIT +2: this side closes first"));
-  EXPECT_THAT(text, HasSubstr("\nCLOSE_WAIT +2: the peer has ended"));
+  EXPECT_THAT(text, HasSubstr("\nCLOSE_WAIT +2: the peer has closed"));
   EXPECT_THAT(text, HasSubstr("\nSYN_RECV +2: handshakes wait"));
   EXPECT_THAT(text, Not(HasSubstr("\x1b")));
   EXPECT_THAT(text_of(now, &before, {.port = 7000}, true),
@@ -101,7 +101,7 @@ TEST(SockstatText, RemarksComeBeforeConnections) {
   now.connections.emplace_back();
   const std::string text = text_of(now, nullptr, {.connections = true}, false);
   EXPECT_THAT(text, HasSubstr("CLOSED           0\n\n127.0.0.1:7000 FULL: "));
-  EXPECT_THAT(text, HasSubstr("again after a second\n\nlocal "));
+  EXPECT_THAT(text, HasSubstr("retry after a second\n\nlocal "));
 }
 
 TEST(SockstatTerminal, WidthsLeaveEscapesOut) {
@@ -130,7 +130,7 @@ TEST(SockstatText, ALimitThatIsSomaxconnIsSaid) {
   Look now = some_look();
   now.listeners[0].limit = 4096;
   EXPECT_THAT(text_of(now, nullptr, {}, false),
-              HasSubstr("limit is somaxconn: a larger backlog is cut\n"));
+              HasSubstr("limit is somaxconn: it caps the backlog\n"));
   now.listeners[0].queue = 4097;
   EXPECT_THAT(text_of(now, nullptr, {}, false), HasSubstr("FULL, limit is somaxconn"));
 }
