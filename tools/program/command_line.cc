@@ -16,7 +16,7 @@ namespace weir::program {
 
 namespace {
 
-// A name that differs in more letters is another word.
+// The maximum number of different letters for a suggestion.
 constexpr std::size_t kMostMistakes = 3;
 
 template <typename T>
@@ -28,7 +28,7 @@ std::optional<T> whole_text_as(const std::string& text) {
   return value;
 }
 
-// How many letters have to be put in, taken out or changed (Levenshtein).
+// The number of letters to insert, delete or change (Levenshtein distance).
 std::size_t distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), std::size_t{0});
@@ -43,7 +43,7 @@ std::size_t distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-// "; did you mean --connections?", or nothing.
+// "; did you mean --connections?", or an empty text.
 std::string suggestion(const CLI::App& app, std::string_view wrong) {
   std::string best;
   std::size_t least = std::min(kMostMistakes, wrong.size() / 2) + 1;
@@ -58,11 +58,11 @@ std::string suggestion(const CLI::App& app, std::string_view wrong) {
   return best.empty() ? "" : "; did you mean --" + best + "?";
 }
 
-// The first option on the command line that does not exist. CLI11 tells of what is missing first,
-// which is often only a consequence.
+// The first unknown option on the command line. CLI11 reports missing options first, which are
+// often only a consequence.
 std::string unknown_option(const CLI::App& app) {
   std::vector<std::string> left = app.remaining(true);
-  // Behind the first one stand the words of a command, with options of its own.
+  // The words after the first one belong to a subcommand, which has its own options.
   if (app.get_prefix_command() && !left.empty()) left.resize(1);
   const auto wrong = std::ranges::find_if(left, [](const std::string& word) {
     return word.size() > 1 && word.starts_with('-') && word != "--";

@@ -1,5 +1,5 @@
-// The command line of a program: options with checked values, --version, and mistakes in a
-// sentence.
+// The command line of a program: options with checked values, --version, and an error message for a
+// mistake.
 //
 //   CLI::App app("What it does.", "weir-example");
 //   number_option(app, "--count", count, 1, 100, "N", "how often");
@@ -20,15 +20,15 @@
 
 namespace weir::program {
 
-// The whole text as a decimal number within the bounds; or a sentence about what is not one: an
-// empty text, "1e3" or "0x10" for a whole number, "nan".
+// The whole text as a decimal number within the bounds. Otherwise an error message, for example for
+// an empty text, "1e3" or "0x10" for a whole number, or "nan".
 template <typename T>
 using Checked = std::expected<T, std::string>;
 Checked<std::int64_t> read_whole_number(const std::string& text, std::int64_t least,
                                         std::int64_t most);
 Checked<double> read_number(const std::string& text, double least, double most);
 
-// An option whose value is what `read`, a Checked<T>(const std::string&), makes of the text.
+// An option with a value that `read`, a Checked<T>(const std::string&), makes from the text.
 template <typename T, typename Read>
 CLI::Option* checked_option(CLI::App& app, const std::string& name, T& value, Read read,
                             const std::string& type, const std::string& what) {
@@ -44,7 +44,7 @@ CLI::Option* checked_option(CLI::App& app, const std::string& name, T& value, Re
       ->type_name(type);
 }
 
-// An option whose value is a number from `least` to `most`; `value` is its default.
+// An option with a number from `least` to `most`; `value` is its default.
 template <typename T>
 requires std::integral<T> || std::same_as<T, double> CLI::Option* number_option(
     CLI::App& app, const std::string& name, T& value, std::type_identity_t<T> least,
@@ -62,18 +62,18 @@ requires std::integral<T> || std::same_as<T, double> CLI::Option* number_option(
   return checked_option(app, name, value, read, type, what)->default_str(fmt::format("{}", value));
 }
 
-// An option in seconds, fractions allowed.
+// An option with a time in seconds; fractions are allowed.
 CLI::Option* seconds_option(CLI::App& app, const std::string& name, Duration& value, double least,
                             double most, const std::string& what);
 
-// An option whose value is a text, of a file for example, that must not be empty: an empty one is
-// mostly a shell variable that was not set.
+// An option with a text, such as a file name. It must not be empty: an empty text is usually a
+// shell variable that was not set.
 CLI::Option* text_option(CLI::App& app, const std::string& name, std::string& value,
                          const std::string& type, const std::string& what);
 
-// Reads the command line. Nothing: the program goes on. Otherwise main() returns this: 0 after
-// --help or --version; 2 after a sentence on standard error that names the mistake, an option that
-// does not exist before anything that is missing.
+// Reads the command line. nullopt: the program continues. Otherwise main() returns the value: 0
+// after --help or --version; 2 after an error message on standard error. An unknown option is
+// reported before a missing one.
 std::optional<int> read_command_line(CLI::App& app, int argc, char** argv);
 
 }  // namespace weir::program

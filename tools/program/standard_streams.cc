@@ -13,7 +13,7 @@ namespace weir::program {
 void keep_standard_descriptors() {
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (::fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
-    // open(2) takes the lowest number that is free, and those below are taken.
+    // open(2) returns the lowest free number, and all lower ones are in use.
     static_cast<void>(::open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY));
   }
 }

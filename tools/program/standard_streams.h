@@ -1,5 +1,5 @@
 // Standard input, output and error of a program that may be started with any of them closed, or
-// with an output that cannot take what is written.
+// with an output that cannot be written.
 #pragma once
 
 #include <fmt/format.h>
@@ -10,21 +10,21 @@
 
 namespace weir::program {
 
-// First in main(): opens /dev/null in the place of each of descriptors 0 to 2 that is closed. A
-// socket or a file that is opened later would take its number, and receive what is printed. Input
-// is at its end then; output fails, as it does on a closed descriptor, so that finish_output()
-// reports it. `stderr` goes nowhere.
+// Call it first in main(). Opens /dev/null for each of the descriptors 0 to 2 that is closed: a
+// socket or file opened later would get this number and receive the printed text. Reading from such
+// an input returns end of file. Writing to such an output fails, as on a closed descriptor, so that
+// finish_output() reports it. Text for such a `stderr` is discarded.
 void keep_standard_descriptors();
 
-// On standard output. What cannot be written is reported by finish_output(), where fmt::print()
-// would throw.
+// Prints to standard output. Does not throw on a write error, unlike fmt::print(); finish_output()
+// reports it.
 template <typename... Values>
 void print(fmt::format_string<Values...> format, Values&&... values) {
   std::fputs(fmt::format(format, std::forward<Values>(values)...).c_str(), stdout);
 }
 
-// Last in main(): writes what is left of standard output. Returns `status`; but 1, after a sentence
-// on standard error, if output was lost and `status` is 0.
+// Call it last in main(). Flushes standard output and returns `status`. If output was lost, prints
+// an error message to standard error and, if `status` is 0, returns 1.
 [[nodiscard]] int finish_output(int status);
 
 }  // namespace weir::program
