@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Checks that the house stands as it was drawn: which floor may know which, how a file of ours is
-included, where system calls may stand, and how long files and lines may be.
+"""Checks the layers: which floor may include which, the spelling of includes, the files that may
+make system calls, and the length of files and lines.
 
 Prints one line per violation, `path:line: rule: why`, and exits 1 if there was any.
 """
@@ -10,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-# What a connection and a datagram socket stand on.
+# The floors below a connection and a datagram socket.
 STREAM = ["base", "net/buffer", "net/sys", "net/socket", "net/reactor"]
 
 # Each floor and the floors it may include. A floor may always include itself.
@@ -29,7 +29,7 @@ FLOORS = {
     "net/testing": STREAM + ["net/stream", "net/tcp"],
 }
 
-# Folders whose files are checked for spelling, length and marks; only floors have layers.
+# Folders with files that are checked for spelling, length and marks; only floors have layers.
 CODE_FOLDERS = ["base", "net", "tests", "benchmarks", "examples", "tools"]
 CODE_SUFFIXES = {".h", ".cc"}
 SCRIPT_SUFFIXES = {".py", ".cmake", ".sh", ""}
@@ -37,17 +37,17 @@ SCRIPT_SUFFIXES = {".py", ".cmake", ".sh", ""}
 # Generated or foreign folders, and programs that are wrong on purpose.
 SKIPPED_PARTS = {"build", "__pycache__", "corpus"}
 
-# Folders whose sources a test compiles by itself.
+# Folders with sources that a test compiles itself.
 COMPILED_BY_HAND = {"must_not_compile"}
 
 MAX_HEADER_LINES = 300
 MAX_SOURCE_LINES = 500
-MAX_TEST_LINES = 700  # a test file is a list of cases, not one thing to hold in one's head
+MAX_TEST_LINES = 700  # a test file is a list of independent cases
 MAX_COLUMNS = 100
 
-# The only files that may talk to the kernel. net/sys has the table; base, which may not know it,
-# closes, writes a log (also around fork), raises a limit, and draws a key for its hashes.
-# fake_clock.cc names the call that it replaces.
+# The only files that may make system calls. net/sys has the table. base, which may not include it,
+# closes descriptors, writes a log (also around fork), raises a limit, and gets a random key for its
+# hashes. fake_clock.cc names the call that it replaces.
 SYSTEM_CALL_FILES = {
     "net/sys/process.cc",
     "net/sys/sys.cc",
@@ -63,14 +63,14 @@ SYSTEM_CALL_FILES = {
     "base/write_now.cc",
 }
 
-# Names that mean the C function when they follow a bare `::`.
+# Names that mean the C function if they follow a plain `::`.
 GLOBAL_CALLS = """
     accept bind chmod close connect creat dup dup2 dup3 fchmod fstat kill listen lstat mkdir open
     openat pipe pipe2 poll ppoll pread pwrite raise read readv recv select send shutdown sigaction
     signal sleep socket splice stat unlink usleep write writev
 """.split()
 
-# Names that nobody gives to anything else: wrong even without `::`.
+# Names that are used for nothing else: a violation even without `::`.
 UNMISTAKABLE_CALLS = """
     accept4 clock_gettime epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait
     eventfd fcntl fopen getaddrinfo getpeername getrandom getrlimit getrusage getsockname getsockopt
@@ -83,7 +83,7 @@ UNMISTAKABLE_CALLS = """
 EVERY_CALL = "|".join(GLOBAL_CALLS + UNMISTAKABLE_CALLS)
 GLOBAL_CALL = re.compile(r"(?<![\w:>])::\s*(" + EVERY_CALL + r")\s*\(")
 BARE_CALL = re.compile(r"(?<![\w:.>~])(" + "|".join(UNMISTAKABLE_CALLS) + r")\s*\(")
-# Parts of the standard library that enter the kernel behind the table's back.
+# Parts of the standard library that make system calls without the table.
 LIBRARY_CALL = re.compile(
     r"\bstd::(async|filesystem|(?:i|o)?fstream|jthread|random_device|thread)\b(?!::id\b)"
 )
@@ -98,8 +98,8 @@ PUBLIC_HEADERS = re.compile(r"PUBLIC_HEADERS\s+(.*?)(?:\bSOURCES\b|\bDEPENDS\b|\
 PRIVATE_LIBRARIES = re.compile(r"(fmt|spdlog)/")
 HEADER_FOR_FMT = "base/fmt.h"
 
-# The shared library exports what stands in `namespace WEIR_EXPORT weir {` of an installed header.
-# One that opens without the macro, and one of weir's own inside an exported one.
+# The shared library exports `namespace WEIR_EXPORT weir {` of the installed headers. The patterns
+# match a namespace without the macro, and an internal namespace inside an exported one.
 NOT_EXPORTED = re.compile(r"^namespace weir \{\n(?!namespace WEIR_EXPORT )", re.M)
 INTERNAL_INSIDE = re.compile(r"^namespace internal \{", re.M)
 
@@ -113,7 +113,7 @@ class Violation:
 
 
 def floor_of(path):
-    """The floor that a path such as net/tcp/tcp_server.h stands on, or None."""
+    """The floor of a path such as net/tcp/tcp_server.h, or None."""
     for floor in FLOORS:
         if path.startswith(floor + "/"):
             return floor
@@ -121,7 +121,7 @@ def floor_of(path):
 
 
 def without_comments(text):
-    """The text with comments and the insides of literals blanked; lines stay where they are."""
+    """The text with blanks in place of comments and literals; the lines keep their numbers."""
 
     def blank(match):
         kept = match.group(0)
@@ -143,7 +143,7 @@ def includes(text):
 
 
 def check_text(path, text):
-    """What holds for every file of ours: length, columns, white space, marks."""
+    """The rules for every file: length, columns, white space, marks."""
     lines = text.splitlines()
     suffix = Path(path).suffix
     limit = {".h": MAX_HEADER_LINES, ".cc": MAX_SOURCE_LINES}.get(suffix)
@@ -163,11 +163,11 @@ def check_text(path, text):
     if suffix == ".h" and "#pragma once" not in text:
         yield Violation(path, 1, "header", "no #pragma once")
     if suffix == ".h" and not text.startswith("//"):
-        yield Violation(path, 1, "header", "does not start by saying what it is for")
+        yield Violation(path, 1, "header", "does not start with a comment about its purpose")
 
 
 def check_include_spelling(path, text):
-    """Ours is "weir/...", theirs is <...>; tests and programs may include their own neighbours."""
+    """Headers of weir are "weir/...", others <...>; tests and programs may include neighbours."""
     on_floor = floor_of(path) is not None
     for number, quote, name in includes(text):
         if name.endswith(".cc"):
@@ -181,7 +181,7 @@ def check_include_spelling(path, text):
 
 
 def check_layers(path, text, existing):
-    """An include points to the floor's own files or to a floor that it may know."""
+    """An include names a file of the same floor or of a floor that it may include."""
     floor = floor_of(path)
     if floor is None:
         return
@@ -194,26 +194,26 @@ def check_layers(path, text, existing):
             continue
         target_floor = floor_of(target)
         if target_floor != floor and target_floor not in FLOORS[floor]:
-            yield Violation(path, number, "layers", f"{floor} may not know {target_floor}")
+            yield Violation(path, number, "layers", f"{floor} may not include {target_floor}")
 
 
 def check_system_calls(path, text):
-    """Everything that enters the kernel stands in sys (and in base: closing, and writing a log)."""
+    """System calls are only in the files of SYSTEM_CALL_FILES."""
     if floor_of(path) is None or path in SYSTEM_CALL_FILES:
         return
     code = without_comments(text)
     for number, line in enumerate(code.splitlines(), 1):
         for pattern in (GLOBAL_CALL, BARE_CALL):
             for match in pattern.finditer(line):
-                why = f"{match.group(1)}() is called past weir/net/sys/sys.h"
+                why = f"{match.group(1)}() is not called through weir/net/sys/sys.h"
                 yield Violation(path, number, "system-call", why)
         for match in LIBRARY_CALL.finditer(line):
-            why = f"std::{match.group(1)} enters the kernel past weir/net/sys"
+            why = f"std::{match.group(1)} makes system calls that do not go through weir/net/sys"
             yield Violation(path, number, "system-call", why)
 
 
 def check_cycles(graph):
-    """No file includes itself by way of others. `graph`: file -> list of files it includes."""
+    """No file includes itself indirectly. `graph`: file -> list of the files that it includes."""
     done, trail, found = set(), [], []
 
     def visit(node):
@@ -235,7 +235,7 @@ def check_cycles(graph):
 
 
 def check_public_headers(floor, listing, headers):
-    """A header that is installed may not include one that is not, nor a library of weir's own.
+    """An installed header may not include one that is not installed, nor fmt or spdlog.
 
     `headers`: path -> text of every header of every floor; `listing`: floor -> installed names.
     """
@@ -248,7 +248,7 @@ def check_public_headers(floor, listing, headers):
             target = included.removeprefix("weir/")
             private = PRIVATE_LIBRARIES.match(included) or target == HEADER_FOR_FMT
             if private and path != HEADER_FOR_FMT:
-                why = f"is installed but includes {included}, which users need not have"
+                why = f"is installed but includes {included}, which users may not have"
                 yield Violation(path, number, "public-header", why)
             target_floor = floor_of(target)
             if target_floor is None or target == included or target not in headers:
@@ -272,7 +272,7 @@ def check_exports(floor, listing, headers):
 
 
 def check_dead_files(files):
-    """Each source is named in the CMakeLists.txt of its folder or of one above it."""
+    """The CMakeLists.txt of its folder, or of one above it, names each source."""
     for path in files:
         parents = [parent.as_posix() for parent in Path(path).parents]
         if Path(path).suffix != ".cc" or COMPILED_BY_HAND.intersection(Path(path).parts):
@@ -283,7 +283,7 @@ def check_dead_files(files):
 
 
 def code_files(root):
-    """Every C++ file and script of ours below `root`, as (relative path, text)."""
+    """Every C++ file and script below `root`, as (relative path, text)."""
     for folder in CODE_FOLDERS:
         for file in sorted((root / folder).rglob("*")):
             relative = file.relative_to(root)
@@ -309,7 +309,7 @@ def check_tree(root):
         violations += check_system_calls(path, text)
         top = path.split("/")[0]
         if top in ("base", "net") and floor_of(path) is None:
-            violations.append(Violation(path, 1, "layers", "stands on no floor of the table"))
+            violations.append(Violation(path, 1, "layers", "belongs to no floor of the table"))
 
     violations += check_dead_files(files)
 

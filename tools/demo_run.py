@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Starts weir-echo, drives it with weir-load in a few runs, and prints what was carried."""
+"""Starts weir-echo, puts load on it with weir-load in several runs, and prints the results."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-# (what it shows, connections, bytes per message, messages in flight per connection)
+# (title, connections, bytes per message, messages in flight per connection)
 RUNS = [
     ("one client, one message at a time", 1, 64, 1),
     ("a hundred clients", 100, 64, 1),
@@ -23,12 +23,12 @@ RUNS = [
     ("ten thousand clients", 10000, 64, 1),
 ]
 
-# Descriptors that a process needs beside its connections.
+# Descriptors that a process needs in addition to its connections.
 SPARE_DESCRIPTORS = 100
 
 
 def raise_descriptor_limit():
-    """Lifts the soft limit to the hard one; returns how many connections a process may hold."""
+    """Raises the soft limit to the hard limit; returns the possible number of connections."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
         hard = 1 << 20
@@ -37,7 +37,7 @@ def raise_descriptor_limit():
 
 
 class Server:
-    """A weir-echo of ours, and what the kernel says about it."""
+    """A weir-echo process, and its memory and CPU time."""
 
     def __init__(self, program, threads):
         command = [program, "--listen", "127.0.0.1:0", "--idle-timeout", "60"]
@@ -48,7 +48,7 @@ class Server:
         line = self.process.stdout.readline().strip()
         if not line.startswith("listening on "):
             self.process.kill()
-            raise SystemExit(f"demo: the server did not start (it said {line!r})")
+            raise SystemExit(f"demo: the server did not start (its output: {line!r})")
         print(line, flush=True)
         self.address = line.removeprefix("listening on ")
 
@@ -63,7 +63,7 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def stop(self):
-        """SIGTERM, and the exit code, which is 0 for a server that drained."""
+        """Sends SIGTERM and returns the exit code, which is 0 after an orderly shutdown."""
         self.process.send_signal(signal.SIGTERM)
         try:
             return self.process.wait(timeout=10)
@@ -73,7 +73,7 @@ class Server:
 
 
 class PeakMemory(threading.Thread):
-    """Watches the server's resident memory while a run goes on."""
+    """Samples the server's resident memory during a run."""
 
     def __init__(self, server):
         super().__init__(daemon=True)
@@ -94,7 +94,7 @@ class PeakMemory(threading.Thread):
 
 
 def drive(load, server, run, duration, folder):
-    """One run of weir-load; returns its numbers with the server's added."""
+    """One run of weir-load; returns its numbers and those of the server."""
     title, connections, size, depth = run
     report = Path(folder) / "run.json"
     report.unlink(missing_ok=True)
@@ -146,8 +146,8 @@ def print_table(results):
 def print_next_steps(folder):
     steps = [
         (f"{folder}/weir-echo --listen 127.0.0.1:7000", "a server; in another terminal:"),
-        ("nc -N 127.0.0.1 7000", "type a line, see it come back"),
-        (f"{folder}/weir-load echo 127.0.0.1:7000 --connections 1000", "load of your own"),
+        ("nc -N 127.0.0.1 7000", "type a line, and it comes back"),
+        (f"{folder}/weir-load echo 127.0.0.1:7000 --connections 1000", "your own load"),
         (f"{folder}/weir-echo --listen '[::1]:7000,unix:/tmp/weir.sock' --stats 1",
          "IPv6 and a Unix socket at once"),
         (f"{folder}/weir-echo --help", "threads, edge-triggered, limits"),
@@ -162,16 +162,16 @@ def print_next_steps(folder):
 def main():
     parser = argparse.ArgumentParser(
         prog="tools/demo", description="Installs what a build needs (tools/setup --build), builds "
-        "weir-echo and weir-load in build/demo, drives the one with the other in six runs, up to "
-        "ten thousand connections, and prints what was carried.")
+        "weir-echo and weir-load in build/demo, puts load on weir-echo in six runs with up to ten "
+        "thousand connections, and prints the results.")
     parser.add_argument("--bin", type=Path, default=Path("build/demo/bin"),
-                        help="where weir-echo and weir-load are (build/demo/bin)")
+                        help="folder of weir-echo and weir-load (build/demo/bin)")
     parser.add_argument("--duration", type=int, default=3, help="seconds per run")
     parser.add_argument("--threads", type=int, help="threads of the server")
     args = parser.parse_args()
 
     cores = os.cpu_count() or 1
-    # The load generator wants cores, too; on a small machine the server runs on its first thread.
+    # The load generator needs cores, too; on a small machine the server runs on its main thread.
     threads = args.threads if args.threads is not None else (cores // 2 if cores > 2 else 0)
     most = raise_descriptor_limit()
     server = Server(str(args.bin / "weir-echo"), threads)

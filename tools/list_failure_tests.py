@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Compares the failure catalogue, docs/failures.md, with the tests named after its entries.
 
-A test of entry F19 is a TEST whose own name starts with `F19_`; one of two entries starts with
-`F16_F57_`. Reports and exits 1 if
+The name of a test of entry F19 starts with `F19_`; that of a test of two entries with `F16_F57_`.
+Reports and exits 1 if
 
 - the entries of the catalogue are not F01, F02, ... in order, each once;
 - an entry has no test, or does not name one, unless its list of tests is "none";
@@ -20,18 +20,18 @@ from pathlib import Path
 CATALOGUE = "docs/failures.md"
 
 ENTRY = re.compile(r'^### <a id="f(\d+)"></a>F\1: .*$', re.M)
-# A part of the page that is not an entry: the heading of the next topic.
+# The heading of the next topic, which is not an entry.
 TOPIC = re.compile(r"^## ", re.M)
 TESTS_OF_ENTRY = re.compile(r"^- Tests: (.*)", re.M | re.S)
 NAMED_TEST = re.compile(r"`(\w+\.F\d+_\w+)`")
 
 TEST = re.compile(r"^\s*(?:TYPED_)?TEST(?:_[FP])?\s*\(\s*(\w+)\s*,\s*((?:F\d+_)+)(\w+)", re.M)
-# A test that does not run is not a test.
+# Disabled tests do not count.
 DISABLED = re.compile(r"^DISABLED_|_DISABLED")
 
 
 def read_catalogue(root):
-    """List of (id, list of the tests that the entry names, or None if it says "none")."""
+    """List of (id, list of the tests that the entry names, or None if its list is "none")."""
     text = (root / CATALOGUE).read_text(encoding="utf-8")
     entries = []
     for heading in ENTRY.finditer(text):
@@ -58,21 +58,21 @@ def find_tests(root):
 
 
 def compare(entries, found):
-    """The sentences about what does not fit."""
+    """The messages about all differences."""
     for number, (failure, named) in enumerate(entries, start=1):
         if failure != f"F{number:02}":
-            yield f"{failure}: stands where {CATALOGUE} should have F{number:02}"
+            yield f"{failure}: {CATALOGUE} should have F{number:02} here"
             return
         tests = found.get(failure, {})
         if named is None and tests:
-            yield f"{failure}: {CATALOGUE} says that it has no test, but {next(iter(tests))} is one"
+            yield f"{failure}: {CATALOGUE} lists no test, but {next(iter(tests))} is one"
         if named is not None and not tests:
             yield f"{failure}: no test is named after it"
         if named == []:
             yield f"{failure}: {CATALOGUE} names none of its tests"
         for test in named or []:
             if test not in tests:
-                yield f"{failure}: {CATALOGUE} names {test}, which is no test of it"
+                yield f"{failure}: {CATALOGUE} names {test}, which is not a test of it"
     for failure in sorted(set(found) - {failure for failure, _ in entries}):
         for test, file in found[failure].items():
             yield f"{failure}: {file}: {test} has an id that is not in {CATALOGUE}"

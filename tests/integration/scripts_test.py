@@ -63,8 +63,8 @@ class Scripts(SystemTest):
         second = self.program([tree / "tools" / "test", "-R", "tcp"])
         self.assertEqual(second.wait(), 1)
         self.assertEqual(second.errors(),
-                         f"error: tools/demo (process {first.pid}) is at work in "
-                         f"{os.path.realpath(tree)}; wait until it has ended, or use a second "
+                         f"error: tools/demo (process {first.pid}) is running in "
+                         f"{os.path.realpath(tree)}; wait until it ends, or use a second "
                          "clone\n")
         first.process.stdin.write(b"go on\n")
         first.process.stdin.flush()

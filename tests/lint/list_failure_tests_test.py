@@ -61,7 +61,7 @@ class ListFailureTestsTest(unittest.TestCase):
         entries = [entry("F01"), entry("F02", "none, because")]
         self.assertEqual(self.run_on(entries, [test("F01")]).returncode, 0)
         self.assert_one_problem(self.run_on(entries, [test("F01"), test("F02")]),
-                                "F02: docs/failures.md says that it has no test")
+                                "F02: docs/failures.md lists no test, but ")
 
     def test_an_entry_that_names_no_test(self):
         self.assert_one_problem(self.run_on([entry("F01", "some")], [test("F01")]),
@@ -70,7 +70,7 @@ class ListFailureTestsTest(unittest.TestCase):
     def test_a_named_test_that_is_gone(self):
         self.assert_one_problem(
             self.run_on([entry("F01", "`Fault.F01_Does`, `Fault.F01_Did`")], [test("F01")]),
-            "F01: docs/failures.md names Fault.F01_Did, which is no test of it")
+            "F01: docs/failures.md names Fault.F01_Did, which is not a test of it")
 
     def test_a_test_with_an_unknown_id(self):
         for unknown in ["F05", "F99", "F100", "F1"]:
@@ -81,7 +81,7 @@ class ListFailureTestsTest(unittest.TestCase):
         for ids in [["F01", "F03"], ["F01", "F01"], ["F02", "F01"]]:
             result = self.run_on(map(entry, ids), map(test, sorted(set(ids))))
             self.assertEqual(result.returncode, 1)
-            self.assertIn("stands where docs/failures.md should have", result.stdout)
+            self.assertIn("docs/failures.md should have F0", result.stdout)
 
     def test_a_catalogue_that_cannot_be_read(self):
         self.assert_one_problem(self.run_on(["### F01\n"], [""]), "has no entry")
