@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Counts what each server does per message: system calls (strace), instructions in user space
-(callgrind), requests to the heap (a preloaded library that counts). Each is the difference between
-two runs with different numbers of messages, so that starting, accepting and ending drop out.
+"""Counts the operations of each server per message: system calls (strace), instructions in user
+space (callgrind), heap allocations (a preloaded library). Each count is the difference between two
+runs with different numbers of messages, so that start, accept and end do not count.
 
-A count is no time, so it hardly depends on the machine. Two loads: ping-pong of 64 bytes on 100
-connections, and 32 messages of 64 bytes at once on each of 50 connections, each answered by a send
-of its own (where the server is able to put sends together, it may)."""
+Counts, unlike times, hardly depend on the machine. There are two loads: ping-pong of 64 bytes on
+100 connections, and 32 messages of 64 bytes at once on each of 50 connections, each answered by its
+own send (a server that can combine sends may do so)."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ from pathlib import Path
 
 ORDER = ["raw_epoll", "raw_epoll_coalesce", "raw_epoll_512k", "weir", "libev", "libuv_try_write",
          "libuv_write", "asio", "libevent_events", "libevent_bufferevent"]
-# What rival_drive is given; the second number of rounds is larger by EXTRA_ROUNDS.
+# The arguments of rival_drive. The second run has EXTRA_ROUNDS more rounds.
 LOADS = {
     "ping-pong": {"work": "echo", "connections": 100, "batch": 1},
     "pipelined": {"work": "each", "connections": 50, "batch": 32},
@@ -29,7 +29,7 @@ LOADS = {
 FIRST_ROUNDS = 10
 EXTRA_ROUNDS = {"ping-pong": 200, "pipelined": 50}
 SIZE = 64
-DEADLINE = 120  # seconds, for anything
+DEADLINE = 120  # seconds, for each wait
 
 
 class Failed(Exception):
@@ -37,7 +37,7 @@ class Failed(Exception):
 
 
 class Server:
-    """A server that is ready, under `prefix`, a program that counts."""
+    """A server that is ready; `prefix` is the command of a program that counts."""
 
     def __init__(self, program, work, prefix=(), environment=None):
         self.errors = tempfile.TemporaryFile()
@@ -57,7 +57,7 @@ class Server:
         return self.errors.read().decode(errors="replace").strip()
 
     def end(self):
-        """In order: what counts writes down its count then."""
+        """Ends the server in order, so that the counting program writes its result."""
         self.process.send_signal(signal.SIGTERM)
         try:
             status = self.process.wait(DEADLINE)
@@ -75,7 +75,7 @@ class Server:
 
 
 def drive(binaries, address, load, rounds):
-    """Has so many messages answered; their number."""
+    """Exchanges messages with the server and returns their number."""
     done = subprocess.run(
         [binaries / "rival_drive", address, "--connections", str(load["connections"]), "--rounds",
          str(rounds), "--batch", str(load["batch"]), "--size", str(SIZE)],
@@ -96,7 +96,7 @@ def run_under(binaries, name, load, rounds, prefix=(), environment=None):
 
 
 def read_when_written(path, pattern):
-    """The text of a file once it matches: who counts may end after the server."""
+    """The text of a file, once it matches: the counting program may end after the server."""
     end = time.monotonic() + DEADLINE
     while time.monotonic() < end:
         text = path.read_text() if path.exists() else ""
@@ -107,9 +107,9 @@ def read_when_written(path, pattern):
 
 
 def system_calls(binaries, name, load, rounds, folder):
-    """Messages, and calls by name."""
+    """The number of messages, and the calls by name."""
     table = folder / f"strace-{name}-{rounds}"
-    # -D: strace is the grandchild, so the signal goes to the server.
+    # -D: strace is the grandchild, so the server gets the signal.
     messages = run_under(binaries, name, load, rounds,
                          ["strace", "-D", "-q", "-f", "-c", "-o", table])
     text = read_when_written(table, r"^100\.00.* total$")
@@ -134,7 +134,7 @@ def allocations(binaries, name, load, rounds, folder):
     out = folder / f"allocations-{name}-{rounds}"
     library = binaries / "rival_allocations.so"
     if not library.exists():
-        raise Failed(f"{library} is not there")
+        raise Failed(f"{library} does not exist")
     messages = run_under(binaries, name, load, rounds, environment={
         "LD_PRELOAD": str(library.resolve()), "WEIR_COUNT_FILE": str(out)})
     return messages, {"malloc": int(read_when_written(out, r"^\d+$"))}
@@ -144,7 +144,7 @@ WHAT = {"system_calls": system_calls, "instructions": instructions, "allocations
 
 
 def per_message(count, binaries, name, load_name, folder):
-    """What a message costs, in all and by name."""
+    """The count for one message, in total and by name."""
     load = LOADS[load_name]
     few, before = count(binaries, name, load, FIRST_ROUNDS, folder)
     many, after = count(binaries, name, load, FIRST_ROUNDS + EXTRA_ROUNDS[load_name], folder)
@@ -155,7 +155,7 @@ def per_message(count, binaries, name, load_name, folder):
 
 
 def table(results, what):
-    """As text, one row a server."""
+    """The results as text, one row for each server."""
     titles = {"system_calls": "calls/msg", "instructions": "instr/msg", "allocations": "allocs/msg"}
     digits = {"system_calls": 2, "instructions": 0, "allocations": 2}
     rows = [["server", *(f"{titles[kind]} {load}" for kind in what for load in LOADS)]]
@@ -175,20 +175,22 @@ def table(results, what):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--bin", type=Path, default=Path("build/release/bin"), metavar="DIR",
-                        help="where the programs are (default: %(default)s)")
-    parser.add_argument("--servers", metavar="NAME,...", help="only these (default: all built)")
+                        help="folder of the programs (default: %(default)s)")
+    parser.add_argument("--servers", metavar="NAME,...",
+                        help="only these servers (default: all that are built)")
     parser.add_argument("--what", metavar="KIND,...", default=",".join(WHAT),
-                        help="some of %(default)s")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the counts there, too")
+                        help="only these counts (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE",
+                        help="also write the counts to this file")
     arguments = parser.parse_args()
 
     built = [name for name in ORDER if (arguments.bin / f"bench-{name}").exists()]
     names = arguments.servers.split(",") if arguments.servers else built
     what = arguments.what.split(",")
     for wrong in [name for name in names if name not in built]:
-        parser.error(f"{arguments.bin}/bench-{wrong} is not there")
+        parser.error(f"{arguments.bin}/bench-{wrong} does not exist")
     for wrong in [kind for kind in what if kind not in WHAT]:
-        parser.error(f"'{wrong}' is none of {', '.join(WHAT)}")
+        parser.error(f"'{wrong}' is not one of {', '.join(WHAT)}")
     if not names:
         parser.error(f"no servers in {arguments.bin}")
 

@@ -1,4 +1,4 @@
-// The processor time of this thread, so that other programs do not count.
+// Measures the CPU time of this thread, so that other programs do not count.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@ inline double thread_seconds() {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
 }
 
-// Of asking for it: measured once.
+// The time of one measurement itself; determined once.
 inline double price_of_asking() {
   static const double price = [] {
     double least = 1;
@@ -25,8 +25,8 @@ inline double price_of_asking() {
   return price;
 }
 
-// What `work` took, less what asking costs. What is left of that is some 50 ns, so it should be a
-// hundred items or more.
+// The time of `work` without the overhead of the measurement. About 50 ns of overhead remain, so
+// `work` should be a hundred items or more.
 template <typename Work>
 double seconds_of(Work&& work) {
   const double price = price_of_asking();

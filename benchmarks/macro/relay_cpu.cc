@@ -1,8 +1,8 @@
-// What a relay costs: moves data through loopback by relay(), copied and spliced in turns, and
-// prints the CPU seconds of the relay's thread for each GiB, and the most that it held.
+// The cost of a relay: moves data over loopback with relay(), copied and spliced in turn, and
+// prints the CPU seconds of the relay's thread for each GiB, and the most bytes that it held.
 //
-//   relay_cpu [rounds] [MiB a round] [seconds for which the reader stops half-way]
-//             5        1024          0                                          unless given
+//   relay_cpu [rounds] [MiB per round] [seconds for which the reader stops half-way]
+//             5        1024            0                                    the defaults
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -60,7 +60,7 @@ void send_all(int fd, std::uint64_t bytes) {
   ::shutdown(fd, SHUT_WR);
 }
 
-// Stops for a while when `half` bytes have come.
+// Stops for some time after `half` bytes.
 std::uint64_t receive_all(int fd, std::uint64_t half, unsigned stall) {
   const auto piece = std::make_unique<char[]>(kPiece);
   std::uint64_t total = 0;
@@ -82,7 +82,7 @@ double seconds(clockid_t clock) {
 struct Cost {
   double cpu;          // of the relay's thread, seconds for one GiB
   double wall;         // seconds for one GiB
-  std::uint64_t held;  // at most, bytes
+  std::uint64_t held;  // the most bytes held at a time
 };
 
 Cost run(Path path, std::uint64_t bytes, unsigned stall) {

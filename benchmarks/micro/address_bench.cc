@@ -1,4 +1,4 @@
-// SocketAddress: from text and back, from the kernel's form, compared.
+// SocketAddress: from text and back, from the form of the kernel, comparison.
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -34,14 +34,14 @@ BENCHMARK_CAPTURE(address_parse, ipv4, kIpv4);
 BENCHMARK_CAPTURE(address_parse, ipv6, kIpv6);
 BENCHMARK_CAPTURE(address_parse, unix_path, kUnix);
 
-// No address: with the sentence that says why.
+// An invalid address, with its error message.
 void address_refuse(benchmark::State& state) { parse_again(state, "192.0.2.256:8080", false); }
 BENCHMARK(address_refuse);
 
 void address_format(benchmark::State& state, const std::string& text) {
   auto address = SocketAddress::parse(text).value_or(SocketAddress());
   if (address.to_string() != text) {
-    state.SkipWithError("to_string() is not what parse() was given");
+    state.SkipWithError("to_string() differs from the text that was parsed");
     return;
   }
   Report report(state);
@@ -69,7 +69,7 @@ void address_from_sockaddr(benchmark::State& state, const std::string& text) {
 }
 BENCHMARK_CAPTURE(address_from_sockaddr, ipv4, kIpv4);
 
-// Two that are equal, the longest way.
+// Two equal addresses: the longest comparison.
 void address_equal(benchmark::State& state, const std::string& text) {
   auto a = SocketAddress::parse(text).value_or(SocketAddress());
   auto b = a;

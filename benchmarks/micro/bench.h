@@ -1,5 +1,5 @@
-// What the micro benchmarks share: what a run reports, a stopwatch for those whose set-up
-// alternates with what is measured, and a count of heap allocations.
+// Shared by the micro benchmarks: the report of a run, a stopwatch for benchmarks whose set-up
+// alternates with the measured part, and a count of heap allocations.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -14,16 +14,16 @@
 
 namespace weir::bench {
 
-// Allocations by operator new of the calling thread, ever (support.cc).
+// The total number of allocations by operator new of the calling thread (support.cc).
 std::uint64_t allocations();
 
-// A run reports through one of these: make it before the loop over the state, call done() behind.
+// Reports the results of a run: construct it before the loop over the state, call done() after it.
 class Report {
  public:
   explicit Report(benchmark::State& state) : state_(state), allocations_(allocations()) {}
 
-  // per_item: time of one item; allocs: of one item, on this thread. An item that did not happen
-  // must not be counted, so none at all is an error.
+  // per_item: time of one item. allocs: allocations of one item, on this thread. It is an error if
+  // there were no items.
   void done(std::int64_t items) {
     const std::uint64_t allocated = allocations() - allocations_;
     if (items <= 0) {
@@ -36,12 +36,12 @@ class Report {
     state_.counters["per_item"] = Counter(count, Counter::kIsRate | Counter::kInvert);
     state_.counters["allocs"] = Counter(static_cast<double>(allocated) / count);
   }
-  // And the bytes a second.
+  // Also reports bytes per second.
   void done(std::int64_t items, std::int64_t bytes) {
     done(items);
     state_.SetBytesProcessed(bytes);
   }
-  // Where set-up runs inside the loop, its allocations must not count.
+  // For a set-up inside the loop, whose allocations must not count.
   void done_without_allocations(std::int64_t items) {
     done(items);
     state_.counters.erase("allocs");
@@ -52,17 +52,17 @@ class Report {
   const std::uint64_t allocations_;
 };
 
-// For UseManualTime(): runs `work`, the measured part of one iteration: a batch of a hundred items
-// or more.
+// For UseManualTime(): runs and measures `work`, which should be a batch of a hundred items or
+// more.
 template <typename Work>
 void timed(benchmark::State& state, Work&& work) {
   state.SetIterationTime(stopwatch::seconds_of(std::forward<Work>(work)));
 }
 
-// A machine that does other things as well makes callbacks look long; here nobody wants to know.
+// On a busy machine callbacks look long; the warnings are not wanted here.
 inline EventLoop::Options loop_options() { return {.stall_threshold = Duration(0)}; }
 
-// The same numbers in every run.
+// Yields the same numbers in every run.
 using Random = std::mt19937_64;
 inline Random random_numbers() { return Random(20); }
 

@@ -1,4 +1,4 @@
-// Buffer: appending, consuming, the block that a loop lends, searching, integers.
+// Buffer: append, consume, the lent block of a loop, search, integers.
 #include <array>
 #include <cstddef>
 #include <memory>
@@ -11,7 +11,7 @@
 namespace weir::bench {
 namespace {
 
-// One piece in and out again; the memory is there already.
+// One piece in and out again, without allocation.
 void buffer_append_consume(benchmark::State& state) {
   const std::string piece(static_cast<std::size_t>(state.range(0)), 'x');
   Buffer buffer;
@@ -28,7 +28,7 @@ void buffer_append_consume(benchmark::State& state) {
 }
 BENCHMARK(buffer_append_consume)->ArgName("bytes")->Arg(64)->Arg(1024)->Arg(16384);
 
-// A new Buffer that grows to 64 KiB by small pieces: what growth costs a piece.
+// A new Buffer that grows to 64 KiB by small pieces: the cost of growth for each piece.
 void buffer_grow(benchmark::State& state) {
   constexpr std::size_t kTotal = 64 * 1024;
   const std::string piece(static_cast<std::size_t>(state.range(0)), 'x');
@@ -47,7 +47,7 @@ void buffer_grow(benchmark::State& state) {
 }
 BENCHMARK(buffer_grow)->ArgName("bytes")->Arg(64)->Arg(1024);
 
-// What every message pays: a Buffer that borrows a block, is read and goes.
+// The cost for every message: a Buffer gets a lent block, is read and destroyed.
 void buffer_lend(benchmark::State& state) {
   const auto block = std::make_unique<std::array<std::byte, 4096>>();
   block->fill(std::byte{'x'});
@@ -64,7 +64,7 @@ void buffer_lend(benchmark::State& state) {
 }
 BENCHMARK(buffer_lend);
 
-// A handler that leaves half: the rest moves to a Buffer with memory of its own, which then goes.
+// A handler that leaves half of the bytes: the rest moves to a Buffer with its own memory.
 void buffer_lend_and_keep(benchmark::State& state) {
   const auto block = std::make_unique<std::array<std::byte, 4096>>();
   block->fill(std::byte{'x'});
@@ -81,7 +81,7 @@ void buffer_lend_and_keep(benchmark::State& state) {
 }
 BENCHMARK(buffer_lend_and_keep);
 
-// A byte that is not there until the very end.
+// A search for a byte at the very end.
 void buffer_find(benchmark::State& state) {
   Buffer buffer;
   buffer.append(std::string(static_cast<std::size_t>(state.range(0)) - 1, 'x') + "\n");

@@ -1,4 +1,4 @@
-// Codecs: many small frames, a large one, a byte at a time, and the way back.
+// Codecs: decoding many small frames, a large one, one byte at a time; and encoding.
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -45,7 +45,7 @@ std::string stream_of(const Codec& codec, std::string_view payload, std::size_t 
   return stream.take();
 }
 
-// The frames in `bytes`; every payload is looked at.
+// Counts the frames in `bytes` and reads every payload.
 template <typename Codec>
 std::int64_t decode_all(const Codec& codec, std::string_view bytes) {
   std::int64_t frames = 0;
@@ -74,7 +74,7 @@ void decode_small(benchmark::State& state) {
   report.done(frames, state.iterations() * static_cast<std::int64_t>(stream.size()));
 }
 
-// A payload of 1 MiB. Codecs that read a length do not look at it, so they have no bytes a second.
+// A payload of 1 MiB. Codecs with a length do not read it, so they report no bytes per second.
 template <typename Codec>
 void decode_large(benchmark::State& state) {
   const Codec codec = make_codec<Codec>();
@@ -92,8 +92,8 @@ void decode_large(benchmark::State& state) {
   }
 }
 
-// A frame of 256 bytes that trickles in: each byte is appended to a Buffer and offered to the
-// codec. An item is a byte.
+// A frame of 256 bytes that arrives byte by byte: each byte is appended to a Buffer, and the codec
+// is called. An item is a byte.
 template <typename Codec>
 void decode_bytewise(benchmark::State& state) {
   const Codec codec = make_codec<Codec>();

@@ -1,5 +1,5 @@
-// From epoll to the handler: channels that are always ready, and the same descriptors in a bare
-// epoll loop, so that the difference is what weir adds.
+// From epoll to the handler: channels that are always ready, and the same descriptors in a plain
+// epoll loop, so that the difference is the cost of weir.
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
@@ -20,7 +20,8 @@ namespace {
 // Events of one iteration.
 constexpr std::int64_t kEvents = 4096;
 
-// Readable, as nobody ever reads. Empty when there are not so many descriptors.
+// Descriptors that stay readable, because nobody reads them. Empty if there are not enough
+// descriptors.
 std::vector<Fd> ready_descriptors(std::int64_t count) {
   std::vector<Fd> all;
   for (std::int64_t i = 0; i < count; ++i) {
@@ -63,7 +64,7 @@ void channel_dispatch(benchmark::State& state) {
   std::deque<Counting> handlers;
   for (const Fd& fd : descriptors) handlers.emplace_back(loop, fd.get(), counts);
   counts.left = 1;
-  loop.run();  // registers all
+  loop.run();  // registers the channels
   counts.events = 0;
   Report report(state);
   for (auto _ : state) {
@@ -109,7 +110,7 @@ void bare_epoll(benchmark::State& state) {
 }
 BENCHMARK(bare_epoll)->ArgName("channels")->Arg(1)->Arg(16)->Arg(512)->Arg(4096);
 
-// A turn of a loop that has nothing but one posted task: the fixed price of waking up.
+// A turn of a loop with only one posted task: the fixed cost of a wake-up.
 void loop_turn(benchmark::State& state) {
   EventLoop loop(loop_options());
   struct Chain {

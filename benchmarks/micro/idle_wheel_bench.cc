@@ -1,4 +1,4 @@
-// The coarse deadlines of connections: what a message costs, what an idle connection costs.
+// The coarse deadlines of connections: the cost for a message and for an idle connection.
 #include <cstdint>
 #include <memory>
 
@@ -15,8 +15,8 @@ using std::chrono::seconds;
 
 constexpr auto kTimeout = seconds(60);
 
-// What a connection does: a message stores the tick, and when the bucket comes, the connection goes
-// back in for the time that is left.
+// Behaves like a connection: a message stores the tick, and when the bucket expires, the connection
+// is scheduled again for the remaining time.
 class Client final : public internal::DeadlineClient {
  public:
   IdleWheel* wheel = nullptr;
@@ -27,7 +27,7 @@ class Client final : public internal::DeadlineClient {
   void on_deadline() override {
     ++*fired;
     const Tick due = last_activity + internal::ticks_of(kTimeout);
-    if (internal::tick_reached(due, *now)) last_activity = *now;  // timed out: stays for the test
+    if (internal::tick_reached(due, *now)) last_activity = *now;  // timed out: kept for the test
     wheel->schedule(*this, last_activity + internal::ticks_of(kTimeout));
   }
   void on_reap() override {}
@@ -50,7 +50,7 @@ struct Clients {
       client.now = &now;
       client.fired = &fired;
       client.last_activity = now;
-      // They came at different times.
+      // The connections began at different times.
       const Duration ahead = std::chrono::milliseconds(random() % 60'000);
       wheel.schedule(client, now + internal::ticks_of(ahead));
     }
@@ -68,7 +68,7 @@ struct Clients {
   }
 };
 
-// One message on each of the connections in turn.
+// One message on each connection in turn.
 void idle_touch(benchmark::State& state) {
   Clients clients(state.range(0));
   std::size_t at = 0;
@@ -82,7 +82,7 @@ void idle_touch(benchmark::State& state) {
 }
 BENCHMARK(idle_touch)->ArgName("connections")->Arg(100)->Arg(10000);
 
-// Out of one bucket and into another.
+// Moves a client from one bucket to another.
 void idle_schedule(benchmark::State& state) {
   Clients clients(state.range(0));
   std::size_t at = 0;
@@ -97,7 +97,8 @@ void idle_schedule(benchmark::State& state) {
 }
 BENCHMARK(idle_schedule)->ArgName("connections")->Arg(100)->Arg(10000);
 
-// A quarter of a second passes; those whose bucket has come go back in. An item is one that did.
+// A quarter of a second passes; clients whose bucket expires are scheduled again. An item is such a
+// client.
 void idle_expire(benchmark::State& state) {
   Clients clients(state.range(0));
   Report report(state);

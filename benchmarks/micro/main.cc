@@ -1,4 +1,4 @@
-// weir-micro: what single parts of weir cost. Its options are Google Benchmark's (--help).
+// weir-micro: the cost of single parts of weir. The options are those of Google Benchmark (--help).
 #include <benchmark/benchmark.h>
 #include <sys/resource.h>
 
@@ -14,12 +14,12 @@ int main(int argc, char** argv) {
 #ifdef NDEBUG
   benchmark::AddCustomContext("weir_build", "release");
 #else
-  benchmark::AddCustomContext("weir_build", "not a release build: the figures mean nothing");
+  benchmark::AddCustomContext("weir_build", "not a release build: the figures are meaningless");
 #endif
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   if (benchmark::RunSpecifiedBenchmarks() == 0) {
-    std::fputs("error: no benchmark has such a name; --benchmark_list_tests lists them\n", stderr);
+    std::fputs("error: no benchmark has this name; --benchmark_list_tests lists them\n", stderr);
     return 1;
   }
   benchmark::Shutdown();

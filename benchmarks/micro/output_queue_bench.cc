@@ -1,4 +1,4 @@
-// OutputQueue: what waits for a socket that refuses, from append to consume.
+// OutputQueue: queued output, from append to consume.
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::size_t kVectors = 64;
 
-// Takes `step` bytes off the front at a time, as sendmsg(2) would.
+// Consumes `step` bytes at a time, as sendmsg(2) would.
 void drain(OutputQueue& queue, std::uint64_t step) {
   std::array<iovec, kVectors> vectors;
   while (!queue.empty()) {
@@ -26,13 +26,13 @@ void drain(OutputQueue& queue, std::uint64_t step) {
   }
 }
 
-// 64 bytes that are copied in, and sent at once: an item is a message.
+// 64 bytes that are copied and sent immediately. An item is a message.
 void output_queue_copy(benchmark::State& state) {
   const std::string message(64, 'x');
   const auto messages = state.range(0);
   OutputQueue queue;
   queue.append(message);
-  drain(queue, queue.size());  // the thread's cache of segments is filled
+  drain(queue, queue.size());  // fills the thread's cache of segments
   Report report(state);
   for (auto _ : state) {
     for (std::int64_t i = 0; i < messages; ++i) queue.append(message);
@@ -42,7 +42,7 @@ void output_queue_copy(benchmark::State& state) {
 }
 BENCHMARK(output_queue_copy)->ArgName("messages")->Arg(1)->Arg(32);
 
-// 1 KiB that is shared, as a broadcast does: no byte is copied.
+// 1 KiB of shared bytes, as in a broadcast: no byte is copied.
 void output_queue_share(benchmark::State& state) {
   const SharedBytes message = SharedBytes::copy(std::string(1024, 'x'));
   const auto messages = state.range(0);
@@ -58,7 +58,7 @@ void output_queue_share(benchmark::State& state) {
 }
 BENCHMARK(output_queue_share)->ArgName("messages")->Arg(1)->Arg(32);
 
-// A string of 64 KiB that is handed over, not copied. An item includes making and freeing it.
+// A string of 64 KiB that is moved, not copied. An item includes making and freeing the string.
 void output_queue_take_over(benchmark::State& state) {
   constexpr std::size_t kSize = 64 * 1024;
   OutputQueue queue;
@@ -73,7 +73,7 @@ void output_queue_take_over(benchmark::State& state) {
 }
 BENCHMARK(output_queue_take_over);
 
-// iovecs for what waits, of 64 shared segments: an item is a segment.
+// Filling iovecs from 64 shared segments. An item is a segment.
 void output_queue_iovecs(benchmark::State& state) {
   const SharedBytes message = SharedBytes::copy(std::string(1024, 'x'));
   OutputQueue queue;
@@ -90,7 +90,7 @@ void output_queue_iovecs(benchmark::State& state) {
 }
 BENCHMARK(output_queue_iovecs);
 
-// 64 KiB that the socket takes 1,000 bytes at a time: an item is such a step.
+// 64 KiB that the socket takes in steps of 1,000 bytes. An item is a step.
 void output_queue_consume_partly(benchmark::State& state) {
   constexpr std::size_t kSize = 64 * 1024;
   constexpr std::uint64_t kStep = 1000;

@@ -1,9 +1,9 @@
-// weir-poll-compare: what one wait costs by select(2), poll(2) and epoll(7), level- and
-// edge-triggered, with ten to ten thousand descriptors of which few are ready. The look for those
-// that are ready belongs to the wait; making them ready and taking it back does not.
+// weir-poll-compare: the cost of one wait with select(2), poll(2) and epoll(7), level- and
+// edge-triggered, with ten to ten thousand descriptors, few of which are ready. The time includes
+// finding the ready descriptors, but not making them ready and resetting them.
 //
 //   weir-poll-compare [rounds] [ready descriptors]
-//                     2000     4                     unless given
+//                     2000     4                     the defaults
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -35,7 +35,7 @@ constexpr std::array<std::size_t, 4> kCounts = {10, 100, 1000, 10000};
   std::exit(1);
 }
 
-// One way to wait. Returns how many of the descriptors it found ready.
+// A way to wait. Returns the number of ready descriptors that it found.
 class Way {
  public:
   virtual ~Way() = default;
@@ -117,7 +117,7 @@ class Epoll final : public Way {
   std::array<epoll_event, 512> events_{};
 };
 
-// Some of the descriptors, evenly spread, become readable before each wait.
+// Before each wait some descriptors, evenly distributed, become readable.
 class Crowd {
  public:
   Crowd(std::size_t count, std::size_t ready) {
@@ -140,7 +140,7 @@ class Crowd {
     const auto start = std::chrono::steady_clock::now();
     const std::size_t found = way.wait();
     const auto end = std::chrono::steady_clock::now();
-    if (found != active_.size()) give_up("a wait that did not find what was ready");
+    if (found != active_.size()) give_up("a wait did not find all ready descriptors");
     std::uint64_t value = 0;
     for (const int fd : active_) {
       if (::read(fd, &value, sizeof value) != sizeof value) give_up("read");
@@ -160,8 +160,8 @@ double median(std::vector<double>& values) {
   return *middle;
 }
 
-// The ways take turns, so that a machine that changes its speed changes it for all. An epoll set
-// makes every change of a descriptor in it dearer, so it exists only while it is measured.
+// The ways alternate, so that a change of the machine's speed affects all. An epoll set makes every
+// change of its descriptors more expensive, so it exists only while it is measured.
 void compare(std::size_t count, std::size_t ready, std::size_t rounds) {
   constexpr std::size_t kTurns = 10;
   const Crowd crowd(count, ready);
@@ -197,7 +197,7 @@ std::size_t number(const char* text) {
   std::size_t value = 0;
   const auto [end, error] = std::from_chars(all.data(), all.data() + all.size(), value);
   if (error != std::errc() || end != all.data() + all.size() || value == 0 || value > 1'000'000) {
-    std::fprintf(stderr, "error: '%s' is no number from 1 to 1000000\n", text);
+    std::fprintf(stderr, "error: '%s' is not a number from 1 to 1000000\n", text);
     std::exit(2);
   }
   return value;

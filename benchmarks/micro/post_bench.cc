@@ -1,5 +1,5 @@
-// Tasks that other threads post to a loop. Time is from the first post to the end of the last task
-// unless said otherwise, and it is the wall's: posters and loop need a core each.
+// Tasks that other threads post to a loop. Unless noted otherwise, the time is wall-clock time from
+// the first post to the end of the last task: posters and loop need a core each.
 #include <atomic>
 #include <barrier>
 #include <chrono>
@@ -18,7 +18,7 @@ namespace {
 
 using Time = std::chrono::steady_clock::time_point;
 
-// What is posted; runs on one loop's thread.
+// The posted task; runs on the thread of one loop.
 struct Tally {
   std::int64_t ran = 0;
   std::int64_t expected = 0;
@@ -32,10 +32,10 @@ struct Tally {
   }
 };
 
-// Threads that post to one loop, a round at a time.
+// Threads that post to one loop, in rounds.
 class Posters {
  public:
-  // window: a poster waits while more tasks than that are waiting. 0: it never does.
+  // window: a poster waits while more tasks than this are pending. 0: it never waits.
   Posters(EventLoop& loop, std::int64_t threads, std::int64_t tasks, std::uint64_t window)
       : loop_(loop), tasks_(tasks), window_(window), start_(threads + 1) {
     for (std::int64_t i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
@@ -73,10 +73,10 @@ class Posters {
   }
 
   EventLoop& loop_;
-  const std::int64_t tasks_;  // a thread and round
+  const std::int64_t tasks_;  // for each thread and round
   const std::uint64_t window_;
   Tally tally_;
-  bool ending_ = false;  // before the barrier that tells of it
+  bool ending_ = false;  // set before the barrier that publishes it
   std::barrier<> start_;
   std::vector<std::thread> threads_;
 };
@@ -91,12 +91,12 @@ void post_from_threads(benchmark::State& state, std::int64_t tasks, std::uint64_
 void thread_counts(benchmark::internal::Benchmark* of) {
   of->ArgName("threads")->Arg(1)->Arg(2)->Arg(4)->UseManualTime();
 }
-// Posters heed backlog(), and what waits stays small.
+// Posters observe backlog(), so few tasks are pending.
 BENCHMARK_CAPTURE(post_from_threads, sustained, 400'000, 4096)->Apply(thread_counts);
-// Nobody waits: the mailbox grows to what the posters are ahead.
+// No poster waits, so the mailbox grows.
 BENCHMARK_CAPTURE(post_from_threads, burst, 100'000, 0)->Apply(thread_counts);
 
-// A loop on a thread of its own that runs only when told to.
+// A loop on its own thread that runs only on request.
 class ParkedLoop {
  public:
   ParkedLoop() : thread_([this] { work(); }) { parked_.acquire(); }
@@ -108,7 +108,7 @@ class ParkedLoop {
     thread_.join();
   }
   EventLoop& loop() { return *loop_; }
-  // Runs what was posted.
+  // Runs the posted tasks.
   void drain() {
     loop_->post([loop = loop_] { loop->stop(); });
     go_.release();
@@ -133,9 +133,9 @@ class ParkedLoop {
   std::thread thread_;
 };
 
-// The call alone, as the poster sees it: nobody in its way, nobody to wake.
+// Only the call of post(): no contention, and no loop to wake.
 void post_call(benchmark::State& state) {
-  // As many as a mailbox keeps places for, or each batch would pay for them again.
+  // At most as many as a mailbox keeps memory for, or each batch would allocate.
   constexpr std::int64_t kBatch = internal::LoopCore::kKeptTasks - 1;
   ParkedLoop parked;
   EventLoop& loop = parked.loop();
@@ -151,7 +151,7 @@ void post_call(benchmark::State& state) {
 }
 BENCHMARK(post_call)->UseManualTime();
 
-// From the loop's own thread: the call and the run, with no second thread at all.
+// From the loop's own thread: the call and the run, without a second thread.
 void post_own_thread(benchmark::State& state) {
   constexpr std::int64_t kBatch = 2000;
   EventLoop loop(loop_options());
@@ -161,7 +161,7 @@ void post_own_thread(benchmark::State& state) {
     loop.post([&loop] { loop.stop(); });
     loop.run();
   };
-  round();  // places for tasks are there now
+  round();  // allocates the memory for the tasks
   ran = 0;
   Report report(state);
   for (auto _ : state) round();
@@ -169,7 +169,7 @@ void post_own_thread(benchmark::State& state) {
 }
 BENCHMARK(post_own_thread);
 
-// To another loop and back, one at a time: both threads sleep meanwhile, so this is two wake-ups.
+// To another loop and back, one at a time. Both threads sleep in between: two wake-ups.
 void post_round_trip(benchmark::State& state) {
   constexpr std::int64_t kTrips = 20;
   LoopPool pool(1, loop_options());

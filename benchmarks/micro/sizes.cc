@@ -1,5 +1,6 @@
-// weir-sizes: the sizes of weir's main classes, and the heap that one more of something takes, with
-// what malloc adds. Counted in this process, through real connections on the loopback.
+// weir-sizes: the sizes of the main classes of weir, and the heap memory for one more connection,
+// timer, task and so on, including the overhead of malloc. Measured in this process, with real
+// connections over loopback.
 //
 //   weir-sizes [--json]
 #include <malloc.h>
@@ -41,7 +42,7 @@ namespace {
 std::int64_t live_blocks = 0;  // this program has one thread
 std::int64_t live_bytes = 0;
 
-// What the block takes of malloc's memory: its size rounded up, and the word before it.
+// The memory of malloc for the block: its size rounded up, and the word before it.
 std::int64_t taken(void* block) {
   return static_cast<std::int64_t>(::malloc_usable_size(block) + sizeof(std::size_t));
 }
@@ -78,9 +79,9 @@ using weir::TcpConnection;
 using weir::TcpServer;
 
 constexpr std::int64_t kConnections = 1000;
-constexpr std::int64_t kMany = 65536;  // what grows by doubling is full then
+constexpr std::int64_t kMany = 65536;  // a power of two: containers that double are full
 
-// A busy machine makes callbacks look long, which is not what this program is about.
+// On a busy machine callbacks look long; the warnings are not wanted here.
 const EventLoop::Options kOptions{.stall_threshold = weir::Duration(0)};
 
 struct Row {
@@ -94,7 +95,7 @@ struct Row {
   std::exit(1);
 }
 
-// The heap since it was made, for each of `count` things.
+// The growth of the heap since its construction, divided by `count`.
 class Growth {
  public:
   Row row(const char* what, std::int64_t count) const {
@@ -114,12 +115,12 @@ weir::Fd connect_to(const weir::SocketAddress& address) {
   return fd;
 }
 
-// Turns of the loop until it is so.
+// Runs turns of the loop until the condition holds.
 template <typename Condition>
 void run_until(EventLoop& loop, Condition&& condition) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) give_up("what was waited for did not happen");
+    if (std::chrono::steady_clock::now() > deadline) give_up("the condition was not met in time");
     loop.post([&loop] { loop.stop(); });
     loop.run();
   }
@@ -140,7 +141,7 @@ void receive_text(const std::vector<weir::Fd>& clients, std::size_t size) {
   }
 }
 
-// A server with `kConnections` clients, at several moments.
+// A server with `kConnections` clients, measured at several times.
 void measure_connections(std::vector<Row>& rows) {
   EventLoop loop(kOptions);
   const Growth listener;
@@ -276,7 +277,7 @@ int main(int argc, char** argv) {
     ::setrlimit(RLIMIT_NOFILE, &limit);
   }
   std::vector<Row> heap;
-  heap.reserve(16);  // growing would be counted
+  heap.reserve(16);  // growth would be counted
   measure_connections(heap);
   measure_loop(heap);
   measure_large_tasks(heap);

@@ -1,4 +1,4 @@
-// SlotMap: the table in which a loop finds the channel of an event.
+// SlotMap: the table with which a loop finds the channel of an event.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -21,7 +21,7 @@ struct Filled {
   }
 };
 
-// In random order, so large maps pay for their cache misses.
+// In random order, so that large maps have cache misses.
 void find_all(benchmark::State& state, Filled& filled, bool there) {
   Report report(state);
   std::int64_t as_expected = 0;
@@ -41,7 +41,7 @@ void slot_map_find(benchmark::State& state) {
 }
 BENCHMARK(slot_map_find)->ArgName("live")->Arg(1000)->Arg(100000)->Arg(1000000);
 
-// Identities of events that came too late: the slot has another tenant.
+// The ids of stale events: the slot has a newer value.
 void slot_map_find_stale(benchmark::State& state) {
   Filled filled(state.range(0));
   for (const SlotId id : filled.ids) filled.map.erase(id);
@@ -52,7 +52,7 @@ BENCHMARK(slot_map_find_stale)->ArgName("live")->Arg(1000)->Arg(100000);
 
 enum class Measured : std::uint8_t { insert, erase };
 
-// `live` values, of which a batch in random order goes and as many come.
+// A batch of the `live` values is erased in random order, and as many are inserted.
 void slot_map_change(benchmark::State& state, Measured measured) {
   Filled filled(state.range(0));
   const std::size_t batch = std::min<std::size_t>(filled.ids.size() / 4, 8192);

@@ -1,4 +1,4 @@
-// Counts operator new, with one thread-local addition, so that the figures stay what they are.
+// Counts operator new with one thread-local addition, which hardly changes the figures.
 #include <cstdlib>
 #include <new>
 
@@ -14,7 +14,7 @@ void* counted(void* block) {
 }
 }  // namespace
 
-// The other forms of new and delete call these.
+// The other forms of new and delete call these two.
 void* operator new(std::size_t size) { return counted(std::malloc(size == 0 ? 1 : size)); }
 void* operator new(std::size_t size, std::align_val_t alignment) {
   const auto align = static_cast<std::size_t>(alignment);

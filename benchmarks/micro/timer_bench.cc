@@ -1,8 +1,8 @@
-// Timers with few and very many live ones: setting, cancelling, running, and the same through a
-// loop.
+// Timers, with few and with very many live ones: setting, cancelling, running, and the same through
+// a loop.
 //
-// rising: every timer is set for the same time ahead, as timeouts are, so deadlines come in order.
-// random: deadlines lie anywhere in the minute ahead. Which timers are cancelled is random in both.
+// rising: all timers have the same timeout, so the deadlines ascend.
+// random: the deadlines are anywhere in the next minute. The order of cancelling is random in both.
 #include <algorithm>
 #include <cstdint>
 #include <memory>
@@ -22,7 +22,7 @@ using std::chrono::seconds;
 enum class Order : std::uint8_t { rising, random };
 enum class Measured : std::uint8_t { schedule, cancel, expire };
 
-// A queue with so many live timers; whoever takes some out puts as many in.
+// A queue with a constant number of live timers: a benchmark that removes some adds as many.
 struct LiveTimers {
   internal::TimerQueue queue;
   std::vector<TimerId> ids;
@@ -51,7 +51,7 @@ struct LiveTimers {
   }
 };
 
-// Filling a million takes its time, so runs of one kind share a queue; one is kept.
+// Setting a million timers takes long, so runs of one kind share a queue; one queue is kept.
 LiveTimers& live_timers(Order order, std::int64_t live, Measured measured) {
   struct Kept {
     Order order;
@@ -73,7 +73,7 @@ std::size_t batch_of(std::int64_t live) {
       std::min<std::int64_t>(live / 8, internal::TimerQueue::kMaxExpiredPerTurn));
 }
 
-// A batch of timers is cancelled and as many are set; one of the two is measured.
+// Cancels a batch of timers and sets as many; one of the two steps is measured.
 void timer_change(benchmark::State& state, Order order, Measured measured) {
   LiveTimers& timers = live_timers(order, state.range(0), measured);
   const std::size_t batch = batch_of(state.range(0));
@@ -111,12 +111,12 @@ void timer_change(benchmark::State& state, Order order, Measured measured) {
   report.done_without_allocations(changed);
 }
 
-// Time goes on, a batch comes due and runs, and as many are set again.
+// Time advances, a batch of timers is due and runs, and as many are set again.
 void timer_expire(benchmark::State& state, Order order) {
   LiveTimers& timers = live_timers(order, state.range(0), Measured::expire);
   const std::size_t batch = batch_of(state.range(0));
-  // Rising deadlines stand a microsecond apart. Random ones are 30 s ahead on average, so half a
-  // batch comes due.
+  // Rising deadlines are a microsecond apart. Random ones are 30 s ahead on average, so half a
+  // batch is due.
   const Duration step = order == Order::rising
                             ? Duration(microseconds(batch))
                             : Duration(seconds(15)) / state.range(0) * static_cast<int>(batch);
@@ -145,8 +145,8 @@ BENCHMARK_CAPTURE(timer_change, cancel_random, Order::random, Measured::cancel)-
 BENCHMARK_CAPTURE(timer_expire, rising, Order::rising)->Apply(live_counts);
 BENCHMARK_CAPTURE(timer_expire, random, Order::random)->Apply(live_counts);
 
-// From none to so many, and back to none in the order in which they were set: memory that grows and
-// goes is included.
+// Sets this number of timers and cancels all in the order in which they were set. Includes the
+// growth and release of memory.
 void timer_fill(benchmark::State& state) {
   Report report(state);
   for (auto _ : state) {
@@ -180,8 +180,8 @@ void timer_empty(benchmark::State& state) {
 }
 BENCHMARK(timer_empty)->Apply(live_counts);
 
-// Through a loop: a timeout that is moved, so cancel() and run_after(), which reads the clock, or
-// run_at(), which does not. An item is both.
+// Through a loop: moves a timeout by cancel() and run_after(), which reads the clock, or run_at(),
+// which does not. An item is both calls.
 void timer_move(benchmark::State& state, bool by_clock) {
   EventLoop loop(loop_options());
   std::int64_t ran = 0;

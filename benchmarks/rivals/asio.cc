@@ -1,6 +1,6 @@
-// bench-asio: standalone Asio, with handlers, as in its tutorials and examples (the asynchronous
-// TCP echo server; the chat server for broadcasts): a session keeps itself alive by the operations
-// it has under way, and reads again when its answer is written.
+// bench-asio: standalone Asio with handlers, as in its tutorials and examples (the asynchronous TCP
+// echo server; the chat server for broadcasts): the pending operations of a session keep it alive,
+// and it reads again when its answer is written.
 #include <asio.hpp>
 #include <chrono>
 #include <csignal>
@@ -44,7 +44,7 @@ class Session : public std::enable_shared_from_this<Session> {
   }
 
  private:
-  // One message after the other, then reads again.
+  // Writes one message after the other, then reads again.
   void answer() {
     const bool echo = settings_.work == rival::Work::echo;
     while (settings_.work == rival::Work::broadcast && filled_ - begin_ >= settings_.size) {
@@ -95,7 +95,7 @@ class Session : public std::enable_shared_from_this<Session> {
   const rival::Settings& settings_;
   Room& room_;
   const std::unique_ptr<char[]> data_;
-  std::size_t begin_ = 0;  // of what is not answered
+  std::size_t begin_ = 0;  // of the bytes that are not answered
   std::size_t filled_ = 0;
   std::deque<Message> queue_;  // for broadcasts
   std::size_t waiting_ = 0;    // bytes of it
@@ -138,8 +138,8 @@ class Server {
 
 int serve(const rival::Settings& settings) {
   try {
-    Room room;                    // outlives the sessions, which go with the context
-    asio::io_context context(1);  // the hint that one thread runs it
+    Room room;                    // outlives the sessions, which the context destroys
+    asio::io_context context(1);  // a hint: one thread runs it
     asio::signal_set signals(context, SIGTERM, SIGINT);
     signals.async_wait([&](std::error_code, int) { context.stop(); });
     Server server(context, settings, room);

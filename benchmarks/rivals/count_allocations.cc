@@ -1,5 +1,5 @@
-// A library for LD_PRELOAD that counts how often a program asks the heap for memory (new ends in
-// malloc). At its end the number is written to the file that WEIR_COUNT_FILE names.
+// A library for LD_PRELOAD that counts the heap allocations of a program (new calls malloc). When
+// the program ends, it writes the number to the file named by WEIR_COUNT_FILE.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -10,7 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-// The names by which glibc's own functions can be had below the ones that are replaced here.
+// The names of glibc's own functions, which the functions below replace.
 extern "C" {
 void* __libc_malloc(std::size_t size);
 void* __libc_calloc(std::size_t count, std::size_t size);

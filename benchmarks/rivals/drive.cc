@@ -1,6 +1,6 @@
-// rival_drive: an exact number of messages, for counting what a server does for each. In a round it
-// sends a batch of messages on every connection, with one send, and then takes all the answers back
-// and compares them. It measures no time.
+// rival_drive: exchanges an exact number of messages, for counting the operations of a server for
+// each. In a round it sends a batch of messages on every connection, with one send, and then
+// receives and compares all answers. It measures no time.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -19,7 +19,7 @@
 
 namespace {
 
-// What the sockets' buffers of both sides take without anybody reading.
+// The socket buffers of both sides can hold this much.
 constexpr std::size_t kMostBatch = 64 * 1024;
 
 [[noreturn]] void give_up(const char* what) {
@@ -63,7 +63,7 @@ int drive(const Settings& settings) {
   std::string out(settings.batch * settings.size, '\0');
   std::string in(out.size(), '\0');
   for (std::size_t round = 0; round < settings.rounds; ++round) {
-    // Messages of each connection and round differ, so that none can pass for another.
+    // The messages of each connection and round differ, so that a wrong one is detected.
     const auto fill = [&](std::size_t client) {
       for (std::size_t i = 0; i < out.size(); ++i) {
         out[i] = static_cast<char>(i + i / settings.size + client * 7 + round * 13);
@@ -79,8 +79,7 @@ int drive(const Settings& settings) {
       const ssize_t received = ::recv(clients[client], in.data(), in.size(), MSG_WAITALL);
       if (received < 0) give_up("recv");
       if (received != static_cast<ssize_t>(in.size()) || in != out) {
-        std::fprintf(stderr, "error: connection %zu, round %zu: not what was sent\n", client,
-                     round);
+        std::fprintf(stderr, "error: connection %zu, round %zu: wrong answer\n", client, round);
         return 1;
       }
     }

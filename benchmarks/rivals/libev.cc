@@ -1,6 +1,6 @@
-// bench-libev: libev tells when, the program reads and writes into buffers of its own (ev(3):
-// "libev
-// ... does not do any I/O itself"). One ev_io a connection, changed only when the socket refuses.
+// bench-libev: libev reports readiness, the program does the I/O with its own buffers (ev(3):
+// "libev ... does not do any I/O itself"). One ev_io for each connection, changed only when the
+// socket takes no more bytes.
 #include <ev.h>
 
 #include "rivals/own_buffers.h"
@@ -56,7 +56,7 @@ class Server {
  private:
   static void on_accept(struct ev_loop* loop, ev_io* io, int) {
     auto& server = *static_cast<Server*>(io->data);
-    // The crowd owns the connection.
+    // The Crowd owns the connection.
     const auto adopt = [&](int fd) { new Connection(server.crowd_, loop, fd); };
     if (rival::accept_some(io->fd, adopt)) return;
     ev_io_stop(loop, io);

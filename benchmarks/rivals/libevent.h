@@ -1,5 +1,5 @@
-// What both servers on libevent need besides their connections: a base, a listener that backs off
-// (libevent book, "Connection listeners"), an end on SIGTERM.
+// Shared by both servers on libevent: a base, a listener that backs off (libevent book, "Connection
+// listeners"), and the end on SIGTERM.
 #pragma once
 
 #include <event2/event.h>
@@ -14,11 +14,11 @@ namespace rival {
 
 class Libevent {
  public:
-  // `adopt` is called with each socket that was accepted, and owns it.
+  // Calls `adopt`, which takes ownership, with each accepted socket.
   Libevent(const Settings& settings, std::function<void(evutil_socket_t)> adopt);
 
   event_base* base() const { return base_; }
-  // Until SIGTERM or SIGINT.
+  // Runs until SIGTERM or SIGINT.
   void run();
 
  private:

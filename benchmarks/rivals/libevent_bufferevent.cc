@@ -1,6 +1,6 @@
-// bench-libevent_bufferevent: a bufferevent a connection, as the libevent book has it
-// ("Bufferevents: concepts and basics"): bytes move from its input to its output, libevent reads
-// and writes. What may wait for a slow peer is bounded by not reading from it while much does.
+// bench-libevent_bufferevent: a bufferevent for each connection, as in the libevent book
+// ("Bufferevents: concepts and basics"): bytes move from its input to its output; libevent reads
+// and writes. A slow peer is not read while much output is queued for it, which bounds the queue.
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 
@@ -70,7 +70,7 @@ class Server {
     }
   }
 
-  // Not while somebody walks over all.
+  // Must not be called during an iteration over all connections.
   void free_slow_ones() {
     if (!std::exchange(slow_, false)) return;
     for (std::size_t i = all_.size(); i-- > 0;) {
@@ -84,7 +84,7 @@ class Server {
     bufferevent_enable(stream, EV_READ);
   }
 
-  // The peer has ended or failed. What waits for one that has ended goes out first.
+  // The peer has closed or failed. If it has closed, queued output is sent first.
   static void on_event(bufferevent* stream, short what, void* context) {
     auto* const peer = static_cast<Peer*>(context);
     if ((what & BEV_EVENT_ERROR) != 0 || waiting(*peer) == 0) {
@@ -109,7 +109,7 @@ class Server {
   const rival::Settings settings_;
   std::vector<char> message_;
   std::vector<Peer*> all_;
-  bool slow_ = false;  // there is a receiver for which too much waits
+  bool slow_ = false;  // too much is queued for some receiver
 };
 
 int serve(const rival::Settings& settings) {

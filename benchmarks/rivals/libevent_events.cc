@@ -1,6 +1,6 @@
-// bench-libevent_events: libevent's plain events tell when, the program reads and writes into
-// buffers of its own. One persistent event a connection; a second one, for writing, is only there
-// while the socket refuses.
+// bench-libevent_events: libevent's plain events report readiness, the program does the I/O with
+// its own buffers. One persistent event for each connection; a second one, for writing, exists only
+// while the socket takes no more bytes.
 #include "rivals/libevent.h"
 #include "rivals/own_buffers.h"
 #include "rivals/settings.h"

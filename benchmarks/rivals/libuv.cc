@@ -1,9 +1,9 @@
 // bench-libuv_try_write, bench-libuv_write: libuv (RIVAL_TRY_WRITE).
 //
-// uv_write is what libuv's guide shows ("Networking", the echo server): each read gets memory of
-// its own, which goes with a write request and is freed in the request's callback. uv_try_write is
-// what its manual offers to who wants less: one block for all reads, bytes written on the spot, and
-// a request only for what the socket refuses.
+// uv_write is the way of libuv's guide ("Networking", the echo server): each read gets its own
+// memory, which belongs to a write request and is freed in the callback of the request.
+// uv_try_write is the cheaper way in its manual: one block for all reads, bytes are written
+// immediately, and a request is made only for bytes that the socket does not take.
 #include <uv.h>
 
 #include <csignal>
@@ -29,12 +29,12 @@ struct Peer {
   uv_shutdown_t shutdown{};
   Server& server;
   std::size_t index = 0;  // in Server::all
-  bool paused = false;    // not read, because much waits for it
+  bool paused = false;    // not read, because much is queued for it
   bool ended = false;     // its FIN was read
   rival::Cutter cutter;
 };
 
-// One write under way, with the bytes that it needs until then.
+// A pending write and its bytes.
 struct Write {
   uv_write_t request{};
   std::unique_ptr<char[]> bytes;
@@ -66,7 +66,7 @@ class Server {
   static Peer& peer_of(uv_stream_t* stream) { return *static_cast<Peer*>(stream->data); }
 
   static void on_connection(uv_stream_t* listener, int status) {
-    if (status < 0) return;  // libuv itself sheds connections when descriptors run out
+    if (status < 0) return;  // libuv itself drops connections when descriptors run out
     auto& server = *static_cast<Server*>(listener->data);
     auto* const peer = new Peer(server);
     check("uv_tcp_init", uv_tcp_init(server.loop_, &peer->tcp));
@@ -97,7 +97,7 @@ class Server {
       peer.server.answer(peer, in, std::move(memory));
     } else if (n == UV_EOF) {
       peer.ended = true;
-      // Closing would throw away what waits.
+      // Closing would discard queued output.
       if (uv_stream_get_write_queue_size(stream) == 0 ||
           uv_shutdown(&peer.shutdown, stream, &on_shutdown) < 0) {
         end(peer);
@@ -107,7 +107,7 @@ class Server {
     }
   }
 
-  // `memory`: where `in` lies, if it may be kept.
+  // `memory`: the memory of `in`, if it may be kept.
   void answer(Peer& peer, std::string_view in, std::unique_ptr<char[]> memory) {
     switch (settings_.work) {
       case rival::Work::echo:
@@ -122,7 +122,7 @@ class Server {
         break;
       case rival::Work::broadcast:
         peer.cutter.cut(in, settings_.size, [this](std::string_view message) {
-          // From the back: one that ends meanwhile has its place taken by the last one.
+          // From the back: when a connection is closed, the last one takes its place.
           for (std::size_t i = all_.size(); i-- > 0;) send(*all_[i], message);
         });
         break;

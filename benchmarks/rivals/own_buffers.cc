@@ -7,7 +7,7 @@ Crowd::~Crowd() {
   for (OwnBuffers* connection : all) delete connection;
 }
 
-// From the back, because one that is closed meanwhile has its place taken by the last one.
+// From the back: when a connection is closed, the last one takes its place.
 void Crowd::broadcast(std::string_view message) {
   for (std::size_t i = all.size(); i-- > 0;) {
     OwnBuffers& connection = *all[i];

@@ -1,6 +1,6 @@
-// A connection that reads and writes its socket itself and is only told by somebody else when: the
-// common part of raw_epoll, libev and libevent's plain events, whose manuals leave bytes to the
-// program.
+// A connection that reads and writes its socket itself; the event library only reports readiness.
+// The common part of raw_epoll, libev and libevent's plain events, whose manuals leave the I/O to
+// the program.
 #pragma once
 
 #include <sys/socket.h>
@@ -21,7 +21,7 @@ namespace rival {
 
 class OwnBuffers;
 
-// What the connections of one server share.
+// The data shared by the connections of one server.
 struct Crowd {
   Crowd(const Settings& settings_given, std::size_t block_size_given, bool coalesce_given)
       : settings(settings_given),
@@ -35,14 +35,14 @@ struct Crowd {
   Crowd& operator=(const Crowd&) = delete;
 
   void broadcast(std::string_view message);
-  // Frees those that have ended. Not from inside one of them.
+  // Frees the closed connections. Must not be called inside one of them.
   void bury();
 
   const Settings settings;
   const bool coalesce;  // one write for all answers to a read
   const std::size_t block_size;
-  const Block block;              // what recv() fills
-  std::string gathered;           // answers, if they are coalesced
+  const Block block;              // filled by recv()
+  std::string gathered;           // the answers, if they are coalesced
   std::vector<OwnBuffers*> all;   // owned
   std::vector<OwnBuffers*> dead;  // owned
 };
@@ -60,7 +60,7 @@ class OwnBuffers {
   OwnBuffers(const OwnBuffers&) = delete;
   OwnBuffers& operator=(const OwnBuffers&) = delete;
 
-  // The socket is ready for what was wanted (or failed, which reading or writing will show).
+  // The socket is ready for the wanted operation (or failed, which read or write will report).
   void ready() {
     if (interest_ == Interest::read) [[likely]] {
       read();
@@ -85,7 +85,7 @@ class OwnBuffers {
     wait(bytes);
   }
 
-  // Brings what is watched in line with what waits: nothing is read meanwhile.
+  // Watches for writing while bytes wait, and for reading otherwise.
   void settle() {
     if (fd_ < 0) return;
     if (failed_ || (ended_ && !waiting_)) [[unlikely]] {
@@ -99,7 +99,8 @@ class OwnBuffers {
 
  protected:
   int fd() const { return fd_; }
-  // From now on only this is to be told. `none` comes once, just before the socket is closed.
+  // From now on only this readiness is to be reported. `none` comes once, just before the socket is
+  // closed.
   virtual void watch(Interest interest) = 0;
 
  private:
@@ -149,7 +150,7 @@ class OwnBuffers {
 
   Crowd& crowd_;
   int fd_;
-  Interest interest_ = Interest::read;  // whoever derives begins with this
+  Interest interest_ = Interest::read;  // the initial interest of derived classes
   bool ended_ = false;                  // the peer's FIN was read
   bool failed_ = false;                 // to be closed
   std::size_t index_;                   // in Crowd::all
@@ -157,9 +158,8 @@ class OwnBuffers {
   Cutter cutter_;
 };
 
-// Calls fn(fd) for each connection that waits, 64 at most. False: the kernel has no descriptor or
-// no memory for one, so it would be told again and again; the listener is to be left alone for
-// kBackOffMs.
+// Calls fn(fd) for each pending connection, at most 64. False: the kernel has no descriptor or no
+// memory, so the listener would stay ready; do not watch it for kBackOffMs.
 template <typename Fn>
 bool accept_some(int listener, Fn&& fn) {
   for (int i = 0; i < 64; ++i) {

@@ -1,8 +1,7 @@
-// What weir-parts-compare asks of a library: timers that are set and cancelled, and a loop that
-// other threads post to. One file for each library, parts_LIBRARY.cc, is behind it.
+// The interface of weir-parts-compare to a library: timers that are set and cancelled, and a loop
+// that other threads post to. Each library implements it in a file parts_LIBRARY.cc.
 //
-// What is measured runs over many timers or posts in one call, so that nothing of this interface is
-// paid for by the item.
+// A measured call handles many timers or posts, so that the cost of this interface does not count.
 #pragma once
 
 #include <array>
@@ -20,15 +19,15 @@ namespace parts {
 
 using Time = std::chrono::steady_clock::time_point;
 
-// "error: ..." and exit status 1, at once, whatever other threads do.
+// Prints "error: ..." and exits with status 1 immediately, whatever other threads do.
 [[noreturn]] void give_up(const std::string& what);
 
 // -- timers ---------------------------------------------------------------------------------------
 
-// One of so many timers that a library keeps for us.
+// The index of a timer.
 using Place = std::uint32_t;
 
-// No timer comes due while we measure.
+// So long that no timer is due during the measurement.
 inline constexpr std::chrono::minutes kTimeout(10);
 
 class Timers {
@@ -38,13 +37,14 @@ class Timers {
   Timers& operator=(const Timers&) = delete;
   virtual ~Timers() = default;
 
-  // Calls `work` where timers of this library are set in life, if that makes a difference to it.
+  // Calls `work` where programs usually set timers of this library (for example in a callback), if
+  // that makes a difference.
   virtual void within(const std::function<void()>& work) { work(); }
-  // Each a microsecond later than the one before; none of them is set yet.
+  // Sets timers that are not set, each a microsecond later than the one before.
   virtual void set(std::span<const Place> places) = 0;
-  // How many of them were set, as the library says.
+  // Cancels timers and returns how many of them were set, according to the library.
   virtual std::uint64_t cancel(std::span<const Place> places) = 0;
-  // How many ran, ever.
+  // The number of timers that ran, in total.
   std::uint64_t ran() const { return ran_; }
 
  protected:
@@ -55,48 +55,49 @@ class Timers {
 
 inline constexpr std::uint32_t kMostPosters = 2;
 
-// What posts are counted by. Each poster numbers its posts from 0.
+// Counts posts. Each poster numbers its posts from 0.
 class Tally {
  public:
-  enum class Tell : std::uint8_t { at_the_end, each };
+  enum class Notify : std::uint8_t { at_the_end, each };
 
-  Tally(std::uint64_t expected, Tell tell) : expected_(expected), tell_each_(tell == Tell::each) {}
+  Tally(std::uint64_t expected, Notify notify)
+      : expected_(expected), notify_each_(notify == Notify::each) {}
 
   // On the loop's thread.
   void run(std::uint32_t poster, std::uint32_t number) {
     std::atomic<std::uint32_t>& next = next_[poster].number;
     if (next.load(std::memory_order_relaxed) != number) out_of_order_ = true;
     next.store(number + 1, std::memory_order_relaxed);
-    if (++ran_ != expected_ && !tell_each_) return;
+    if (++ran_ != expected_ && !notify_each_) return;
     end_ = std::chrono::steady_clock::now();
-    told.release();
+    notified.release();
   }
-  // Of this poster's posts. [any thread]
+  // The number of posts of this poster that ran. [any thread]
   std::uint32_t ran(std::uint32_t poster) const {
     return next_[poster].number.load(std::memory_order_relaxed);
   }
 
-  // After told, or after the loop.
+  // Call these after `notified`, or after the end of the loop.
   Time end() const { return end_; }
   std::uint64_t ran() const { return ran_; }
   std::uint64_t expected() const { return expected_; }
   bool in_order() const { return !out_of_order_; }
 
-  std::counting_semaphore<> told{0};  // the last one ran, or: one ran
+  std::counting_semaphore<> notified{0};  // the last post ran or, with Notify::each, one ran
 
  private:
   struct alignas(64) Next {
     std::atomic<std::uint32_t> number{0};
   };
   const std::uint64_t expected_;
-  const bool tell_each_;
+  const bool notify_each_;
   std::array<Next, kMostPosters> next_;
   std::uint64_t ran_ = 0;
   bool out_of_order_ = false;
   Time end_;
 };
 
-// What is posted: as small as a task with a pointer and a number is.
+// The posted task: small, with a pointer and two numbers.
 struct Posted {
   Tally* tally;
   std::uint32_t poster;
@@ -104,7 +105,7 @@ struct Posted {
   void operator()() const { tally->run(poster, number); }
 };
 
-// Made, run and destroyed on one thread.
+// Constructed, run and destroyed on one thread.
 class Loop {
  public:
   Loop() = default;
@@ -113,9 +114,9 @@ class Loop {
   virtual ~Loop() = default;
 
   virtual void run() = 0;  // until stop()
-  // `first` and those that follow it, `count` in all, one by one. [any thread]
+  // Posts `count` tasks one by one, starting with `first`. [any thread]
   virtual void post(Posted first, std::uint32_t count) = 0;
-  // [any thread]; the loop is not destroyed before the call is over.
+  // [any thread] The loop is not destroyed before the call returns.
   virtual void stop() = 0;
 };
 
@@ -123,14 +124,14 @@ class Loop {
 
 template <typename Made>
 struct Way {
-  std::string name;   // of the library, and of the way where it has several
-  std::string calls;  // what is called
+  std::string name;   // of the library and, if it has several, of the variant
+  std::string calls;  // the functions that are called
   Made make;
 };
 using TimerWay = Way<std::function<std::unique_ptr<Timers>(std::size_t places)>>;
 using PostWay = Way<std::function<std::unique_ptr<Loop>()>>;
 
-// In each list the first one is what the others are compared with.
+// In each list the others are compared with the first one.
 struct Catalog {
   std::vector<std::string> versions;  // "libev 4.33"
   std::vector<std::string> missing;
@@ -150,7 +151,7 @@ struct TimerTimes {
   double set_ns = 0;
   double cancel_ns = 0;
 };
-// `turn`: every place once, in the order in which timers are cancelled and set again.
+// `turn`: every index once, in the order in which timers are cancelled and set again.
 TimerTimes measure_timers(const TimerWay& way, std::span<const Place> turn);
 
 struct PostTimes {
@@ -158,7 +159,7 @@ struct PostTimes {
   double trip_us = 0;
 };
 struct PostCounts {
-  std::uint32_t posts;  // in all, however many post
+  std::uint32_t posts;  // in total, of all posters
   std::uint32_t trips;
 };
 PostTimes measure_posts(const PostWay& way, PostCounts counts);

@@ -1,5 +1,5 @@
-// Asio's timers are objects of ours; a wait that is cancelled has its handler called with
-// operation_aborted, which belongs to cancelling it.
+// Asio's timers are objects of the program. Asio calls the handler of a cancelled wait with
+// operation_aborted; that call counts as part of cancelling.
 #include <asio.hpp>
 #include <memory>
 
@@ -41,9 +41,9 @@ class AsioTimers final : public Timers {
   }
 
  private:
-  // Nobody posts to it, so it needs no locks.
+  // No thread posts to it, so it needs no locks.
   asio::io_context io_{ASIO_CONCURRENCY_HINT_UNSAFE};
-  // Without it a context whose waits are all cancelled would count as stopped.
+  // Without it a context would count as stopped when all its waits are cancelled.
   asio::executor_work_guard<asio::io_context::executor_type> work_ = asio::make_work_guard(io_);
   std::vector<asio::steady_timer> timers_;
   Time when_ = std::chrono::steady_clock::now() + kTimeout;

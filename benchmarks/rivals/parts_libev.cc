@@ -1,5 +1,5 @@
-// libev's timers are watchers in memory of ours; from another thread it can only be woken, so posts
-// go through a queue with a mutex, as ev(3) describes it under "Queueing".
+// libev's timers are watchers in memory of the program. Another thread can only wake libev, so
+// posts go through a queue with a mutex, as described in ev(3), "Queueing".
 #include <ev.h>
 
 #include <chrono>

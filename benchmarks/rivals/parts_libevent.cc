@@ -1,6 +1,6 @@
-// libevent's timers are events in memory of ours. It has a heap for timeouts of any length, and a
-// list for many timeouts of one length. Outside of its loop it reads the clock for each, so they
-// are set from a callback. Other threads activate an event of ours, behind a queue with a mutex.
+// libevent's timers are events in memory of the program. It has a heap for timeouts of any length,
+// and a list for many timeouts of one length. Outside its loop it reads the clock for each timer,
+// so they are set in a callback. Other threads push to a queue with a mutex and activate an event.
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <event2/thread.h>
@@ -14,7 +14,7 @@
 namespace parts {
 namespace {
 
-// Without locks: nobody posts to it.
+// Without locks: no thread posts to it.
 event_base* new_base_of_one_thread() {
   event_config* const config = event_config_new();
   event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
@@ -122,7 +122,7 @@ class LibeventLoop final : public Loop {
 
 void add_libevent(Catalog& catalog) {
   const std::string version = event_get_version();
-  // libev comes with calls of the same names, and would answer if it were linked first.
+  // libev has functions of the same names, which would be called if it were linked first.
   if (!version.starts_with("2.")) give_up("libevent's calls go to libev " + version);
   if (evthread_use_pthreads() != 0) give_up("libevent has no threads");
   catalog.versions.push_back("libevent " + version);
@@ -131,7 +131,7 @@ void add_libevent(Catalog& catalog) {
        [](std::size_t places) { return std::make_unique<LibeventTimers<Kept::in_heap>>(places); }});
   catalog.timers.push_back(
       {"libevent, common timeout",
-       "the same with event_base_init_common_timeout(): all have to take the same time",
+       "the same with event_base_init_common_timeout(): all timeouts must be equal",
        [](std::size_t places) { return std::make_unique<LibeventTimers<Kept::in_list>>(places); }});
   catalog.posts.push_back({"libevent", "a queue with a mutex, event_active()",
                            [] { return std::make_unique<LibeventLoop>(); }});

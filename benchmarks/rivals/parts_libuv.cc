@@ -1,5 +1,5 @@
-// libuv's timers are handles in memory of ours, with deadlines in whole milliseconds; from another
-// thread it can only be woken, so posts go through a queue with a mutex.
+// libuv's timers are handles in memory of the program, with deadlines in whole milliseconds.
+// Another thread can only wake libuv, so posts go through a queue with a mutex.
 #include <uv.h>
 
 #include <memory>
@@ -14,7 +14,7 @@ void check(int result, const char* what) {
   if (result != 0) give_up(std::string(what) + ": " + uv_strerror(result));
 }
 
-// What handles are on the loop is closed and forgotten first.
+// Closes the handles of the loop first.
 void close_loop(uv_loop_t* loop) {
   const auto close = [](uv_handle_t* handle, void*) {
     if (uv_is_closing(handle) == 0) uv_close(handle, nullptr);

@@ -1,7 +1,7 @@
-// weir-parts-compare: what timers and posts cost in weir and in other libraries.
+// weir-parts-compare: the cost of timers and posts in weir and in other libraries.
 //
-// In each round every library runs once, one right after the other, forwards in one round and
-// backwards in the next, so that a machine that changes its speed changes it for all.
+// In each round all libraries run once, in alternating order (forwards, then backwards), so that a
+// change of the machine's speed affects all.
 #include <sched.h>
 #include <unistd.h>
 
@@ -64,7 +64,7 @@ Catalog make_catalog() {
   return catalog;
 }
 
-// The same in every run.
+// Yields the same order in every run.
 std::vector<Place> shuffled(std::uint32_t count) {
   std::vector<Place> places(count);
   std::iota(places.begin(), places.end(), Place{0});
@@ -84,7 +84,7 @@ class Comparison {
     if (settings.only != "timers") posts_.resize(catalog_.posts.size());
   }
 
-  // As many rounds as asked for, unless the time is over before.
+  // Runs the requested rounds, unless the time is over before.
   void measure() {
     const int rounds = settings_.rounds > 0 ? settings_.rounds : settings_.quick ? 3 : 5;
     const std::chrono::seconds limit(settings_.quick ? 7 : 55);
@@ -167,8 +167,8 @@ class Comparison {
 
   void print_timers() const {
     std::printf(
-        "\nTimers, with so many live: processor time to set one, and to cancel one chosen "
-        "at random.\nAll have the same timeout, so deadlines rise.\n\n");
+        "\nTimers, by the number of live ones: CPU time to set one, and to cancel one chosen "
+        "at random.\nAll have the same timeout, so the deadlines ascend.\n\n");
     Table table({"live", "library", "set, ns", "min - max", "to weir", "cancel, ns", "min - max",
                  "to weir"},
                 {1});
@@ -187,7 +187,7 @@ class Comparison {
   void print_posts() const {
     std::printf(
         "\nPosts from 1 and 2 other threads to a running loop: time per post, from the first "
-        "one to the\nend of the last one, while at most 4,096 wait. Posters and loop want "
+        "one to the\nend of the last one, with at most 4,096 pending. Posters and loop need "
         "a core each.\n\n");
     Table bursts({"library", "1 thread, ns", "min - max", "to weir", "2 threads, ns", "min - max",
                   "to weir"},
@@ -204,8 +204,8 @@ class Comparison {
     }
     bursts.print();
     std::printf(
-        "\nOne post to a loop that sleeps, until the thread that posted it, asleep "
-        "meanwhile, goes on:\ntwo wake-ups.\n\n");
+        "\nOne post to a sleeping loop, until the posting thread, which also sleeps, "
+        "continues:\ntwo wake-ups.\n\n");
     trips.print();
   }
 
@@ -230,12 +230,12 @@ int run(int argc, char** argv) {
   CLI::App app("Compares the timers and posts of weir with those of other libraries.",
                "weir-parts-compare");
   app.add_flag("--quick", settings.quick,
-               "3 rounds in place of 5, at most 100,000 timers, fewer posts; less than 8 s in "
-               "place of less than 60");
-  app.add_option("--rounds", settings.rounds, "how many; fewer if the time is over before")
+               "3 rounds instead of 5, at most 100,000 timers, fewer posts; less than 8 s "
+               "instead of less than 60 s");
+  app.add_option("--rounds", settings.rounds, "number of rounds; fewer if the time is over before")
       ->check(CLI::Range(1, 1000).description(""))
       ->type_name("N");
-  app.add_option("--only", settings.only, "timers or post; unless given, both")
+  app.add_option("--only", settings.only, "timers or post (default: both)")
       ->check(CLI::IsMember({"timers", "post"}).description(""))
       ->type_name("PART");
   try {

@@ -1,5 +1,5 @@
-// Posts to one library's loop, which runs on a thread of its own: as many as threads can post while
-// not too many wait, and single ones to a loop that sleeps.
+// Posts to the loop of one library, which runs on its own thread: as many as possible with a limit
+// of pending ones, and single posts to a sleeping loop.
 #include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -16,7 +16,7 @@ namespace {
 
 using std::chrono::steady_clock;
 
-// Posters wait while more than that are on their way, so that no queue grows without bound.
+// Posters wait while more than this are pending, so that no queue grows without limit.
 constexpr std::uint32_t kMostWaiting = 4096;
 constexpr std::uint32_t kLookEvery = 64;
 constexpr std::chrono::seconds kPatience(20);
@@ -53,14 +53,14 @@ class LoopThread {
     loop_ = loop.get();
     ready_.release();
     loop->run();
-    may_go_.acquire();  // stop() may still be at it
+    may_go_.acquire();  // stop() may still use the loop
   }
 
-  // "1234 (name) S ...", and the name may have anything in it.
+  // "1234 (name) S ..."; the name may contain any character.
   bool asleep() const {
     std::array<char, 256> text{};
     const ssize_t size = ::pread(state_, text.data(), text.size(), 0);
-    if (size <= 0) give_up("/proc does not say whether a thread sleeps");
+    if (size <= 0) give_up("/proc does not show whether a thread sleeps");
     const std::string_view line(text.data(), static_cast<std::size_t>(size));
     const std::size_t name_end = line.rfind(')');
     return name_end != line.npos && line.substr(name_end).starts_with(") S");
@@ -84,7 +84,7 @@ void post_all(Loop& loop, Tally& tally, std::uint32_t poster, std::uint32_t coun
   }
 }
 
-// Nanoseconds a post, from the first one to the end of the last one.
+// Nanoseconds per post, from the first one to the end of the last one.
 double throughput(const PostWay& way, Loop& loop, Tally& tally, std::uint32_t posters) {
   const auto each = static_cast<std::uint32_t>(tally.expected() / posters);
   std::barrier start(posters);
@@ -98,7 +98,7 @@ double throughput(const PostWay& way, Loop& loop, Tally& tally, std::uint32_t po
       post_all(loop, tally, poster, each, kMostWaiting / posters);
     });
   }
-  if (!tally.told.try_acquire_for(kPatience)) {
+  if (!tally.notified.try_acquire_for(kPatience)) {
     std::uint64_t arrived = 0;
     for (std::uint32_t poster = 0; poster < posters; ++poster) arrived += tally.ran(poster);
     give_up(way.name + ": " + std::to_string(arrived) + " of " + std::to_string(tally.expected()) +
@@ -110,14 +110,14 @@ double throughput(const PostWay& way, Loop& loop, Tally& tally, std::uint32_t po
          static_cast<double>(tally.expected());
 }
 
-// Microseconds from a post to a loop that sleeps until this thread, which sleeps as well, is back.
+// Microseconds from a post to a sleeping loop until this thread, which also sleeps, continues.
 double round_trip(const PostWay& way, LoopThread& thread, Tally& tally) {
   std::vector<double> trips;
   for (std::uint32_t trip = 0; trip < tally.expected(); ++trip) {
     thread.wait_until_asleep();
     const Time start = steady_clock::now();
     thread.loop().post({.tally = &tally, .poster = 0, .number = trip}, 1);
-    if (!tally.told.try_acquire_for(kPatience)) give_up(way.name + ": a post did not arrive");
+    if (!tally.notified.try_acquire_for(kPatience)) give_up(way.name + ": a post did not arrive");
     trips.push_back(std::chrono::duration<double, std::micro>(steady_clock::now() - start).count());
   }
   const auto middle = trips.begin() + static_cast<std::ptrdiff_t>(trips.size() / 2);
@@ -128,11 +128,11 @@ double round_trip(const PostWay& way, LoopThread& thread, Tally& tally) {
 }  // namespace
 
 PostTimes measure_posts(const PostWay& way, PostCounts counts) {
-  // They outlive the loop, so that a post that arrives twice is seen.
-  Tally warm_up(kMostWaiting * 4, Tally::Tell::at_the_end);
-  Tally one(counts.posts, Tally::Tell::at_the_end);
-  Tally two(counts.posts, Tally::Tell::at_the_end);
-  Tally trips(counts.trips, Tally::Tell::each);
+  // They outlive the loop, so that a post that runs twice is detected.
+  Tally warm_up(kMostWaiting * 4, Tally::Notify::at_the_end);
+  Tally one(counts.posts, Tally::Notify::at_the_end);
+  Tally two(counts.posts, Tally::Notify::at_the_end);
+  Tally trips(counts.trips, Tally::Notify::each);
   PostTimes times;
   {
     LoopThread thread(way);

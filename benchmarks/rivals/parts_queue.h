@@ -1,6 +1,5 @@
-// The queue of tasks that libraries without one tell their users to write: a mutex around it, and
-// their own call to wake the loop after each push. What is taken out keeps its memory for the next
-// time.
+// The queue of tasks that users of a library without one must write: a mutex around it, and a call
+// of the library to wake the loop after each push. The memory is reused.
 #pragma once
 
 #include <functional>
@@ -31,7 +30,7 @@ class GuardedQueue {
 
  private:
   std::mutex mutex_;
-  std::vector<Task> waiting_;  // mutex_
+  std::vector<Task> waiting_;  // guarded by mutex_
   std::vector<Task> taken_;
 };
 

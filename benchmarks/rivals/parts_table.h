@@ -1,4 +1,4 @@
-// Figures of several rounds, and a table of them as text.
+// The figures of several rounds, and a text table of them.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +7,7 @@
 
 namespace parts {
 
-using Samples = std::vector<double>;  // one a round
+using Samples = std::vector<double>;  // one for each round
 
 double median(Samples samples);
 std::string grouped(std::size_t number);  // 100,000
@@ -19,7 +19,7 @@ class Table {
  public:
   // `left`: the columns that are aligned to the left; the others are to the right.
   Table(std::vector<std::string> heads, std::vector<std::size_t> left);
-  void add(std::vector<std::string> row);  // with a text for each head
+  void add(std::vector<std::string> row);  // with one text for each head
   void add_gap() { rows_.emplace_back(); }
   void print() const;
 

@@ -1,4 +1,4 @@
-// The timers of one library: all are set, then batch by batch cancelled and set again.
+// The timers of one library: all are set, then cancelled and set again in batches.
 #include <algorithm>
 #include <numeric>
 
@@ -10,10 +10,10 @@ namespace {
 
 using stopwatch::seconds_of;
 
-// As many as one looks after in a turn, and no more than an eighth of those that are set.
+// A typical number for one turn, but at most an eighth of the timers that are set.
 constexpr std::size_t kMostInBatch = 4096;
 constexpr std::size_t kWarmUpBatches = 8;
-// A library may put work off until much has been cancelled, so many live timers want many changes.
+// A library may defer work until many timers are cancelled, so many live timers need many changes.
 constexpr std::size_t kLeastChanges = 200'000;
 constexpr std::size_t kMostChanges = 1'000'000;
 
@@ -50,7 +50,7 @@ TimerTimes measure_timers(const TimerWay& way, std::span<const Place> turn) {
     if (timers->cancel(all) != all.size()) give_up(way.name + ": a timer was lost");
   });
   if (timers->ran() != 0) give_up(way.name + ": a timer ran ten minutes early");
-  // The count is worth something only if the library does not say so of every timer.
+  // The count is valid only if the library does not report every timer as live.
   if (timers->cancel(all) != 0) give_up(way.name + ": a cancelled timer was live");
   return times;
 }

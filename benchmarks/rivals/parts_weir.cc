@@ -1,4 +1,4 @@
-// weir's timers and posts, through the loop's public calls; default options.
+// weir's timers and posts, with the public functions of the loop and default options.
 #include <chrono>
 #include <memory>
 
@@ -8,7 +8,7 @@
 namespace parts {
 namespace {
 
-// run_at() takes a time that the caller has; run_after() reads the clock.
+// run_at() takes a time from the caller; run_after() reads the clock.
 enum class By : std::uint8_t { time, clock };
 
 template <By by>

@@ -1,5 +1,5 @@
-// bench-raw_epoll, bench-raw_epoll_coalesce, bench-raw_epoll_512k: epoll(7) by hand,
-// level-triggered, and nothing around it. What a program on a framework is measured against.
+// bench-raw_epoll, bench-raw_epoll_coalesce, bench-raw_epoll_512k: plain epoll(7), level-triggered,
+// without a framework. The baseline of the comparison.
 //
 // RIVAL_BLOCK: bytes per read. RIVAL_COALESCE: one write for all answers to a read.
 #include <sys/epoll.h>
@@ -25,7 +25,7 @@ class Connection final : public rival::OwnBuffers {
 
  private:
   void watch(Interest interest) override {
-    // Closing the socket takes it out of epoll.
+    // Closing the socket removes it from epoll.
     if (interest == Interest::none) return;
     control(EPOLL_CTL_MOD, interest == Interest::read ? EPOLLIN : EPOLLOUT);
   }
@@ -68,7 +68,7 @@ class Server {
           static_cast<Connection*>(whose)->ready();
         }
       }
-      // Only now: what has ended may have had an event behind.
+      // Only now, because a closed connection may have had a later event in the batch.
       if (!crowd_.dead.empty()) crowd_.bury();
     }
   }
@@ -86,7 +86,7 @@ class Server {
     accept_again_ = Clock::now() + std::chrono::milliseconds(rival::kBackOffMs);
   }
 
-  // For epoll_wait: for ever, unless the listener is to be looked at again.
+  // For epoll_wait: without limit, unless the listener must be watched again.
   int wait_ms() {
     if (!accept_again_) return -1;
     const auto left =

@@ -18,7 +18,7 @@
 namespace rival {
 namespace {
 
-// "127.0.0.1:7000", or a port alone. A validator of CLI11 throws what is wrong.
+// Parses "127.0.0.1:7000" or a port. Throws the error of a CLI11 validator.
 sockaddr_in parse_address(const std::string& text) {
   const std::size_t colon = text.rfind(':');
   const std::string host = colon == std::string::npos ? "127.0.0.1" : text.substr(0, colon);
@@ -29,7 +29,7 @@ sockaddr_in parse_address(const std::string& text) {
   const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
   if (port.empty() || error != std::errc() || end != port.data() + port.size() ||
       ::inet_pton(AF_INET, host.c_str(), &address.sin_addr) != 1) {
-    throw CLI::ValidationError("--listen", "'" + text + "' is no address like 127.0.0.1:7000");
+    throw CLI::ValidationError("--listen", "'" + text + "' is not an address like 127.0.0.1:7000");
   }
   address.sin_port = htons(number);
   return address;
@@ -64,17 +64,16 @@ int run(int argc, char** argv, const std::string& name,
            settings.listen = parse_address(text);
            settings.address = text_of(settings.listen);
          },
-         "IPv4 address and port, or a port of 127.0.0.1 alone; 0: any that is free")
+         "IPv4 address and port, or only a port of 127.0.0.1; 0: any free port")
       ->required()
       ->type_name("ADDR");
   app.add_option_function<std::string>(
          "--work", [&](const std::string& work) { settings.work = kWorks.at(work); },
-         "echo (the default): send back what was read; each: answer each message with a send of "
-         "its own; broadcast: send each message to all")
+         "echo (the default): send back the bytes that were read; each: answer each message with "
+         "its own send; broadcast: send each message to all")
       ->check(CLI::IsMember(kWorks).description(""))
       ->type_name("WORK");
-  app.add_option("--size", settings.size,
-                 "bytes per message; unless given 64, for a broadcast 1024")
+  app.add_option("--size", settings.size, "bytes per message (default: 64; for broadcast 1024)")
       ->check(CLI::Range(std::size_t{1}, kBlock).description(""))
       ->type_name("BYTES");
   if (more) more(app);
@@ -87,7 +86,7 @@ int run(int argc, char** argv, const std::string& name,
   }
   if (settings.size == 0) settings.size = settings.work == Work::broadcast ? 1024 : 64;
   raise_descriptor_limit();
-  std::signal(SIGPIPE, SIG_IGN);  // some of the libraries write without MSG_NOSIGNAL
+  std::signal(SIGPIPE, SIG_IGN);  // some libraries write without MSG_NOSIGNAL
   return serve(settings);
 }
 

@@ -1,5 +1,5 @@
-// What all servers of this folder have in common: their command line, the address they listen on,
-// and how they cut a stream into messages.
+// Shared by all servers of this folder: the command line, the listening address, and the splitting
+// of a stream into messages.
 #pragma once
 
 #include <netinet/in.h>
@@ -19,32 +19,33 @@ class App;
 namespace rival {
 
 enum class Work {
-  echo,       // send back what was read
-  each,       // answer each message of `size` bytes with a send of its own
-  broadcast,  // send each message of `size` bytes to all connections, the sender's too
+  echo,       // send back the bytes that were read
+  each,       // answer each message of `size` bytes with its own send
+  broadcast,  // send each message of `size` bytes to all connections, including the sender's
 };
 
 struct Settings {
   sockaddr_in listen{};
-  std::string address;  // the same as a text
+  std::string address;  // the same as text
   Work work = Work::echo;
   std::size_t size = 0;  // of a message
 };
 
-// What one read takes, unless the server is about another size.
+// The size of one read, unless the server tests another size.
 inline constexpr std::size_t kBlock = 64 * 1024;
 inline constexpr int kBacklog = 4096;
-// A receiver of broadcasts for which more than this waits is cut off: what it cannot take has to
-// end somewhere. With the other works nothing is read from a connection while too much waits for
-// it.
+// A receiver of broadcasts is disconnected if more than this is queued for it. With the other works
+// a connection is not read while too much is queued for it.
 inline constexpr std::size_t kMostWaiting = 4 * 1024 * 1024;
-// From so many bytes waiting on nothing is read, in libraries that keep the bytes themselves.
+// For libraries that queue the bytes themselves: a connection is not read while this many bytes are
+// queued for it.
 inline constexpr std::size_t kPauseAt = 512 * 1024;
-// For so long nothing is accepted after the kernel had no descriptor or no memory left.
+// The pause of accepting after the kernel had no descriptor or no memory left.
 inline constexpr int kBackOffMs = 100;
 
-// Memory that the kernel copies into begins at a page, as weir's does: on some processors the copy
-// takes two to three times as long where malloc(3) and new put it, 16 bytes behind one.
+// Memory that the kernel copies into begins at a page, as in weir: on some processors the copy
+// takes two to three times as long into memory of malloc(3) or new, which begins 16 bytes behind a
+// page.
 inline constexpr std::align_val_t kPage{4096};
 struct FreeBlock {
   void operator()(char* block) const { ::operator delete(block, kPage); }
@@ -54,22 +55,22 @@ inline Block make_block(std::size_t size) {
   return Block(static_cast<char*>(::operator new(size, kPage)));
 }
 
-// Reads the command line and calls `serve`, whose result is that of main(). `more` may add options.
+// Reads the command line, calls `serve` and returns its result, for main(). `more` may add options.
 int run(int argc, char** argv, const std::string& name,
         const std::function<int(const Settings&)>& serve,
         const std::function<void(CLI::App&)>& more = {});
 
-// Says what failed and ends the program with 1. An `error` of 0 has no text.
+// Prints an error message and exits with status 1. If `error` is 0, its text is left out.
 [[noreturn]] void give_up(const char* what, int error);
 
-// TCP_NODELAY; accepted sockets inherit it.
+// Sets TCP_NODELAY; accepted sockets inherit it.
 void set_no_delay(int listener);
-// "listening on ADDRESS"
+// Prints "listening on ADDRESS".
 void announce(int listener);
-// A listening socket that does not block, for servers whose library makes none.
+// A non-blocking listening socket, for servers whose library does not create one.
 int listen_on(const Settings& settings);
 
-// Cuts a stream into messages of a fixed size; keeps what is not whole yet.
+// Splits a stream into messages of a fixed size and keeps an incomplete message.
 class Cutter {
  public:
   template <typename Message>

@@ -1,5 +1,5 @@
-// bench-weir: weir itself, with the options that a server has by default: all its bounds, deadlines
-// and counters are on.
+// bench-weir: weir itself, with the default options of a server: all limits, deadlines and counters
+// are on.
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdint>
@@ -40,7 +40,7 @@ int serve(const rival::Settings& settings, const weir::TcpServer::Options& optio
   using weir::Buffer;
   using weir::TcpConnection;
   weir::EventLoop loop;
-  // A receiver that is too slow is cut off, as by the other servers.
+  // A receiver that is too slow is disconnected, as by the other servers.
   weir::Broadcast room(weir::SlowPolicy::close);
   weir::TcpServer server(loop, options);
   const std::size_t size = settings.size;

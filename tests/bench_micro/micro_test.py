@@ -105,7 +105,7 @@ class Micro(unittest.TestCase):
 
     def test_a_name_that_does_not_exist_is_an_error(self):
         done = run("weir-micro", "--benchmark_filter=no_such_thing", code=1)
-        self.assertIn("error: no benchmark has such a name", done.stderr)
+        self.assertIn("error: no benchmark has this name", done.stderr)
 
 
 class Sizes(unittest.TestCase):

@@ -1,5 +1,5 @@
-// bench_udp-asio: standalone Asio, with handlers, as its asynchronous UDP echo server example: one
-// datagram is received, then sent back, then the next.
+// bench_udp-asio: standalone Asio with handlers, as in its example of an asynchronous UDP echo
+// server: receives one datagram, sends it back, then receives the next.
 #include <asio.hpp>
 #include <csignal>
 #include <memory>
@@ -43,7 +43,7 @@ class Server {
 
 int serve(const rival::Settings& settings) {
   try {
-    asio::io_context context(1);  // the hint that one thread runs it
+    asio::io_context context(1);  // a hint: one thread runs it
     asio::signal_set signals(context, SIGTERM, SIGINT);
     signals.async_wait([&](std::error_code, int) { context.stop(); });
     Server server(context, settings);

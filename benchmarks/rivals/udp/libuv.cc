@@ -1,6 +1,6 @@
-// bench_udp-libuv: libuv with UV_UDP_RECVMMSG, which its manual has for many datagrams: one block
-// for a batch, a callback for each. uv_udp_try_send answers on the spot, and a request is made only
-// for what the socket refuses.
+// bench_udp-libuv: libuv with UV_UDP_RECVMMSG, its way for many datagrams: one block for a batch, a
+// callback for each datagram. uv_udp_try_send answers immediately, and a request is made only for
+// datagrams that the socket does not take.
 #include <uv.h>
 
 #include <csignal>
@@ -12,7 +12,7 @@
 
 namespace {
 
-// As its manual says, a datagram has 64 KiB of the block; 20 is what libuv takes at most.
+// A datagram needs 64 KiB of the block, according to the manual; libuv receives at most 20.
 constexpr std::size_t kDatagrams = 20;
 
 struct Send {

@@ -1,7 +1,8 @@
-// bench_udp-raw_epoll, bench_udp-raw_epoll_mmsg: epoll(7) by hand, and nothing around it.
+// bench_udp-raw_epoll, bench_udp-raw_epoll_mmsg: plain epoll(7), without a framework.
 //
-// RIVAL_BATCH: datagrams a system call. 1: recvfrom(2) and sendto(2), to EAGAIN; more: recvmmsg(2)
-// and sendmmsg(2), once an event. What a socket does not take is lost, as on the way.
+// RIVAL_BATCH: datagrams per system call. 1: recvfrom(2) and sendto(2) until EAGAIN; more:
+// recvmmsg(2) and sendmmsg(2), once for each event. Datagrams that the socket does not take are
+// lost, as in the network.
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -16,7 +17,7 @@
 namespace {
 
 constexpr unsigned kBatch = RIVAL_BATCH;
-constexpr int kReadsATurn = 64;  // so that a flood does not keep the signals waiting
+constexpr int kReadsATurn = 64;  // so that a flood does not delay signals
 
 class Echo {
  public:

@@ -1,5 +1,5 @@
-// bench_udp-weir: weir's UdpServer, without packet_info, as the others are. --plain: also without
-// UDP_SEGMENT and UDP_GRO, which they cannot do.
+// bench_udp-weir: weir's UdpServer without packet_info, like the others. --plain: also without
+// UDP_SEGMENT and UDP_GRO, which the others do not support.
 #include <CLI/CLI.hpp>
 
 #include "rivals/settings.h"
