@@ -100,7 +100,7 @@ class Generating(unittest.TestCase):
             chosen = [w for w in workloads.WORKLOADS if w.name in ("echo_1", "bulk")]
             suite = Suite(Path(folder), Generator(load), Cores([0, 1]), True, 2, 60, chosen,
                           ["raw_epoll", "weir", "asio", "libev"])
-            suite.look_around()
+            suite.find_missing()
             steps = [(s.round, s.workload.name, s.server.name) for s in suite.plan()]
         self.assertEqual(steps, [
             (number, workload, server) for number, servers in
@@ -137,7 +137,7 @@ class Reports(unittest.TestCase):
     def test_a_report_of_nothing(self):
         data = made_up_report() | {"runs": [], "ended": "interrupted", "micro": None}
         for page in (report_html.page(data), report_md.page(data)):
-            self.assertIn("Ended early", page)
+            self.assertIn("Interrupted by the user", page)
             self.assertIn("not run", page)
 
     def test_weirs_bad_figures_are_coloured_as_those_of_others(self):
@@ -294,7 +294,8 @@ class Smoke(SystemTest):
         data = self.report()
         self.assertEqual(data["ended"], "interrupted")
         self.assertGreater(len(data["runs"]), 0)
-        self.assertIn("Ended early", Path(self.path("report"), "report.html").read_text())
+        page = Path(self.path("report"), "report.html").read_text()
+        self.assertIn("Interrupted by the user", page)
         self.assertTrue(wait_until(lambda: not any(map(is_ours, servers)), 5))
 
 

@@ -1,10 +1,10 @@
-"""The pictures of the report: SVG as text, drawn without any library."""
+"""The charts of the report, as SVG text, without a library."""
 
 from dataclasses import dataclass
 from html import escape
 from math import ceil, floor, log10
 
-# Dark enough to be told apart on white, and by dashes, too, where lines cross.
+# Dark enough for a white background; lines that cross also differ in their dashes.
 COLOURS = {
     "raw_epoll": "#30343b", "raw_epoll_coalesce": "#7a7f87", "raw_epoll_512k": "#a08b6c",
     "weir": "#0a66c2", "libev": "#1b8a5a", "libuv_try_write": "#b8860b", "libuv_write": "#e07b00",
@@ -25,8 +25,8 @@ class Bar:
     least: float = None
     most: float = None
     label: str = ""  # beside the bar
-    ratio: str = ""  # beside that
-    remark: str = ""  # instead of a bar: why there is none
+    ratio: str = ""  # beside the label
+    remark: str = ""  # instead of a bar: the reason why there is none
     failed: bool = False
 
 
@@ -57,7 +57,7 @@ def picture(width, height, parts, title):
 
 
 def round_steps(most, count=4):
-    """0, and up to `most` or beyond in steps that people like."""
+    """Ticks from 0 to `most` or above, in round steps."""
     if most <= 0:
         return [0, 1]
     raw = most / count
@@ -140,7 +140,7 @@ def log_ticks(least, most):
 
 
 def nines(share):
-    """Where a share of the messages is drawn: 90 % at 1, 99 % at 2, ..."""
+    """The position of a share of the messages: 90 % at 1, 99 % at 2, ..."""
     return -log10(max(1 - share, 1e-9))
 
 

@@ -1,4 +1,4 @@
-"""What changed between two reports beyond the noise."""
+"""The changes between two reports that exceed the noise."""
 
 from dataclasses import dataclass
 
@@ -28,8 +28,8 @@ def show(value, unit):
 
 
 def comparable(old, new):
-    """[Change, ...] for all that both reports have. Ratios within a round are compared where there
-    is something to divide by: a machine that is faster today makes no change."""
+    """[Change, ...] for all figures that both reports have. Where possible, ratios within a round
+    are compared, so that a faster machine is not a change."""
     changes = []
     olds = {section.name: section for section in content.sections(old)}
     for section in content.sections(new):
@@ -54,7 +54,7 @@ def comparable(old, new):
 
 
 def count_changes(old, new):
-    """Counts do not depend on the machine's speed, so one of each is enough."""
+    """Counts do not depend on the speed of the machine, so one value of each is enough."""
     changes = []
     before = (old.get("counts") or {}).get("report") or {}
     for server, kinds in ((new.get("counts") or {}).get("report") or {}).items():
@@ -70,14 +70,14 @@ def count_changes(old, new):
 
 
 def judge_count(old, new):
-    """A hundredth of a call is what accepting and waking up leave over."""
+    """Accepting and waking up cause differences of a hundredth of a call."""
     if abs(new - old) < max(0.01, stats.SMALLEST_CHANGE * abs(old)):
         return "same"
     return "more" if new > old else "less"
 
 
 def unlike(old, new):
-    """What makes the two reports hard to compare."""
+    """The differences that make the two reports hard to compare."""
     remarks = []
     for key, what in (("processor", "processors"), ("kernel", "kernels"),
                       ("compiler", "compilers"), ("flags", "compiler flags")):
@@ -107,7 +107,7 @@ def ranges(change):
 
 
 def describe(old, new):
-    """The whole answer as text."""
+    """The whole comparison as text."""
     timed, counted = comparable(old, new), count_changes(old, new)
     changes = timed + counted
     lines = [f"old: {old['machine']['commit']}, {old['started']}",
@@ -124,10 +124,10 @@ def describe(old, new):
     by_chance = sum(stats.chance_of_false_alarm(change.old.count, change.new.count)
                     for change in timed if change.verdict != "unclear")
     lines += ["", f"{changed} of {len(judged)} figures changed beyond noise, "
-              f"{len(changes) - len(judged)} have too few rounds (under {stats.FEWEST}) to tell."]
+              f"{len(changes) - len(judged)} have too few rounds (under {stats.FEWEST})."]
     if judged:
         lines.append(
-            "Noise: a change takes every round of one report beyond every round of the other and "
-            f"the median by {100 * stats.SMALLEST_CHANGE:.0f} % or more. By chance alone that "
-            f"would happen to at most {by_chance:.1f} of {len(judged)}.")
+            "Noise: it is a change if every round of one report is beyond every round of the "
+            f"other and the median differs by {100 * stats.SMALLEST_CHANGE:.0f} % or more. By "
+            f"chance that would happen to at most {by_chance:.1f} of {len(judged)}.")
     return "\n".join(lines)

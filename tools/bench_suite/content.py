@@ -1,4 +1,4 @@
-"""What the report says, before it is made into html or Markdown: rows and remarks."""
+"""The content of the report, for HTML and Markdown: rows and remarks."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ from bench_suite.workloads import BASELINE, METRICS, RIVALS, US, WORKLOADS, serv
 
 ENDINGS = {
     "complete": "The whole plan was run.",
-    "interrupted": "Ended early by its user: what is not here was not measured.",
-    "out of time": "The time was over before the plan was: some have fewer rounds.",
+    "interrupted": "Interrupted by the user: some figures were not measured.",
+    "out of time": "The time was over before the plan was complete: some have fewer rounds.",
 }
 
 
@@ -40,7 +40,7 @@ class Section:
         return any(self.summary(server.name) for server in self.servers)
 
     def remark(self, server):
-        """Why a server has no figures; "" when it has."""
+        """The reason why a server has no figures; "" if it has."""
         if self.summary(server.name):
             return ""
         gone = self.missing or self.data["missing_servers"].get(f"{self.name}/{server.name}")
@@ -73,7 +73,7 @@ class Section:
                      if server.name == self.workload.baseline), self.workload.baseline)
 
     def lines(self):
-        """The latency distributions, of the round whose p99 is the median one."""
+        """The latency distributions of the round with the median p99."""
         lines = []
         for server in self.servers:
             runs = [run for run in self.results.good(self.name, server.name)
@@ -87,7 +87,7 @@ class Section:
         return lines
 
     def rows(self):
-        """[server, figures...] as texts; heads() says what they are."""
+        """[server, figures...] as texts, in the columns of heads()."""
         return [[server.title] + self.cells(server) for server in self.servers]
 
     def heads(self):
@@ -117,7 +117,7 @@ class Section:
         return cells + [f"{found.count}" + (f" ({failed} failed)" if failed else "")]
 
     def remarks(self):
-        """What one has to know about these figures in particular."""
+        """Remarks on these figures."""
         runs = [run for server in self.servers for run in self.results.good(self.name, server.name)]
         remarks = []
         if self.metric == "cpu_ns" and any(run.get("cpu_over") == "whole run" for run in runs):
@@ -127,7 +127,7 @@ class Section:
                       for run in runs)
         if limited:
             remarks.append(f"In {limited} of {len(runs)} runs weir-load was itself the bottleneck: "
-                           "throughput then is what the generator could do, not the server.")
+                           "the throughput is then that of the generator, not of the server.")
         crowded = [server.title for server in self.servers
                    if server.threads >= self.data["machine"]["cores"]]
         if crowded and runs:
@@ -136,8 +136,8 @@ class Section:
 
 
 def distribution(report):
-    """[[share, microseconds], ...]: the whole of it where the generator wrote it, else the
-    percentiles that it names."""
+    """[[share, microseconds], ...]: the whole distribution, if the generator wrote it; otherwise
+    the percentiles of its report."""
     if report.get("hdr"):
         return report["hdr"]
     latency = report.get("latency_us") or {}
@@ -151,7 +151,7 @@ def sections(data):
 
 
 def warnings(data):
-    """What a reader must not miss."""
+    """Warnings at the top of the report."""
     found = []
     if data.get("made_up"):
         found.append("These figures are made up, to try the report. Nothing here was measured.")
@@ -188,7 +188,7 @@ def overview(data):
 
 
 def aims(data):
-    """[workload, against, at most, measured, reached?]: where weir has an aim."""
+    """[workload, against, at most, measured, reached?] for the workloads with an aim."""
     rows = []
     for section in sections(data):
         if not section.workload.aim or US not in data["rivals"]:
@@ -215,7 +215,7 @@ def reached(ratio, limit):
 
 
 def noise(data):
-    """The spread of raw epoll's own figures: what the machine does by itself. In per cent."""
+    """The spread of raw epoll's own figures in per cent: the noise of the machine."""
     spreads = []
     for section in sections(data):
         if section.workload.servers:
@@ -239,7 +239,7 @@ def machine_rows(data):
         ("memory", units.memory(machine["memory_bytes"]) if machine["memory_bytes"] else "unknown"),
         ("pinned", f"server to core {cores(machine['server_cores'])}, weir-load to core "
          f"{cores(machine['load_cores'])}" + (" (the same!)" if shared else "")),
-        ("governor", machine["governor"] or "not told by the kernel"),
+        ("governor", machine["governor"] or "unknown"),
         ("noise", f"{base_title()}'s own figures differ by {spread.median:.0f} % from round to "
          f"round (the whole range, median of the workloads; {spread.least:.0f} to "
          f"{spread.most:.0f} %)"

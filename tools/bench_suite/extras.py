@@ -1,4 +1,4 @@
-"""What is folded in beside the servers: micro benchmarks, counts, programs that print a table."""
+"""The other parts of the report: micro benchmarks, counts, programs that print a table."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ class Program(NamedTuple):
     name: str
     title: str             # in the report
     quick: tuple = ()      # options of the quick run
-    threads: bool = False  # has several, so it wants more than the server's core
+    threads: bool = False  # has several threads and needs more than the server's core
 
 
 PROGRAMS = (
@@ -31,27 +31,26 @@ MICRO_HEADS = ("benchmark", "time per item", "min \u2013 max", "allocations per 
                "repetitions")
 
 METHOD = (
-    "Server and generator (weir-load) are processes of their own, pinned to different cores. Each "
-    "run starts a fresh server on a port of the kernel's choice, warms it up, measures, and ends "
-    "it. In a round every server runs every workload once, one right after the other, forwards in "
-    "one round and backwards in the next, so that a machine that grows faster or slower meanwhile "
-    "does so for all.",
-    "The main figure is the processor time of the server per message (the scheduler's own count, "
-    "user and kernel), because it does not depend on how fast the generator is. A ratio compares "
-    "two servers within one round; medians and ranges are over the rounds. Whiskers and \"min "
-    "\u2013 max\" are the whole range, nothing is left out.",
-    "Latency and throughput are those of a closed loop: the generator sends the next message when "
-    "the answer to the last one is there, so a server that stalls is asked less often, and the "
-    "percentiles say nothing about stalls that an independent crowd of clients would have met. "
-    "With many connections latency is mostly waiting for the others' turn. The curve shown is that "
-    "of the round whose p99 is the median one.",
-    "A difference of 2 % or less is noise, whatever the rounds say; one that the ranges of the "
-    "rounds overlap is noise as well. tools/bench --compare OLD.json applies exactly this.",
+    "Server and generator (weir-load) are separate processes on different cores. Each run starts a "
+    "new server on a port that the kernel chooses, warms it up, measures, and ends it. In a round "
+    "every server runs every workload once, in alternating order (forwards, then backwards), so "
+    "that a change of the machine's speed affects all.",
+    "The main figure is the CPU time of the server per message (as the scheduler counts it, user "
+    "and kernel), because it does not depend on the speed of the generator. A ratio compares two "
+    "servers within one round; medians and ranges are over the rounds. Whiskers and \"min \u2013 "
+    "max\" show the whole range; no value is left out.",
+    "Latency and throughput are those of a closed loop: the generator sends the next message after "
+    "the answer to the last one. So it sends less to a server that stalls, and the percentiles do "
+    "not show the stalls that independent clients would see. With many connections, latency is "
+    "mostly the wait for the other connections. The curve is that of the round with the median "
+    "p99.",
+    "A difference of 2 % or less is noise, and so is a difference with overlapping ranges of the "
+    "rounds. tools/bench --compare OLD.json uses exactly these rules.",
 )
 
 
 def run_text(command, seconds, cores):
-    """What a program prints. Raises Failure."""
+    """The output of a program. Raises Failure."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         process = processes.start(command, cores, stdout=out, stderr=errors)
         try:
@@ -86,8 +85,8 @@ def run_micro(bin_folder, quick, seconds, cores):
 
 
 def run_counts(root, bin_folder, servers, quick, seconds, cores):
-    """One server after the other, so that one that fails or the end of the time costs only its own.
-    strace and valgrind take their time, so the quick run counts allocations alone."""
+    """Counts one server after the other, so that a failure or the end of the time affects only one
+    server. strace and valgrind are slow, so the quick run only counts allocations."""
     script = root / "benchmarks" / "counts.py"
     if not script.exists():
         return {"missing": "benchmarks/counts.py is not there"}
@@ -177,7 +176,7 @@ LOADS = ("ping-pong", "pipelined")
 
 
 def count_table(part):
-    """(heads, rows) of the counts: a row a server, a column for each count and load."""
+    """(heads, rows) of the counts: a row for each server, a column for each count and load."""
     part = part or {}
     report, failed = part.get("report") or {}, part.get("failed") or {}
     kinds = [kind for kind in COUNTS if any(kind[0] in one for one in report.values())]

@@ -1,5 +1,5 @@
-"""What the figures were measured on: processor, kernel, compiler, libraries, commit; and which
-cores the server and the generator get."""
+"""The machine of the measurement: processor, kernel, compiler, libraries, commit; and the cores of
+the server and of the generator."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-# Debian package -> what the rivals call it.
+# Debian package -> name in the report.
 LIBRARIES = {
     "libev-dev": "libev", "libuv1-dev": "libuv", "libasio-dev": "Asio", "libevent-dev": "libevent",
     "libbenchmark-dev": "Google Benchmark",
@@ -23,7 +23,7 @@ def read(path):
 
 
 def output_of(*command):
-    """The first line that a command prints; None when it cannot be had."""
+    """The first line of the output of a command; None if it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -46,7 +46,7 @@ def memory_bytes():
 
 
 def busy_cores(seconds=1.0):
-    """How many cores others keep busy. The load average tells of the last minutes instead."""
+    """The number of cores that other programs use now (the load average is of the last minutes)."""
     def busy():
         fields = (read("/proc/stat") or "cpu").split("\n")[0].split()[1:]
         ticks = [int(field) for field in fields[:8]]
@@ -67,7 +67,7 @@ def libraries():
 
 
 def compiler(build):
-    """As the build folder's cache names it."""
+    """The compiler, from the CMake cache of the build folder."""
     found = re.search(r"^CMAKE_CXX_COMPILER:\w+=(.*)$", read(build / "CMakeCache.txt") or "", re.M)
     return output_of(found.group(1), "--version") if found else None
 
@@ -104,15 +104,16 @@ def describe(root, build, cores):
 
 
 class Cores:
-    """The server has the last core for itself, the generator the others; threads of a server take
-    more from the end, and what is left is the generator's."""
+    """The server gets the last core, the generator the others. A server with several threads gets
+    more cores from the end."""
 
     def __init__(self, available=None):
         self.all = sorted(available if available is not None else os.sched_getaffinity(0))
         self.server, self.load = self.split(1)
 
     def split(self, threads):
-        """(server's, generator's). Too few cores for both: both have all, see shared()."""
+        """(cores of the server, cores of the generator). If there are too few, both get all; see
+        shared()."""
         if self.shared(threads):
             return self.all, self.all
         return self.all[-threads:], self.all[:-threads]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures weir and what one would pick instead, and writes bench-report/."""
+"""Compares weir with other libraries and writes the report bench-report/."""
 
 import argparse
 import json
@@ -19,13 +19,13 @@ from bench_suite.runner import Runner, Suite  # noqa: E402
 from bench_suite.workloads import BASELINE, RIVALS, WORKLOADS, Timing  # noqa: E402
 
 FORMAT = 1  # of raw.json
-# Seconds: for the servers, and for what comes after them.
+# Seconds: for the servers, and for the parts after them.
 BUDGETS = {"quick": (130, 40), "full": (1700, 900), "smoke": (60, 0)}
 EXTRAS = ("micro", "counts", "programs")
 
 
 class Mistake(Exception):
-    """On the command line; told in one sentence."""
+    """A mistake on the command line; the text is the error message."""
 
 
 def words_of(texts):
@@ -35,28 +35,29 @@ def words_of(texts):
 def parse_arguments(arguments):
     parser = argparse.ArgumentParser(prog="tools/bench", description=__doc__)
     parser.add_argument("--quick", action="store_true",
-                        help="less than 3 minutes in place of less than 45, and rough")
+                        help="less than 3 minutes instead of less than 45, less accurate")
     parser.add_argument("--smoke", action="store_true",
-                        help="seconds, few connections: does everything work? no figures to keep")
+                        help="a test of the suite with few connections, in seconds; the figures "
+                        "are not valid")
     parser.add_argument("--only", action="append", default=[], metavar="NAME",
                         help="only these workloads (or micro, counts, programs); see --list")
     parser.add_argument("--rivals", action="append", default=[], metavar="LIST",
                         help="only these servers, and raw_epoll; separated by commas")
     parser.add_argument("--rounds", type=int, default=0, metavar="N",
-                        help="rounds of every workload")
+                        help="number of rounds of every workload")
     parser.add_argument("--out", type=Path, default=Path("bench-report"), metavar="DIR",
-                        help="where the report goes (bench-report)")
+                        help="folder of the report (bench-report)")
     parser.add_argument("--bin", type=Path, default=Path("build/release/bin"), metavar="DIR",
-                        help="where the programs are (build/release/bin)")
+                        help="folder of the programs (build/release/bin)")
     parser.add_argument("--compare", nargs="+", type=Path, metavar="RAW.json",
-                        help="measure nothing, say what changed: OLD.json, and NEW.json unless it "
-                        "is that of the last report")
+                        help="measure nothing; print the changes from OLD.json to NEW.json "
+                        "(default: the last report)")
     parser.add_argument("--list", action="store_true", help="print the workloads and servers")
     args = parser.parse_args(arguments)
     if args.quick and args.smoke:
         raise Mistake("--quick and --smoke exclude each other")
     if args.rounds < 0 or args.rounds > 1000:
-        raise Mistake("--rounds has to be between 1 and 1000")
+        raise Mistake("--rounds must be between 1 and 1000")
     if args.compare and len(args.compare) > 2:
         raise Mistake("--compare takes one or two files")
     args.mode = "smoke" if args.smoke else "quick" if args.quick else "full"
@@ -66,12 +67,12 @@ def parse_arguments(arguments):
 def chosen(names, known, what):
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise Mistake(f"there is no {what} {unknown[0]}; tools/bench --list names them all")
+        raise Mistake(f"there is no {what} {unknown[0]}; tools/bench --list prints all names")
     return [name for name in known if name in names] if names else list(known)
 
 
 def smoke_of(workload):
-    """The same in small: 40 connections at most."""
+    """The same workload with at most 40 connections."""
     options = list(workload.options)
     at = options.index("--connections") + 1
     count = min(int(options[at]), 40)
@@ -99,7 +100,7 @@ def load(path):
     except (OSError, ValueError) as error:
         raise Mistake(f"{path} cannot be read as a report: {error}") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise Mistake(f"{path} is no raw.json of this suite")
+        raise Mistake(f"{path} is not a raw.json of this suite")
     return data
 
 
@@ -107,13 +108,13 @@ def make_suite(args):
     only = chosen(words_of(args.only), [w.name for w in WORKLOADS] + list(EXTRAS), "workload")
     rivals = chosen(words_of(args.rivals), [server.name for server in RIVALS], "server")
     if BASELINE not in rivals:
-        rivals.insert(0, BASELINE)  # what all are compared with
+        rivals.insert(0, BASELINE)  # all others are compared with it
     workloads = [workload for workload in WORKLOADS if workload.name in only]
     if args.smoke:
         workloads = [smoke_of(workload) for workload in workloads]
     suite = Suite(args.bin, Generator(args.bin / "weir-load"), machine.Cores(), args.quick,
                   args.rounds, BUDGETS[args.mode][0], workloads, rivals)
-    suite.look_around()
+    suite.find_missing()
     return suite, only
 
 
@@ -122,7 +123,7 @@ def announce(suite, args):
     most = sum(BUDGETS[args.mode])
     print(f"bench: {args.mode} mode, {len(steps)} runs of servers, about "
           f"{units.duration(min(sum(step.estimate for step in steps), BUDGETS[args.mode][0]))} for "
-          f"them; never more than {units.duration(most)} in all")
+          f"them; never more than {units.duration(most)} in total")
     cores = suite.cores
     if cores.shared(1):
         print("bench: only one core: server and generator share it, so times are rough")
@@ -134,7 +135,7 @@ def announce(suite, args):
 
 
 def run_extras(data, args, only, cores, end):
-    """Fills in the parts beside the servers, each within what is left until `end`."""
+    """Adds the other parts, each within the time that is left until `end`."""
     def left(share):
         return max(2, share * (end - time.monotonic()))
     if "micro" in only:
@@ -170,7 +171,7 @@ def measure(args, arguments):
         if not args.smoke:
             run_extras(data, args, only, suite.cores, begun + sum(BUDGETS[args.mode]))
     except KeyboardInterrupt:
-        print("\nbench: ended early; the report has what there is", file=sys.stderr)
+        print("\nbench: interrupted; the report has the figures measured so far", file=sys.stderr)
         data["ended"] = "interrupted"
     data["runs"], data["seconds"] = runner.runs, round(time.monotonic() - begun, 1)
     failed = [run for run in runner.runs if run.get("failure")]

@@ -1,5 +1,5 @@
-"""The servers and the generator as processes: pinned, watched through /proc, bounded by time, and
-ended by their number."""
+"""The servers and the generator as processes: pinned to cores, measured through /proc, with time
+limits, and ended by their process id."""
 
 import ctypes
 import json
@@ -13,16 +13,16 @@ import tempfile
 import time
 from pathlib import Path
 
-START_SECONDS = 10  # within which a server has to listen
-STOP_SECONDS = 5  # within which it has to obey SIGTERM
+START_SECONDS = 10  # time limit until a server listens
+STOP_SECONDS = 5  # time limit until it ends after SIGTERM
 
 
 class Failure(Exception):
-    """Something that makes a run worthless; the sentence goes into the report."""
+    """An error that makes a run invalid; the message goes into the report."""
 
 
 def raise_descriptor_limit():
-    """Lifts the soft limit to the hard one, for us and our children; returns it."""
+    """Raises the soft limit to the hard limit, for this process and its children; returns it."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard if hard != resource.RLIM_INFINITY else 1 << 20
@@ -33,7 +33,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def start(command, cores, **streams):
-    """A process on `cores` that hears nothing of our terminal's Ctrl-C and does not outlive us."""
+    """Starts a process on `cores`, which does not get the terminal's Ctrl-C and ends with us."""
     def prepare():
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.sched_setaffinity(0, cores)
@@ -42,7 +42,7 @@ def start(command, cores, **streams):
 
 
 def stop(process, seconds=STOP_SECONDS):
-    """SIGTERM, then SIGKILL; True when the first sufficed."""
+    """Sends SIGTERM and, if needed, SIGKILL; True if SIGTERM sufficed."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:
@@ -55,7 +55,7 @@ def stop(process, seconds=STOP_SECONDS):
 
 
 def stop_group(process):
-    """Ends a process and whatever it has started; start() gave it a group of its own."""
+    """Ends a process and its children; start() gave it its own process group."""
     stop(process)
     try:
         os.killpg(process.pid, signal.SIGKILL)
@@ -64,7 +64,7 @@ def stop_group(process):
 
 
 def cpu_ns(pid):
-    """Nanoseconds on a processor of all threads that live, as the scheduler counts them."""
+    """CPU time of all live threads in nanoseconds, as the scheduler counts it."""
     total = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         try:
@@ -95,11 +95,11 @@ class Server:
             ready, _, _ = select.select([out], [], [], max(left, 0))
             data = os.read(out, 4096) if ready else b""
             if not data:
-                raise Failure(f"the server did not start: {self.last_words() or 'it said nothing'}")
+                raise Failure(f"the server did not start: {self.last_words() or 'no output'}")
             text += data
         line = text.decode(errors="replace").split("\n")[0]
         if not line.startswith("listening on "):
-            raise Failure(f"the server said '{line}' instead of where it listens")
+            raise Failure(f"the server printed '{line}' instead of its address")
         return line.removeprefix("listening on ")
 
     def last_words(self):
@@ -111,7 +111,7 @@ class Server:
         return self.process.poll() is None
 
     def close(self):
-        """False when it had to be killed."""
+        """Ends the server; False if it had to be killed."""
         obeyed = stop(self.process)
         self.process.stdout.close()
         self.errors.close()
@@ -119,14 +119,14 @@ class Server:
 
 
 class Generator:
-    """weir-load: what its modes can do, and runs of it."""
+    """weir-load: the options of its modes, and its runs."""
 
     def __init__(self, program):
         self.program = Path(program)
         self.helps = {}
 
     def options(self, mode):
-        """The options of a mode; None when this weir-load has no such mode."""
+        """The options of a mode; None if this weir-load has no such mode."""
         if mode not in self.helps:
             self.helps[mode] = self.ask(mode)
         return self.helps[mode]
@@ -169,15 +169,15 @@ class Generator:
         try:
             process.wait(most_seconds)
         except subprocess.TimeoutExpired:
-            raise Failure(f"weir-load was not done after {most_seconds:.0f} s") from None
+            raise Failure(f"weir-load did not end within {most_seconds:.0f} s") from None
 
 
 MOST_POINTS = 120
 
 
 def read_hdr(text):
-    """[[share of the messages, microseconds], ...] of HdrHistogram's text form, which weir-load
-    writes in milliseconds; not more than a picture can show."""
+    """[[share of the messages, microseconds], ...] from HdrHistogram's text format, which weir-load
+    writes in milliseconds; reduced to the number of points that a chart can show."""
     points = []
     for line in text.split("\n"):
         found = re.match(r"\s*([\d.]+)\s+([\d.]+)\s+(\d+)\s+([\d.]+|inf)\s*$", line)

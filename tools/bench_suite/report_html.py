@@ -1,4 +1,4 @@
-"""report.html: one file, no script, nothing loaded from elsewhere."""
+"""report.html: one file without scripts and external resources."""
 
 from html import escape
 
@@ -28,7 +28,7 @@ th { font-weight: 600; background: #f4f5f7; vertical-align: bottom; }
 th:first-child, td:first-child, .words td { text-align: left; }
 .words td { white-space: normal; }
 .words td:first-child { font-weight: 600; white-space: nowrap; vertical-align: top; }
-tr.us { background: #eaf3fd; }  /* of the row: the shade of a cell, good or bad, is over it */
+tr.us { background: #eaf3fd; }  /* of the row; the colour of a cell, good or bad, covers it */
 tr.us td { font-weight: 700; }
 td.better { background: #dff3e4; } td.worse { background: #fdeecb; }
 td.far { background: #f9d5cf; } td.none { color: #6b7078; font-style: italic; text-align: left; }
@@ -54,7 +54,7 @@ def page(data):
 
 
 def table(heads, rows, kind="", us=None):
-    """`rows`: [first cell, ...]; a row that is too short has its last cell over the rest."""
+    """`rows`: [first cell, ...]; in a short row the last cell spans the remaining columns."""
     lines = [f'<div class="scroll"><table class="{kind}">']
     if heads:
         lines.append("<tr>" + "".join(f"<th>{escape(head)}</th>" for head in heads) + "</tr>")

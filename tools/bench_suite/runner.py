@@ -1,5 +1,5 @@
-"""Runs the plan: round by round, in each round workload by workload, in each workload one server
-after the other, forwards in one round and backwards in the next."""
+"""Runs the plan: in each round all workloads, in each workload all servers, in alternating order
+(forwards in one round, backwards in the next)."""
 
 import sys
 import time
@@ -10,7 +10,7 @@ from bench_suite.processes import Failure
 from bench_suite.stats import Results
 from bench_suite.workloads import US, servers_of
 
-CONNECT_NS = 60_000  # a connection's share of the time beside the measured part, for the estimate
+CONNECT_NS = 60_000  # time to set up one connection, for the estimate
 SPARE_DESCRIPTORS = 100
 
 
@@ -29,20 +29,20 @@ class Step:
 
 @dataclass
 class Suite:
-    """What there is to run, and what is missing and why."""
+    """The workloads and servers to run, and the missing ones with the reason."""
     bin: object
     generator: object
     cores: object
     quick: bool
-    rounds: int  # 0: as each workload says
+    rounds: int  # 0: the number of each workload
     budget: float  # seconds, for all steps
     workloads: list = field(default_factory=list)
     rivals: list = field(default_factory=list)  # names
     missing_servers: dict = field(default_factory=dict)  # (workload, server): reason
     missing_workloads: dict = field(default_factory=dict)  # workload: reason
 
-    def look_around(self):
-        """Finds out what is missing before anything is measured."""
+    def find_missing(self):
+        """Finds missing programs and modes before the measurement."""
         limit = processes.raise_descriptor_limit()
         for workload in self.workloads:
             if not self.generator.program.exists():
@@ -63,7 +63,7 @@ class Suite:
                 if workload.servers or server.name in self.rivals]
 
     def plan(self):
-        """Round by round, so that whoever ends early has fewer rounds, not fewer workloads."""
+        """Round by round, so that an early end gives fewer rounds, not fewer workloads."""
         steps = []
         present = [w for w in self.workloads if w.name not in self.missing_workloads]
         rounds = {w.name: self.rounds or w.timing(self.quick).rounds for w in present}
@@ -81,7 +81,7 @@ class Suite:
 
 
 def load_words(step, address, pid, offered):
-    """weir-load's command line, with those of our wishes that its mode `offered`."""
+    """The command line of weir-load, with those optional arguments that its mode `offered`."""
     workload, timing = step.workload, step.timing
     words = [workload.mode, address, *workload.options]
     wishes = [("--duration", timing.seconds), ("--warmup", timing.warmup), ("--pid", pid)]
@@ -94,8 +94,8 @@ def load_words(step, address, pid, offered):
 
 
 def metrics_of(report, whole_cpu):
-    """The figures of one run, and what its CPU time is of: weir-load looks at the measured part,
-    `whole_cpu` is what we saw ourselves. What was not measured is None."""
+    """The figures of one run, and the part that its CPU time is for: weir-load measures the
+    measured part, `whole_cpu` is for the whole run. Figures that were not measured are None."""
     latency = report.get("latency_us") or {}
     server = report.get("server") or {}
     messages = report.get("messages") or 0
@@ -103,7 +103,7 @@ def metrics_of(report, whole_cpu):
     cpu = measured * 1e9 if measured is not None else whole_cpu
     memory = server.get("rss_per_connection")
     return {
-        # 0 is no figure: the server ran for less than the scheduler tells.
+        # 0 is not valid: the server ran for less than the resolution of the scheduler.
         "cpu_ns": cpu / messages if messages and cpu else None,
         "rate": report.get("rate"),
         "p50_us": latency.get("p50"),
@@ -121,7 +121,7 @@ class Runner:
         self.ended = "complete"
 
     def go(self):
-        """Runs until the plan is done, the time is over or the user is tired of it."""
+        """Runs until the plan is complete, the time is over or the user interrupts it."""
         steps = self.suite.plan()
         expected, begun, spent = sum(step.estimate for step in steps), time.monotonic(), 0.0
         for index, step in enumerate(steps):
@@ -129,7 +129,7 @@ class Runner:
             if passed > self.suite.budget:
                 self.ended = "out of time"
                 break
-            # How much slower than estimated it went so far.
+            # The ratio of the real time to the estimate so far.
             pace = passed / spent if spent > 5 else 1
             left = min((expected - spent) * pace, self.suite.budget - passed)
             self.say.begins(step, index, len(steps), passed, left)
@@ -179,7 +179,7 @@ class Runner:
 
 
 def most_seconds(step, left):
-    """What a run may take: generous, but within the time of all, or little beyond."""
+    """The time limit of a run: generous, but about within the total time."""
     return min(20 + 3 * (step.timing.seconds + step.timing.warmup), max(left, 2 * step.estimate))
 
 
@@ -189,7 +189,8 @@ def error_kinds(report):
 
 
 class Progress:
-    """A line that is rewritten on a terminal; one line a workload and round for all."""
+    """The progress: a line that is rewritten on a terminal, and a line for each workload and
+    round."""
 
     def __init__(self, out=sys.stderr):
         self.out, self.live = out, out.isatty()

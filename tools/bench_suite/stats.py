@@ -1,4 +1,4 @@
-"""Medians, ranges, and ratios within a round. A summary of nothing is None, never a number."""
+"""Medians, ranges, and ratios within a round. The summary of an empty list is None."""
 
 from dataclasses import dataclass
 from math import comb
@@ -48,7 +48,7 @@ class Results:
         return summarize(self.values(workload, server, metric).values())
 
     def ratio(self, workload, server, baseline, metric):
-        """What `server` took, in units of what `baseline` took in the same round."""
+        """The figure of `server` divided by that of `baseline` in the same round."""
         own = self.values(workload, server, metric)
         base = self.values(workload, baseline, metric)
         return summarize([own[n] / base[n] for n in own if base.get(n)])
@@ -57,14 +57,14 @@ class Results:
         return [run["failure"] for run in self.runs(workload, server) if run.get("failure")]
 
 
-# Below this share of the median a difference is not called a change, whatever the ranges say.
+# A difference below this share of the median is not a change, whatever the ranges are.
 SMALLEST_CHANGE = 0.02
-# With fewer rounds nothing is said.
+# With fewer rounds there is no verdict.
 FEWEST = 3
 
 
 def chance_of_false_alarm(old_count, new_count):
-    """How often two samples of one distribution have ranges that do not touch."""
+    """The probability that two samples of one distribution have ranges that do not overlap."""
     return 2 / comb(old_count + new_count, old_count)
 
 

@@ -1,4 +1,4 @@
-"""Numbers as people read them; every one with its unit."""
+"""Numbers for people, each with its unit."""
 
 
 def digits(value):

@@ -1,4 +1,4 @@
-"""What is measured: the servers, the workloads, and how often and how long in each of the modes."""
+"""The servers, the workloads, and their rounds and times in each of the modes."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ US = "weir"
 
 @dataclass(frozen=True)
 class Server:
-    """One server as the suite starts it; `--listen 127.0.0.1:0` is added to the words."""
+    """A server and its command line, to which `--listen 127.0.0.1:0` is added."""
     name: str
     title: str
     what: str
@@ -18,7 +18,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Timing:
-    seconds: float  # measured, a run
+    seconds: float  # measured time of a run
     warmup: float
     rounds: int  # at most
 
@@ -28,17 +28,17 @@ class Workload:
     name: str
     title: str
     what: str
-    mode: str  # weir-load's
-    options: tuple  # weir-load's, without the time
+    mode: str  # of weir-load
+    options: tuple  # of weir-load, without the time
     quick: Timing
     full: Timing
-    metric: str = "cpu_ns"  # a key of METRICS: what the bars show
-    message: str = "message"  # what is counted
-    work: str = "echo"  # the rivals' --work
+    metric: str = "cpu_ns"  # a key of METRICS: the figure of the bars
+    message: str = "message"  # the name of a counted item
+    work: str = "echo"  # --work of the rivals
     connections: int = 1
     servers: tuple = ()  # () : all rivals
     baseline: str = BASELINE
-    # What weir aims at: at most `aim[1]` times `aim[0]` in the same round.
+    # The aim of weir: at most `aim[1]` times the figure of `aim[0]` in the same round.
     aim: tuple = ()
 
     def timing(self, quick):
