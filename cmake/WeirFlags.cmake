@@ -1,4 +1,4 @@
-# Flags that every target of weir is built with: the language, the warnings, the sanitizers.
+# Flags for all targets of weir: the language, the warnings, the sanitizers.
 
 set(
   WEIR_WARNINGS
@@ -23,13 +23,13 @@ set(
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   list(APPEND WEIR_WARNINGS -Wduplicated-cond -Wduplicated-branches -Wlogical-op)
   if(WEIR_SANITIZE)
-    # In the code that the sanitizers add, GCC sees unset values and null pointers that are not
-    # there, and it says of TSan that it does not model fences; weir does not lean on any.
+    # For sanitized code, GCC warns about unset values and null pointers that do not exist, and
+    # about fences, which TSan does not model; weir does not depend on fences.
     list(APPEND WEIR_WARNINGS -Wno-maybe-uninitialized -Wno-null-dereference -Wno-tsan)
   endif()
 elseif(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
-  # Designated initialisers that leave the defaults of the other fields alone are our way to
-  # give options; Clang's -Wextra counts them as missing.
+  # weir gives options as designated initialisers of some fields; Clang's -Wextra warns that the
+  # other fields are missing.
   list(APPEND WEIR_WARNINGS -Wthread-safety -Wno-missing-designated-field-initializers)
 endif()
 
@@ -38,8 +38,8 @@ if(WEIR_SANITIZE)
     -fsanitize=${WEIR_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1
   )
   add_link_options(-fsanitize=${WEIR_SANITIZE})
-  # Its probe of memory opens a pipe, and where no descriptor is left it takes that for a wrong
-  # object. What it would find is mostly found by ASan.
+  # The vptr check probes memory with a pipe and reports a wrong object if no descriptor is left.
+  # ASan finds most of these errors.
   if(WEIR_SANITIZE MATCHES "undefined")
     add_compile_options(-fno-sanitize=vptr)
   endif()
@@ -50,8 +50,8 @@ if(WEIR_COVERAGE)
   add_link_options(--coverage)
 endif()
 
-# weir_flags(target): C++23 without extensions, position-independent code; warnings where weir is
-# worked on, not in the build of who uses it.
+# weir_flags(target): C++23 without extensions, position-independent code. Warnings are on only if
+# weir is the top-level project.
 function(weir_flags target)
   target_compile_features(${target} PUBLIC cxx_std_23)
   set_target_properties(
@@ -78,8 +78,8 @@ function(weir_program name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${weir_BINARY_DIR}/bin")
 endfunction()
 
-# weir_install_tool(name): a program that `cmake --install` lays down beside the libraries, and that
-# finds them there if they are shared; `--component tools` installs the tools alone.
+# weir_install_tool(name): installs a program, which finds shared libraries of the same prefix.
+# `cmake --install` with `--component tools` installs only the tools.
 function(weir_install_tool name)
   if(NOT WEIR_INSTALL)
     return()

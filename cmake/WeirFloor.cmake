@@ -1,7 +1,7 @@
-# One floor of the house: one folder, one link target, one list of files.
+# A floor of weir: one folder, one link target, one list of files.
 
-# Everybody, weir itself included, writes #include "weir/net/tcp/tcp_server.h". In the build tree
-# that spelling is served by two links; the repository's root is never an include path.
+# Users and weir itself write #include "weir/net/tcp/tcp_server.h". In the build tree two symbolic
+# links make this possible; the root of the repository is never an include path.
 set(WEIR_INCLUDE_ROOT "${weir_BINARY_DIR}/include")
 file(MAKE_DIRECTORY "${WEIR_INCLUDE_ROOT}/weir")
 foreach(top IN ITEMS base net)
@@ -11,7 +11,7 @@ foreach(top IN ITEMS base net)
   )
 endforeach()
 
-# The library that a floor's files go into: one for the floor, or one for all floors (shared).
+# Sets up a library: that of one floor (static), or that of all floors (shared).
 function(weir_library target)
   weir_flags(${target})
   set_target_properties(
@@ -21,11 +21,11 @@ function(weir_library target)
       VISIBILITY_INLINES_HIDDEN ON
       VERIFY_INTERFACE_HEADER_SETS ON
   )
-  # No public header includes them: users need not have their headers.
+  # No public header includes spdlog or fmt, so users do not need their headers.
   target_link_libraries(${target} PUBLIC Threads::Threads PRIVATE spdlog::spdlog fmt::fmt)
 endfunction()
 
-# weir::weir, the whole house under one name: the shared library, or all static ones.
+# weir::weir, all floors under one name: the shared library, or all static libraries.
 if(BUILD_SHARED_LIBS)
   add_library(weir SHARED)
   weir_library(weir)
@@ -44,7 +44,7 @@ add_library(weir::weir ALIAS weir)
 #
 # Makes the target weir_<NAME> with the alias weir::<NAME>: a static library, or another name for
 # the shared one. PUBLIC_HEADERS are installed and checked to compile alone (target
-# all_verify_interface_header_sets); headers that only the floor itself uses stand among SOURCES.
+# all_verify_interface_header_sets); headers that only the floor itself uses belong to SOURCES.
 # Paths are relative to the calling CMakeLists.txt.
 function(weir_floor)
   cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME" "DEPENDS;PUBLIC_HEADERS;SOURCES")

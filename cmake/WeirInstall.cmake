@@ -1,4 +1,4 @@
-# What `cmake --install` lays down: libraries, headers, a CMake package and a pkg-config file.
+# The rules for `cmake --install`: libraries, headers, a CMake package and a pkg-config file.
 
 include(CMakePackageConfigHelpers)
 
@@ -24,7 +24,7 @@ if(BUILD_SHARED_LIBS)
   set(WEIR_PC_LIBS "-lweir")
 else()
   set(WEIR_PC_REQUIRES_PRIVATE "spdlog fmt")
-  # The linker wants a library before the ones that it needs: the top floor first.
+  # The linker needs a library before the ones that it uses: the top floor comes first.
   set(WEIR_PC_LIBS ${floors})
   list(REMOVE_ITEM WEIR_PC_LIBS weir_testing) # for tests only
   list(REVERSE WEIR_PC_LIBS)
@@ -46,7 +46,7 @@ install(
   DESTINATION "${package_dir}"
 )
 
-# The prefix as seen from the folder of the .pc file, so that an installed tree may be moved.
+# The prefix relative to the folder of the .pc file, so that an installed tree can be moved.
 set(pc_dir "${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 file(RELATIVE_PATH WEIR_PC_PREFIX "${pc_dir}" "${CMAKE_INSTALL_PREFIX}")
 configure_file("${weir_SOURCE_DIR}/cmake/weir.pc.in" "${weir_BINARY_DIR}/weir.pc" @ONLY)
