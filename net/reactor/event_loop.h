@@ -143,8 +143,8 @@ class EventLoop {
     return *static_cast<T*>(object);
   }
 
-  // True in a child of fork(2). There the loop can only be destroyed, on the thread that forked.
-  // See docs/ownership.md.
+  // True if this process is a fork of the one that created the loop. Then the loop can only be
+  // destroyed, on the thread that forked. See docs/ownership.md.
   bool forked() const;
 
  private:
