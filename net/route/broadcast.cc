@@ -22,29 +22,29 @@ namespace weir {
 
 namespace internal {
 
-// Many messages of one turn are not left to wait for its end, or each member would hold them all:
-// so many bytes fit the first block of an OutputQueue.
+// Queued output of this size is flushed immediately. Otherwise each member would hold all messages
+// of the turn. This size fits the first block of an OutputQueue.
 constexpr std::uint64_t kWriteAtOnce = 3 * 1024;
 
 using DeliveryReport = std::function<void(const Broadcast::Delivery&)>;
 
-// The members on one loop. Held by the Broadcast, by tasks under way, and by LoopIo as long as it
-// has a member. [loop] unless marked.
+// The members on one loop. Kept alive by the Broadcast, by posted tasks, and by LoopIo::observers
+// while it has a member. [loop] unless marked.
 class BroadcastPart final : public ConnectionObserver {
  public:
   BroadcastPart(EventLoop& loop, SlowPolicy slow, std::shared_ptr<const DeliveryReport> report)
       : mailbox(internal::core_of(loop).mailbox()), slow_(slow), report_(std::move(report)) {}
 
-  // The messages up to number `sent` are not for it.
+  // The connection does not get messages with a number up to `sent`.
   void join(TcpConnection& connection, std::uint64_t sent,
             const std::shared_ptr<BroadcastPart>& self);
   void leave(TcpConnection& connection);
-  void hand_out(const SharedBytes& message, std::uint64_t number, const ConnectionRef& except);
+  void deliver(const SharedBytes& message, std::uint64_t number, const ConnectionRef& except);
   void report(const Broadcast::Delivery& delivery) const;
   void disband();
 
   const std::shared_ptr<Mailbox> mailbox;
-  // The number of the last message that was, or is about to be, posted to it. [any]
+  // The number of the last message that was posted, or is about to be. [any]
   std::atomic<std::uint64_t> newest{0};
   // [any] to read.
   Counter members, delivered, skipped, dropped, closed;
@@ -58,9 +58,9 @@ class BroadcastPart final : public ConnectionObserver {
 
  private:
   struct Member {
-    TcpConnection* connection;  // valid: on_ended comes before it goes
-    std::uint64_t sent_before;  // messages that were sent when it joined
-    SharedBytes latest;         // SlowPolicy::latest_only: what it gets when it has drained
+    TcpConnection* connection;  // valid: on_ended removes the member before it is freed
+    std::uint64_t sent_before;  // number of the last message before it joined
+    SharedBytes latest;         // SlowPolicy::latest_only: the message to send when it has drained
   };
 
   void on_drained(TcpConnection& connection) override;
@@ -68,13 +68,13 @@ class BroadcastPart final : public ConnectionObserver {
   bool remove(TcpConnection& connection);
   static void write_now(Connection& connection);
   static bool is_slow(Connection& connection);
-  void hand_to(Member& member, const SharedBytes& message, bool more_to_come);
-  void hand_to_slow(Member& member, const SharedBytes& message);
-  void leave_out(const Member& member);
+  void send_to(Member& member, const SharedBytes& message, bool more_to_come);
+  void apply_policy(Member& member, const SharedBytes& message);
+  void note_left_out(const Member& member);
 
   const SlowPolicy slow_;
-  const std::shared_ptr<const DeliveryReport> report_;  // null: nobody asks
-  std::vector<ConnectionRef> left_out_;                 // of the message that is handed out
+  const std::shared_ptr<const DeliveryReport> report_;  // null: not wanted
+  std::vector<ConnectionRef> left_out_;                 // of the message that is being delivered
   bool reporting_ = false;
   std::vector<Member> list_;
   std::unordered_map<const TcpConnection*, std::size_t> places_;  // in list_
@@ -104,7 +104,7 @@ bool BroadcastPart::remove(TcpConnection& connection) {
   if (entry == places_.end()) return false;
   const std::size_t place = entry->second;
   places_.erase(entry);
-  if (place + 1 < list_.size()) {  // the last one takes its place
+  if (place + 1 < list_.size()) {  // moves the last member here
     list_[place] = std::move(list_.back());
     places_.find(list_[place].connection)->second = place;
   }
@@ -121,10 +121,10 @@ void BroadcastPart::disband() {
   members.set(0);
 }
 
-// No send() calls a handler, and connections are freed in the reap phase only: the list stays as it
-// is meanwhile.
-void BroadcastPart::hand_out(const SharedBytes& message, std::uint64_t number,
-                             const ConnectionRef& except) {
+// The list does not change in the loop: no send() calls a handler, and connections are freed only
+// in the reap phase.
+void BroadcastPart::deliver(const SharedBytes& message, std::uint64_t number,
+                            const ConnectionRef& except) {
   const TcpConnection* excepted = except.get();
   const bool more_to_come = newest.load(std::memory_order_relaxed) != number;
   const std::uint64_t delivered_before = delivered.value();
@@ -132,7 +132,7 @@ void BroadcastPart::hand_out(const SharedBytes& message, std::uint64_t number,
   reporting_ = report_ != nullptr;
   for (Member& member : list_) {
     if (member.connection == excepted || number <= member.sent_before) continue;
-    hand_to(member, message, more_to_come);
+    send_to(member, message, more_to_come);
   }
   if (!std::exchange(reporting_, false)) return;
   const std::vector<ConnectionRef> left_out = std::exchange(left_out_, {});
@@ -142,48 +142,51 @@ void BroadcastPart::hand_out(const SharedBytes& message, std::uint64_t number,
           .left_out = left_out});
 }
 
-// In a task, where an exception would end the program or leave run().
+// Runs in a task, so an exception would leave EventLoop::run() or end the program.
 void BroadcastPart::report(const Broadcast::Delivery& delivery) const {
   try {
     (*report_)(delivery);
   } catch (const std::exception& thrown) {
-    WEIR_LOG_LIMITED(error, 10, "an exception left on_delivery of a Broadcast: {}", thrown.what());
+    WEIR_LOG_LIMITED(error, 10, "on_delivery of a Broadcast threw: {}", thrown.what());
   } catch (...) {
-    WEIR_LOG_LIMITED(error, 10, "an exception left on_delivery of a Broadcast");
+    WEIR_LOG_LIMITED(error, 10,
+                     "on_delivery of a Broadcast threw something that is no std::exception");
   }
 }
 
-void BroadcastPart::leave_out(const Member& member) {
+void BroadcastPart::note_left_out(const Member& member) {
   ++skipped;
   if (reporting_) left_out_.push_back(member.connection->ref());
 }
 
 void BroadcastPart::write_now(Connection& connection) {
-  if (connection.want_write()) return;  // it has refused
+  if (connection.want_write()) return;  // the socket is full
   connection.without_throwing([&connection] { connection.flush_output(); });
 }
 
-// Much may come in one turn. Slow is whose socket does not take it, so it is offered first.
+// A member is slow only if its socket takes no more, so the queue is offered to the socket first.
+// (One turn may bring many messages.)
 bool BroadcastPart::is_slow(Connection& connection) {
   if (!connection.under_pressure() || !connection.accepts_output()) return false;
   write_now(connection);
   if (!connection.accepts_output() || connection.below_low_mark()) return false;
-  // Or is it only that the turn allows no more? Not for ever: max_output is not to be met.
+  // If the socket is not full, only the limit of bytes per turn has stopped the flush. Then the
+  // member is not slow until half of max_output is reached.
   return connection.want_write() ||
          connection.pending_output() > connection.group().limits.max_output / 2;
 }
 
-// A message that comes alone is written member by member: each is visited once, and no queues are
-// needed. With more behind it, it waits in the queues, to leave together with them.
-void BroadcastPart::hand_to(Member& member, const SharedBytes& message, bool more_to_come) {
+// A single message is written at once, so that each member is visited once and needs no queue. If
+// more messages follow, it is queued, to leave together with them.
+void BroadcastPart::send_to(Member& member, const SharedBytes& message, bool more_to_come) {
   Connection& connection = machine_of(*member.connection);
   try {
     if (is_slow(connection)) {
-      hand_to_slow(member, message);
+      apply_policy(member, message);
       return;
     }
-    if (!member.latest.empty()) {  // it drained just now, and on_drained() is still to come
-      leave_out(member);
+    if (!member.latest.empty()) {  // has drained, but on_drained() was not called yet
+      note_left_out(member);
       member.latest = {};
     }
     const auto written = more_to_come ? std::nullopt : connection.send_past_queue(message);
@@ -193,20 +196,20 @@ void BroadcastPart::hand_to(Member& member, const SharedBytes& message, bool mor
       if (connection.pending_output() >= kWriteAtOnce) write_now(connection);
     } else if (result == SendResult::dropped) {
       ++dropped;
-      leave_out(member);
+      note_left_out(member);
     }
-  } catch (const std::bad_alloc&) {  // costs this member, and not those behind it
+  } catch (const std::bad_alloc&) {  // resets this member, and not those behind it
     connection.reset({CloseReason::Kind::io_error, Errno(ENOMEM)});
   }
 }
 
-void BroadcastPart::hand_to_slow(Member& member, const SharedBytes& message) {
+void BroadcastPart::apply_policy(Member& member, const SharedBytes& message) {
   switch (slow_) {
     case SlowPolicy::skip:
-      leave_out(member);
+      note_left_out(member);
       break;
     case SlowPolicy::latest_only:
-      if (!member.latest.empty()) leave_out(member);
+      if (!member.latest.empty()) note_left_out(member);
       member.latest = message;
       break;
     case SlowPolicy::close:
@@ -220,7 +223,7 @@ void BroadcastPart::on_drained(TcpConnection& connection) {
   const auto entry = places_.find(&connection);
   if (entry == places_.end()) return;
   Member& member = list_[entry->second];
-  if (!member.latest.empty()) hand_to(member, std::exchange(member.latest, {}), false);
+  if (!member.latest.empty()) send_to(member, std::exchange(member.latest, {}), false);
 }
 
 }  // namespace internal
@@ -230,7 +233,7 @@ using internal::BroadcastPart;
 struct Broadcast::Shared {
   explicit Shared(SlowPolicy policy) : slow(policy) {}
 
-  // Null: the connection's loop has no part yet.
+  // Null: the loop of `mailbox` has no part.
   std::shared_ptr<BroadcastPart> part_of(const internal::Mailbox* mailbox) const
       WEIR_REQUIRES(mutex) {
     for (const auto& part : parts) {
@@ -239,7 +242,7 @@ struct Broadcast::Shared {
     return nullptr;
   }
 
-  // So that a loop which is gone is not kept in mind for ever.
+  // Removes parts without members, because their loops may have ended.
   void forget_empty_parts() WEIR_REQUIRES(mutex) {
     std::erase_if(parts, [this](const auto& part) WEIR_REQUIRES(mutex) {
       if (part->members.value() > 0) return false;
@@ -251,9 +254,9 @@ struct Broadcast::Shared {
   const SlowPolicy slow;
   internal::Mutex mutex;
   std::shared_ptr<const internal::DeliveryReport> report WEIR_GUARDED_BY(mutex);
-  std::uint64_t sent WEIR_GUARDED_BY(mutex) = 0;  // messages, ever
-  Stats forgotten WEIR_GUARDED_BY(mutex);         // counted by parts that are gone
-  std::vector<std::shared_ptr<BroadcastPart>> parts WEIR_GUARDED_BY(mutex);  // one a loop
+  std::uint64_t sent WEIR_GUARDED_BY(mutex) = 0;  // messages, in total
+  Stats forgotten WEIR_GUARDED_BY(mutex);         // the sum of parts that were removed
+  std::vector<std::shared_ptr<BroadcastPart>> parts WEIR_GUARDED_BY(mutex);  // one per loop
 };
 
 Broadcast::Broadcast(SlowPolicy slow) : shared_(std::make_unique<Shared>(slow)) {}
@@ -264,7 +267,7 @@ Broadcast::~Broadcast() {
     try {
       part->mailbox->post([part] { part->disband(); });
     } catch (const std::bad_alloc&) {
-      continue;  // its members will end by themselves, and nobody sends to them any more
+      continue;  // harmless: its members get no more messages, and leave it when they end
     }
   }
 }
@@ -295,8 +298,8 @@ void Broadcast::leave(TcpConnection& connection) {
   if (part) part->leave(connection);
 }
 
-// Posted under the mutex, so that all loops get the messages of all threads in one order. A mailbox
-// is locked for a moment only, and runs nothing.
+// Posts while it holds the mutex, so that all loops get the messages of all threads in one order. A
+// post locks the mailbox for a moment only, and runs nothing.
 std::uint64_t Broadcast::send(const SharedBytes& message, const ConnectionRef& except) {
   if (message.empty()) return 0;
   const internal::MutexLock lock(shared_->mutex);
@@ -305,7 +308,7 @@ std::uint64_t Broadcast::send(const SharedBytes& message, const ConnectionRef& e
     if (part->members.value() == 0) continue;
     part->newest.store(number, std::memory_order_relaxed);
     part->mailbox->post(
-        [part, message, number, except] { part->hand_out(message, number, except); });
+        [part, message, number, except] { part->deliver(message, number, except); });
   }
   return number;
 }
@@ -317,7 +320,7 @@ MetricList<Broadcast::Stats> Broadcast::Stats::metrics() {
       metric<&Stats::members>(gauge, "members", "", "Connections that have joined."),
       metric<&Stats::delivered>(counter, "delivered", "", "Messages queued for a member."),
       metric<&Stats::skipped>(counter, "skipped", "",
-                              "Messages that a slow member did not get, or that a newer replaced."),
+                              "Messages not sent to a member, or replaced by a newer one."),
       metric<&Stats::dropped>(counter, "dropped", "",
                               "Of the skipped: refused by max_output or the budget."),
       metric<&Stats::closed>(counter, "closed", "", "Members reset because they were slow."),

@@ -17,15 +17,16 @@ using State = TcpConnection::State;
 
 namespace {
 
-// A read of so much makes a direction a bulk stream, which is worth a pipe and two splices; one of
-// so little ends that.
+// A read of at least kBulk bytes makes a direction a bulk stream, for which a pipe and two splices
+// are worth while. A splice of less than kTrickle bytes ends that.
 constexpr std::size_t kBulk = 32 * 1024;
 constexpr std::size_t kTrickle = 8 * 1024;
-// How often it is looked whether a peer has acknowledged everything: there is no event for it.
-constexpr Duration kFirstLook = std::chrono::milliseconds(20);
-constexpr Duration kLongestLook = std::chrono::milliseconds(250);
+// The first and the longest wait between checks whether a peer has acknowledged everything. There
+// is no event for that.
+constexpr Duration kFirstAckCheck = std::chrono::milliseconds(20);
+constexpr Duration kLongestAckCheck = std::chrono::milliseconds(250);
 
-// Answers of a kernel, or of a filter in front of it, that does not splice these sockets.
+// The kernel, or a filter such as seccomp, does not support splice(2) for these sockets.
 bool means_unsupported(Errno error) {
   return error == EINVAL || error == ENOSYS || error == EPERM || error == EOPNOTSUPP;
 }
@@ -52,7 +53,8 @@ RelayPair::RelayPair(Key, Connection& a, Connection& b, RelayOptions options, Re
       options_(options),
       on_done_(std::move(on_done)),
       ends_{&a, &b},
-      looks_{BackOff(kFirstLook, kLongestLook), BackOff(kFirstLook, kLongestLook)} {}
+      ack_checks_{BackOff(kFirstAckCheck, kLongestAckCheck),
+                  BackOff(kFirstAckCheck, kLongestAckCheck)} {}
 
 RelayPair::~RelayPair() { leave_groups(); }
 
@@ -62,7 +64,7 @@ RelayHandle RelayPair::join(Connection& a, Connection& b, RelayOptions options, 
   WEIR_CHECK(&a != &b, "relay() of a connection with itself");
   WEIR_CHECK(a.pump() == nullptr && b.pump() == nullptr,
              "relay() of a connection that is relayed already");
-  // All memory that it takes, before anything changes.
+  // Allocates all memory before anything changes.
   a.extras();
   b.extras();
   auto pair = std::make_shared<RelayPair>(Key{}, a, b, options, std::move(on_done));
@@ -81,14 +83,14 @@ RelayHandle RelayPair::join(Connection& a, Connection& b, RelayOptions options, 
 void RelayPair::take_over(std::size_t end) {
   Connection& connection = *ends_[end];
   sent_before_[end] = connection.bytes_out() + connection.pending_output();
-  if (connection.state() == State::closed) {  // its own handler is notified, or was
+  if (connection.state() == State::closed) {  // its own handler gets on_close
     ended(end, connection.reason());
   } else {
     connection.attach(*this, *this);
   }
 }
 
-// What happened to a side before it was joined.
+// Applies to the other side what happened to this side before the relay.
 void RelayPair::catch_up(std::size_t end) {
   Connection* const here = ends_[end];
   Connection* const other = ends_[1 - end];
@@ -99,7 +101,7 @@ void RelayPair::catch_up(std::size_t end) {
     end_other(*other, here->reason());
   } else if (here->peer_half_closed() && here->pending_input() == 0) {
     other->shutdown();
-  }  // with input, left_is_forwarded() passes the end on
+  }  // with input left, leftover_forwarded() forwards the end
 }
 
 void RelayPair::cancel() {
@@ -110,15 +112,15 @@ void RelayPair::cancel() {
 
 // --- through memory ------------------------------------------------------------------------------
 
-// Gives the sink no more than keeps it within its marks. The rest stays with the source, which then
-// rests until the sink has drained.
+// Sends no more than the sink can queue below its marks. The rest stays with the source, which is
+// paused until the sink has drained.
 void RelayPair::on_data(TcpConnection& from, Buffer& in) {
   Connection& source = machine_of(from);
   const std::size_t way = index_of(source);
   Connection* const sink = ends_[1 - way];
   if (in.size() >= kBulk) ways_[way].bulk = true;
   while (!in.empty()) {
-    if (sink == nullptr || !sink->accepts_output()) {  // nobody is there to get it
+    if (sink == nullptr || !sink->accepts_output()) {  // no receiver
       in.clear();
       if (sink != nullptr && sink->state() != State::open) end_other(source, sink->reason());
       return;
@@ -132,11 +134,11 @@ void RelayPair::on_data(TcpConnection& from, Buffer& in) {
       break;
     }
   }
-  if (in.empty() && source.peer_half_closed()) left_is_forwarded(source);
+  if (in.empty() && source.peer_half_closed()) leftover_forwarded(source);
 }
 
-// The peer's FIN was read before the relay began, and had to wait for this.
-void RelayPair::left_is_forwarded(Connection& source) {
+// Forwards a FIN of the peer that was read before the relay began, after the input that was left.
+void RelayPair::leftover_forwarded(Connection& source) {
   on_half_close(source);
   if (source.write_side() == WriteSide::finished) source.finish({Kind::peer_eof, {}});
 }
@@ -181,13 +183,13 @@ std::size_t RelayPair::read(Connection& source) {
   return *moved;
 }
 
-// Whether what comes next from `source` goes through a pipe; one is there then.
+// Whether the next bytes of `source` go through a pipe. Takes one if necessary.
 bool RelayPair::splices(const Connection& source) {
   const std::size_t way = index_of(source);
   Way& here = ways_[way];
   const Connection* const sink = ends_[1 - way];
   if (sink == nullptr || !sink->accepts_output()) return false;
-  if (here.pipe) return true;  // what is in it comes first
+  if (here.pipe) return true;  // its bytes come first
   const bool wanted = options_.path == RelayOptions::Path::splice ||
                       (options_.path == RelayOptions::Path::automatic && here.bulk);
   if (!wanted || here.refused || source.transport() != nullptr || sink->transport() != nullptr) {
@@ -202,7 +204,8 @@ bool RelayPair::splices(const Connection& source) {
   return true;
 }
 
-// Socket to pipe. EAGAIN: nothing for now (`source` may have been paused for it). ENOTSUP: copy.
+// Moves bytes from the socket to the pipe. EAGAIN: nothing now (`source` may have been paused for
+// that). ENOTSUP: the bytes have to be copied.
 SysResult<std::size_t> RelayPair::fill(Connection& source) {
   const std::size_t way = index_of(source);
   Way& here = ways_[way];
@@ -210,12 +213,13 @@ SysResult<std::size_t> RelayPair::fill(Connection& source) {
   if (moved) {
     if (*moved < kTrickle) here.bulk = false;
   } else if (moved.error() == EAGAIN && here.pipe->held() > 0) {
-    // Which of the two it is cannot be told; once the pipe is empty it can.
+    // Either the socket is empty or the pipe is full. Once the pipe is empty the next call shows
+    // it.
     here.clogged = true;
     hold(way);
   } else if (moved.error() == EAGAIN) {
-    // Mostly true, but it is also said for ever where an urgent byte stands, RFC 6093, with more
-    // behind it. recv(2) knows.
+    // Usually the socket is empty. But splice(2) also returns EAGAIN, without end, at an urgent
+    // byte (RFC 6093) that has more bytes behind it. recv(2) tells the difference.
     moved = std::unexpected(Errno(ENOTSUP));
   } else if (means_unsupported(moved.error()) && here.pipe->held() == 0) {
     here.refused = true;
@@ -225,7 +229,7 @@ SysResult<std::size_t> RelayPair::fill(Connection& source) {
   return moved;
 }
 
-// Passes on what fill() has just brought.
+// Sends the bytes that fill() has just moved into the pipe.
 void RelayPair::pass_on(Connection& source) {
   const std::size_t way = index_of(source);
   Connection& sink = *ends_[1 - way];
@@ -271,7 +275,7 @@ bool RelayPair::full(const Connection& sink) const {
   return here.pipe && (here.clogged || here.pipe->held() >= bound_of(way));
 }
 
-// Without a budget the sink is drained when it holds half of what each may hold anyway.
+// If the budget has no room, the sink counts as drained when it holds half of its own share.
 bool RelayPair::drained(const Connection& sink) const {
   const std::size_t way = 1 - index_of(sink);
   const Way& here = ways_[way];
@@ -293,7 +297,8 @@ void RelayPair::on_close(TcpConnection& connection, CloseReason reason) {
   }
 }
 
-// Both streams being over is an end by itself, and a failure may still leave something to deliver.
+// For peer_eof nothing is done: the other side ends when both streams have ended. After a failure
+// on_close() decides, because there may be bytes to deliver.
 void RelayPair::closing(Connection& connection, CloseReason reason) {
   Connection* const other = ends_[1 - index_of(connection)];
   if (other == nullptr || reason.kind == Kind::peer_eof || !orderly(reason.kind)) return;
@@ -308,14 +313,14 @@ void RelayPair::ended(std::size_t end, CloseReason reason) {
 }
 
 void RelayPair::end_other(Connection& other, CloseReason reason) {
-  // Ends by itself once what waits is sent.
+  // The other side ends by itself when its queued output is sent.
   const bool sends_its_fin = other.write_side() != WriteSide::open;
   if (reason.kind == Kind::peer_eof && other.peer_half_closed() && sends_its_fin) return;
   other.start_close({orderly(reason.kind) ? Kind::local_close : Kind::aborted, {}});
 }
 
-// The stream goes on while input that was left before the relay is still to be passed on. After a
-// failure of the other side the peer gets what came before it, and then a RST.
+// A stream has not ended while input from before the relay has to be forwarded. After a failure of
+// the other side, this peer gets the bytes that came before it, and then a RST.
 bool RelayPair::may_end(Connection& connection) {
   if (connection.state() == State::open) return connection.pending_input() == 0;
   if (connection.reason().kind != Kind::aborted) return true;
@@ -323,20 +328,20 @@ bool RelayPair::may_end(Connection& connection) {
   return false;
 }
 
-// A RST makes the kernel discard what the peer has not acknowledged.
+// A RST makes the kernel discard bytes that the peer has not acknowledged, so it waits for that.
 void RelayPair::reset_when_delivered(Connection& connection) {
   const std::size_t end = index_of(connection);
-  if (looking_[end]) return;
+  if (ack_check_set_[end]) return;
   const auto left = sys::unacknowledged(connection.fd());
   if (!left || *left == 0) {
     connection.reset(connection.reason());
     return;
   }
-  looking_[end] = true;
-  loop_.run_after(looks_[end].next(), [pair = std::weak_ptr(self_), end] {
+  ack_check_set_[end] = true;
+  loop_.run_after(ack_checks_[end].next(), [pair = std::weak_ptr(self_), end] {
     const auto still = pair.lock();
     if (!still || still->ends_[end] == nullptr) return;
-    still->looking_[end] = false;
+    still->ack_check_set_[end] = false;
     still->ends_[end]->settle_later();
   });
 }

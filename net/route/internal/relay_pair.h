@@ -1,5 +1,5 @@
-// RelayPair: the two connections of a relay(), the handler of both and the pump between them. It
-// owns itself until both have ended. Internal. [loop]
+// RelayPair: the two connections of a relay(), the handler of both, and the pump between them.
+// Keeps itself alive until both have ended. Internal. [loop]
 #pragma once
 
 #include <array>
@@ -21,7 +21,7 @@ class RelayPair final : public ConnectionHandler, private Pump {
   struct Key {};
 
  public:
-  // Of join().
+  // Only for join().
   RelayPair(Key, Connection& a, Connection& b, RelayOptions options, RelayDone on_done);
   static RelayHandle join(Connection& a, Connection& b, RelayOptions options, RelayDone on_done);
   ~RelayPair() override;
@@ -46,18 +46,18 @@ class RelayPair final : public ConnectionHandler, private Pump {
   void on_drained(TcpConnection& sink) override;
   void on_close(TcpConnection& connection, CloseReason reason) override;
 
-  // One direction: from the end of its number to the other.
+  // One direction: ways_[end] is from ends_[end] to the other end.
   struct Way {
     std::unique_ptr<SplicePipe> pipe;  // while it holds bytes
-    bool bulk = false;                 // has come in large pieces of late
-    bool refused = false;              // splice(2) does not do it
-    bool clogged = false;              // the pipe said that it is full, before its capacity
+    bool bulk = false;                 // recent reads were large
+    bool refused = false;              // splice(2) does not support these sockets
+    bool clogged = false;              // the pipe may be full below its capacity
     bool holding = false;              // the source is paused until the sink has drained
   };
 
   void take_over(std::size_t end);
   void catch_up(std::size_t end);
-  void left_is_forwarded(Connection& source);
+  void leftover_forwarded(Connection& source);
   void ended(std::size_t end, CloseReason reason);
   void end_other(Connection& other, CloseReason reason);
   void finish();
@@ -80,12 +80,12 @@ class RelayPair final : public ConnectionHandler, private Pump {
   RelayDone on_done_;
   std::shared_ptr<RelayPair> self_;
   std::array<Connection*, 2> ends_;           // nullptr: ended
-  std::array<ConnectionGroup*, 2> groups_{};  // of both until finish(); nullptr: gone
+  std::array<ConnectionGroup*, 2> groups_{};  // until finish(); nullptr: destroyed
   std::array<std::uint64_t, 2> sent_before_{};
   std::array<std::uint64_t, 2> sent_{};
   std::array<CloseReason, 2> reasons_;
-  std::array<bool, 2> looking_{};  // a timer of reset_when_delivered() runs
-  std::array<BackOff, 2> looks_;
+  std::array<bool, 2> ack_check_set_{};  // a timer of reset_when_delivered() runs
+  std::array<BackOff, 2> ack_checks_;
   std::array<Way, 2> ways_;
 };
 

@@ -7,8 +7,8 @@ namespace weir::internal {
 
 namespace {
 
-// What a pipe has when it may not grow, and its size cannot be asked. Counting on too much does no
-// harm: the kernel then says EAGAIN.
+// The assumed capacity if it can be neither set nor read. Too large a value is harmless: the kernel
+// then returns EAGAIN.
 constexpr std::size_t kUnknownSize = 64 * 1024;
 
 }  // namespace
@@ -21,8 +21,8 @@ SysResult<std::unique_ptr<SplicePipe>> SplicePipe::open() {
   return std::unique_ptr<SplicePipe>(new SplicePipe(std::move(*ends), size.value_or(kUnknownSize)));
 }
 
-SysResult<std::size_t> SplicePipe::fill(int socket, std::size_t most) {
-  const std::size_t bound = std::min(most, capacity_);
+SysResult<std::size_t> SplicePipe::fill(int socket, std::size_t limit) {
+  const std::size_t bound = std::min(limit, capacity_);
   if (held_ >= bound) return std::unexpected(Errno(EAGAIN));
   auto moved = sys::splice_from_socket(socket, ends_.writing.get(), bound - held_);
   if (moved) held_ += *moved;

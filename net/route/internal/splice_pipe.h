@@ -1,4 +1,4 @@
-// SplicePipe: a pipe(7) through which bytes pass from one socket to another without entering user
+// SplicePipe: a pipe(7) that moves bytes from one socket to another without copying them to user
 // space. Internal. [loop]
 #pragma once
 
@@ -16,18 +16,18 @@ namespace weir::internal {
 
 class SplicePipe {
  public:
-  // What is asked of the kernel: as much as a socket buffer gives or takes at once. A user who has
-  // too many pipes already gets less, down to a page.
+  // The requested capacity: as much as a socket buffer provides or takes at once. The kernel gives
+  // less, down to a page, to a user who has too many pipes.
   static constexpr std::size_t kSize = 256 * 1024;
 
-  // EMFILE, ENFILE, ENOMEM: there is none to be had.
+  // Errors: EMFILE, ENFILE, ENOMEM.
   static SysResult<std::unique_ptr<SplicePipe>> open();
 
-  // Moves what has come, as far as there is room below `most` held bytes. EAGAIN with bytes held:
-  // the socket is empty, or the pipe is full, which many small pieces bring about long before
-  // capacity(). 0: the peer's end of file.
-  SysResult<std::size_t> fill(int socket, std::size_t most);
-  // Moves what is held, as far as the socket takes it.
+  // Moves received bytes into the pipe, up to `limit` held bytes. EAGAIN while bytes are held: the
+  // socket is empty, or the pipe is full. Many small pieces fill a pipe long before capacity(). 0:
+  // the peer's end of file.
+  SysResult<std::size_t> fill(int socket, std::size_t limit);
+  // Moves held bytes to the socket, as many as it takes.
   SysResult<std::size_t> drain(int socket);
 
   std::size_t held() const { return held_; }
@@ -41,8 +41,8 @@ class SplicePipe {
   std::size_t held_ = 0;
 };
 
-// The empty pipes of a loop: loop.local<SplicePipes>(). A relay has a pipe only while it holds
-// bytes, so that few serve many.
+// The spare empty pipes of a loop: loop.local<SplicePipes>(). A relay has a pipe only while that
+// holds bytes, so that few pipes serve many relays.
 class SplicePipes {
  public:
   SysResult<std::unique_ptr<SplicePipe>> take() {
@@ -52,12 +52,13 @@ class SplicePipes {
     return pipe;
   }
   void give_back(std::unique_ptr<SplicePipe> pipe) {
-    if (spare_.size() < kMostSpare) spare_.push_back(std::move(pipe));
+    if (spare_.size() < kMaxSpare) spare_.push_back(std::move(pipe));
   }
 
  private:
-  // Two descriptors each: one pipe serves all relays whose sink takes what comes.
-  static constexpr std::size_t kMostSpare = 8;
+  // Each has two descriptors. One pipe is enough for all relays whose sinks take everything at
+  // once.
+  static constexpr std::size_t kMaxSpare = 8;
   std::vector<std::unique_ptr<SplicePipe>> spare_;
 };
 
