@@ -11,14 +11,14 @@ namespace weir::testing {
 
 namespace sys = internal::sys;
 
-// A server that listens nowhere and has one connection. Its own handler sees the beginning, and
-// leaves the rest to the handler of the test.
+// A server that does not listen and has one connection. Its own handler gets on_open, and then
+// installs the handler of the test.
 class ConnectedPair::Side final : public ConnectionHandler {
  public:
   Side(EventLoop& loop, std::shared_ptr<ConnectionHandler> handler,
        const TcpServer::Options& options)
       : handler_(std::move(handler)), server_(loop, options) {
-    // Not owned: the server goes before this does.
+    // Not owned: server_ is destroyed before this handler.
     server_.use_handler(std::shared_ptr<ConnectionHandler>(this, [](ConnectionHandler*) {}));
   }
   void take(Fd end) {

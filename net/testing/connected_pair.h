@@ -1,9 +1,10 @@
-// ConnectedPair: two connections of one loop, joined by a pair of sockets, each with the handler
-// that a test gives it. No port, no network, no other thread. [loop]
+// ConnectedPair: two connections of one loop over a socketpair(2), each with a handler of the test.
+// Uses no port, no network and no other thread. [loop]
 //
 //   weir::EventLoop loop;
 //   weir::testing::ConnectedPair pair(loop, std::make_shared<MyServer>(),
-//   std::make_shared<MyClient>()); pair.second()->send("hello\n");
+//                                     std::make_shared<MyClient>());
+//   pair.second()->send("hello\n");
 //   EXPECT_TRUE(weir::testing::run_until(loop, [&] { return ...; }));
 #pragma once
 
@@ -21,16 +22,17 @@ namespace WEIR_EXPORT testing {
 
 class ConnectedPair {
  public:
-  // Turns the loop until both handlers had their on_open. `options`: of both connections, as of a
-  // server; threads must be 0. Throws SystemError when there are no descriptors.
+  // Runs turns of the loop until on_open of both handlers was called. `options` apply to both
+  // connections; threads must be 0 and pool null. Throws SystemError if socketpair(2) fails or a
+  // handler waits for messages longer than max_input.
   ConnectedPair(EventLoop& loop, std::shared_ptr<ConnectionHandler> first,
                 std::shared_ptr<ConnectionHandler> second, TcpServer::Options options = {});
-  // Resets what is still open, without a call of on_close.
+  // Resets open connections, without a call of on_close.
   ~ConnectedPair();
   ConnectedPair(const ConnectedPair&) = delete;
   ConnectedPair& operator=(const ConnectedPair&) = delete;
 
-  // nullptr when it has ended.
+  // nullptr after the connection has ended.
   TcpConnection* first() const;
   TcpConnection* second() const;
 

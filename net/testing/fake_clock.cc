@@ -10,7 +10,7 @@
 
 namespace weir::testing {
 
-// The kernel's table but for the time.
+// The system calls of the kernel, except for the monotonic clock.
 class FakeClock::Table final : public internal::SysTable {
  public:
   Table() : now_(Clock::now().time_since_epoch().count()), use_(this) {}

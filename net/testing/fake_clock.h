@@ -1,16 +1,16 @@
-// FakeClock: while it lives, time stands still for the loops of this thread, and moves when a test
-// says so. So a test of a timeout of five minutes takes no time, and none is late on a busy
-// machine. [the thread that made it]
+// FakeClock: during its lifetime the clock of the loops of this thread moves only when a test calls
+// advance(). So a test of a timeout of five minutes takes no time, and does not depend on the load
+// of the machine. [the thread that constructed it]
 //
 //   weir::testing::FakeClock clock;           // before the loop
 //   weir::EventLoop loop;
 //   ...
 //   clock.advance(std::chrono::minutes(5));
-//   weir::testing::run_turn(loop);            // what is due by now runs
+//   weir::testing::run_turn(loop);            // runs everything that is due by now
 //
-// Drive the loop by run_turn() or run_until(): EventLoop::run() sleeps in real time, and would find
-// no time gone. Loops that a LoopPool or a server starts on threads of their own see the same
-// clock.
+// Drive the loop with run_turn() or run_until(). EventLoop::run() would sleep in real time, and
+// then see that no time has passed. Loops that a LoopPool or a server starts on its own threads
+// have the same clock.
 #pragma once
 
 #include <memory>
@@ -23,14 +23,14 @@ namespace WEIR_EXPORT testing {
 
 class FakeClock {
  public:
-  // It begins at the real time.
+  // Starts at the real time.
   FakeClock();
-  // After the loops.
+  // Destroy it after the loops.
   ~FakeClock();
   FakeClock(const FakeClock&) = delete;
   FakeClock& operator=(const FakeClock&) = delete;
 
-  // Forward only (CHECK).
+  // `by` must not be negative (CHECK).
   void advance(Duration by);
   TimePoint now() const;
 

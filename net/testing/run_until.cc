@@ -6,7 +6,8 @@ namespace weir::testing {
 
 namespace {
 
-// Between two turns, so that a test which waits for another thread or process leaves it the core.
+// The pause between two turns, which leaves the processor to the thread or process that a test
+// waits for.
 constexpr Duration kRest = std::chrono::microseconds(200);
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Driving an EventLoop from a test. [loop]
+// Functions that drive an EventLoop from a test. [loop]
 #pragma once
 
 #include <chrono>
@@ -11,13 +11,13 @@
 namespace weir {
 namespace WEIR_EXPORT testing {
 
-// Turns the loop until `done` returns true; false when it has not by the deadline, which is real
-// time also under a FakeClock. `done` is asked before each turn and once at the end. A stop() of
-// the program's own ends the turn that it is called in, and nothing else.
+// Runs turns of the loop until `done` returns true. Returns false if it has not at the deadline,
+// which is real time even under a FakeClock. `done` is called before each turn and once at the end.
+// An EventLoop::stop() by the program ends only the current turn.
 [[nodiscard]] bool run_until(EventLoop& loop, const std::function<bool()>& done,
                              Duration deadline = std::chrono::seconds(5));
 
-// One turn that does not sleep: what is ready, due or posted is served once.
+// Runs one turn that does not sleep: serves once everything that is ready, due or posted.
 void run_turn(EventLoop& loop);
 
 }  // namespace testing
