@@ -11,8 +11,8 @@ namespace weir {
 
 namespace {
 
-// in_pktinfo and in6_pktinfo differ in size and begin with nothing that tells them apart, so the
-// peer's family does: it is that of the socket.
+// in_pktinfo and in6_pktinfo differ in size and have no field that identifies them. So the family
+// of the peer decides: it is the family of the socket.
 bool is_ipv6(const AddressView& peer) { return peer.data()->sa_family == AF_INET6; }
 
 template <typename T>

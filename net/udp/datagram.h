@@ -1,4 +1,4 @@
-// What a UdpSocket tells its owner, and the words it uses. [loop]
+// The events of a UdpSocket, and the types that they use. [loop]
 #pragma once
 
 #include <sys/socket.h>
@@ -25,22 +25,22 @@ class UdpSocketImpl;
 
 namespace WEIR_EXPORT weir {
 
-// An address as the kernel wrote it, where it wrote it: 16 bytes to pass on, nothing copied. Valid
-// as long as what it was taken from.
+// A view of a socket address, without a copy: for a received datagram, of the bytes that the kernel
+// wrote. Valid as long as the bytes that it refers to.
 class AddressView {
  public:
   AddressView() = default;
   AddressView(const sockaddr* data, socklen_t size) : data_(data), size_(size) {}
-  // Of a SocketAddress that outlives it.
+  // `address` must outlive the view.
   AddressView(const SocketAddress& address) : data_(address.data()), size_(address.size()) {}
 
   const sockaddr* data() const { return data_; }
   socklen_t size() const { return size_; }
-  // Nobody: a Unix socket without a name, which cannot be answered.
+  // No address: the peer is a Unix socket without a name, and cannot be answered.
   bool empty() const { return size_ <= sizeof(sa_family_t); }
   std::uint16_t port() const;  // 0 for Unix addresses
   SocketAddress copy() const { return SocketAddress::from_sockaddr(data_, size_); }
-  // The same bytes, so the same address, if both came from the kernel.
+  // Compares the bytes. Two views of one address from the kernel are equal.
   friend bool operator==(const AddressView& a, const AddressView& b);
 
  private:
@@ -48,29 +48,32 @@ class AddressView {
   socklen_t size_ = 0;
 };
 
-// One datagram that was received. Everything in it lies in a block of the loop's and is valid until
-// the handler returns. An empty payload is a datagram like any other.
+// A received datagram. Payload, peer and packet_info refer to memory of the loop and are valid
+// until the handler returns. The payload may be empty.
 struct Datagram {
   std::span<const std::byte> payload;
   AddressView peer;
-  bool truncated = false;  // it was longer than UdpSocket::kMaxDatagram; the rest is lost
+  bool truncated = false;  // longer than UdpSocket::kMaxDatagram; the rest is lost
 
   std::string_view text() const {
     return {reinterpret_cast<const char*>(payload.data()), payload.size()};
   }
-  // With Options::packet_info: the address of ours that it was sent to (with port 0), which can be
-  // a multicast or broadcast address, and the number of the interface that it came by (0: unknown).
+  // With UdpSocket::Options::packet_info: the local address to which it was sent (with port 0),
+  // which can be a multicast or broadcast address, and the number of the interface on which it
+  // arrived. Otherwise an unspecified address, and 0.
   SocketAddress local_address() const;
   unsigned interface_index() const;
 
-  // What the kernel said about its destination: an in_pktinfo or in6_pktinfo; null: nothing.
+  // The destination, as an in_pktinfo or in6_pktinfo of the kernel; null without
+  // UdpSocket::Options::packet_info.
   const void* packet_info = nullptr;
 };
 
-// A copy of Datagram::packet_info to keep: the address of ours that somebody has sent to.
+// A copy of Datagram::packet_info that can be stored: the local address to which a datagram was
+// sent.
 class PacketInfo {
  public:
-  PacketInfo() = default;  // not known
+  PacketInfo() = default;  // unknown
   explicit PacketInfo(const Datagram& in);
 
   bool known() const { return size_ > 0; }
@@ -84,56 +87,56 @@ class PacketInfo {
 }  // namespace weir
 
 namespace weir::internal {
-// The address of ours alone, IPv4 in the first four bytes; zero: not known.
+// The local address to which a datagram was sent, IPv4 in the first four bytes; zero: unknown.
 using LocalIp = std::array<std::byte, 16>;
 LocalIp local_ip_of(const Datagram& in);
 }  // namespace weir::internal
 
 namespace WEIR_EXPORT weir {
 
-// What became of a send.
+// The result of a send.
 enum class DatagramResult : std::uint8_t {
-  queued,    // accepted: sent, or waiting in order for its turn; it may be lost on the way, as ever
-  dropped,   // left out: max_queued, with QueueFull::drop_newest
-  refused,   // left out: max_queued, with QueueFull::refuse; on_drained follows
-  too_long,  // no datagram can be so long, or more than max_queued would have to wait
+  queued,    // accepted: sent or queued in order; like every datagram it can be lost on the way
+  dropped,   // not accepted: max_queued, with QueueFull::drop_newest
+  refused,   // not accepted: max_queued, with QueueFull::refuse; on_drained is called later
+  too_long,  // longer than a datagram can be, or than max_queued
   closed,    // the socket is not open, or has no peer to send to
 };
 
-// What happens when the socket takes nothing for now and a send() would put more than max_queued in
-// wait. With the first two the network just seems to lose more.
+// What happens to a send() that would exceed max_queued while the socket takes nothing. With
+// drop_newest and drop_oldest it looks as if the network had lost a datagram.
 enum class QueueFull : std::uint8_t { drop_newest, drop_oldest, refuse };
 
-// A datagram that the kernel would not send; those behind it went on their way.
+// A datagram that the kernel refused to send. Datagrams behind it were sent.
 struct FailedDatagram {
-  std::uint64_t number = 0;  // the how-manieth that send() accepted, from 0
+  std::uint64_t number = 0;  // sequence number of accepted sends, starting at 0
   SocketAddress to;          // unspecified: the connected peer
   std::size_t size = 0;
   Errno error;  // EMSGSIZE, ENETUNREACH, EPERM, ...
 };
 
-// The events of a socket. All are called on its loop's thread, never from inside a call of the
-// user's, never two at once. The socket may be closed or destroyed from inside, and nothing more is
-// called then. An exception that leaves one is logged, and the socket goes on.
+// The events of a socket. All are called on the thread of its loop, never from inside a call to the
+// socket, and never two at the same time. The socket may be closed or destroyed inside an event; no
+// further event is called then. An exception from an event is logged, and the socket stays open.
 class DatagramHandler {
  public:
   virtual ~DatagramHandler() = default;
 
-  // Datagrams have come: as many as one system call brought, UdpSocket::kMaxBatch at most. What is
-  // sent in answer leaves, all at once, when this returns.
+  // The datagrams of one recvmmsg(2), at most UdpSocket::kMaxBatch per call. Datagrams that this
+  // call sends leave together when it returns.
   virtual void on_datagrams(UdpSocket&, std::span<const Datagram>) {}
-  // A datagram was accepted by send() and then refused by the kernel.
+  // send() accepted a datagram, and later the kernel refused it.
   virtual void on_send_failed(UdpSocket&, const FailedDatagram&) {}
-  // After a send() that said `refused`: at most half of max_queued is waiting again.
+  // Called after a send() returned `refused`, when at most half of max_queued is still queued.
   virtual void on_drained(UdpSocket&) {}
-  // Something that concerns no single datagram: mostly ECONNREFUSED, on a connected socket whose
-  // peer's machine says that nobody listens there. The socket goes on. But after ESHUTDOWN, when
-  // shutdown(2) was called on it behind weir's back, nothing is received any more, and if epoll
-  // will not have it (ENOMEM, ENOSPC), it is closed.
+  // An error that belongs to no single datagram. Most often ECONNREFUSED on a connected socket: no
+  // socket receives at the peer's address. The socket stays open, with two exceptions. After
+  // ESHUTDOWN (somebody called shutdown(2) on the descriptor) nothing is received any more. If
+  // epoll refuses the socket (ENOMEM, ENOSPC), it is closed.
   virtual void on_error(UdpSocket&, Errno) {}
 
-  // For handlers that keep references to sockets: this one is closed, or about to be destroyed. No
-  // event: it comes from inside close() and the destructor.
+  // Not an event: called from inside UdpSocket::close() and the destructor of an open socket, for
+  // handlers that store references to sockets.
   virtual void forget(UdpSocket&) {}
 };
 

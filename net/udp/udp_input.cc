@@ -13,8 +13,8 @@
 
 namespace weir::internal {
 
-// Calls the handler, catches what it throws, and sends what it has gathered. Afterwards the socket
-// may be closed, and its owner gone.
+// Calls the handler, catches its exceptions, and sends the datagrams that it has gathered.
+// Afterwards the socket may be closed and its owner destroyed.
 template <typename Call>
 void UdpSocketImpl::call_handler(const char* event, Call&& call) {
   if (owner_ == nullptr) return;
@@ -31,57 +31,59 @@ void UdpSocketImpl::call_handler(const char* event, Call&& call) {
   if (open()) send_gathered();
 }
 
-// An event that leads to nothing must not come for ever: epoll reports errors and hang-ups whether
-// one wants them or not.
+// epoll reports errors and hang-ups also when they are not wanted. An event of this kind that has
+// no effect must not keep the loop busy without end.
 void UdpSocketImpl::on_ready(std::uint32_t events) {
-  constexpr std::uint32_t kOdd = EPOLLERR | EPOLLHUP | EPOLLRDHUP;
+  constexpr std::uint32_t kUnwanted = EPOLLERR | EPOLLHUP | EPOLLRDHUP;
   bool progress = false;
   if ((events & EPOLLERR) != 0) progress = take_error();
-  if (may_receive() && (events & (EPOLLIN | kOdd)) != 0 && receive_turn()) progress = true;
+  if (may_receive() && (events & (EPOLLIN | kUnwanted)) != 0 && receive_turn()) progress = true;
   if (open() && (events & EPOLLOUT) != 0 && refused_) {
     refused_ = false;
     flush_queue();
     progress = true;
   }
-  tell_news();
+  report_pending();
   if (!open()) return;
   if (progress) {
-    odd_events_ = 0;
-  } else if ((events & kOdd) != 0) {
-    odd_event();
+    spurious_events_ = 0;
+  } else if ((events & kUnwanted) != 0) {
+    spurious_event();
   }
   update_interest();
 }
 
-// Nothing is received any more after a shutdown(2) by somebody else, and the kernel says so without
-// end. (One such event alone can be an error that something else has taken already.)
-void UdpSocketImpl::odd_event() {
-  if (++odd_events_ < kMaxOddEvents) return;
+// After a shutdown(2) by somebody else nothing is received any more, and epoll reports that without
+// end. (A single such event can be an error that another call has already taken.)
+void UdpSocketImpl::spurious_event() {
+  if (++spurious_events_ < kMaxSpuriousEvents) return;
   loop_.cancel(receive_timer_);
-  receive_waits_ = true;  // for ever
-  tell(Errno(ESHUTDOWN));
+  receive_waits_ = true;  // for good
+  report_error(Errno(ESHUTDOWN));
 }
 
-// What SO_ERROR gives is taken away by asking. What it does not give may lie in the error queue, if
-// the program has asked for one (IP_RECVERR).
+// Reading SO_ERROR also clears it. If it has no error, the event may be about the error queue,
+// which exists if the program has set IP_RECVERR.
 bool UdpSocketImpl::take_error() {
   const Errno error = socket_.socket.error();
   if (error == 0) return sys::drop_queued_error(socket_.socket.fd()).has_value();
-  tell(error);
+  report_error(error);
   return true;
 }
 
-void UdpSocketImpl::tell(Errno error) {
+void UdpSocketImpl::report_error(Errno error) {
   ++counters_.errors;
   call_handler("on_error", [&] { handler_->on_error(*owner_, error); });
 }
 
-// What sending has found out. It is told here, since sending happens inside the user's calls, too.
-void UdpSocketImpl::tell_news() {
-  // What the handlers send may fail again, without end: that is news for the next turn.
+// Calls the handler for the results of sends. Not at the time of the send, because that may be
+// inside a call of the program.
+void UdpSocketImpl::report_pending() {
+  // Sends of these handlers may fail as well, without end: such failures are reported in a later
+  // flush phase.
   for (const Errno error : std::exchange(errors_, {})) {
     if (!open()) return;
-    tell(error);
+    report_error(error);
   }
   for (const FailedDatagram& failure : std::exchange(failures_, {})) {
     if (!open()) return;
@@ -91,14 +93,14 @@ void UdpSocketImpl::tell_news() {
     drained_wanted_ = false;
     call_handler("on_drained", [&] { handler_->on_drained(*owner_); });
   }
-  if (open() && (!errors_.empty() || !failures_.empty())) news();  // of what those calls sent
+  if (open() && (!errors_.empty() || !failures_.empty())) queue_flush();
 }
 
 bool UdpSocketImpl::behind() const {
   return behind_since_ && loop_.now() - *behind_since_ < kCatchUp;
 }
 
-// True: something came of it.
+// True: there was a datagram or an error.
 bool UdpSocketImpl::receive_turn() {
   const std::optional<TimePoint> behind = std::exchange(behind_since_, std::nullopt);
   for (int calls = 0; calls < UdpSocket::kMaxReceivesPerTurn && may_receive(); ++calls) {
@@ -122,14 +124,15 @@ bool UdpSocketImpl::receive_turn() {
   return true;
 }
 
-// A message may be many datagrams. The handler sees as many at once as there are views.
+// A message may consist of many datagrams. One call of the handler gets at most views.size() of
+// them.
 void UdpSocketImpl::deliver(std::size_t count) {
-  std::size_t shown = 0;
+  std::size_t filled = 0;
   const auto add = [&](const Datagram& datagram) {
-    io_->views[shown++] = datagram;
-    if (shown == io_->views.size()) {
-      show(shown);
-      shown = 0;
+    io_->views[filled++] = datagram;
+    if (filled == io_->views.size()) {
+      deliver_views(filled);
+      filled = 0;
     }
     return open();
   };
@@ -145,10 +148,10 @@ void UdpSocketImpl::deliver(std::size_t count) {
       if (!add(got.datagram)) return;
     }
   }
-  if (shown > 0) show(shown);
+  if (filled > 0) deliver_views(filled);
 }
 
-void UdpSocketImpl::show(std::size_t count) {
+void UdpSocketImpl::deliver_views(std::size_t count) {
   const auto batch = std::span<const Datagram>(io_->views).first(count);
   std::uint64_t bytes = 0;
   std::uint64_t truncated = 0;
@@ -162,19 +165,19 @@ void UdpSocketImpl::show(std::size_t count) {
   call_handler("on_datagrams", [&] { handler_->on_datagrams(*owner_, batch); });
 }
 
-// The errors of a datagram socket concern datagrams that it sent, so it goes on: but not faster and
-// faster if there is no end to them, or no memory.
+// A receive error is about a datagram that was sent earlier, so the socket stays open. After many
+// errors in a row, or without memory, receiving waits, so that the loop is not kept busy.
 void UdpSocketImpl::receive_failed(Errno error) {
   ++receive_errors_;
-  if (!error.is_memory() && receive_errors_ <= kPatience) {
-    tell(error);
+  if (!error.is_memory() && receive_errors_ <= kErrorsBeforeBackOff) {
+    report_error(error);
     return;
   }
-  if (receive_errors_ == kPatience + 1) tell(error);
+  if (receive_errors_ == kErrorsBeforeBackOff + 1) report_error(error);
   if (open()) wait_to_receive(receive_back_off_.next());
 }
 
-// Where there is no memory for a timer either, the next turn asks again.
+// If there is no memory for the timer, the next turn tries again.
 void UdpSocketImpl::wait_to_receive(Duration wait) try {
   receive_timer_ = loop_.run_after(wait, [this] {
     receive_waits_ = false;
@@ -189,7 +192,7 @@ void UdpSocketImpl::on_flush() {
   flush_queued_ = false;
   if (!open()) return;
   if (!refusing()) flush_queue();
-  tell_news();
+  report_pending();
   update_interest();
 }
 

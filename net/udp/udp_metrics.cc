@@ -19,7 +19,7 @@ constexpr std::array kMetrics{
     metric<&Stats::sent>(counter, "sent", "", "Datagrams sent."),
     metric<&Stats::bytes_out>(counter, "bytes_out", "bytes", "Bytes sent."),
     metric<&Stats::dropped>(counter, "dropped", "",
-                            "Datagrams not sent because of max_queued, or at the end."),
+                            "Datagrams not sent because of max_queued or of close()."),
     metric<&Stats::send_failed>(counter, "send_failed", "", "Datagrams that the kernel refused."),
     metric<&Stats::errors>(counter, "errors", "", "Errors that on_error reported."),
     metric<&Stats::receive_calls>(counter, "receive_calls", "", "Calls of recvmmsg(2)."),

@@ -1,8 +1,8 @@
 // UdpSocket: from send() to the socket.
 //
-// What a handler sends is gathered in the loop's tables, by reference where it lies in what was
-// received, and leaves when the handler returns. All else, and what the socket does not take, is
-// copied into the queue.
+// Datagrams that a handler sends are gathered in the loop's tables and leave when the handler
+// returns. Bytes that are part of the received batch are not copied for that. All other datagrams,
+// and those that the socket does not take, are copied into the queue.
 #include <netinet/in.h>
 
 #include <algorithm>
@@ -17,13 +17,15 @@ namespace weir::internal {
 
 namespace {
 
-// UDP's length field counts its own header; the kernel says EMSGSIZE to the rest.
+// The length field of UDP includes its header of 8 bytes (RFC 768). The kernel checks smaller
+// limits and returns EMSGSIZE.
 constexpr std::size_t kMaxPayload = 65527;
 
-// What is to be told of; where memory is short, the counters alone tell.
+// Stores a report. Without memory all stored reports are lost; Stats::send_failed still counts
+// them.
 template <typename T>
-void try_push(std::vector<T>& to, T value, std::size_t most) try {
-  if (to.size() < most) to.push_back(std::move(value));
+void try_push(std::vector<T>& to, T value, std::size_t limit) try {
+  if (to.size() < limit) to.push_back(std::move(value));
 } catch (const std::bad_alloc&) {
   to.clear();
 }
@@ -67,12 +69,12 @@ DatagramResult UdpSocketImpl::enqueue(const Outgoing& out, std::span<const std::
   ++accepted_;
   if (!refusing()) {
     if (queue_.bytes() >= kFlushAtOnce) flush_queue();
-    news();
+    queue_flush();
   }
   return DatagramResult::queued;
 }
 
-// False: there is none.
+// Makes room for `cost` bytes in the queue. False: there is none.
 bool UdpSocketImpl::make_room(std::size_t cost) {
   if (cost > options_.max_queued) return false;
   const auto fits = [&] { return queue_.bytes() + cost <= options_.max_queued; };
@@ -87,26 +89,27 @@ bool UdpSocketImpl::make_room(std::size_t cost) {
   return fits();
 }
 
-// Has the end of the turn look at what waits or is to be told.
-void UdpSocketImpl::news() {
+// Requests on_flush(), which sends the queue and reports.
+void UdpSocketImpl::queue_flush() {
   if (flush_queued_) return;
   flush_queued_ = true;
   core_of(loop_).flush_later(*this);
 }
 
-// What the handler has sent so far. The queue was empty when the first of it came.
+// Sends the datagrams that the handler has gathered. The queue was empty when the first was
+// gathered.
 void UdpSocketImpl::send_gathered() {
   if (io_->count() == 0) return;
   const std::size_t done = transmit();
-  if (done < io_->count()) keep_gathered(done);
+  if (done < io_->count()) queue_gathered(done);
   io_->clear();
-  if (!errors_.empty() || !failures_.empty()) news();
+  if (!errors_.empty() || !failures_.empty()) queue_flush();
 }
 
-// These were accepted, so who would rather be refused is told of what is lost now.
-void UdpSocketImpl::keep_gathered(std::size_t from) {
+// send() has accepted these datagrams. So with QueueFull::refuse a lost one is reported as failed.
+void UdpSocketImpl::queue_gathered(std::size_t from) {
   for (std::size_t i = from; i < io_->count(); ++i) {
-    if (keep(io_->outgoing(i), io_->bytes(i))) continue;
+    if (try_queue(io_->outgoing(i), io_->bytes(i))) continue;
     if (options_.queue_full == QueueFull::refuse) {
       failed(i, Errno(ENOBUFS));
     } else {
@@ -116,7 +119,7 @@ void UdpSocketImpl::keep_gathered(std::size_t from) {
 }
 
 // False: there is no room, or no memory.
-bool UdpSocketImpl::keep(const Outgoing& out, std::span<const std::byte> bytes) try {
+bool UdpSocketImpl::try_queue(const Outgoing& out, std::span<const std::byte> bytes) try {
   if (!make_room(DatagramQueue::cost(out, bytes.size()))) return false;
   queue_.push(out, bytes);
   return true;
@@ -126,7 +129,7 @@ bool UdpSocketImpl::keep(const Outgoing& out, std::span<const std::byte> bytes) 
 
 void UdpSocketImpl::flush_queue() {
   if (queue_.empty()) return;
-  // The tables may hold what another socket's handler, which is running, has gathered.
+  // The tables may hold datagrams of a handler that is running, of this or another socket.
   if (io_->running != nullptr) io_->running->send_gathered();
   while (!queue_.empty() && !refusing()) {
     queue_.look([&](const Outgoing& out, std::span<const std::byte> bytes) {
@@ -137,12 +140,12 @@ void UdpSocketImpl::flush_queue() {
     io_->clear();
     queue_.pop(done);
   }
-  if (!errors_.empty() || !failures_.empty() || drained_wanted_) news();
+  if (!errors_.empty() || !failures_.empty() || drained_wanted_) queue_flush();
   update_interest();
 }
 
-// Gives the tables' datagrams to the kernel. Returns how many are done with, sent or failed; the
-// others wait for the socket.
+// Gives the datagrams of the tables to the kernel. Returns the number that were sent or have
+// failed; the others have to wait for the socket.
 std::size_t UdpSocketImpl::transmit() {
   std::size_t done = 0;
   single_ = 0;
@@ -158,7 +161,7 @@ std::size_t UdpSocketImpl::transmit() {
       single_ -= std::min(single_, lost);
       continue;
     }
-    if (single_ > 0) segments_were_at_fault();
+    if (single_ > 0) lower_segment_limit();
     send_retries_ = 0;
     if (suspect_ != 0) note_error(std::exchange(suspect_, Errno()));
     std::size_t sent = 0;
@@ -176,16 +179,17 @@ void UdpSocketImpl::note_sent(std::size_t first, std::size_t count) {
   counters_.bytes_out.add(bytes);
 }
 
-// The first message of a call was not taken. Returns how many datagrams never will be; if none, the
-// next try, now or later, is another one.
+// The kernel refused the first message of a call. Returns the number of datagrams that have failed
+// for good. If 0, a retry follows, either at once or after a wait.
 std::size_t UdpSocketImpl::send_error(Errno error, std::size_t at) {
   const std::size_t run = io_->run(0);
   const bool second_try = suspect_ != 0;
   if (second_try && error != suspect_) note_error(suspect_);
   suspect_ = Errno();
   if (error == EAGAIN) {
-    // epoll tells of a Unix socket whether its own peer has room. Of others it tells nothing, so
-    // what they have no room for is lost as it would be on the way, and holds up nobody.
+    // For a Unix socket, epoll reports when its connected peer has room, but not when another
+    // receiver has. A datagram to a full receiver of that kind fails, so that it does not delay
+    // datagrams to others.
     if (!is_ip() && !goes_to_peer(io_->outgoing(at))) return run;
     refused_ = true;
     update_interest();
@@ -196,13 +200,14 @@ std::size_t UdpSocketImpl::send_error(Errno error, std::size_t at) {
     send_retries_ = 0;
     return run;
   }
-  // On a connected socket the first may be ICMP's answer to an earlier datagram, handed out before
-  // this one was looked at.
+  // On a connected socket the first error may be an ICMP error for an earlier datagram, which the
+  // kernel returns before it looks at the current one.
   if (connected_ && !second_try) {
     suspect_ = error;
     return 0;
   }
-  // Of several segments: each by itself may still go, and then we know what was wrong.
+  // A message of several segments is retried as single datagrams. If those succeed, the segments
+  // were the reason.
   if (run > 1 && (error == EINVAL || error == EMSGSIZE || error == EIO)) {
     single_ = run;
     single_error_ = error;
@@ -217,9 +222,9 @@ bool UdpSocketImpl::goes_to_peer(const Outgoing& out) const {
          (out.to.empty() || AddressView(peer_address_of(socket_.socket.fd())) == out.to);
 }
 
-// They did not fit the path (EMSGSIZE, EINVAL), or the network card cannot compute their checksums
-// (EIO).
-void UdpSocketImpl::segments_were_at_fault() {
+// The segments did not fit the path (EMSGSIZE, EINVAL), or the network card cannot compute their
+// checksums (EIO).
+void UdpSocketImpl::lower_segment_limit() {
   const bool too_large = single_error_ == EMSGSIZE || single_error_ == EINVAL;
   segment_limit_ = too_large ? single_size_ - 1 : 0;
   single_ = 0;
@@ -230,19 +235,19 @@ void UdpSocketImpl::failed(std::size_t at, Errno error) {
   const Outgoing& out = io_->outgoing(at);
   const FailedDatagram failure{
       .number = out.number, .to = out.to.copy(), .size = io_->bytes(at).size(), .error = error};
-  try_push(failures_, failure, kMaxTold);
+  try_push(failures_, failure, kMaxReports);
 }
 
-void UdpSocketImpl::note_error(Errno error) { try_push(errors_, error, kMaxTold); }
+void UdpSocketImpl::note_error(Errno error) { try_push(errors_, error, kMaxReports); }
 
-// Memory for a datagram says nothing about readiness, so epoll is not asked. False: there is none
-// for a timer either.
+// epoll does not report when the kernel has memory again, so a timer is used. False: there is no
+// memory for the timer either.
 bool UdpSocketImpl::wait_to_send() try {
-  loop_.cancel(send_timer_);  // close() tries once more while one is set
+  loop_.cancel(send_timer_);  // it may still run when close() makes the last try
   send_timer_ = loop_.run_after(kRetry, [this] {
     send_waits_ = false;
     flush_queue();
-    tell_news();
+    report_pending();
     update_interest();
   });
   send_waits_ = true;

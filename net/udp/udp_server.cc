@@ -23,19 +23,19 @@ using Call = internal::ShardsBase::Call;
 
 namespace {
 
-// How often a server that ends asks whether its sockets have sent what waits.
+// During a shutdown the server checks at this interval whether the queues of its sockets are empty.
 constexpr Duration kDrainCheck = std::chrono::milliseconds(5);
 
-// What a server has on one loop. [that loop], unless marked.
+// The part of a server on one loop. [that loop], unless marked.
 class UdpShard : public internal::Shard {
  public:
   using Shard::Shard;
 
-  // Takes a socket that has been bound.
+  // Takes over a bound socket.
   void add(std::unique_ptr<UdpSocket> socket);
   void close_last();
-  // Receives no more. Calls `over` when all sockets are closed: when they have sent what waits, or
-  // by close().
+  // Stops receiving. Closes the sockets when their queues are empty, or at close(), and then calls
+  // `over`.
   void drain(Call over);
   void close();
   void release();
@@ -46,10 +46,10 @@ class UdpShard : public internal::Shard {
  private:
   void close_if_drained();
 
-  mutable internal::Mutex mutex_;  // for add_counters(), while a socket comes or goes
+  mutable internal::Mutex mutex_;  // add_counters() may run while a socket is added or removed
   std::vector<std::unique_ptr<UdpSocket>> sockets_;  // written on the loop only, under the mutex
   TimerId drain_timer_;
-  Call over_;  // while it drains
+  Call over_;  // null: not draining
 };
 
 void UdpShard::add(std::unique_ptr<UdpSocket> socket) {
@@ -86,7 +86,7 @@ void UdpShard::close() {
 
 void UdpShard::release() {
   loop.cancel(drain_timer_);
-  std::vector<std::unique_ptr<UdpSocket>> sockets;  // their handler's forget() may ask for counters
+  std::vector<std::unique_ptr<UdpSocket>> sockets;  // their handler's forget() may call stats()
   {
     const internal::MutexLock lock(mutex_);
     sockets.swap(sockets_);
@@ -102,7 +102,7 @@ void UdpShard::add_counters(UdpSocket::Stats& sum) const {
 
 }  // namespace
 
-// Kept to the end of the turn in which the UdpServer goes: one of its calls may be running.
+// Outlives the UdpServer until the end of the turn, because one of its functions may be running.
 class UdpServer::Impl {
  public:
   Impl(EventLoop& loop, const Options& options)
@@ -192,15 +192,16 @@ Result<SocketAddress> UdpServer::Impl::listen(const SocketAddress& address) {
     while (i > 0) {
       UdpShard& shard = shards_[--i];
       try_run_on(shard.loop, [&] { shard.close_last(); });
-      try_run_on(shard.loop, [] {});  // a turn later: the descriptor is closed at the end of one
+      try_run_on(shard.loop, [] {});  // waits a turn: the descriptor is closed at its end
     }
     return one;
   }
   return bound;
 }
 
-// SO_REUSEPORT would let us share the port with another server of this user, and with port 0 even
-// get one that is taken. So a socket without it has the port first, and lets only ours join then.
+// With SO_REUSEPORT alone the port could be shared with another server of this user, and port 0
+// could choose a port that is in use. So a socket without the option takes the port first; then it
+// sets the option, and the sockets of this server join.
 Result<internal::OpenDatagram> UdpServer::Impl::take_port(const SocketAddress& address) const {
   const std::string doing = "bind to " + address.to_string();
   UdpSocket::Options plain = options_.socket;
@@ -240,7 +241,7 @@ void UdpServer::Impl::shutdown(const Ending& how, std::move_only_function<void()
   }
 }
 
-// Posted also to this very loop: what is ready in the turn that runs it has been served by then.
+// Posted to all loops, including this one: each first serves what is ready in the same turn.
 void UdpServer::Impl::stop_receiving() {
   phase_ = Phase::draining;
   shards_.on_each([](UdpShard& shard, Call over) { shard.drain(std::move(over)); },
@@ -258,7 +259,7 @@ void UdpServer::Impl::stopped() {
   shards_.call_done();
 }
 
-// --- the public face -----------------------------------------------------------------------------
+// --- the public class ----------------------------------------------------------------------------
 
 UdpServer::UdpServer(EventLoop& loop, Options options)
     : impl_(std::make_shared<Impl>(loop, options)) {
@@ -286,7 +287,7 @@ void UdpServer::on_error(std::move_only_function<void(UdpSocket&, Errno)> fn) {
 }
 
 void UdpServer::use_handler(std::shared_ptr<DatagramHandler> handler) {
-  static_cast<void>(impl_->callbacks());  // the same conditions hold
+  static_cast<void>(impl_->callbacks());  // checks the same conditions
   impl_->handler_ = std::move(handler);
 }
 

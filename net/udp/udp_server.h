@@ -1,9 +1,9 @@
 // UdpServer: datagram sockets on any number of addresses, on one loop or on several.
 //
-// The server belongs to the thread of the loop it is made with. With threads > 0 each address has a
-// socket on each of the server's own loops, and the kernel spreads the peers over them by a hash
-// (SO_REUSEPORT): what one peer sends from one port comes to one loop. Handlers are set before the
-// first listen().
+// The server belongs to the thread of the loop that it is constructed with. With threads > 0 each
+// address has a socket on each of the server's own loops, and the kernel distributes the peers over
+// them by a hash (SO_REUSEPORT): all datagrams from one address and port arrive on one loop. Set
+// handlers before the first listen().
 #pragma once
 
 #include <cstddef>
@@ -26,52 +26,56 @@ class LoopPool;
 class UdpServer {
  public:
   struct Options {
-    // Loops of the server's own; 0: all on the loop it was made with.
+    // Number of loops that the server creates, each on a thread of its own. 0: everything runs on
+    // the loop that the server was constructed with.
     std::size_t threads = 0;
-    // Instead: the loops of this pool, which other servers may use too and which outlives this one.
+    // In place of `threads`: uses the loops of this pool. Several servers may share a pool, which
+    // must outlive them.
     LoopPool* pool = nullptr;
-    // Of each socket. reuse_port is the server's to set.
+    // Options of each socket. The server sets reuse_port itself.
     UdpSocket::Options socket{};
-    EventLoop::Options loop{};  // of the server's own loops
+    EventLoop::Options loop{};  // of the loops that the server creates
   };
 
-  // How to end; times from now on.
+  // How to shut down. Times count from the call of shutdown().
   struct Ending {
-    // What then still waits to be sent is dropped.
+    // Datagrams still queued at the deadline are offered to the kernel once more, then dropped.
     Duration deadline{0};
-    // Datagrams are received and answered as before for this long, at most until the deadline.
-    // Since there are no connections, nothing ends the grace earlier.
+    // Datagrams are received and answered normally for this time, at most until the deadline. The
+    // grace always lasts this long, because there are no connections whose end could shorten it.
     Duration grace{0};
   };
 
   explicit UdpServer(EventLoop& loop) : UdpServer(loop, Options{}) {}
   UdpServer(EventLoop& loop, Options options);
-  // On the loop's thread; also from inside a handler there. Closes all at once, without a call of
-  // any handler. Waits for the server's own threads.
+  // On the loop's thread; also from inside a handler there. Closes all sockets immediately, without
+  // a call of any event. Waits until the server's own threads have ended.
   ~UdpServer();
   UdpServer(const UdpServer&) = delete;
   UdpServer& operator=(const UdpServer&) = delete;
 
-  // Handlers: see DatagramHandler for when each is called. With threads, from all loops at once.
+  // Handlers: see DatagramHandler for when each is called. With several loops they are called
+  // concurrently.
   void on_datagrams(std::move_only_function<void(UdpSocket&, std::span<const Datagram>)> fn);
   void on_send_failed(std::move_only_function<void(UdpSocket&, const FailedDatagram&)> fn);
   void on_drained(std::move_only_function<void(UdpSocket&)> fn);
   void on_error(std::move_only_function<void(UdpSocket&, Errno)> fn);
-  // Instead of the functions above: one handler for all loops, or one made for each on its thread
-  // by the first listen(), which serves all addresses and is destroyed on its loop, after its last
-  // call. What the factory throws comes out of that listen().
+  // In place of the functions above: use_handler() sets one handler for all loops.
+  // handlers_per_loop() sets a factory, which the first listen() calls once for each loop on the
+  // thread of that loop. Such a handler serves all addresses, and is destroyed on its loop after
+  // its last call. An exception of the factory leaves that listen().
   void use_handler(std::shared_ptr<DatagramHandler> handler);
   void handlers_per_loop(std::function<std::shared_ptr<DatagramHandler>(EventLoop&)> factory);
 
-  // Receives on one more address; returns the address bound, with the port the kernel chose. Unix
-  // addresses live on the first loop.
+  // Receives on one more address; returns the bound address, with the port that the kernel chose.
+  // The socket of a Unix address is on the first loop.
   [[nodiscard]] Result<SocketAddress> listen(std::string_view address);
   [[nodiscard]] Result<SocketAddress> listen(const SocketAddress& address);
 
-  // Receives no more (after the grace), serves what the kernel has received and nobody has fetched
-  // yet, one turn's worth, and closes when what is queued has left, or at `deadline`; then calls
-  // `done` on the server's loop. A further call may bring both times forward and adds its `done`.
-  // The server may be destroyed in `done`. [any]
+  // After the grace: serves datagrams that the kernel has already received, for one turn at most,
+  // stops receiving, closes when the queued datagrams are sent or at `deadline`, and then calls
+  // `done` on the server's loop. A further call may bring the deadline and the end of the grace
+  // forward, and adds its `done`. The server may be destroyed in `done`. [any]
   void shutdown(Duration deadline, std::move_only_function<void()> done);
   void shutdown(const Ending& how, std::move_only_function<void()> done);
 

@@ -19,14 +19,14 @@ void UdpSession::close() {
   if (!closed_ && owner_ != nullptr) owner_->end(*this, false);
 }
 
-void UdpSession::on_deadline() { owner_->look_at(*this); }
+void UdpSession::on_deadline() { owner_->check_idle(*this); }
 
 void UdpSession::on_reap() {
   if (owner_ != nullptr) owner_->reap(*this);
   delete this;
 }
 
-// --- all of a loop -------------------------------------------------------------------------------
+// --- the sessions of a loop ----------------------------------------------------------------------
 
 UdpSessions::UdpSessions(EventLoop& loop, std::shared_ptr<UdpSessionHandler> handler,
                          Options options)
@@ -44,7 +44,7 @@ UdpSessions::~UdpSessions() {
   for (UdpSession* session : ending_) session->owner_ = nullptr;
 }
 
-// Without a word.
+// Ends a session without on_close.
 void UdpSessions::drop(UdpSession& session) {
   core_.idle_wheel().cancel(session);
   session.closed_ = true;
@@ -67,7 +67,7 @@ void UdpSessions::forget(UdpSocket& socket) {
       continue;
     }
     session.socket_ = nullptr;
-    if (&session == told_) {  // its on_close closes the socket
+    if (&session == closing_) {  // its on_close has closed the socket
       ++i;
     } else {
       session.owner_ = nullptr;
@@ -87,9 +87,9 @@ void UdpSessions::end(UdpSession& session, bool timed_out) {
   core_.reap_later(session);
 }
 
-// Its deadline has come, but it may have been heard since that was set, and what it has sent may
-// still lie in the kernel.
-void UdpSessions::look_at(UdpSession& session) {
+// The deadline has passed, but datagrams of the peer may have been received since it was set, or
+// may still wait in the kernel.
+void UdpSessions::check_idle(UdpSession& session) {
   if (session.socket_->receiving_paused()) session.last_ = core_.tick();
   const Tick due = core_.latest(session.last_) + idle_;
   if (!tick_reached(due, core_.deadline_tick())) {
@@ -102,10 +102,10 @@ void UdpSessions::look_at(UdpSession& session) {
 }
 
 void UdpSessions::reap(UdpSession& session) {
-  told_ = &session;
+  closing_ = &session;
   guarded("on_close", [&] { handler_->on_close(session, session.timed_out_); });
-  told_ = nullptr;
-  leave_ending(session);  // only now: the socket may have gone in that call
+  closing_ = nullptr;
+  leave_ending(session);  // only now: on_close may have closed the socket
 }
 
 void UdpSessions::leave_ending(UdpSession& session) {
@@ -142,10 +142,10 @@ UdpSession* UdpSessions::find_or_open(UdpSocket& socket, const Datagram& first) 
     if (ending_.capacity() < most) ending_.reserve(2 * most);  // end() needs no memory
     session = new UdpSession(*this, socket, first);
     sessions_.emplace(key, session);
-  } catch (const std::bad_alloc&) {  // costs this datagram, and not those behind it
+  } catch (const std::bad_alloc&) {  // discards this datagram, and not those behind it
     delete session;
     ++refused_;
-    WEIR_LOG_LIMITED(error, 1, "no memory for a session: a datagram is thrown away");
+    WEIR_LOG_LIMITED(error, 1, "no memory for a session: a datagram is discarded");
     return nullptr;
   }
   session->last_ = core_.tick();
@@ -154,7 +154,7 @@ UdpSession* UdpSessions::find_or_open(UdpSocket& socket, const Datagram& first) 
   }
   bool wanted = false;
   guarded("on_open", [&] { wanted = handler_->on_open(*session); });
-  if (session->closed_) return nullptr;  // by on_open, or with its socket
+  if (session->closed_) return nullptr;  // on_open has closed it or its socket
   if (wanted) return session;
   sessions_.erase(key);
   drop(*session);
@@ -163,17 +163,17 @@ UdpSession* UdpSessions::find_or_open(UdpSocket& socket, const Datagram& first) 
 
 void UdpSessions::on_datagrams(UdpSocket& socket, std::span<const Datagram> batch) {
   current_ = &socket;
-  const Datagram* before = nullptr;  // of the same session
+  const Datagram* before = nullptr;  // the previous one of `session`
   UdpSession* session = nullptr;
   for (const Datagram& one : batch) {
     if (one.peer.empty()) {
-      ++refused_;  // cannot be told apart
+      ++refused_;  // peers without an address cannot be distinguished
       continue;
     }
     if (session == nullptr || session->closed_ || !(before->peer == one.peer) ||
         internal::local_ip_of(one) != session->local_) {
       session = find_or_open(socket, one);
-      if (current_ == nullptr) return;  // the socket is gone
+      if (current_ == nullptr) return;  // the socket was closed
       if (session == nullptr) continue;
     }
     before = &one;

@@ -57,7 +57,7 @@ Result<SocketAddress> UdpSocketImpl::bind(const SocketAddress& address) {
   }
   const std::string doing = fmt::format("bind to {}", address.to_string());
   if (auto bound = socket_.bind(address, options_.unix_mode, doing); !bound) {
-    if (state_ == State::unbound) socket_ = OpenDatagram();  // the next may be of another family
+    if (state_ == State::unbound) socket_ = OpenDatagram();  // the next may differ in family
     return std::unexpected(std::move(bound.error()));
   }
   start();
@@ -76,7 +76,7 @@ Result<SocketAddress> UdpSocketImpl::connect(const SocketAddress& peer) {
   if (!is_ip() && state_ == State::unbound) {
     if (auto named = socket_.bind_to_any_name(); !named) return refused(named.error());
   }
-  if (connected_) {  // what waits is meant for the peer of now
+  if (connected_) {  // queued datagrams are for the current peer
     if (io_->running == this) send_gathered();
     if (!refusing()) flush_queue();
     if (!queue_.empty()) return refused(Errno(EAGAIN));
@@ -142,7 +142,7 @@ void UdpSocketImpl::orphan() {
 }
 
 void UdpSocketImpl::on_reap() {
-  if (flush_queued_) {  // the flush list still points here
+  if (flush_queued_) {  // the flush list still refers to this object
     internal::core_of(loop_).reap_again(*this);
     return;
   }
@@ -151,7 +151,7 @@ void UdpSocketImpl::on_reap() {
 
 void UdpSocketImpl::on_interest_refused(Errno error) {
   if (!open()) return;
-  tell(error);
+  report_error(error);
   close();
 }
 
@@ -170,7 +170,7 @@ UdpSocket::Stats UdpSocketImpl::stats() const {
 
 }  // namespace internal
 
-// --- the public face -----------------------------------------------------------------------------
+// --- the public class ----------------------------------------------------------------------------
 
 UdpSocket::UdpSocket(EventLoop& loop, Options options)
     : impl_((internal::core_of(loop).check_thread("UdpSocket::UdpSocket"),
@@ -197,7 +197,7 @@ void UdpSocket::on_error(std::move_only_function<void(UdpSocket&, Errno)> fn) {
   impl_->callbacks("UdpSocket::on_error").error = std::move(fn);
 }
 void UdpSocket::use_handler(std::shared_ptr<DatagramHandler> handler) {
-  static_cast<void>(impl_->callbacks("UdpSocket::use_handler"));  // the same conditions hold
+  static_cast<void>(impl_->callbacks("UdpSocket::use_handler"));  // checks the same conditions
   WEIR_CHECK(handler != nullptr, "UdpSocket::use_handler without a handler");
   impl_->handler_ = std::move(handler);
 }

@@ -1,5 +1,5 @@
-// The handler behind UdpSocket::on_datagrams, UdpServer::on_datagrams and their kin: a set of
-// functions.
+// The handler that calls the functions which UdpSocket::on_datagrams(), UdpServer::on_datagrams()
+// and the other on_ functions have set. Internal to the udp floor.
 #pragma once
 
 #include <functional>

@@ -22,7 +22,8 @@ void DatagramQueue::append(const void* from, std::size_t size) {
 
 void DatagramQueue::push(const Outgoing& out, std::span<const std::byte> bytes) {
   const std::size_t more = cost(out, bytes.size());
-  // Rather than to grow; but not before half of it is free, or each push would move the rest.
+  // Moves the datagrams to the front in place of growing, but only when half of the block is free:
+  // otherwise each push would move them.
   if (head_ > 0 && head_ >= this->bytes() && data_.size() + more > data_.capacity()) {
     data_.erase(data_.begin(), data_.begin() + static_cast<std::ptrdiff_t>(head_));
     head_ = 0;

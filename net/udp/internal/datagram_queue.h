@@ -1,4 +1,4 @@
-// DatagramQueue: datagrams that the socket did not take yet, one behind the other in one block of
+// DatagramQueue: datagrams that the socket has not taken yet, one after the other in one block of
 // memory. Internal to the udp floor. [loop]
 #pragma once
 
@@ -11,29 +11,30 @@
 
 namespace weir::internal {
 
-// A datagram on its way to the kernel, besides its bytes. Refers to memory that stays until it is
-// there.
+// What is sent with the bytes of a datagram. Refers to memory that stays valid until the kernel has
+// taken the datagram.
 struct Outgoing {
   AddressView to;               // empty: the connected peer
-  const void* info = nullptr;   // as Datagram::packet_info: the address to answer from
-  std::uint32_t info_size = 0;  // 0: the kernel chooses
-  std::uint64_t number = 0;
+  const void* info = nullptr;   // the source address, in the format of Datagram::packet_info
+  std::uint32_t info_size = 0;  // 0: the kernel chooses the source address
+  std::uint64_t number = 0;     // FailedDatagram::number
 };
 
 class DatagramQueue {
  public:
-  // Memory that is kept when the queue is empty: what a burst of one turn needs.
+  // An empty queue keeps up to this many bytes of memory, which is enough for a burst of one turn.
   static constexpr std::size_t kKept = 256 * 1024;
 
   bool empty() const { return count_ == 0; }
   std::size_t count() const { return count_; }
-  // Counts the bookkeeping, too.
+  // The sum of cost().
   std::size_t bytes() const { return data_.size() - head_; }
+  // Bytes that a datagram of this size takes in the queue, including its address and its head.
   static std::size_t cost(const Outgoing& out, std::size_t size);
 
   void push(const Outgoing& out, std::span<const std::byte> bytes);
-  // Calls take(outgoing, bytes) for the first of them, until it says false. The views end with the
-  // next push or pop.
+  // Calls take(outgoing, bytes) for each datagram from the front, until it returns false. The views
+  // are valid until the next push or pop.
   template <typename Take>
   void look(Take take) const {
     for (std::size_t at = head_; at < data_.size();) {

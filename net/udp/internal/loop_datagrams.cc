@@ -15,7 +15,7 @@ namespace weir::internal {
 
 namespace {
 
-// Of a control message; CMSG_DATA may be misaligned for T.
+// The value in a control message. CMSG_DATA may be misaligned for T.
 template <typename T>
 T data_of(const cmsghdr* message) {
   T value{};
@@ -33,14 +33,15 @@ bool same_bytes(const void* a, const void* b, std::size_t size) {
   return a == b || std::memcmp(a, b, size) == 0;
 }
 
-bool same_way(const Outgoing& a, const Outgoing& b) {
+bool same_route(const Outgoing& a, const Outgoing& b) {
   return a.to == b.to && a.info_size == b.info_size &&
          (a.info_size == 0 || same_bytes(a.info, b.info, a.info_size));
 }
 
-// Nothing can be sent from the address of a group or of everybody, IPv4's on an IPv6 socket
-// included. (IPv4's own control data tells an address of this machine besides.)
-bool can_send(const in6_addr& from) {
+// False for multicast and broadcast addresses, also those of IPv4 on an IPv6 socket: the kernel
+// sends nothing from them. (in_pktinfo of IPv4 also has an address of this machine, so it needs no
+// check.)
+bool is_valid_source(const in6_addr& from) {
   if (!IN6_IS_ADDR_V4MAPPED(&from)) return !IN6_IS_ADDR_MULTICAST(&from);
   std::uint32_t ipv4 = 0;
   std::memcpy(&ipv4, &from.s6_addr[12], sizeof(ipv4));
@@ -63,7 +64,7 @@ std::size_t put_control(std::byte* at, int level, int type, const T& value) {
 
 }  // namespace
 
-// The block is large, but of its pages only those are ever backed by memory that datagrams touch.
+// The block is large, but only the pages that datagrams were written to are backed by memory.
 LoopDatagrams::LoopDatagrams()
     : block_(make_aligned_bytes(kBatch * kSlot, kPage)), gather_(make_aligned_bytes(kGather)) {
   for (std::size_t i = 0; i < kBatch; ++i) {
@@ -81,8 +82,8 @@ LoopDatagrams::~LoopDatagrams() { unpoison({block_.get(), kBatch * kSlot}); }
 
 // --- receiving -----------------------------------------------------------------------------------
 
-// The kernel writes the sizes of names and control data into the headers; only those that it used
-// are mended, so that a call for one datagram touches few cache lines.
+// The kernel writes the sizes of names and control data into the headers. Only headers that it has
+// changed are set again, so that a call for one datagram touches few cache lines.
 SysResult<std::size_t> LoopDatagrams::receive(int fd, bool with_control) {
   const std::size_t control = with_control ? sizeof(ControlRoom) : 0;
   if (control != control_size_) {
@@ -110,7 +111,7 @@ LoopDatagrams::Received LoopDatagrams::received(std::size_t index) const {
       AddressView(static_cast<const sockaddr*>(header.msg_name), header.msg_namelen);
   result.datagram.truncated = (header.msg_flags & MSG_TRUNC) != 0;
   if (control_size_ == 0) return result;
-  auto* place = const_cast<msghdr*>(&header);  // NOLINT: CMSG_NXTHDR wants it, and only reads
+  auto* place = const_cast<msghdr*>(&header);  // NOLINT: CMSG_NXTHDR only reads
   for (cmsghdr* c = CMSG_FIRSTHDR(place); c != nullptr; c = CMSG_NXTHDR(place, c)) {
     if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) ||
         (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO)) {
@@ -122,7 +123,7 @@ LoopDatagrams::Received LoopDatagrams::received(std::size_t index) const {
   return result;
 }
 
-// Those of the last call: what it wrote to is known by to_rearm_.
+// The bytes that the last recvmmsg(2) wrote to a slot; valid for index < to_rearm_.
 std::span<const std::byte> LoopDatagrams::written(std::size_t index) const {
   return {static_cast<const std::byte*>(in_vectors_[index].iov_base), in_headers_[index].msg_len};
 }
@@ -134,7 +135,7 @@ void LoopDatagrams::end_of_batch() {
 // --- sending -------------------------------------------------------------------------------------
 
 void LoopDatagrams::add(const Outgoing& out, std::span<const std::byte> bytes) {
-  // sendmmsg(2) does not write to it.
+  // The const_cast is safe: sendmmsg(2) only reads the bytes.
   out_vectors_[count_] = {.iov_base = const_cast<std::byte*>(bytes.data()),  // NOLINT
                           .iov_len = bytes.size()};
   out_[count_] = out;
@@ -156,9 +157,9 @@ bool LoopDatagrams::add_copy(const Outgoing& out, std::span<const std::byte> byt
     gathered_ += bytes.size();
     bytes = {copy, bytes.size()};
   }
-  // Not empty(): a family alone is copied as well. NOLINTNEXTLINE(readability-container-size-empty)
+  // Not empty(): a lone family is copied, too. NOLINTNEXTLINE(readability-container-size-empty)
   if (out.to.size() > 0 && !lies_in(in_names_, out.to.data())) {
-    if (count_ > 0 && out_[count_ - 1].to == out.to) {  // one address, many datagrams
+    if (count_ > 0 && out_[count_ - 1].to == out.to) {  // repeated: no copy
       kept.to = out_[count_ - 1].to;
     } else {
       std::byte* copy = out_names_[count_].bytes.data();
@@ -177,7 +178,8 @@ bool LoopDatagrams::add_copy(const Outgoing& out, std::span<const std::byte> byt
   return true;
 }
 
-// All of one size but the last, which may be shorter.
+// The number of datagrams from `first` on that can be one message: all of one size, except that the
+// last may be shorter.
 std::size_t LoopDatagrams::run_from(std::size_t first, std::size_t segment_limit) const {
   const std::size_t size = out_vectors_[first].iov_len;
   if (size == 0 || size > segment_limit) return 1;
@@ -188,13 +190,13 @@ std::size_t LoopDatagrams::run_from(std::size_t first, std::size_t segment_limit
     const std::size_t more = out_vectors_[next].iov_len;
     total += more;
     if (more == 0 || more > size || total > kMaxSegmented) break;
-    if (!same_way(out_[first], out_[next])) break;
+    if (!same_route(out_[first], out_[next])) break;
     if (more < size) return next + 1 - first;
   }
   return next - first;
 }
 
-// Where to answer from, and how long the segments are.
+// Writes the control data: the source address, and the size of the segments.
 void LoopDatagrams::set_control(msghdr& header, ControlRoom& room, const Outgoing& out,
                                 std::size_t segment, bool ipv6) {
   std::byte* const begin = room.bytes.data();
@@ -202,14 +204,14 @@ void LoopDatagrams::set_control(msghdr& header, ControlRoom& room, const Outgoin
   if (out.info_size > 0 && ipv6) {
     in6_pktinfo info{};
     std::memcpy(&info, out.info, sizeof(info));
-    if (can_send(info.ipi6_addr)) {
+    if (is_valid_source(info.ipi6_addr)) {
       if (!IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr)) info.ipi6_ifindex = 0;
       used += put_control(begin + used, IPPROTO_IPV6, IPV6_PKTINFO, info);
     }
   } else if (out.info_size > 0) {
     in_pktinfo info{};
     std::memcpy(&info, out.info, sizeof(info));
-    info.ipi_ifindex = 0;  // by whatever way leads there
+    info.ipi_ifindex = 0;  // the routing table chooses the interface
     used += put_control(begin + used, IPPROTO_IP, IP_PKTINFO, info);
   }
   if (segment > 0) {

@@ -1,5 +1,5 @@
-// LoopDatagrams: what all datagram sockets of one loop share for moving datagrams: the block that
-// they receive into, and the tables that recvmmsg(2) and sendmmsg(2) read:
+// LoopDatagrams: the memory that all datagram sockets of one loop share: the block that they
+// receive into, and the tables for recvmmsg(2) and sendmmsg(2). One per loop:
 // loop.local<LoopDatagrams>(). Internal to the udp floor. [loop]
 #pragma once
 
@@ -22,14 +22,15 @@ namespace weir::internal {
 
 class UdpSocketImpl;
 
-// Any socket address, and any control data that we ask for or send, on cache lines of its own.
+// Space for any socket address, and for all control data that weir requests or sends. Each has
+// cache lines of its own.
 struct alignas(kCacheLine) AddressRoom {
   std::array<std::byte, sizeof(sockaddr_storage)> bytes;
 };
 struct alignas(kCacheLine) ControlRoom {
   std::array<std::byte, 128> bytes;
 };
-// An in_pktinfo or in6_pktinfo.
+// Space for an in_pktinfo or in6_pktinfo.
 struct alignas(8) InfoRoom {
   std::array<std::byte, 24> bytes;
 };
@@ -37,11 +38,11 @@ struct alignas(8) InfoRoom {
 class LoopDatagrams {
  public:
   static constexpr std::size_t kBatch = UdpSocket::kMaxBatch;
-  // Datagrams given to the kernel by one call.
+  // The most datagrams in one sendmmsg(2).
   static constexpr std::size_t kOutgoing = 128;
-  // Copied answers of one handler that leave in one call.
+  // Space for the copied bytes of one sendmmsg(2).
   static constexpr std::size_t kGather = 64 * 1024;
-  // What UDP_SEGMENT takes: segments, and bytes in all with room for headers.
+  // The limits of one message with UDP_SEGMENT: segments, and bytes in total, less the headers.
   static constexpr std::size_t kMaxSegments = 64;
   static constexpr std::size_t kMaxSegmented = 65000;
 
@@ -52,25 +53,26 @@ class LoopDatagrams {
 
   // --- receiving ---------------------------------------------------------------------------------
 
-  // One recvmmsg(2). What it brought stays until the next one, of any socket of the loop.
+  // Calls recvmmsg(2) once; returns the number of messages. They stay valid until the next call,
+  // for any socket of the loop.
   SysResult<std::size_t> receive(int fd, bool with_control);
-  // A message of those received, as one datagram or (coalesced by UDP_GRO) several of this size.
+  // A received message. It is one datagram, or several that UDP_GRO has joined.
   struct Received {
     Datagram datagram;
-    std::size_t segment = 0;  // 0: it is one
+    std::size_t segment = 0;  // bytes of each datagram but the last; 0: the message is one datagram
   };
   Received received(std::size_t index) const;
-  // Nobody may look at what was received any more.
+  // The received bytes must not be read any more (AddressSanitizer reports it).
   void end_of_batch();
 
-  std::array<Datagram, kBatch> views;  // what a handler is shown
+  std::array<Datagram, kBatch> views;  // passed to on_datagrams
 
   // --- sending -----------------------------------------------------------------------------------
 
-  // The socket whose handler is running: its datagrams are gathered here. For those of any other,
-  // the place is taken until they are sent.
+  // The socket whose handler is running. Its datagrams are gathered in the tables. Another socket
+  // that needs the tables meanwhile first sends them.
   UdpSocketImpl* running = nullptr;
-  // As long as that lasts. An exception leaves nothing behind.
+  // Sets `running` for its own lifetime. Also empties the tables when an exception ends it.
   class Gathering {
    public:
     Gathering(LoopDatagrams& tables, UdpSocketImpl& socket) : tables_(tables) {
@@ -89,9 +91,10 @@ class LoopDatagrams {
 
   bool full() const { return count_ == kOutgoing; }
   std::size_t count() const { return count_; }
-  // Adds one; what it refers to stays where it is.
+  // Adds a datagram by reference: the memory that it refers to must stay valid until clear().
   void add(const Outgoing& out, std::span<const std::byte> bytes);
-  // The same, with a copy of what does not lie in what was received. False: no room.
+  // Adds a datagram. Copies bytes, address and info unless they are in the memory of the received
+  // batch. False: no room.
   bool add_copy(const Outgoing& out, std::span<const std::byte> bytes);
   void clear() { count_ = gathered_ = 0; }
 
@@ -101,14 +104,14 @@ class LoopDatagrams {
             out_vectors_[index].iov_len};
   }
 
-  // The messages for those from `first` on, as sendmmsg(2) wants them. Neighbours of one peer and
-  // of one size up to `segment_limit` become one message of several segments (0: none do).
+  // Builds the messages of sendmmsg(2) for the datagrams from `first` on. Adjacent datagrams to one
+  // peer, of one size up to `segment_limit`, become one message of several segments (0: never).
   std::span<mmsghdr> messages(std::size_t first, std::size_t segment_limit, bool ipv6);
-  // Datagrams in one of these messages.
+  // Number of datagrams in a message.
   std::size_t run(std::size_t message) const { return runs_[message]; }
 
  private:
-  // A little more than 64 KiB, so that the first bytes of all slots do not meet in one cache set.
+  // A little more than 64 KiB, so that the first bytes of the slots are in different cache sets.
   static constexpr std::size_t kSlot = UdpSocket::kMaxDatagram + 1 + 5 * kCacheLine;
   static_assert(kSlot % kCacheLine == 0);  // so that each slot begins at one
 
@@ -124,7 +127,7 @@ class LoopDatagrams {
   std::array<iovec, kBatch> in_vectors_{};
   std::array<AddressRoom, kBatch> in_names_;
   std::array<ControlRoom, kBatch> in_control_;
-  std::size_t to_rearm_ = 0;  // headers that the last call wrote to
+  std::size_t to_rearm_ = 0;  // headers that the last recvmmsg(2) has changed
   std::size_t control_size_ = 0;
 
   std::array<mmsghdr, kOutgoing> out_headers_{};

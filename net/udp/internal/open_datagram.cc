@@ -17,7 +17,7 @@ std::unexpected<Error> failed(const std::string& doing, std::string_view step, E
   return std::unexpected(Error(fmt::format("{}: {}", doing, step), code));
 }
 
-// Options, one after the other, until the first that fails.
+// Sets socket options one after the other, until the first that fails.
 class Options {
  public:
   Options(int fd, const std::string& doing) : fd_(fd), doing_(doing) {}
@@ -29,7 +29,7 @@ class Options {
     }
     return *this;
   }
-  // One that may be missing.
+  // For an option that the kernel may not support: an error is ignored.
   Options& try_set(bool wanted, int level, int name, int value) {
     if (wanted) static_cast<void>(sys::set_option(fd_, level, name, value));
     return *this;
@@ -45,7 +45,8 @@ class Options {
   std::optional<std::unexpected<Error>> refusal_;
 };
 
-// An IPv6 socket sends to groups of IPv4, too, unless it is v6_only.
+// An IPv6 socket also sends to groups of IPv4, unless it is v6_only. So it gets both sets of
+// options.
 void set_multicast(Options& set, bool ipv4, bool ipv6, const UdpSocket::Options& options) {
   const int ttl = options.multicast_ttl;
   const auto interface = static_cast<int>(options.multicast_interface);
@@ -60,7 +61,7 @@ void set_multicast(Options& set, bool ipv4, bool ipv6, const UdpSocket::Options&
   }
 }
 
-// With IPv4 an interface takes a structure.
+// IP_MULTICAST_IF, which has a structure as its value, ip(7).
 Result<void> set_interface(int fd, unsigned index, const std::string& doing) {
   ip_mreqn request{};
   request.imr_ifindex = static_cast<int>(index);

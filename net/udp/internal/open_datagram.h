@@ -1,5 +1,5 @@
-// Making a datagram socket as its options want it, and the file of a Unix path. Internal to the udp
-// floor.
+// OpenDatagram: a datagram socket with its options, and the file of its Unix path. Internal to the
+// udp floor.
 #pragma once
 
 #include <string>
@@ -24,13 +24,13 @@ struct OpenDatagram {
 
   Socket socket;
   int family = 0;   // AF_INET, AF_INET6, AF_UNIX; 0: none yet
-  SocketFile file;  // that bind() made; removed before the socket is closed
+  SocketFile file;  // created by bind(); removed before the socket is closed
 
-  // `doing`: what an error begins with, such as "bind to 0.0.0.0:53".
+  // `doing` is the beginning of an error text, such as "bind to 0.0.0.0:53".
   static Result<OpenDatagram> make(const SocketAddress& address, const UdpSocket::Options& options,
                                    const std::string& doing);
   Result<void> bind(const SocketAddress& address, unsigned mode, const std::string& doing);
-  // A Unix socket that nobody can answer gets a name of the kernel's choice.
+  // Gives a Unix socket a name that the kernel chooses, so that peers can answer.
   SysResult<void> bind_to_any_name();
 };
 

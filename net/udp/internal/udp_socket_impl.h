@@ -1,6 +1,6 @@
-// UdpSocketImpl: what a UdpSocket is made of. It outlives the UdpSocket to the end of the turn, so
-// that a handler may destroy that. Internal to the udp floor; receiving stands in udp_input.cc,
-// sending in udp_output.cc. [loop]
+// UdpSocketImpl: the implementation of UdpSocket. It outlives the UdpSocket until the end of the
+// turn, so that a handler may destroy the UdpSocket. Receiving is in udp_input.cc, sending in
+// udp_output.cc. Internal to the udp floor. [loop]
 #pragma once
 
 #include <cstddef>
@@ -26,8 +26,7 @@ namespace weir::internal {
 class UdpSocketImpl final : public IoHandler, public FlushClient {
  public:
   UdpSocketImpl(UdpSocket& owner, EventLoop& loop, const UdpSocket::Options& options);
-  // Its descriptor was closed in the reap phase.
-  ~UdpSocketImpl() = default;
+  ~UdpSocketImpl() = default;  // after on_reap(), which closes the descriptor
   UdpSocketImpl(const UdpSocketImpl&) = delete;
   UdpSocketImpl& operator=(const UdpSocketImpl&) = delete;
 
@@ -37,13 +36,13 @@ class UdpSocketImpl final : public IoHandler, public FlushClient {
   void pause();
   void resume();
   void close();
-  // The UdpSocket goes: no handler is called any more.
+  // The UdpSocket is being destroyed: closes, and calls no handler any more.
   void orphan();
 
   bool open() const { return state_ == State::open; }
   bool paused() const { return pauses_ > 0; }
-  // More may have come than was received so far. Not for longer than kCatchUp: what lay there when
-  // that began has been received by then.
+  // UdpSocket::behind(). False after kCatchUp: datagrams that waited in the kernel at its beginning
+  // have been received by then.
   bool behind() const;
   DatagramCallbacks& callbacks(const char* call);
   UdpSocket::Stats stats() const;
@@ -57,19 +56,20 @@ class UdpSocketImpl final : public IoHandler, public FlushClient {
 
  private:
   enum class State : std::uint8_t { unbound, open, closed };
-  // Failures kept to be told; a kernel that refuses everything shows in the counter.
-  static constexpr std::size_t kMaxTold = 64;
-  // What is sent from outside the handler waits for the end of the turn, up to so much.
+  // The most failures, and the most errors, that are stored for a report.
+  static constexpr std::size_t kMaxReports = 64;
+  // A queue of this size is flushed immediately; a smaller one at the end of the turn.
   static constexpr std::size_t kFlushAtOnce = 64 * 1024;
-  // Events in a row that bring nothing and are no error: then nobody listens to them any more.
-  static constexpr int kMaxOddEvents = 16;
+  // After this number of error events in a row without an error or a datagram, receiving ends.
+  static constexpr int kMaxSpuriousEvents = 16;
   static constexpr Duration kCatchUp = std::chrono::seconds(1);
-  // After an error that tells nothing about readiness. For receiving it doubles, up to the second.
+  // The wait after an error that epoll does not end, such as ENOBUFS. For receiving it doubles, up
+  // to kMaxRetry.
   static constexpr Duration kRetry = std::chrono::milliseconds(20);
   static constexpr Duration kMaxRetry = std::chrono::seconds(1);
-  // Errors of receiving in a row that are told at once.
-  static constexpr int kPatience = 8;
-  // Tries to send one datagram for which there is no memory.
+  // Receive errors in a row without a wait between them. The next one is the last that is reported.
+  static constexpr int kErrorsBeforeBackOff = 8;
+  // The most retries of one datagram for which the kernel has no memory.
   static constexpr int kMaxSendRetries = 50;
 
   void on_ready(std::uint32_t events) override;
@@ -83,18 +83,18 @@ class UdpSocketImpl final : public IoHandler, public FlushClient {
   Result<void> ensure_socket(const SocketAddress& address, const char* doing);
   void start();
   void update_interest();
-  void tell(Errno error);
-  void tell_news();
+  void report_error(Errno error);
+  void report_pending();
 
   // Input.
   bool may_receive() const { return open() && pauses_ == 0 && !receive_waits_; }
   bool take_error();
   bool receive_turn();
   void deliver(std::size_t count);
-  void show(std::size_t count);
+  void deliver_views(std::size_t count);
   void receive_failed(Errno error);
   void wait_to_receive(Duration wait);
-  void odd_event();
+  void spurious_event();
 
   // Output.
   bool refusing() const { return refused_ || send_waits_; }
@@ -102,47 +102,47 @@ class UdpSocketImpl final : public IoHandler, public FlushClient {
   DatagramResult gather(const Outgoing& out, std::span<const std::byte> bytes);
   DatagramResult enqueue(const Outgoing& out, std::span<const std::byte> bytes);
   bool make_room(std::size_t cost);
-  void keep_gathered(std::size_t from);
-  bool keep(const Outgoing& out, std::span<const std::byte> bytes);
+  void queue_gathered(std::size_t from);
+  bool try_queue(const Outgoing& out, std::span<const std::byte> bytes);
   void send_gathered();
   void flush_queue();
   std::size_t transmit();
   std::size_t send_error(Errno error, std::size_t at);
-  void segments_were_at_fault();
+  void lower_segment_limit();
   bool goes_to_peer(const Outgoing& out) const;
   void failed(std::size_t at, Errno error);
   void note_error(Errno error);
   void note_sent(std::size_t first, std::size_t count);
   bool wait_to_send();
-  void news();
+  void queue_flush();
 
-  UdpSocket* owner_;  // null: gone
+  UdpSocket* owner_;  // null: destroyed
   std::optional<Channel> channel_;
   LoopDatagrams* const io_;
   std::shared_ptr<DatagramCallbacks> callbacks_;
-  std::vector<FailedDatagram> failures_;  // to be told
-  std::vector<Errno> errors_;             // to be told
-  std::size_t segment_limit_ = 0;         // the largest that is sent by UDP_SEGMENT
-  std::size_t single_ = 0;                // to be sent one by one, after an error of their message
-  std::size_t single_size_ = 0;           // of each
-  Errno single_error_;
-  Errno suspect_;  // what the last send said, if it may be about an earlier datagram; else 0
+  std::vector<FailedDatagram> failures_;  // not reported yet
+  std::vector<Errno> errors_;             // not reported yet
+  std::size_t segment_limit_ = 0;         // the largest segment for UDP_SEGMENT, in bytes; 0: off
+  std::size_t single_ = 0;       // datagrams of a failed message that are still sent one by one
+  std::size_t single_size_ = 0;  // bytes of each of them
+  Errno single_error_;           // of the failed message
+  Errno suspect_;  // the error of the last send, if it may belong to an earlier datagram; else 0
   TimerId receive_timer_;
   TimerId send_timer_;
-  std::optional<TimePoint> behind_since_;  // not all that was there could be received
+  std::optional<TimePoint> behind_since_;  // since then datagrams may wait in the kernel
   std::uint32_t pauses_ = 0;
   int receive_errors_ = 0;  // in a row
   BackOff receive_back_off_{kRetry, kMaxRetry};
-  int send_retries_ = 0;  // in a row
-  int odd_events_ = 0;    // in a row
+  int send_retries_ = 0;     // in a row
+  int spurious_events_ = 0;  // in a row
   State state_ = State::unbound;
   bool connected_ = false;
-  bool control_ = false;         // packet_info or coalesce
-  bool refused_ = false;         // EAGAIN: EPOLLOUT is wanted
-  bool send_waits_ = false;      // ENOBUFS: a timer is
-  bool receive_waits_ = false;   // ENOMEM, or too many errors
-  bool flush_queued_ = false;    // in the loop's flush phase
-  bool drained_wanted_ = false;  // a send() was refused
+  bool control_ = false;         // recvmmsg(2) asks for control data: packet_info or coalesce
+  bool refused_ = false;         // the socket was full (EAGAIN): waits for EPOLLOUT
+  bool send_waits_ = false;      // the kernel had no memory (ENOBUFS): waits for send_timer_
+  bool receive_waits_ = false;   // waits for receive_timer_, or receiving has ended (ESHUTDOWN)
+  bool flush_queued_ = false;    // on_flush() will be called
+  bool drained_wanted_ = false;  // a send() was refused: on_drained has to be called
 
   struct {
     Counter received, bytes_in, truncated, sent, bytes_out, dropped, send_failed, errors,
