@@ -27,7 +27,7 @@ using internal::ConnectionGroup;
 
 namespace {
 
-// From [0, 1), another for each client of each process.
+// In [0, 1). The seed is random, so that clients do not all reconnect at the same time.
 double random_fraction() {
   thread_local std::minstd_rand engine(static_cast<std::uint32_t>(internal::sys::random_bits()));
   return std::uniform_real_distribution<>(0, 1)(engine);
@@ -35,7 +35,7 @@ double random_fraction() {
 
 }  // namespace
 
-// Held by the TcpClient, and after that to the end of the turn, because a handler may be running.
+// Outlives the TcpClient until the end of the turn, because one of its handlers may be running.
 class TcpClient::Impl final : public internal::ConnectionObserver {
  public:
   Impl(EventLoop& loop, Options options)
@@ -62,7 +62,7 @@ class TcpClient::Impl final : public internal::ConnectionObserver {
   EventLoop& loop_;
   std::shared_ptr<ConnectionHandler> handler_;
   std::move_only_function<void(const Error&, int)> connect_error_;
-  ConnectionRef current_;  // of state connected
+  ConnectionRef current_;  // the connection, while state_ is `connected`
 
  private:
   void on_adopted(TcpConnection& connection) override;
@@ -81,12 +81,12 @@ class TcpClient::Impl final : public internal::ConnectionObserver {
   std::shared_ptr<ConnectionGroup> group_;  // from the first connect() on
   internal::Connector connector_;
   internal::BackOff back_off_;
-  internal::SocketFile file_;  // of bind_to, while connected
+  internal::SocketFile file_;  // of the Unix path in bind_to, while connected
   std::vector<SocketAddress> addresses_;
   State state_ = State::idle;
   bool destroyed_ = false;
-  bool adopted_ = false;  // by the adopt() that is running
-  bool again_ = false;    // reconnect() was called for the connection that ends
+  bool adopted_ = false;              // the group has taken the socket of the current attempt
+  bool reconnect_requested_ = false;  // reconnect() was called while connected
   int failed_in_a_row_ = 0;
   TimePoint opened_at_;
   TimerId wait_timer_;
@@ -133,7 +133,7 @@ Result<void> TcpClient::Impl::connect(std::vector<SocketAddress> addresses) {
 }
 
 void TcpClient::Impl::attempt() {
-  again_ = false;
+  reconnect_requested_ = false;
   file_.remove();
   ++attempts_;
   try {
@@ -164,7 +164,7 @@ void TcpClient::Impl::attempt_ended(Result<Fd> result) {
   }
 }
 
-// All is in order before the user is told, who may do anything.
+// Calls the handler last: it may call any function of the client or destroy it.
 void TcpClient::Impl::attempt_failed(const Error& error) {
   ++failures_;
   file_.remove();
@@ -181,7 +181,7 @@ void TcpClient::Impl::attempt_failed(const Error& error) {
   }
 }
 
-// False: there is no memory for it, and this client stays idle.
+// Starts the timer of the next attempt. False: no memory for the timer; the client stays idle.
 bool TcpClient::Impl::wait_for_next() {
   try {
     wait_timer_ = loop_.run_after(back_off_.next(random_fraction()), [this] {
@@ -193,7 +193,7 @@ bool TcpClient::Impl::wait_for_next() {
       }
     });
   } catch (const std::bad_alloc&) {
-    WEIR_LOG_LIMITED(error, 1, "no memory to wait for the next attempt to connect: there is none");
+    WEIR_LOG_LIMITED(error, 1, "no memory for the timer of a reconnect: no attempt follows");
     return false;
   }
   state_ = State::waiting;
@@ -219,7 +219,7 @@ Error TcpClient::Impl::handshake_failed(const internal::Connection& connection,
   return why.empty() ? Error(what, reason.error) : Error(what + ": " + why);
 }
 
-// One that close() has let go of, or that was replaced in its on_close, is of no concern any more.
+// Ignores a connection that close() has released, or that connect() in its on_close has replaced.
 void TcpClient::Impl::on_ended(TcpConnection& connection, CloseReason reason) {
   if (state_ != State::connected || connection.ref() != current_) return;
   current_ = {};
@@ -232,8 +232,8 @@ void TcpClient::Impl::on_ended(TcpConnection& connection, CloseReason reason) {
   }
   if (loop_.now() - opened_at_ > back_off_.current()) back_off_.reset();
   using Kind = CloseReason::Kind;
-  const bool wanted = reason.kind == Kind::local_close || reason.kind == Kind::aborted;
-  if (again_ || (options_.reconnect.enabled && !wanted)) {
+  const bool by_program = reason.kind == Kind::local_close || reason.kind == Kind::aborted;
+  if (reconnect_requested_ || (options_.reconnect.enabled && !by_program)) {
     if (wait_for_next()) return;
     ++failures_;
     if (connect_error_) connect_error_(out_of_memory(), ++failed_in_a_row_);
@@ -243,12 +243,12 @@ void TcpClient::Impl::on_ended(TcpConnection& connection, CloseReason reason) {
   }
 }
 
-// Of a connection that ends already, and is told of in on_close just now, on_ended() follows.
+// While connected, on_ended() continues: it runs after on_close, also if this is called from there.
 bool TcpClient::Impl::reconnect() {
   internal::core_of(loop_).check_thread("TcpClient::reconnect");
   if (addresses_.empty()) return false;
   if (state_ == State::connected) {
-    again_ = true;
+    reconnect_requested_ = true;
     if (TcpConnection* connection = current_.get()) connection->close();
   } else if (state_ == State::idle) {
     return wait_for_next();
@@ -300,7 +300,7 @@ TcpClient::Stats TcpClient::Impl::stats() const {
   return sum;
 }
 
-// --- the public face -----------------------------------------------------------------------------
+// --- the public class ----------------------------------------------------------------------------
 
 TcpClient::TcpClient(EventLoop& loop, Options options)
     : impl_(std::make_shared<Impl>(loop, options)) {
@@ -339,7 +339,7 @@ void TcpClient::on_close(std::move_only_function<void(TcpConnection&, CloseReaso
 }
 
 void TcpClient::use_handler(std::shared_ptr<ConnectionHandler> handler) {
-  static_cast<void>(impl_->callbacks());  // the same conditions hold
+  static_cast<void>(impl_->callbacks());  // checks the same conditions
   impl_->handler_ = std::move(handler);
 }
 

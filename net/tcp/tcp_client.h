@@ -1,12 +1,12 @@
-// TcpClient: one connection to a server, made anew when it breaks if that is wanted. [loop]
+// TcpClient: one connection to a server, optionally with automatic reconnects. [loop]
 //
 //   TcpClient client(loop, {.reconnect = {.initial = 100ms, .max = 30s}});
 //   client.on_data([](TcpConnection& conn, Buffer& in) { ... });
 //   client.on_connect_error([](const Error& error, int attempt) { ... });
 //   if (auto begun = client.connect("127.0.0.1:7000"); !begun) return weir::fail(begun.error());
 //
-// The client and its connection live on the loop that it is made with. Handlers are set before the
-// first connect(). Nothing is called from inside a call of the user's.
+// The client and its connection live on the loop that the client is constructed with. Set handlers
+// before the first connect(). No handler is called from inside a function of this class.
 #pragma once
 
 #include <array>
@@ -34,34 +34,36 @@ namespace WEIR_EXPORT weir {
 
 class TcpClient {
  public:
-  // Tries again after a connect that failed and after a connection that ended, unless the program
-  // ended it: by TcpClient::close(), or by the connection's close() or abort() (its CloseReason is
-  // local_close or aborted), as a handler does after a missing answer, or FramedHandler after a bad
-  // frame. Then TcpClient::reconnect() asks for the next attempt; without it, a line of level info
-  // says that the client stays unconnected. The wait doubles from `initial` to `max`, and starts at
-  // `initial` again after a connection that lived longer than the next wait would have been.
+  // Makes a new attempt after one that failed and after a connection that ended, unless the program
+  // ended it: by TcpClient::close(), or by the connection's close() or abort(), for which
+  // CloseReason is local_close or aborted. (A handler does that when an answer is missing,
+  // FramedHandler after a bad frame.) In that case call TcpClient::reconnect() for the next
+  // attempt; otherwise the client stays unconnected and logs that at level info. The wait doubles
+  // from `initial` to `max`, and starts at `initial` again after a connection that lived longer
+  // than the next wait.
   struct Reconnect {
     Duration initial = std::chrono::milliseconds(100);  // at least 1 ms
     Duration max = std::chrono::seconds(30);
-    double jitter = 0.5;  // this part of each wait, at most, is left out by chance; 0 to 1
-    int attempts = 0;     // gives up when so many in a row have failed; 0: never
+    double jitter = 0.5;  // a random part of each wait, at most this fraction (0 to 1), is omitted
+    int attempts = 0;     // no more retries after this number of failures in a row; 0: no limit
     bool enabled = true;
     static constexpr Reconnect off() { return {.enabled = false}; }
   };
 
   struct Options {
-    // For one attempt, all its addresses together. Zero: as long as the kernel tries (tcp(7),
+    // For one attempt, all its addresses together. Zero: the kernel's limit (tcp(7),
     // tcp_syn_retries: two minutes).
     Duration connect_timeout = std::chrono::seconds(10);
     Reconnect reconnect = Reconnect::off();
-    // The local address to connect from. Port 0: any, chosen so that one address serves as many
-    // connections as there are different peers (IP_BIND_ADDRESS_NO_PORT). The file of a Unix path
-    // (with permissions 0600) is removed with the attempt or the connection that it was made for.
-    // One that is there before is an error: nobody can tell whether its client still lives.
+    // The local address to connect from. With port 0 the kernel chooses the port at connect(2), so
+    // that connections to different peers can share a port (IP_BIND_ADDRESS_NO_PORT). The file of a
+    // Unix path (permissions 0600) is removed at the end of the attempt or the connection that it
+    // was created for. A file that already exists is an error, because a client that still runs may
+    // be using it.
     std::optional<SocketAddress> bind_to{};
     Trigger trigger = Trigger::level;
 
-    // As TcpServer::Options.
+    // The same as in TcpServer::Options.
     Duration idle_timeout{0};
     Duration read_idle_timeout{0};
     Duration first_byte_timeout{0};
@@ -75,8 +77,8 @@ class TcpClient {
     bool allow_half_open = false;
     bool nodelay = true;
     bool keep_alive = false;
-    // How bytes get to the peer and back; null: by the plain socket. on_open comes after its
-    // handshake. Connections that have one are level-triggered.
+    // Makes the Transport of each connection, such as TLS; null: bytes go directly to the socket.
+    // on_open is called after the handshake. Connections with a transport are level-triggered.
     std::shared_ptr<TransportFactory> transport{};
     Duration handshake_timeout = std::chrono::seconds(10);
 
@@ -90,14 +92,14 @@ class TcpClient {
   };
 
   enum class State : std::uint8_t {
-    idle,        // nothing is under way. Also in on_close, after which a reconnect may be set
-    connecting,  // an attempt is under way
+    idle,        // no attempt and no connection. Also in on_close, before a reconnect is scheduled
+    connecting,  // an attempt or the handshake of a transport is in progress
     waiting,     // for the next attempt
-    connected,   // there is a connection, which has not ended
+    connected,   // the connection is open or closing
   };
 
   struct Stats {
-    std::uint64_t attempts = 0;  // begun
+    std::uint64_t attempts = 0;  // that were started
     std::uint64_t failures = 0;  // attempts that failed
     std::uint64_t opened = 0;    // connections
     std::uint64_t bytes_in = 0;
@@ -105,9 +107,9 @@ class TcpClient {
     std::array<std::uint64_t, CloseReason::kKinds> closed{};  // by CloseReason::Kind
     // The difference of the counters.
     friend Stats operator-(Stats later, const Stats& earlier);
-    // Their names, for exporters and logs: weir/base/metrics.h.
+    // The names of the metrics, for exporters and logs: weir/base/metrics.h.
     static MetricList<Stats> metrics();
-    // Connections that ended for that reason.
+    // Connections that ended for this reason.
     std::uint64_t closed_by(CloseReason::Kind kind) const {
       return closed[static_cast<std::size_t>(kind)];
     }
@@ -115,8 +117,8 @@ class TcpClient {
 
   explicit TcpClient(EventLoop& loop) : TcpClient(loop, Options{}) {}
   TcpClient(EventLoop& loop, Options options);
-  // Also from inside a handler of its own. A connection still there is reset without a call of
-  // on_close; for an orderly end call close() and wait for on_close.
+  // Also from inside one of its handlers. A connection that is still open is reset without a call
+  // of on_close; for an orderly end call close() and wait for on_close.
   ~TcpClient();
   TcpClient(const TcpClient&) = delete;
   TcpClient& operator=(const TcpClient&) = delete;
@@ -130,39 +132,41 @@ class TcpClient {
   void on_timeout(std::move_only_function<bool(TcpConnection&, CloseReason::Kind)> fn);
   void on_heartbeat(std::move_only_function<void(TcpConnection&)> fn);
   void on_close(std::move_only_function<void(TcpConnection&, CloseReason)> fn);
-  // Instead of the functions above.
+  // Sets one handler object in place of the functions above.
   void use_handler(std::shared_ptr<ConnectionHandler> handler);
-  // Or one for each connection: see TcpServer.
+  // Sets a factory of one handler for each connection; see TcpServer::handlers_per_connection().
   void handlers_per_connection(
       std::function<std::unique_ptr<ConnectionHandler>(TcpConnection&)> factory);
-  // An attempt failed, the attempt-th in a row: "connect to 127.0.0.1:80: Connection refused", or
-  // "connect to 127.0.0.2:80, the last of 3 addresses: Connection refused". If state() is then
-  // `waiting` another will follow. An attempt ends with on_open or with this, exactly once, unless
-  // close() or the destructor cut it short. An exception from it comes out of EventLoop::run().
-  // Without it, failures are logged.
+  // An attempt failed: "connect to 127.0.0.1:80: Connection refused", or "connect to 127.0.0.2:80,
+  // the last of 3 addresses: Connection refused". `attempt` counts the failures in a row, from 1.
+  // Another attempt follows if state() is `waiting`. Each attempt ends with exactly one call of
+  // on_open or of this function, unless close() or the destructor ends it. An exception from the
+  // function leaves EventLoop::run(). Without the function, failures are logged.
   void on_connect_error(std::move_only_function<void(const Error& error, int attempt)> fn);
 
-  // Begins to connect. Several addresses are tried in order, each with an equal share of what is
-  // left of connect_timeout. A share begins with connect(2), and an address uses no more than its
-  // own, also if the loop is held meanwhile; so each address is tried. An error value: the text is
-  // no address, there is none, the client has (EISCONN) or makes (EALREADY) a connection (close()
-  // first), or its handler waits for messages longer than max_input.
+  // Starts to connect. Several addresses are tried in order; each may use an equal share of the
+  // rest of connect_timeout. A share begins with connect(2) and is limited even if the loop is
+  // blocked meanwhile, so that each address is tried. Returns an error if the text is not an
+  // address, if the list is empty or has an unspecified address, if the client has (EISCONN) or
+  // makes (EALREADY) a connection (call close() first), or if its handler waits for messages longer
+  // than max_input.
   [[nodiscard]] Result<void> connect(std::string_view address);
   [[nodiscard]] Result<void> connect(const SocketAddress& address);
   [[nodiscard]] Result<void> connect(std::vector<SocketAddress> addresses);
 
-  // Asks for the next attempt, which comes after the wait that Reconnect says, whether or not it is
-  // enabled. A connection is ended in order first; call its abort() afterwards if it shall not be.
-  // In on_close: also after an end that was the program's own. Nothing changes while an attempt is
-  // under way or waited for. False: connect() was never called, so there is nowhere to connect to.
+  // Requests the next attempt, after the wait of Options::reconnect, whether or not that is
+  // enabled. An open connection is closed in order first; to reset it, call its abort() afterwards.
+  // May be called in on_close, also if the program ended the connection. Does nothing while an
+  // attempt is in progress or scheduled. False: connect() was never called, or there is no memory
+  // for the timer.
   bool reconnect();
 
-  // Ends the connection in order, or the attempt, or the wait for the next. on_close of a
-  // connection still comes; no reconnect follows. connect() may be called again at once.
+  // Closes the connection in order, or cancels the attempt or the wait for the next one. on_close
+  // is still called for a connection; no reconnect follows. connect() may be called again at once.
   void close();
 
   State state() const;
-  // The connection; refers to none unless connected.
+  // The connection; empty unless state() is `connected`, or `connecting` with a transport.
   ConnectionRef connection() const;
   Stats stats() const;
 

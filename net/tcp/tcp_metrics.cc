@@ -13,11 +13,12 @@
 
 namespace weir {
 
-// The queues are shown by listener; those of several servers are put together.
+// Each queue is a sample with its listener as the label. The sum of several servers has the queues
+// of all of them.
 template <>
 struct internal::MetricField<std::vector<TcpServer::AcceptQueue>> {
   using Value = std::vector<TcpServer::AcceptQueue>;
-  using Label = std::uint32_t TcpServer::AcceptQueue::*;  // which of its numbers
+  using Label = std::uint32_t TcpServer::AcceptQueue::*;  // the member to export
   static void subtract(Value&, const Value&) {}
   static void add(Value& to, const Value& what) { to.insert(to.end(), what.begin(), what.end()); }
   static std::vector<MetricSample> samples(const Value& queues, Label number) {
@@ -46,29 +47,29 @@ using Queue = TcpServer::AcceptQueue;
 constexpr std::array kServer{
     metric<&Server::connections>(gauge, "connections", "", "Open connections."),
     metric<&Server::accepted>(counter, "accepted", "",
-                              "Connections accepted or adopted, refused ones among them."),
+                              "Connections accepted or adopted, including refused ones."),
     metric<&Server::refused>(counter, "refused", "",
                              "Connections closed at once because of max_connections."),
     metric<&Server::refused_per_peer>(
         counter, "refused_per_peer", "",
         "Connections closed at once because of max_connections_per_peer."),
     metric<&Server::shed>(counter, "shed", "",
-                          "Connections closed unseen because there were no descriptors."),
+                          "Connections closed right after accept: no descriptor was left."),
     metric<&Server::accept_errors>(counter, "accept_errors", "", "Errors of accept(2)."),
     metric<&Server::accept_back_offs>(counter, "accept_back_offs", "",
-                                      "Pauses of a listener because something was exhausted."),
+                                      "Pauses of a listener because a resource was exhausted."),
     metric<&Server::accept_rate_pauses>(counter, "accept_rate_pauses", "",
                                         "Pauses of a listener because of max_accept_rate."),
     metric<&Server::buffered>(gauge, "buffered", "bytes", "Bytes buffered for connections."),
     metric<&Server::over_budget>(counter, "over_budget", "",
-                                 "Sends that met a spent budget of buffered bytes."),
+                                 "Sends refused because the budget of buffered bytes is spent."),
     metric<&Server::starved>(counter, "starved", "",
-                             "Times that a connection was not read because of that budget."),
+                             "Times that the budget stopped reading a connection."),
     metric<&Server::bytes_in>(counter, "bytes_in", "bytes", "Bytes received."),
     metric<&Server::bytes_out>(counter, "bytes_out", "bytes", "Bytes sent."),
     metric<&Server::closed, reason>(counter, "closed", "", "Connections ended, by reason."),
     metric<&Server::accept_queues, &Queue::waiting>(
-        gauge, "accept_queue", "", "Connections that wait to be accepted, by listener."),
+        gauge, "accept_queue", "", "Connections waiting to be accepted, by listener."),
     also(metric<&Server::accept_queues, &Queue::limit>(
         gauge, "accept_queue_limit", "", "Connections that may wait to be accepted.")),
 };

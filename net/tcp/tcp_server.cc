@@ -18,10 +18,10 @@ using internal::TcpShard;
 
 namespace {
 
-// The connections that max_accept_rate allows in this time may be accepted at once.
+// A burst may have as many connections as max_accept_rate allows in this time.
 constexpr Duration kAcceptBurst = std::chrono::milliseconds(100);
 
-// Descriptors left for everything but connections.
+// Descriptors reserved for purposes other than connections.
 constexpr std::size_t kDescriptorReserve = 64;
 
 std::size_t connection_limit(std::size_t wanted) {
@@ -68,7 +68,7 @@ Result<void> TcpServer::Impl::make_group(TcpShard& shard) {
   return {};
 }
 
-// --- asking --------------------------------------------------------------------------------------
+// --- queries -------------------------------------------------------------------------------------
 
 void TcpServer::Impl::for_each_connection(std::function<void(TcpConnection&)> fn,
                                           std::move_only_function<void()> done) {
@@ -88,11 +88,11 @@ TcpServer::Stats TcpServer::Impl::stats() const {
   sum.accepted += adopted_.load(std::memory_order_relaxed);
   sum.refused = refused_.load(std::memory_order_relaxed);
   sum.refused_per_peer = refused_per_peer_.load(std::memory_order_relaxed);
-  const Listener* told = nullptr;
+  const Listener* previous = nullptr;  // whose socket is in accept_queues already
   for (const Listener& listener : listeners_) {
-    if (told == nullptr || !listener.same_socket(*told)) {
+    if (previous == nullptr || !listener.same_socket(*previous)) {
       if (auto queue = listener.acceptor->queue()) {
-        told = &listener;
+        previous = &listener;
         sum.accept_queues.push_back({queue->address, queue->waiting, queue->limit});
       }
     }
@@ -111,7 +111,7 @@ TcpServer::Stats TcpServer::Impl::stats() const {
   return sum;
 }
 
-// --- the public face -----------------------------------------------------------------------------
+// --- the public class ----------------------------------------------------------------------------
 
 TcpServer::TcpServer(EventLoop& loop, Options options)
     : impl_(std::make_shared<Impl>(loop, options)) {
@@ -149,7 +149,7 @@ void TcpServer::on_close(std::move_only_function<void(TcpConnection&, CloseReaso
 }
 
 void TcpServer::use_handler(std::shared_ptr<ConnectionHandler> handler) {
-  static_cast<void>(impl_->callbacks());  // the same conditions hold
+  static_cast<void>(impl_->callbacks());  // checks the same conditions
   impl_->handler_ = std::move(handler);
 }
 

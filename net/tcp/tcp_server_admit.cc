@@ -1,4 +1,4 @@
-// The way of a connection, accepted or adopted, to the loop that it lives on.
+// The path of a connection, accepted or adopted, to the loop on which it lives.
 #include <algorithm>
 #include <new>
 #include <optional>
@@ -15,38 +15,39 @@ using internal::TcpShard;
 
 namespace {
 
-// A loop may have so many connections more than another, or this part of its own (5 %).
-constexpr std::size_t kUnevenAtLeast = 8;
-constexpr std::size_t kUnevenPart = 20;
+// A loop may have this number of connections more than another, or 1/kAllowedPart of its own (5 %),
+// whichever is larger.
+constexpr std::size_t kAllowedSurplus = 8;
+constexpr std::size_t kAllowedPart = 20;
 
 }  // namespace
 
 internal::Arrival::Arrival(TcpShard& to, Fd fd, Seat seat)
     : to_(to.shared_from_this()), fd_(std::move(fd)), seat_(std::move(seat)) {
-  to_->coming.fetch_add(1, std::memory_order_relaxed);
+  to_->arriving.fetch_add(1, std::memory_order_relaxed);
 }
 
 internal::Arrival::~Arrival() {
-  if (to_) to_->coming.fetch_sub(1, std::memory_order_relaxed);
+  if (to_) to_->arriving.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void internal::Arrival::adopt() {
   if (!to_->released) to_->group->adopt(std::move(fd_), std::move(seat_));
 }
 
-// The emptiest loop, if `wanted` has many more connections. Neither turns nor who is idle keeps
-// loops even: connections end on some of them, and the kernel wakes the same idle loop each time.
-// [any]
+// Returns the loop with the fewest connections if `wanted` has many more, else `wanted`. Neither
+// round robin nor EPOLLEXCLUSIVE keeps the loops even: more connections end on some loops than on
+// others, and the kernel wakes the same idle loop each time. [any]
 TcpShard& TcpServer::Impl::even_out(TcpShard& wanted) {
   if (shards_.size() == 1) return wanted;
   const auto& emptiest = *std::ranges::min_element(
       shards_, {}, [](const std::shared_ptr<TcpShard>& shard) { return shard->load(); });
   const std::size_t load = wanted.load();
-  const std::size_t allowed = std::max(kUnevenAtLeast, load / kUnevenPart);
+  const std::size_t allowed = std::max(kAllowedSurplus, load / kAllowedPart);
   return load > emptiest->load() + allowed ? *emptiest : wanted;
 }
 
-// None: no more connections are admitted, of this peer or at all.
+// None: the connection exceeds max_connections_per_peer or max_connections.
 std::optional<internal::Seat> TcpServer::Impl::admit(int fd) {
   std::optional<internal::PeerPlace> place(std::in_place);
   if (peers_) place = peers_->enter(internal::peer_address_of(fd));
@@ -65,8 +66,8 @@ std::optional<internal::Seat> TcpServer::Impl::admit(int fd) {
   return seat;
 }
 
-// On the acceptor's loop. `shard`: that loop's, where the connection is to live, unless it
-// `may_move`; null: the next one in turn.
+// Called on the acceptor's loop. `shard` is the shard of that loop: the connection stays there
+// unless it `may_move`. Null: the shards take turns.
 void TcpServer::Impl::accepted(TcpShard* shard, bool may_move, Fd fd) {
   auto seat = admit(fd.get());
   if (!seat) return;
@@ -79,7 +80,7 @@ void TcpServer::Impl::accepted(TcpShard* shard, bool may_move, Fd fd) {
   hand_over(target, std::move(fd), std::move(*seat));
 }
 
-// Of a connection that was admitted.
+// Hands an admitted connection over to another loop. False: no memory, or the loop has ended.
 bool TcpServer::Impl::hand_over(TcpShard& target, Fd fd, internal::Seat seat) {
   try {
     return target.loop.post(
@@ -108,7 +109,7 @@ Result<void> TcpServer::Impl::adopt(Fd connection) {
   }
   adopted_.fetch_add(1, std::memory_order_relaxed);
   auto seat = admit(socket->fd());
-  if (!seat) return refused("there are as many as may be");
+  if (!seat) return refused("the limit of connections is reached");
   TcpShard& target = even_out(shards_[next_shard_++ % shards_.size()]);
   if (!hand_over(target, socket->take_fd(), std::move(*seat))) return refused("no memory");
   return {};

@@ -1,4 +1,4 @@
-// How a server ends: shutdown(), and destruction at any moment.
+// The end of a server: shutdown(), and destruction at any time.
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -39,12 +39,12 @@ void TcpServer::Impl::shutdown(const Ending& how, std::move_only_function<void()
   }
 }
 
-// Everybody is served as before until the last handshakes are over. What is queued then is accepted
-// from a timer in any case: shutdown() may have been called by a handler, and on_open must not come
-// inside it.
+// Connections are served normally until the last handshakes have ended. The queued connections are
+// always accepted from a timer: a handler may have called shutdown(), and on_open must not be
+// called inside it.
 void TcpServer::Impl::begin_shutdown() {
   phase_ = Phase::last_handshakes;
-  if (leave_listeners_) {  // accepts nobody
+  if (leave_listeners_) {  // no handshakes of ours to wait for
     stop_accepting();
     return;
   }
@@ -59,12 +59,12 @@ void TcpServer::Impl::begin_shutdown() {
       loop_.run_after(wait ? kLastHandshakes : Duration::zero(), [this] { stop_accepting(); });
 }
 
-// First every acceptor, on every loop, hands over what is queued; when all have done so, the groups
-// are told to close what they have: so what one loop has sent to another arrives before.
+// First every acceptor, on every loop, hands over its queued connections. Only then begin_grace()
+// posts to the groups, so that connections which one loop has handed to another arrive before.
 void TcpServer::Impl::stop_accepting() {
   loop_.cancel(step_timer_);
   phase_ = Phase::last_accepts;
-  const auto let_go = [leave = leave_listeners_](Acceptor& acceptor) {
+  const auto release_socket = [leave = leave_listeners_](Acceptor& acceptor) {
     leave ? acceptor.leave() : acceptor.stop();
   };
   std::vector<Listener> elsewhere;
@@ -74,22 +74,22 @@ void TcpServer::Impl::stop_accepting() {
       continue;
     }
     const auto acceptor = listener.acceptor;
-    let_go(*acceptor);
-    if (shards_.destroyed()) return;  // in on_open of a connection that was queued
+    release_socket(*acceptor);
+    if (shards_.destroyed()) return;  // by on_open of a queued connection
   }
   if (elsewhere.empty()) return begin_grace();
   shards_.on_each(
-      [let_go, elsewhere = std::move(elsewhere)](TcpShard& shard, Call over) {
+      [release_socket, elsewhere = std::move(elsewhere)](TcpShard& shard, Call over) {
         for (const Listener& listener : elsewhere) {
-          if (&listener.loop == &shard.loop) let_go(*listener.acceptor);
+          if (&listener.loop == &shard.loop) release_socket(*listener.acceptor);
         }
         over();
       },
       [this] { begin_grace(); });
 }
 
-// What the groups are told is posted to all of them, this loop's too: it comes behind what was
-// handed over.
+// The task is posted to all groups, including that of this loop: so it runs after connections that
+// were handed over have arrived.
 void TcpServer::Impl::begin_grace() {
   phase_ = Phase::grace;
   shards_.on_each([](TcpShard& shard, Call over) { shard.group->when_empty(std::move(over)); },
@@ -97,10 +97,10 @@ void TcpServer::Impl::begin_grace() {
   if (close_at_ <= loop_.now()) {
     close_connections();
   } else {
-    loop_.cancel(step_timer_);  // set by a shutdown() in on_open
+    loop_.cancel(step_timer_);  // a shutdown() in on_open has set it
     step_timer_ = loop_.run_at(close_at_, [this] { close_connections(); });
   }
-  if (deadline_ <= loop_.now()) abort_connections();  // those that were handed over after it
+  if (deadline_ <= loop_.now()) abort_connections();  // those handed over since then
 }
 
 void TcpServer::Impl::close_connections() {
@@ -128,7 +128,7 @@ void TcpServer::Impl::cancel_timers() {
   loop_.cancel(step_timer_);
 }
 
-// What may be in the middle of a call on a loop is kept until the end of its turn.
+// An acceptor or a group may be in the middle of a call, so it is kept until the end of the turn.
 void TcpServer::Impl::release() {
   for (Listener& listener : listeners_) {
     try_run_on(listener.loop, [&] {

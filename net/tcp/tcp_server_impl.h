@@ -1,6 +1,6 @@
-// TcpServer::Impl: what a server is made of. Internal to the tcp floor. Starting stands in
-// tcp_server.cc, its addresses in tcp_listeners.cc, the way of a connection to its loop in
-// tcp_admission.cc, ending in tcp_server_end.cc. [home], the server's loop, unless marked.
+// TcpServer::Impl: the implementation of TcpServer. Starting is in tcp_server.cc, the listeners in
+// tcp_server_listen.cc, the path of a connection to its loop in tcp_server_admit.cc, ending in
+// tcp_server_end.cc. Internal to the tcp floor. [home], the server's loop, unless marked.
 #pragma once
 
 #include <atomic>
@@ -27,30 +27,29 @@ namespace weir {
 
 namespace internal {
 
-// One loop's part of the server.
+// The part of the server on one loop.
 struct TcpShard : Shard, std::enable_shared_from_this<TcpShard> {
   using Shard::Shard;
-  // Connections that it has or that are on their way to it. [any]
+  // Connections on this loop, plus those that are being handed over to it. [any]
   std::size_t load() const {
-    return group->open_now.value() + coming.load(std::memory_order_relaxed);
+    return group->open_now.value() + arriving.load(std::memory_order_relaxed);
   }
   void release();
 
-  // Made and used on the loop's thread; its counters are read from any. Null: released.
+  // Created and used on the loop's thread; its counters are read from any. Null: released.
   std::shared_ptr<ConnectionGroup> group;
-  std::atomic<std::size_t> coming{0};
+  std::atomic<std::size_t> arriving{0};  // connections that are being handed over
 };
 
-// A connection on its way to the loop of `to`. If it does not arrive (no memory for the task, the
-// loop has ended, or the server was destroyed), it is closed and its places are given back.
+// A connection that is being handed over to the loop of `to`. If it does not arrive (no memory for
+// the task, the loop has ended, or the server was destroyed), it is closed and no longer counted.
 class Arrival {
  public:
   Arrival(TcpShard& to, Fd fd, Seat seat);
   Arrival(Arrival&& other) noexcept = default;
   Arrival& operator=(Arrival&&) = delete;
   ~Arrival();
-  // On the loop of `to`.
-  void adopt();
+  void adopt();  // [loop of `to`]
 
  private:
   std::shared_ptr<TcpShard> to_;  // null: moved from
@@ -58,16 +57,16 @@ class Arrival {
   Seat seat_;
 };
 
-// An acceptor and the loop it is on.
+// An acceptor and its loop.
 struct Listener {
   EventLoop& loop;
-  bool handshakes;  // a connection takes a round trip to come into the queue, which ends with us
+  bool handshakes;  // IP and not lent: the end of this socket would reset handshakes in progress
   std::shared_ptr<Acceptor> acceptor;
-  std::weak_ptr<ListeningSocket> socket;  // the acceptor's, until it lets go
+  std::weak_ptr<ListeningSocket> socket;  // of the acceptor, until that releases it
   SocketAddress address;                  // as bound
   bool closing = false;                   // by close_listener()
 
-  // Several loops may watch one socket; their listeners follow one another.
+  // Several loops may watch one socket. Their listeners are adjacent in the list.
   bool same_socket(const Listener& other) const {
     return !socket.owner_before(other.socket) && !other.socket.owner_before(socket);
   }
@@ -83,7 +82,7 @@ struct Listener {
 
 }  // namespace internal
 
-// Kept to the end of the turn in which the TcpServer goes: one of its calls may be running.
+// Outlives the TcpServer until the end of the turn, because one of its functions may be running.
 class TcpServer::Impl {
  public:
   Impl(EventLoop& loop, Options options);
@@ -115,8 +114,8 @@ class TcpServer::Impl {
   internal::Shards<internal::TcpShard> shards_;
 
  private:
-  // A shutdown lets handshakes that have begun come to an end for so long: the round trip of a
-  // region. Without it, those whose last step is under way when the listener closes would be reset.
+  // The time that a shutdown gives to handshakes in progress: a round trip within a region. Without
+  // it the kernel would reset those whose last ACK arrives after the listener was closed.
   static constexpr Duration kLastHandshakes = std::chrono::milliseconds(50);
 
   Result<void> start();
@@ -142,26 +141,26 @@ class TcpServer::Impl {
   void stopped();
 
   const Options options_;
-  bool backlog_warned_ = false;  // that the kernel cuts it
+  bool backlog_warned_ = false;  // a warning about somaxconn was logged
   const std::size_t connection_limit_;
-  const std::shared_ptr<internal::PeerCounts> peers_;         // null: not counted
-  const std::unique_ptr<internal::TokenBucket> accept_rate_;  // null: no bound
+  const std::shared_ptr<internal::PeerCounts> peers_;         // null: no limit
+  const std::unique_ptr<internal::TokenBucket> accept_rate_;  // null: no limit
   const std::shared_ptr<internal::CallbackHandler> callbacks_ =
       std::make_shared<internal::CallbackHandler>();
-  mutable internal::Mutex listeners_mutex_;    // for stats(), while listen() adds one more
-  std::vector<internal::Listener> listeners_;  // written on the server's loop only
-  Stats closed_listeners_;                     // what they counted; with the mutex
+  mutable internal::Mutex listeners_mutex_;    // stats() may run while listen() adds a listener
+  std::vector<internal::Listener> listeners_;  // written on the server's loop only, with the mutex
+  Stats closed_listeners_;                     // the sum of their counters; with the mutex
   bool accepting_ = true;
   std::size_t next_shard_ = 0;
   std::atomic<std::uint64_t> adopted_{0};
   std::atomic<std::uint64_t> refused_{0};
   std::atomic<std::uint64_t> refused_per_peer_{0};
 
-  // Of a shutdown.
+  // The phases of a shutdown.
   enum class Phase {
     serving,
     last_handshakes,
-    last_accepts,  // the acceptors of other loops take what is queued
+    last_accepts,  // the acceptors accept the queued connections
     grace,
     stopping,
     stopped
@@ -171,7 +170,7 @@ class TcpServer::Impl {
   TimePoint close_at_ = TimePoint::max();  // end of the grace, at most deadline_
   bool leave_listeners_ = false;
   TimerId deadline_timer_;
-  TimerId step_timer_;  // to the end of the last handshakes, then of the grace
+  TimerId step_timer_;  // the end of the last handshakes, then the end of the grace
 };
 
 }  // namespace weir

@@ -1,5 +1,5 @@
-// The addresses of a server: listening, also on sockets that come from elsewhere, pausing, closing
-// one, and duplicates for another process.
+// The listeners of a server: listening on addresses and on existing sockets, pausing, closing one,
+// and duplicates for another process.
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -15,7 +15,8 @@ using internal::TcpShard;
 
 // --- opening -------------------------------------------------------------------------------------
 
-// What of the server's options a socket has, for each address the same.
+// The options of the server that are options of each listening socket. The backlog and reuse_port
+// are set by open_socket().
 ListenOptions TcpServer::Impl::listen_options() const {
   return {.v6_only = options_.v6_only,
           .nodelay = options_.nodelay,
@@ -29,15 +30,16 @@ ListenOptions TcpServer::Impl::listen_options() const {
 
 Result<std::shared_ptr<ListeningSocket>> TcpServer::Impl::open_socket(const SocketAddress& address,
                                                                       bool reuse_port) {
-  // Said once, not for each address and loop.
-  const int most = max_backlog();
-  const int backlog = backlog_warned_ ? std::min(options_.backlog, most) : options_.backlog;
+  // ListeningSocket::open() warns about a larger backlog. Once is enough for all addresses and
+  // loops.
+  const int limit = max_backlog();
+  const int backlog = backlog_warned_ ? std::min(options_.backlog, limit) : options_.backlog;
   ListenOptions options = listen_options();
   options.backlog = backlog;
   options.reuse_port = reuse_port;
   auto socket = ListeningSocket::open(address, options);
   if (!socket) return std::unexpected(std::move(socket.error()));
-  backlog_warned_ = backlog_warned_ || options_.backlog > most;
+  backlog_warned_ = backlog_warned_ || options_.backlog > limit;
   return std::make_shared<ListeningSocket>(std::move(*socket));
 }
 
@@ -101,7 +103,7 @@ Result<std::vector<SocketAddress>> TcpServer::Impl::adopt(std::vector<ListeningS
     return static_cast<std::size_t>(
         std::ranges::count(sockets, address, &ListeningSocket::address));
   };
-  // Asked before the first is moved away.
+  // Computed before the first socket is moved from.
   std::vector<SocketAddress> addresses;
   std::vector<bool> by_all_loops;
   for (const ListeningSocket& socket : sockets) {
@@ -146,7 +148,7 @@ void TcpServer::Impl::set_accepting(bool on) {
 
 struct TcpServer::Impl::ClosingListener {
   std::vector<std::shared_ptr<Acceptor>> acceptors;
-  std::size_t open = 0;  // of those
+  std::size_t open = 0;  // acceptors that have not stopped yet
   std::move_only_function<void()> done;
 };
 
@@ -212,14 +214,14 @@ void TcpServer::Impl::listener_stopped(const std::shared_ptr<ClosingListener>& c
 
 Result<std::vector<ListenerShare>> TcpServer::Impl::duplicate_listeners() const {
   internal::core_of(loop_).check_thread("TcpServer::duplicate_listeners");
-  // A server that shuts down refuses connections by a filter on the socket, which a duplicate would
-  // share.
+  // A server that shuts down has attached a filter to the socket, which rejects new connections. A
+  // duplicate would share it.
   if (phase_ != Phase::serving) {
     return std::unexpected(Error("duplicate listeners: the server was shut down"));
   }
   std::vector<std::shared_ptr<ListeningSocket>> sockets;
   for (const internal::Listener& listener : listeners_) {
-    auto socket = listener.socket.lock();  // null: it broke, and its acceptor closed it
+    auto socket = listener.socket.lock();  // null: it failed, and its acceptor closed it
     if (socket && !listener.closing && std::ranges::find(sockets, socket) == sockets.end()) {
       sockets.push_back(std::move(socket));
     }

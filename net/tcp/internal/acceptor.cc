@@ -15,7 +15,7 @@ namespace weir::internal {
 
 namespace {
 
-// No descriptor is left to this process, or to the whole system.
+// No descriptor is left for this process, or for the whole system.
 bool exhausted(Errno error) { return error == EMFILE || error == ENFILE; }
 
 }  // namespace
@@ -46,18 +46,19 @@ std::optional<Acceptor::Queue> Acceptor::queue() const {
   if (!socket_ || !socket_->address().is_ip()) return std::nullopt;
   const auto info = tcp_info_of(socket_->fd());
   if (!info) return std::nullopt;
-  // Of a listener these two fields mean something else than their names say, tcp_diag.c.
+  // For a listener these two fields have another meaning, see tcp_get_info() in net/ipv4/tcp.c.
   return Queue{
       .address = socket_->address(), .waiting = info->tcpi_unacked, .limit = info->tcpi_sacked};
 }
 
-// Also from inside the sink while it leaves: the channel is removed before the socket goes.
+// May be called from inside the sink during leave(), when the channel is already removed.
 void Acceptor::hold() {
   held_ = true;
   if (!channel_.removed()) channel_.set_reading(false);
 }
 
-// What epoll has reported while it was held is asked for: edge-triggered it would not come again.
+// Requeues the channel, because edge-triggered epoll does not repeat an event from the time of the
+// hold.
 void Acceptor::go_on() {
   if (!std::exchange(held_, false) || channel_.removed() || resume_timer_) return;
   channel_.set_reading(true);
@@ -82,22 +83,22 @@ void Acceptor::leave() {
   if (!socket_) return;
   socket_->leave_file();
   channel_.remove();
-  // For a connection that is queued the kernel may have woken this loop and no other: then nobody
-  // else comes for it before the next one does.
+  // With EPOLLEXCLUSIVE the kernel may have woken only this loop for a queued connection. The other
+  // process would not accept it before the next one arrives.
   if (options_.exclusive) take_queued();
   close();
 }
 
 void Acceptor::take_queued() {
-  const int bound = max_backlog() + 1;  // so many can be queued
-  for (int i = 0; i < bound && socket_; ++i) {
+  const int limit = max_backlog() + 1;  // the most connections that a queue can have
+  for (int i = 0; i < limit && socket_; ++i) {
     const Outcome outcome = accept_one();
     if (outcome != Outcome::taken && outcome != Outcome::failed_one) break;
   }
 }
 
 void Acceptor::on_ready(std::uint32_t) {
-  if (resume_timer_ || held_) return;  // since an earlier event of this turn
+  if (resume_timer_ || held_) return;  // set earlier in this turn
   take_some();
 }
 
@@ -109,12 +110,12 @@ void Acceptor::take_some() {
   for (int i = 0; i < budget; ++i) {
     if (options_.rate && !rate_allows()) return;
     const Outcome outcome = accept_one();
-    if (!socket_) return;  // closed from inside the sink
+    if (!socket_) return;  // the sink has closed it
     if (options_.rate && outcome != Outcome::taken) options_.rate->give_back();
     switch (outcome) {
       case Outcome::taken:
         ++taken;
-        if (held_) return;  // from inside the sink
+        if (held_) return;  // by the sink
         break;
       case Outcome::failed_one:
         break;
@@ -122,12 +123,12 @@ void Acceptor::take_some() {
         budget_ = std::max(1, taken);
         return;
       case Outcome::out_of_descriptors:
-        // Some of those just taken may be dead, having waited in the queue for long.
+        // The peers of some accepted connections may have gone while those were queued.
         if (taken > 0) {
-          pause(kBreath);
+          pause(kDescriptorPause);
           return;
         }
-        // Those who wait learn at once that they will not be served, instead of hanging.
+        // The waiting clients see an end at once, and do not hang.
         counters_.shed.add(
             static_cast<std::uint64_t>(spare_->shed(socket_->fd(), kMaxAcceptsPerTurn)));
         [[fallthrough]];
@@ -147,7 +148,7 @@ void Acceptor::take_some() {
   if (options_.trigger == Trigger::edge) core_of(channel_).requeue(channel_, EPOLLIN);
 }
 
-// Those who come too fast wait in the backlog, which the kernel bounds.
+// False: pauses. Connections above the rate wait in the backlog.
 bool Acceptor::rate_allows() {
   const Duration wait = options_.rate->take(channel_.loop().now());
   if (wait == Duration::zero()) return true;
@@ -156,8 +157,8 @@ bool Acceptor::rate_allows() {
   return false;
 }
 
-// accept(2) also reports network errors that are pending on the connection it took off the queue:
-// those cost that connection only.
+// accept(2) also returns network errors that are pending on the connection that it removes from the
+// queue. Such an error affects only that connection.
 Acceptor::Outcome Acceptor::accept_one() {
   auto fd = sys::accept(socket_->fd());
   if (fd) {
@@ -167,7 +168,7 @@ Acceptor::Outcome Acceptor::accept_one() {
       sink_(std::move(*fd));
       return Outcome::taken;
     }
-    // It took the place of the spare while another loop was using that.
+    // The descriptor took the place of the spare one while another loop was in shed().
     fd->reset();
     ++counters_.shed;
     static_cast<void>(spare_->restore());
@@ -195,8 +196,7 @@ Acceptor::Outcome Acceptor::accept_one() {
       return Outcome::failed_one;
     case EPERM:  // a firewall rule
       return Outcome::out_of_memory;
-    default:  // EINVAL: not listening any more (shutdown(2) of the listener); EBADF, ENOTSOCK: not
-              // ours
+    default:  // EINVAL: shutdown(2) of the listener; EBADF, ENOTSOCK: the descriptor was closed
       return Outcome::dead;
   }
 }
@@ -215,8 +215,9 @@ void Acceptor::pause(Duration duration) {
   resume_timer_ = channel_.loop().run_after(duration, [this] { resume(); });
 }
 
-// Tries before it asks to be woken, so that a back-off after the other costs one wake-up each. (But
-// with an epoll that is out of memory a new connection would be lost.)
+// Accepts before it registers with epoll again, so that each of several back-offs in a row costs
+// one wake-up. Not after a refusal by epoll, which would also refuse the accepted connections, so
+// that they would be lost.
 void Acceptor::resume() {
   resume_timer_ = {};
   if (held_) return;

@@ -1,10 +1,11 @@
-// Acceptor: takes connections from one listening socket on one loop. Internal to the tcp floor.
+// Acceptor: accepts connections from one listening socket on one loop. Internal to the tcp floor.
 // [loop]
 //
-// It makes one accept4(2) a wake-up, because on a quiet listener a second one is nearly always
-// EAGAIN, and doubles that for every turn in a row that finds the queue not yet empty. When
-// descriptors run out it draws breath, and if there is still none it lets the waiting clients go
-// through the spare one and leaves the listener alone for kBackOff: neither they nor the loop spin.
+// It calls accept4(2) once per wake-up, because on a quiet listener the second call nearly always
+// returns EAGAIN. The number doubles for each turn in a row in which the queue was not empty
+// afterwards. When no descriptor is left, it pauses for kDescriptorPause. If there is still none,
+// it closes the waiting clients by means of SpareDescriptor and pauses for kBackOff, so that
+// neither the clients nor the loop retry without end.
 #pragma once
 
 #include <cstdint>
@@ -25,56 +26,57 @@ namespace weir::internal {
 
 class Acceptor final : private IoHandler {
  public:
-  // Accepts in one turn before established connections have theirs.
+  // The most accepts in one turn, so that established connections are not delayed for long.
   static constexpr int kMaxAcceptsPerTurn = 64;
   static constexpr Duration kBackOff = std::chrono::milliseconds(100);
-  // Enough for the loop to close the connections that turn out to be dead already.
-  static constexpr Duration kBreath = std::chrono::milliseconds(1);
-  // Pauses for the rate's sake are so long at least: not a wake-up for each that is let in.
+  // Enough for the loop to close accepted connections whose peer has already gone.
+  static constexpr Duration kDescriptorPause = std::chrono::milliseconds(1);
+  // The shortest pause for the accept rate, so that not each connection costs a wake-up.
   static constexpr Duration kRatePause = std::chrono::milliseconds(10);
 
   struct Options {
     Trigger trigger = Trigger::level;
     bool exclusive = false;       // other loops watch the same socket
-    TokenBucket* rate = nullptr;  // null: no bound; else it outlives the Acceptor
+    TokenBucket* rate = nullptr;  // null: no limit; otherwise it outlives the Acceptor
   };
   struct Counters {
     Counter accepted;
-    Counter shed;         // closed at once for want of descriptors
-    Counter errors;       // of single connections: ECONNABORTED and kin
-    Counter back_offs;    // pauses of the listener, for want of something
-    Counter rate_pauses;  // and because so many a second are enough
+    Counter shed;         // closed right after the accept: no descriptor was left
+    Counter errors;       // of single connections, such as ECONNABORTED
+    Counter back_offs;    // pauses for kBackOff
+    Counter rate_pauses;  // pauses for Options::rate
   };
   using Sink = std::move_only_function<void(Fd)>;
 
   Acceptor(EventLoop& loop, std::shared_ptr<ListeningSocket> socket, Options options, Sink sink);
   ~Acceptor();
 
-  // Leaves the queue alone, and goes on; what comes meanwhile waits in it. stop() takes it in any
-  // case.
+  // hold() stops accepting, go_on() resumes. Connections wait in the queue meanwhile; stop()
+  // accepts them even if held.
   void hold();
   void go_on();
-  // Lets no new handshake begin; those under way end up in the queue as before.
+  // Rejects new handshakes; those in progress still reach the queue.
   void refuse_new();
-  // Accepts what is queued already, then lets go of the socket; the last to do so closes it. A lent
-  // socket it leaves. The Acceptor may be inside its own sink, and is of no further use.
+  // Accepts the queued connections, then releases the socket; the last acceptor that does so closes
+  // it. Calls leave() for a lent socket. May be called inside the sink. The Acceptor cannot be used
+  // afterwards.
   void stop();
-  // Lets go of a socket that another process listens on too; what is queued is left to that one,
-  // and the file of a Unix path.
+  // Releases a socket on which another process listens, too. The queued connections and the file of
+  // a Unix path are left to that process.
   void leave();
-  // Lets go of the socket; what is queued is lost with the last one that has it.
+  // Releases the socket. When the last acceptor does so, the queued connections are lost.
   void close();
 
   const Counters& counters() const { return counters_; }  // [any]
 
-  // What waits in the kernel to be accepted.
+  // The queue of the socket in the kernel.
   struct Queue {
     SocketAddress address;
     std::uint32_t waiting = 0;
     std::uint32_t limit = 0;
   };
-  // Null when it has let go of its socket, and for Unix sockets, of whose queue no socket option
-  // tells (sock_diag(7) does: weir-sockstat). [any]
+  // Null after the socket was released, and for Unix sockets, because no socket option reports
+  // their queue (sock_diag(7) does: weir-sockstat). [any]
   std::optional<Queue> queue() const;
 
  private:
@@ -90,18 +92,18 @@ class Acceptor final : private IoHandler {
   void pause(Duration duration);
   void resume();
 
-  // Null: closed. Written on the loop only, and under the mutex, which queue() holds while it asks
-  // the kernel: so it is always this loop that lets go.
+  // Null: released. Written on the loop only, and with the mutex. queue() holds the mutex during
+  // its system call, so the loop always releases the last reference, not another thread.
   std::shared_ptr<ListeningSocket> socket_;
   mutable Mutex socket_mutex_;
   Channel channel_;
   const Options options_;
   Sink sink_;
   const std::shared_ptr<SpareDescriptor> spare_ = SpareDescriptor::shared();
-  int budget_ = 1;
-  std::uint64_t spent_in_turn_ = ~std::uint64_t{0};  // the turn that used the budget up last
-  bool epoll_refused_ = false;                       // that is why it backs off
-  bool held_ = false;
+  int budget_ = 1;                                   // accepts in the next turn
+  std::uint64_t spent_in_turn_ = ~std::uint64_t{0};  // the last turn that used the budget up
+  bool epoll_refused_ = false;                       // the reason of the current back-off
+  bool held_ = false;                                // by hold()
   Errno last_error_;
   TimerId resume_timer_;
   Counters counters_;

@@ -17,7 +17,7 @@ namespace weir::internal {
 
 namespace {
 
-// Of the file of a client, to which nobody connects.
+// The permissions of the file of a client. Nobody connects to it.
 constexpr mode_t kFileMode = 0600;
 
 }  // namespace
@@ -38,7 +38,7 @@ void Connector::cancel() {
   release_socket();
   loop_.cancel(std::exchange(step_timer_, {}));
   loop_.cancel(std::exchange(timeout_timer_, {}));
-  const Done forgotten = std::exchange(done_, nullptr);
+  const Done cancelled = std::exchange(done_, nullptr);
 }
 
 void Connector::begin_address() {
@@ -48,8 +48,8 @@ void Connector::begin_address() {
   try_later(Duration::zero());
 }
 
-// After connect(2), so that time in which the loop did not run is not taken from the address. A
-// retry goes on with the time of the first try.
+// Called after connect(2), so that a delay of the loop before it does not reduce the time of the
+// address. A retry continues the share of the first try.
 void Connector::begin_share() {
   if (options_.timeout <= Duration::zero() || share_ > Duration::zero()) return;
   const auto addresses = static_cast<Duration::rep>(addresses_.size() - next_);
@@ -59,14 +59,14 @@ void Connector::begin_share() {
   share_ = share;
 }
 
-// An address uses its share at most, also when the loop was held beyond it.
+// An address uses at most its share, even if the loop was blocked beyond the end of it.
 void Connector::end_share() {
   if (share_ > Duration::zero()) time_left_ -= std::min(sys::now() - began_, share_);
 }
 
 void Connector::try_later(Duration delay) {
   release_socket();
-  looks_ = 0;
+  rechecks_ = 0;
   loop_.cancel(step_timer_);
   step_timer_ = loop_.run_after(delay, [this] {
     step_timer_ = {};
@@ -112,19 +112,20 @@ Result<void> Connector::bind() {
     return {};
   }
   if (local.is_ip() && local.port() == 0) {
-    // The port is chosen in connect(2), where only the four of both ends must be unlike any other,
-    // instead of here, where the port itself must be free. A kernel without it still binds.
+    // connect(2) then chooses the port, and only the pair of both addresses has to be unique.
+    // Without the option bind(2) chooses it, and the port has to be free. An old kernel works
+    // without it.
     static_cast<void>(socket_.set_bind_address_no_port(true));
   } else if (local.is_ip()) {
-    // A connection from that port that ended just now (TIME_WAIT) does not forbid the next.
+    // Allows the next connection from this port while a previous one is in TIME_WAIT.
     static_cast<void>(socket_.set_reuse_addr(true));
   }
   if (auto done = socket_.bind(local); !done) return std::unexpected(Error(what, done.error()));
   return {};
 }
 
-// True: the kernel has decided, and it was told.
-bool Connector::answered() {
+// True: the connect has succeeded or failed, and this was handled.
+bool Connector::finish_if_decided() {
   if (const Errno error = socket_.error()) {
     address_failed({}, error);
     return true;
@@ -135,24 +136,24 @@ bool Connector::answered() {
   return true;
 }
 
-// The answer may have come in time, and the process, or its loop, was kept from seeing it.
+// The answer may have arrived in time while the process or the loop was not running.
 void Connector::timed_out() {
   timeout_timer_ = {};
-  if (channel_ && answered()) return;
+  if (channel_ && finish_if_decided()) return;
   address_failed("no answer in time", Errno(ETIMEDOUT));
 }
 
-// EPOLLHUP and EPOLLRDHUP have been seen in the midst of a connect that succeeded.
+// EPOLLHUP and EPOLLRDHUP were observed during a connect that succeeded later.
 void Connector::on_ready(std::uint32_t) {
-  if (answered()) return;
-  if (++looks_ > kMaxLooks) {
+  if (finish_if_decided()) return;
+  if (++rechecks_ > kMaxRechecks) {
     address_failed({}, Errno(ENOTCONN));
     return;
   }
-  // Out of epoll for a while: level-triggered, it would report the same for ever.
+  // Not watched for a while: level-triggered epoll would report the same event in each turn.
   channel_->set_writing(false);
   if (step_timer_) return;  // a second event of the same turn
-  step_timer_ = loop_.run_after(kLookAgain, [this] {
+  step_timer_ = loop_.run_after(kRecheck, [this] {
     step_timer_ = {};
     channel_->set_writing(true);
   });
@@ -167,12 +168,12 @@ void Connector::connected(const SocketAddress& peer) {
   report(socket_.take_fd());
 }
 
-// TCP lets two ends open at once (RFC 9293, 3.5), and if they have the same address and port they
-// are one. Nobody listens there, and while this socket lives nobody can.
+// TCP allows a simultaneous open (RFC 9293, 3.5), so a socket can connect to its own address and
+// port. No server listens there, and none can while this socket is open.
 void Connector::connected_to_itself() {
   static_cast<void>(socket_.set_linger(std::chrono::seconds(0)));  // no TIME_WAIT on that port
   if (++self_connects_ > kMaxSelfConnects) {
-    address_failed("only this socket itself answers", Errno(ECONNREFUSED));
+    address_failed("the socket has connected to itself", Errno(ECONNREFUSED));
   } else {
     try_later(Duration::zero());
   }

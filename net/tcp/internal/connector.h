@@ -1,9 +1,10 @@
-// Connector: makes one connection to the first address of a list that answers. Internal to the tcp
+// Connector: makes one connection, to the first address of a list that answers. Internal to the tcp
 // floor. [loop]
 //
-// connect(2) comes first and epoll second, because epoll reports a socket that was never connected
-// as hung up. What the socket then says decides, not the event: SO_ERROR, and getpeername(2) if
-// there is no error. One address is tried a turn, so a long list does not hold the loop.
+// It calls connect(2) before it registers the socket with epoll, because epoll reports a hang-up
+// for a socket that was never connected. The state of the socket decides, not the event: SO_ERROR,
+// and getpeername(2) if there is no error. It tries at most one address per turn, so that a long
+// list does not delay the loop.
 #pragma once
 
 #include <cstdint>
@@ -28,23 +29,24 @@ namespace weir::internal {
 
 class Connector final : private IoHandler {
  public:
-  // A socket may meet itself when the port is free and of the range that connect(2) chooses from.
-  // Each try takes another port, so more than a few in a row mean that there is no other.
+  // A socket can connect to itself if connect(2) chooses the destination port as the local port.
+  // Each try gets another port, so several in a row mean that no other port is available.
   static constexpr int kMaxSelfConnects = 16;
-  // The queue of a Unix listener is full: tried again after this, twice as long each time.
+  // While the queue of a Unix listener is full, connect(2) is retried after this time, which
+  // doubles up to kMaxRetry.
   static constexpr Duration kFirstRetry = std::chrono::milliseconds(1);
   static constexpr Duration kMaxRetry = std::chrono::milliseconds(64);
-  // An event came, yet the socket is neither connected nor in error: it is looked at again after
-  // this, so often at most (a second in all).
-  static constexpr Duration kLookAgain = std::chrono::milliseconds(10);
-  static constexpr int kMaxLooks = 100;
+  // If an event arrived but the socket is neither connected nor has an error, it is checked again
+  // after kRecheck, at most kMaxRechecks times (one second in total).
+  static constexpr Duration kRecheck = std::chrono::milliseconds(10);
+  static constexpr int kMaxRechecks = 100;
 
   struct Options {
-    Duration timeout{0};  // for all addresses together; zero: the kernel's
+    Duration timeout{0};  // for all addresses together; zero: the kernel's limit
     std::optional<SocketAddress> bind_to{};
-    StreamOptions stream{};  // of which it sets the buffers
+    StreamOptions stream{};  // the Connector sets only the buffer sizes
   };
-  // The connected socket, CLOEXEC and NONBLOCK; or why the last address failed.
+  // The connected socket, CLOEXEC and NONBLOCK, or the error of the last address.
   using Done = std::move_only_function<void(Result<Fd>)>;
 
   Connector(EventLoop& loop, Options options) : loop_(loop), options_(options) {}
@@ -52,16 +54,16 @@ class Connector final : private IoHandler {
   Connector(const Connector&) = delete;
   Connector& operator=(const Connector&) = delete;
 
-  // Calls `done` once, from the loop and never from inside this call, unless cancelled before. Each
-  // address may use an equal share of the time that is left, so that a silent one leaves time for
-  // the next. The share begins with the first connect(2) to the address. Not while running; in
-  // `done` the Connector is free again, and may be destroyed.
+  // Calls `done` once, from the loop and never inside this call, unless cancelled before. Each
+  // address may use an equal share of the remaining time, so that one which does not answer leaves
+  // time for the next. The share begins with the first connect(2) to the address. Must not be
+  // called while running. In `done` the Connector may be started again or destroyed.
   void start(std::vector<SocketAddress> addresses, Done done);
-  // `done` is not called any more.
+  // Ends the attempt; `done` is not called.
   void cancel();
   bool running() const { return static_cast<bool>(done_); }
-  // In `done`, after a success: the file that a Unix path in bind_to made, removed when it is
-  // destroyed. Who leaves it here has it removed with the next attempt.
+  // For `done` after a success: the file of a Unix path in bind_to. Its destructor removes the
+  // file. If it is not taken, the next attempt removes the file.
   SocketFile take_file() { return std::move(file_); }
 
  private:
@@ -75,7 +77,7 @@ class Connector final : private IoHandler {
   void try_later(Duration delay);
   void try_address();
   Result<void> bind();
-  bool answered();
+  bool finish_if_decided();
   void timed_out();
   void connected(const SocketAddress& peer);
   void connected_to_itself();
@@ -90,17 +92,17 @@ class Connector final : private IoHandler {
   std::vector<SocketAddress> addresses_;
   std::size_t next_ = 0;   // the address being tried
   Done done_;              // null: not running
-  Duration time_left_{0};  // of the timeout: what the addresses before this one did not use
+  Duration time_left_{0};  // of the timeout, at the beginning of this address
   Duration share_{0};      // of this address; zero: not begun
-  TimePoint began_{};      // the share
+  TimePoint began_{};      // the beginning of the share
   Socket socket_;
-  SocketFile file_;                 // of bind_to
-  std::optional<Channel> channel_;  // on socket_
-  TimerId step_timer_;              // the next try or look
-  TimerId timeout_timer_;           // the end of this address' share
+  SocketFile file_;                 // of the Unix path in bind_to
+  std::optional<Channel> channel_;  // of socket_
+  TimerId step_timer_;              // the next try or recheck
+  TimerId timeout_timer_;           // the end of the share of this address
   BackOff retry_{kFirstRetry, kMaxRetry};
-  int self_connects_ = 0;
-  int looks_ = 0;
+  int self_connects_ = 0;  // in a row
+  int rechecks_ = 0;       // of this socket
 };
 
 }  // namespace weir::internal

@@ -35,13 +35,13 @@ Errno SpareDescriptor::open() {
   return {};
 }
 
-int SpareDescriptor::shed(int listener, int most) {
+int SpareDescriptor::shed(int listener, int limit) {
   const MutexLock lock(mutex_);
   int count = 0;
-  while (count < most && !open()) {
+  while (count < limit && !open()) {
     held_.store(false, std::memory_order_relaxed);
     fd_.reset();
-    const auto victim = sys::accept(listener);  // closed before the spare is opened again
+    const auto victim = sys::accept(listener);  // closed before open()
     if (!victim) break;
     ++count;
   }

@@ -110,7 +110,7 @@ TEST(Adopt, TheBoundsHold) {
   ASSERT_TRUE(echo.server.adopt(std::move(first.ours)).has_value());
   const auto refused = echo.server.adopt(std::move(second.ours));
   ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().message(), "adopt a connection: there are as many as may be");
+  EXPECT_EQ(refused.error().message(), "adopt a connection: the limit of connections is reached");
   EXPECT_EQ(echo.server.stats().refused, 1u);
   EXPECT_EQ(echo.server.stats().accepted, 2u);
   EXPECT_TRUE(at_end(second.theirs)) << "the descriptor was not closed";
