@@ -156,7 +156,7 @@ void Connection::on_flush() {
     flush_output();
     settle();
   });
-  if (extras_) extras_->replaced.clear();  // no handler is running now
+  if (extras_) std::exchange(extras_->replaced, {});  // no handler is running now
   written_kib_ = 0;
 }
 

@@ -220,6 +220,28 @@ TEST(OwnedHandler, IsReplacedAsItCloses) {
   EXPECT_TRUE(tcp.until([&] { return log.text == "a b.close ~a~b"; })) << log.text;
 }
 
+TEST(OwnedHandler, MayReplaceItsSuccessorAsItIsDestroyed) {
+  class Stubborn final : public Noting {
+   public:
+    using Noting::Noting;
+    ~Stubborn() override {
+      if (connection != nullptr) connection->set_handler(std::make_unique<Noting>(log_, "c"));
+    }
+    TcpConnection* connection = nullptr;
+  };
+  Log log;
+  TcpHarness tcp;
+  TestClient client = tcp.connect();
+  TcpConnection& c = *tcp.connection();
+  auto made = std::make_unique<Stubborn>(log, "a");
+  made->connection = &c;
+  c.set_handler(std::move(made));
+  c.set_handler(std::make_unique<Noting>(log, "b"));
+  EXPECT_TRUE(tcp.until([&] { return log.text == "~a~b"; })) << log.text;
+  ASSERT_TRUE(client.send_all("x"));
+  EXPECT_EQ(tcp.collect(client, 3), "c:x");
+}
+
 TEST(OwnedHandler, MustBeThere) {
   TcpHarness tcp;
   TestClient client = tcp.connect();
