@@ -216,7 +216,9 @@ Error TcpClient::Impl::handshake_failed(const internal::Connection& connection,
                                         CloseReason reason) const {
   const std::string why = connection.failure();
   const std::string what = "connect to " + addresses_.front().to_string() + ": handshake";
-  return why.empty() ? Error(what, reason.error) : Error(what + ": " + why);
+  if (!why.empty()) return Error(what + ": " + why);
+  if (reason.kind == CloseReason::Kind::peer_eof) return Error(what + ": the peer closed");
+  return Error(what, reason.error);
 }
 
 // Ignores a connection that close() has released, or that connect() in its on_close has replaced.

@@ -92,9 +92,12 @@ void Connection::continue_handshake() {
       break;
   }
   static_cast<void>(transport.flush(fd_.get()));  // the alert that says why
+  const CloseReason reason =
+      result.then == Then::end ? CloseReason{Kind::peer_eof, {}} : failed_by(error_of(result));
+  const std::string sentence = failure();
   WEIR_LOG_LIMITED(info, 1, "the handshake with {} failed: {}", peer_address().to_string(),
-                   result.then == Then::end ? "the peer closed" : failure());
-  finish({Kind::transport_failed, error_of(result)});
+                   sentence.empty() ? reason.to_string() : sentence);
+  finish(reason);
 }
 
 // The transport may have read the peer's first bytes already, or they may be in the socket behind

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "support/expect_log.h"
 #include "support/spin_oracle.h"
 #include "support/tcp_harness.h"
 #include "support/test_transport.h"
@@ -93,6 +94,35 @@ TEST(Transport, AFailedHandshakeSendsItsAlertAndOpensNothing) {
   EXPECT_EQ(ends.tcp.calls.open + ends.tcp.calls.close, 0);
   EXPECT_EQ(ends.tcp.server->stats().closed_by(Kind::transport_failed), 1u);
   EXPECT_EQ(ends.client->state(), TcpClient::State::idle);
+}
+
+TEST(Transport, APeerThatLeavesDuringTheHandshakeIsCountedByHowItLeft) {
+  TcpHarness tcp({.transport = transports({.key = 1})});
+  for (const bool resets : {false, true}) {
+    SCOPED_TRACE(resets);
+    const AllowLog logged("the handshake with");  // one a second
+    TestClient client;
+    ASSERT_TRUE(client.connect(tcp.address));
+    ASSERT_TRUE(tcp.until([&] { return tcp.server->connection_count() == 1; }));
+    resets ? client.reset() : client.shutdown_write();
+    EXPECT_TRUE(tcp.until([&] { return tcp.server->connection_count() == 0; }));
+    for (const std::string& line : logged.lines()) {
+      EXPECT_TRUE(line.ends_with(resets ? "failed: reset (ECONNRESET)" : "failed: peer_eof"))
+          << line;
+    }
+  }
+  EXPECT_EQ(tcp.server->stats().closed_by(Kind::peer_eof), 1u);
+  EXPECT_EQ(tcp.server->stats().closed_by(Kind::reset), 1u);
+  EXPECT_EQ(tcp.server->stats().closed_by(Kind::transport_failed), 0u);
+}
+
+TEST(Transport, AClientSaysThatTheServerClosedDuringTheHandshake) {
+  TwoEnds ends({}, {.key = 1});
+  ends.tcp.on.open = [](TcpConnection& c) { c.close(); };
+  ends.connect();
+  EXPECT_TRUE(ends.tcp.until([&] { return !ends.errors.empty(); }));
+  EXPECT_EQ(ends.errors.front(),
+            "connect to " + ends.tcp.address.to_string() + ": handshake: the peer closed");
 }
 
 TEST(Transport, AClientWhoseHandshakeFailedTriesAgain) {
