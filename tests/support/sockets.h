@@ -2,16 +2,11 @@
 // away, and the descriptors that are open.
 #pragma once
 
-#include <dirent.h>
 #include <gtest/gtest.h>
 #include <poll.h>
-#include <unistd.h>
+#include <sys/socket.h>
 
 #include <cerrno>
-#include <cstdlib>
-#include <filesystem>
-#include <memory>
-#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -39,37 +34,9 @@ inline bool wait_for(int fd, short events, int deadline_ms = 5000) {
   return ready == 1;
 }
 
-inline std::set<int> open_fds() {
-  std::set<int> result;
-  const auto close = [](DIR* dir) { ::closedir(dir); };
-  const std::unique_ptr<DIR, decltype(close)> dir(::opendir("/proc/self/fd"), close);
-  while (const dirent* entry = ::readdir(dir.get())) {
-    const int fd = std::atoi(entry->d_name);
-    if (entry->d_name[0] != '.' && fd != ::dirfd(dir.get())) result.insert(fd);
-  }
-  return result;
-}
-
 inline std::span<const std::byte> bytes_of(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
-
-class TempFolder {
- public:
-  TempFolder() {
-    std::string name = "/tmp/weir_XXXXXX";
-    if (::mkdtemp(name.data()) == nullptr) std::abort();
-    path_ = name;
-  }
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-  ~TempFolder() { std::filesystem::remove_all(path_); }
-  const std::string& path() const { return path_; }
-  std::string file(std::string_view name) const { return path_ + "/" + std::string(name); }
-
- private:
-  std::string path_;
-};
 
 inline ListeningSocket listen_on(std::string_view text, const ListenOptions& options = {}) {
   const auto address = SocketAddress::parse(text);
@@ -143,7 +110,19 @@ inline Error refused(const SocketAddress& address, const ListenOptions& options 
   return listener.error();
 }
 
-// Ends `socket` with a reset.
+inline bool has_ipv6() {
+  auto socket = Socket::stream(SocketAddress::Family::ipv6);
+  return socket && socket->bind(SocketAddress::loopback_ipv6(0));
+}
+
+inline int option(int fd, int level, int name) {
+  int value = -1;
+  socklen_t length = sizeof(value);
+  EXPECT_TRUE(internal::sys::getsockopt(fd, level, name, &value, &length));
+  return value;
+}
+
+// Closes `socket` with a reset.
 inline void reset_by(Socket& socket) {
   EXPECT_TRUE(socket.set_linger(std::chrono::seconds(0)));
   socket.close();

@@ -14,7 +14,9 @@
 
 #include "support/fault_table.h"
 #include "support/in_child.h"
+#include "support/process_state.h"
 #include "support/sockets.h"
+#include "support/temp_files.h"
 
 namespace weir {
 namespace {
@@ -23,7 +25,7 @@ using test::bytes_of;
 using test::Call;
 using test::errno_of;
 using test::FaultTable;
-using test::open_fds;
+using test::open_descriptors;
 using test::ScopedFaults;
 
 test::Pair unix_pair() {
@@ -102,10 +104,10 @@ TEST(DescriptorPassing, F72_MoreThanWereAskedForAreClosed) {
   auto pair = unix_pair();
   const auto files = many_files(5);
   ASSERT_EQ(send_descriptors(pair.client, bytes_of("x"), numbers(files)), 1u);
-  const auto before = open_fds();
+  const auto before = open_descriptors();
   std::array<std::byte, 8> into{};
   EXPECT_EQ(errno_of(receive_descriptors(pair.server, into, 4)), EMSGSIZE);
-  EXPECT_EQ(open_fds(), before);
+  EXPECT_EQ(open_descriptors(), before);
 }
 
 TEST(DescriptorPassing, F72_WithoutRoomForAllNoneIsKept) {
@@ -113,7 +115,7 @@ TEST(DescriptorPassing, F72_WithoutRoomForAllNoneIsKept) {
     auto pair = unix_pair();
     const auto files = many_files(8);
     ASSERT_EQ(send_descriptors(pair.client, bytes_of("x"), numbers(files)), 1u);
-    const auto before = open_fds();
+    const auto before = open_descriptors();
     rlimit old{};
     ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &old), 0);
     // Numbers are given out lowest first, so those below the last one are taken.
@@ -122,7 +124,7 @@ TEST(DescriptorPassing, F72_WithoutRoomForAllNoneIsKept) {
     ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &less), 0);
     std::array<std::byte, 8> into{};
     EXPECT_EQ(errno_of(receive_descriptors(pair.server, into)), EMSGSIZE);
-    EXPECT_EQ(open_fds(), before);
+    EXPECT_EQ(open_descriptors(), before);
   }));
 }
 
@@ -130,7 +132,7 @@ TEST(DescriptorPassing, F72_CutControlDataIsRefused) {
   auto pair = unix_pair();
   const auto files = many_files(3);
   ASSERT_EQ(send_descriptors(pair.client, bytes_of("x"), numbers(files)), 1u);
-  const auto before = open_fds();
+  const auto before = open_descriptors();
 
   // A kernel that cuts what it hands out.
   class Cutting final : public internal::SysTable {
@@ -145,7 +147,7 @@ TEST(DescriptorPassing, F72_CutControlDataIsRefused) {
     std::array<std::byte, 8> into{};
     EXPECT_EQ(errno_of(receive_descriptors(pair.server, into)), EMSGSIZE);
   }
-  EXPECT_EQ(open_fds(), before);
+  EXPECT_EQ(open_descriptors(), before);
 }
 
 TEST(DescriptorPassing, F72_AnInterruptedCallIsMadeAgainAndAnErrorIsTold) {

@@ -11,7 +11,6 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -26,6 +25,7 @@
 #include "support/expect_log.h"
 #include "support/fault_table.h"
 #include "support/loops.h"
+#include "support/temp_files.h"
 #include "support/test_client.h"
 #include "weir/net/tcp/tcp_server.h"
 
@@ -35,27 +35,10 @@ namespace {
 using namespace std::chrono_literals;
 using Kind = CloseReason::Kind;
 
-// A folder for the paths of one test.
-class Folder {
- public:
-  Folder() {
-    std::string name = "/tmp/weir_XXXXXX";
-    if (::mkdtemp(name.data()) == nullptr) std::abort();
-    path_ = name;
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  ~Folder() { std::filesystem::remove_all(path_); }
-  std::string file(const std::string& name) const { return path_ + "/" + name; }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
 // An echo server on the loop of its thread that serves a point.
 struct Old {
-  Old(EventLoop& on, const Folder& folder, TcpServer::Options options = {}) : echo(on, options) {
+  Old(EventLoop& on, const TempFolder& folder, TcpServer::Options options = {})
+      : echo(on, options) {
     auto point = HandOver::open_point(folder.file("point"));
     if (!point) {
       ADD_FAILURE() << point.error().message();
@@ -74,7 +57,7 @@ struct Old {
   std::atomic<bool> done{false};
 };
 
-std::optional<Predecessor> ask(const Folder& folder, Duration deadline = 5s) {
+std::optional<Predecessor> ask(const TempFolder& folder, Duration deadline = 5s) {
   auto asked = Predecessor::ask(folder.file("point"), deadline);
   if (!asked) {
     ADD_FAILURE() << asked.error().message();
@@ -84,7 +67,7 @@ std::optional<Predecessor> ask(const Folder& folder, Duration deadline = 5s) {
   return std::move(*asked);
 }
 
-Error not_asked(const Folder& folder, Duration deadline = 5s) {
+Error not_asked(const TempFolder& folder, Duration deadline = 5s) {
   auto asked = Predecessor::ask(folder.file("point"), deadline);
   if (!asked) return asked.error();
   ADD_FAILURE() << "was asked";
@@ -114,11 +97,11 @@ INSTANTIATE_TEST_SUITE_P(
     way_name);
 
 TEST_P(HandOverWays, NewConnectionsGoToTheNewServerAndOldOnesStay) {
-  const Folder folder;
+  const TempFolder folder;
   EventLoop loop;
   Old old(loop, folder, {.threads = GetParam().old_threads, .accept = GetParam().accept});
   const SocketAddress address = old.echo.listen();
-  const SocketAddress path = old.echo.listen("unix:" + folder.file("echo"));
+  const SocketAddress path = old.echo.listen(folder.address("echo"));
   TestClient stays;
   serve_while(loop, [&] {
     stays.connect(address);
@@ -144,7 +127,7 @@ TEST_P(HandOverWays, NewConnectionsGoToTheNewServerAndOldOnesStay) {
       // Loops of the old one's own let go a moment after it has said so.
       EXPECT_EQ(next.opened + old.echo.opened, opened_by_old + 60);
       EXPECT_GT(next.opened, 30u);
-      EXPECT_TRUE(std::filesystem::exists(folder.file("echo")));
+      EXPECT_TRUE(exists(folder.file("echo")));
     });
     EXPECT_FALSE(old.done);
     stays.close();
@@ -152,13 +135,13 @@ TEST_P(HandOverWays, NewConnectionsGoToTheNewServerAndOldOnesStay) {
   EXPECT_TRUE(run_until(loop, [&] { return old.done.load(); })) << "before the end of the grace";
   EXPECT_EQ(old.taken_over, 1);
   EXPECT_EQ(old.echo.closed_for(Kind::peer_eof), old.echo.opened);
-  EXPECT_FALSE(std::filesystem::exists(folder.file("echo"))) << "the new server is gone as well";
-  EXPECT_FALSE(std::filesystem::exists(folder.file("point")));
+  EXPECT_FALSE(exists(folder.file("echo"))) << "the new server is gone as well";
+  EXPECT_FALSE(exists(folder.file("point")));
 }
 
 TEST(HandOver, AConnectionThatWaitsToBeAcceptedIsNotLost) {
   for (const AcceptMode accept : {AcceptMode::single, AcceptMode::exclusive}) {
-    const Folder folder;
+    const TempFolder folder;
     EventLoop loop;
     Old old(loop, folder, {.threads = 1, .accept = accept});
     const SocketAddress address = old.echo.listen();
@@ -183,7 +166,7 @@ TEST(HandOver, AConnectionThatWaitsToBeAcceptedIsNotLost) {
 }
 
 TEST(HandOver, ThePointIsPassedOnFromServerToServer) {
-  const Folder folder;
+  const TempFolder folder;
   EventLoop loop;
   Old first(loop, folder);
   const SocketAddress address = first.echo.listen();
@@ -206,7 +189,7 @@ TEST(HandOver, ThePointIsPassedOnFromServerToServer) {
     ASSERT_TRUE(from_second && from_second->take_over());
   });
   EXPECT_EQ(taken_over, 1);
-  EXPECT_TRUE(std::filesystem::exists(folder.file("point")));
+  EXPECT_TRUE(exists(folder.file("point")));
   const auto third = from_second->take_listeners();
   ASSERT_EQ(third.size(), 1u);
   EXPECT_EQ(third[0].address(), address);
@@ -215,12 +198,12 @@ TEST(HandOver, ThePointIsPassedOnFromServerToServer) {
 // --- successors that fail ------------------------------------------------------------------------
 
 TEST(HandOver, F70_ASuccessorThatDiesMidwayChangesNothing) {
-  const AllowLog log("the successor did not take over: it closed the connection");
-  const Folder folder;
+  const ExpectLog log("the successor did not take over: it closed the connection");
+  const TempFolder folder;
   EventLoop loop;
   Old old(loop, folder);
   const SocketAddress address = old.echo.listen();
-  const SocketAddress path = old.echo.listen("unix:" + folder.file("echo"));
+  const SocketAddress path = old.echo.listen(folder.address("echo"));
   serve_while(loop, [&] {
     for (int i = 0; i < 3; ++i) {
       EventLoop new_loop;
@@ -240,8 +223,8 @@ TEST(HandOver, F70_ASuccessorThatDiesMidwayChangesNothing) {
 }
 
 TEST(HandOver, ASilentSuccessorHasFiveSecondsAndTheNextOneWaits) {
-  const AllowLog log("the successor did not take over: it did not answer in time");
-  const Folder folder;
+  const ExpectLog log("the successor did not take over: it did not answer in time");
+  const TempFolder folder;
   FaultTable faults;
   const ScopedFaults use(faults);
   EventLoop loop;
@@ -268,8 +251,8 @@ TEST(HandOver, ASilentSuccessorHasFiveSecondsAndTheNextOneWaits) {
 }
 
 TEST(HandOver, NonsenseFromASuccessorIsRefused) {
-  const AllowLog log("the successor did not take over: its answer is invalid");
-  const Folder folder;
+  const ExpectLog log("the successor did not take over: its answer is invalid");
+  const TempFolder folder;
   EventLoop loop;
   Old old(loop, folder);
   old.echo.listen();
@@ -286,8 +269,8 @@ TEST(HandOver, NonsenseFromASuccessorIsRefused) {
 
 TEST(HandOver, F72_AnotherUserIsRefused) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root to be another user";
-  const AllowLog log("belongs to user 65534");
-  const Folder folder;
+  const ExpectLog log("belongs to user 65534");
+  const TempFolder folder;
   EventLoop loop;
   Old old(loop, folder);
   old.echo.listen();
@@ -307,7 +290,7 @@ TEST(HandOver, F72_AnotherUserIsRefused) {
 TEST(HandOver, WhatTheKernelRefusesTheOldServerSurvives) {
   const AllowLog log("hand-over at unix:");
   for (const Call call : {Call::fcntl, Call::sendmsg, Call::getsockopt}) {
-    const Folder folder;
+    const TempFolder folder;
     FaultTable faults;
     const ScopedFaults use(faults);
     EventLoop loop;
@@ -326,8 +309,8 @@ TEST(HandOver, WhatTheKernelRefusesTheOldServerSurvives) {
 }
 
 TEST(HandOver, AServerThatWasShutDownHandsNothingOver) {
-  const AllowLog log("the server was shut down");
-  const Folder folder;
+  const ExpectLog log("the server was shut down");
+  const TempFolder folder;
   EventLoop loop;
   Old old(loop, folder);
   old.echo.listen();
@@ -346,8 +329,8 @@ TEST(HandOver, AServerThatWasShutDownHandsNothingOver) {
 }
 
 TEST(HandOver, MoreSocketsThanFitInAMessageAreRefused) {
-  const AllowLog log("253 listening sockets do not fit into one message");
-  const Folder folder;
+  const ExpectLog log("253 listening sockets do not fit into one message");
+  const TempFolder folder;
   EventLoop loop;
   Old old(loop, folder);
   for (std::size_t i = 0; i < 253; ++i) old.echo.listen();  // and the point
@@ -357,7 +340,7 @@ TEST(HandOver, MoreSocketsThanFitInAMessageAreRefused) {
 // --- old servers that fail -----------------------------------------------------------------------
 
 TEST(Predecessor, NobodyThereMeansAFreshStart) {
-  const Folder folder;
+  const TempFolder folder;
   auto asked = Predecessor::ask(folder.file("point"));
   ASSERT_TRUE(asked);
   EXPECT_FALSE(*asked);
@@ -373,14 +356,14 @@ TEST(Predecessor, NobodyThereMeansAFreshStart) {
 }
 
 TEST(Predecessor, SilenceEndsAtTheDeadline) {
-  const Folder folder;
+  const TempFolder folder;
   const auto point = HandOver::open_point(folder.file("point"));
   ASSERT_TRUE(point);
   EXPECT_EQ(not_asked(folder, 20ms).code(), ETIMEDOUT);
 }
 
 TEST(Predecessor, WhoSpeaksSomethingElseIsNotBelieved) {
-  const Folder folder;
+  const TempFolder folder;
   auto point = HandOver::open_point(folder.file("point"));
   ASSERT_TRUE(point);
   for (const std::size_t size : {1u, 31u, 32u, 4000u, 8000u}) {
@@ -470,8 +453,8 @@ TEST(Grace, IsCutToTheDeadline) {
 
 // A service manager keeps its sockets and starts the next process with them.
 TEST(Adopting, F59_ASocketThatIsLentServesTheNextAfterAShutdownToo) {
-  const Folder folder;
-  for (const auto& where : {std::string("127.0.0.1:0"), "unix:" + folder.file("socket")}) {
+  const TempFolder folder;
+  for (const auto& where : {std::string("127.0.0.1:0"), folder.address("socket")}) {
     for (const bool handed_over : {false, true}) {
       auto kept = ListeningSocket::open(SocketAddress::parse(where).value(), {});
       ASSERT_TRUE(kept);

@@ -20,14 +20,16 @@
 
 #include "support/fault_table.h"
 #include "support/in_child.h"
+#include "support/process_state.h"
 #include "support/sockets.h"
+#include "support/temp_files.h"
 
 namespace weir {
 namespace {
 
 using test::Call;
 using test::FaultTable;
-using test::open_fds;
+using test::open_descriptors;
 using test::ScopedFaults;
 
 int blocking_listener(int type = SOCK_STREAM) {
@@ -89,7 +91,7 @@ TEST(InheritedSockets, F72_AreOursFromThenOn) {
     EXPECT_EQ(std::getenv("LISTEN_FDS"), nullptr);
     EXPECT_EQ(std::getenv("LISTEN_FDNAMES"), nullptr);
     taken->clear();
-    EXPECT_FALSE(open_fds().contains(3));
+    EXPECT_FALSE(open_descriptors().contains(3));
   });
 }
 
@@ -112,7 +114,7 @@ TEST(InheritedSockets, F72_OneThatDoesNotFitClosesAll) {
     EXPECT_EQ(taken.error().message(),
               "inherited socket syslog: take over descriptor 4: it is not a stream socket: Socket "
               "type not supported");
-    for (const int fd : {3, 4, 5}) EXPECT_FALSE(open_fds().contains(fd)) << fd;
+    for (const int fd : {3, 4, 5}) EXPECT_FALSE(open_descriptors().contains(fd)) << fd;
   });
 }
 
@@ -128,7 +130,7 @@ TEST(InheritedSockets, F72_ACountThatIsTooLargeClosesNothingOfOurs) {
     EXPECT_EQ(taken.error().message(),
               "inherited sockets: LISTEN_FDS is 4, but descriptor 4 was opened by this process: "
               "Invalid argument");
-    for (const int fd : {3, 4}) EXPECT_TRUE(open_fds().contains(fd)) << fd;
+    for (const int fd : {3, 4}) EXPECT_TRUE(open_descriptors().contains(fd)) << fd;
   });
   with_descriptors({blocking_listener()}, [] {
     set_variables(std::to_string(::getpid()), "2", nullptr);
@@ -151,13 +153,13 @@ TEST(InheritedSockets, AnAbsurdCountIsRefused) {
 // --- adopt ---------------------------------------------------------------------------------------
 
 Error not_adopted(Fd fd) {
-  const auto before = open_fds().size();
+  const auto before = open_descriptors().size();
   const auto adopted = ListeningSocket::adopt(std::move(fd));
   if (adopted) {
     ADD_FAILURE() << "was adopted";
     return Error("none");
   }
-  EXPECT_EQ(open_fds().size(), before - 1) << "it is closed";
+  EXPECT_EQ(open_descriptors().size(), before - 1) << "it is closed";
   return adopted.error();
 }
 

@@ -17,7 +17,9 @@
 #include <vector>
 
 #include "support/expect_log.h"
+#include "support/process_state.h"
 #include "support/sockets.h"
+#include "support/temp_files.h"
 #include "weir/net/sys/sys.h"
 
 namespace weir {
@@ -27,20 +29,10 @@ namespace fs = std::filesystem;
 namespace sys = internal::sys;
 using Family = SocketAddress::Family;
 using internal::SysTable;
+using test::has_ipv6;
+using test::option;
 using test::path_address;
 using test::refused;
-
-int option(int fd, int level, int name) {
-  int value = -1;
-  socklen_t length = sizeof(value);
-  EXPECT_TRUE(sys::getsockopt(fd, level, name, &value, &length));
-  return value;
-}
-
-bool has_ipv6() {
-  auto socket = Socket::stream(Family::ipv6);
-  return socket && socket->bind(SocketAddress::loopback_ipv6(0));
-}
 
 TEST(ListeningSocket, TellsThePortThatTheKernelChose) {
   auto listener = test::listen_on("127.0.0.1:0");
@@ -259,7 +251,7 @@ class NthCallFails : public SysTable {
 TEST(ListeningSocket, F72_AFailureAtAnyStepLeavesNothingBehind) {
   const test::TempFolder folder;
   const std::string path = folder.file("s");
-  const std::set<int> before = test::open_fds();
+  const auto before = test::open_descriptors();
   std::vector<SocketAddress> addresses = {SocketAddress::loopback_ipv4(0), path_address(path)};
   if (has_ipv6()) addresses.push_back(SocketAddress::loopback_ipv6(0));
   const ListenOptions options{.reuse_port = true, .keep_alive = true, .unix_mode = 0606};
@@ -288,7 +280,7 @@ TEST(ListeningSocket, F72_AFailureAtAnyStepLeavesNothingBehind) {
                 << failed << " failed and was not told";
           }
         }
-        EXPECT_EQ(test::open_fds(), before) << table.failed;
+        EXPECT_EQ(test::open_descriptors(), before) << table.failed;
         fs::remove(path);
         if (!table.reached) break;
       }

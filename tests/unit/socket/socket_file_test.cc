@@ -12,6 +12,7 @@
 
 #include "support/fault_table.h"
 #include "support/sockets.h"
+#include "support/temp_files.h"
 #include "weir/net/socket/listening_socket.h"
 #include "weir/net/sys/sys.h"
 
@@ -19,14 +20,6 @@ namespace weir::test {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool exists(const std::string& path) { return fs::exists(fs::symlink_status(path)); }
-
-mode_t mode_of(const std::string& path) {
-  struct stat info {};
-  EXPECT_EQ(::stat(path.c_str(), &info), 0) << path;
-  return info.st_mode & 07777;
-}
 
 // So that a chmod is needed for what these tests ask.
 class Umask {

@@ -15,7 +15,9 @@
 #include <utility>
 #include <vector>
 
+#include "support/process_state.h"
 #include "support/sockets.h"
+#include "support/temp_files.h"
 #include "weir/net/sys/sys.h"
 
 namespace weir {
@@ -24,23 +26,13 @@ namespace {
 namespace sys = internal::sys;
 using namespace std::chrono_literals;
 using Family = SocketAddress::Family;
+using test::has_ipv6;
+using test::option;
 
 Socket stream(Family family = Family::ipv4) {
   auto socket = Socket::stream(family);
   EXPECT_TRUE(socket);
   return socket ? std::move(*socket) : Socket();
-}
-
-int option(const Socket& socket, int level, int name) {
-  int value = -1;
-  socklen_t length = sizeof(value);
-  EXPECT_TRUE(sys::getsockopt(socket.fd(), level, name, &value, &length));
-  return value;
-}
-
-bool has_ipv6() {
-  auto socket = Socket::stream(Family::ipv6);
-  return socket && socket->bind(SocketAddress::loopback_ipv6(0));
 }
 
 void expect_hygiene(int fd, const char* what) {
@@ -59,7 +51,7 @@ TEST(Socket, F72_EveryCreationIsCloexecAndNonblocking) {
   }
   const test::TempFolder folder;
   for (const std::string& text : {std::string("127.0.0.1:0"), "unix:" + folder.file("s"),
-                                  "unix:@weir_hygiene_" + std::to_string(getpid())}) {
+                                  test::abstract_address("hygiene")}) {
     auto listener = test::listen_on(text);
     auto client = test::connect_to(listener.address());
     auto server = test::accept_from(listener);
@@ -102,7 +94,7 @@ std::set<int> fds_of_a_child() {
 TEST(Socket, F72_AChildInheritsNothing) {
   // What whoever started the tests passed on is not ours to judge.
   std::set<int> inherited = {0, 1, 2};
-  for (const int fd : test::open_fds()) {
+  for (const auto& [fd, target] : test::open_descriptors()) {
     if ((fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0) inherited.insert(fd);
   }
   const test::TempFolder folder;
@@ -118,12 +110,12 @@ TEST(Socket, F72_AChildInheritsNothing) {
   sigemptyset(&mask);
   auto signal = sys::signalfd(mask);
   ASSERT_TRUE(datagram && epoll && event && file && signal);
-  EXPECT_GE(test::open_fds().size(), inherited.size() + 9);
+  EXPECT_GE(test::open_descriptors().size(), inherited.size() + 9);
   EXPECT_EQ(fds_of_a_child(), inherited);
 }
 
 TEST(Socket, F72_NothingIsLeftOpen) {
-  const std::set<int> before = test::open_fds();
+  const auto before = test::open_descriptors();
   {
     auto pair = test::connected_pair();
     Socket moved = std::move(pair.client);
@@ -133,7 +125,7 @@ TEST(Socket, F72_NothingIsLeftOpen) {
     EXPECT_FALSE(moved.valid());
     EXPECT_TRUE(taken.valid());
   }
-  EXPECT_EQ(test::open_fds(), before);
+  EXPECT_EQ(test::open_descriptors(), before);
 }
 
 TEST(Socket, AnUnspecifiedFamilyIsAnError) {
@@ -173,7 +165,7 @@ TEST(Socket, FlagsAreSetAndCleared) {
   for (const Flag& flag : flags) {
     for (const bool on : {true, false, true}) {
       ASSERT_TRUE((socket.*flag.set)(on)) << flag.name;
-      EXPECT_EQ(option(socket, flag.level, flag.option) != 0, on) << flag.name;
+      EXPECT_EQ(option(socket.fd(), flag.level, flag.option) != 0, on) << flag.name;
     }
   }
 }
@@ -183,17 +175,17 @@ TEST(Socket, F71_V6OnlyIsSetAndCleared) {
   Socket socket = stream(Family::ipv6);
   for (const bool on : {true, false, true}) {
     ASSERT_TRUE(socket.set_v6_only(on));
-    EXPECT_EQ(option(socket, IPPROTO_IPV6, IPV6_V6ONLY), on ? 1 : 0);
+    EXPECT_EQ(option(socket.fd(), IPPROTO_IPV6, IPV6_V6ONLY), on ? 1 : 0);
   }
 }
 
 TEST(Socket, KeepAliveTimesAreSet) {
   Socket socket = stream();
   ASSERT_TRUE(socket.set_keep_alive(KeepAlive{.idle = 70s, .interval = 7s, .count = 3}));
-  EXPECT_EQ(option(socket, SOL_SOCKET, SO_KEEPALIVE), 1);
-  EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_KEEPIDLE), 70);
-  EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_KEEPINTVL), 7);
-  EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_KEEPCNT), 3);
+  EXPECT_EQ(option(socket.fd(), SOL_SOCKET, SO_KEEPALIVE), 1);
+  EXPECT_EQ(option(socket.fd(), IPPROTO_TCP, TCP_KEEPIDLE), 70);
+  EXPECT_EQ(option(socket.fd(), IPPROTO_TCP, TCP_KEEPINTVL), 7);
+  EXPECT_EQ(option(socket.fd(), IPPROTO_TCP, TCP_KEEPCNT), 3);
   const auto refused = socket.set_keep_alive(KeepAlive{.idle = 0s});
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error(), EINVAL);
@@ -202,14 +194,14 @@ TEST(Socket, KeepAliveTimesAreSet) {
 TEST(Socket, TimesAreSet) {
   Socket socket = stream();
   ASSERT_TRUE(socket.set_user_timeout(1500ms));
-  EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT), 1500);
+  EXPECT_EQ(option(socket.fd(), IPPROTO_TCP, TCP_USER_TIMEOUT), 1500);
   ASSERT_TRUE(socket.set_user_timeout(std::chrono::milliseconds::max()));
-  EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT), INT32_MAX);
+  EXPECT_EQ(option(socket.fd(), IPPROTO_TCP, TCP_USER_TIMEOUT), INT32_MAX);
   EXPECT_FALSE(socket.set_user_timeout(-1ms));
   ASSERT_TRUE(socket.set_defer_accept(1s));
-  EXPECT_GE(option(socket, IPPROTO_TCP, TCP_DEFER_ACCEPT), 1);
+  EXPECT_GE(option(socket.fd(), IPPROTO_TCP, TCP_DEFER_ACCEPT), 1);
   ASSERT_TRUE(socket.set_defer_accept(0s));
-  EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_DEFER_ACCEPT), 0);
+  EXPECT_EQ(option(socket.fd(), IPPROTO_TCP, TCP_DEFER_ACCEPT), 0);
 
   linger value{};
   socklen_t length = sizeof(value);
@@ -235,7 +227,7 @@ TEST(Socket, BufferSizesAreTwiceWhatWasAsked) {
 TEST(Socket, FastOpenQueueIsSet) {
   Socket socket = stream();
   ASSERT_TRUE(socket.set_fast_open(5));
-  EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_FASTOPEN), 5);
+  EXPECT_EQ(option(socket.fd(), IPPROTO_TCP, TCP_FASTOPEN), 5);
 }
 
 TEST(Socket, AnOptionThatDoesNotFitIsAnErrorValue) {

@@ -16,6 +16,7 @@
 
 #include "support/in_child.h"
 #include "support/sockets.h"
+#include "support/temp_files.h"
 #include "weir/net/service/descriptor_passing.h"
 #include "weir/net/sys/sys.h"
 
@@ -84,7 +85,7 @@ TEST(StandardDescriptors, F57_EveryMakerLeavesThemAlone) {
 
 TEST(StandardDescriptors, F57_ReceivedOnesToo) {
   EXPECT_TRUE(without_standard_descriptors([] {
-    auto pair = test::connected_pair("unix:@weir-standard-" + std::to_string(::getpid()));
+    auto pair = test::connected_pair(test::abstract_address("standard"));
     const std::array<int, 2> sent{pair.client.fd(), pair.server.fd()};
     std::array<std::byte, 1> byte{};
     EXPECT_TRUE(send_descriptors(pair.client, byte, sent));

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "support/sockets.h"
+#include "support/temp_files.h"
 #include "weir/net/socket/listening_socket.h"
 #include "weir/net/sys/sys.h"
 
@@ -21,17 +22,11 @@ namespace fs = std::filesystem;
 namespace sys = internal::sys;
 using Family = SocketAddress::Family;
 using internal::SysTable;
+using test::exists;
+using test::mode_of;
 using test::path_address;
 using test::refused;
 using namespace std::string_literals;
-
-mode_t mode_of(const std::string& path) {
-  struct stat info {};
-  EXPECT_EQ(::lstat(path.c_str(), &info), 0) << path;
-  return info.st_mode & 07777;
-}
-
-bool exists(const std::string& path) { return fs::exists(fs::symlink_status(path)); }
 
 TEST(UnixListener, F70_ServesAndRemovesItsFile) {
   const test::TempFolder folder;

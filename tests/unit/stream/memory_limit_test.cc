@@ -5,11 +5,11 @@
 #include <unistd.h>
 
 #include <cstdint>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
 
+#include "support/temp_files.h"
 #include "weir/net/stream/buffer_budget.h"
 
 namespace weir::test {
@@ -19,22 +19,15 @@ namespace fs = std::filesystem;
 
 class MemoryLimit : public ::testing::Test {
  protected:
-  MemoryLimit() {
-    std::string name = (fs::temp_directory_path() / "weir-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) std::abort();
-    root_ = name;
-  }
-  ~MemoryLimit() override { fs::remove_all(root_); }
-
   void put(const std::string& path, const std::string& text) {
-    fs::create_directories(fs::path(root_ + path).parent_path());
-    std::ofstream(root_ + path) << text;
+    fs::create_directories(fs::path(root_.path() + path).parent_path());
+    std::ofstream(root_.path() + path) << text;
   }
-  std::uint64_t limit() const { return internal::memory_limit(root_); }
+  std::uint64_t limit() const { return internal::memory_limit(root_.path()); }
 
   const std::uint64_t machine_ = static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) *
                                  static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
-  std::string root_;
+  const TempFolder root_;
 };
 
 TEST_F(MemoryLimit, WithoutCgroupsItIsTheMachines) {

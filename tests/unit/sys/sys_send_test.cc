@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "support/sockets.h"
+#include "support/temp_files.h"
 
 namespace weir {
 namespace {

@@ -9,6 +9,7 @@
 
 #include "support/client_harness.h"
 #include "support/loops.h"
+#include "support/sockets.h"
 #include "support/test_client.h"
 #include "weir/base/fd.h"
 #include "weir/net/socket/listening_socket.h"
@@ -16,13 +17,6 @@
 
 namespace weir::test {
 namespace {
-
-int option(int fd, int level, int name) {
-  int value = -1;
-  socklen_t length = sizeof(value);
-  EXPECT_EQ(::getsockopt(fd, level, name, &value, &length), 0);
-  return value;
-}
 
 struct Buffers {
   explicit Buffers(int fd)

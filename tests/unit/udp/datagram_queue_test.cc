@@ -10,16 +10,13 @@
 #include <vector>
 
 #include "support/allocations.h"
+#include "support/sockets.h"
 
 namespace weir::test {
 namespace {
 
 using internal::DatagramQueue;
 using internal::Outgoing;
-
-std::span<const std::byte> bytes_of(const std::string& text) {
-  return std::as_bytes(std::span(text));
-}
 
 std::string text_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
