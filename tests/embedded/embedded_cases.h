@@ -16,11 +16,10 @@
 #include <string_view>
 #include <thread>
 
+#include "support/both_ends.h"
 #include "support/loops.h"
 #include "weir/base/clock.h"
 #include "weir/net/reactor/event_loop.h"
-#include "weir/net/tcp/tcp_client.h"
-#include "weir/net/tcp/tcp_server.h"
 
 namespace weir::test {
 
@@ -55,48 +54,36 @@ class Embedded : public ::testing::Test {
 TYPED_TEST_SUITE_P(Embedded);
 
 TYPED_TEST_P(Embedded, ConnectionsAreServedBesideTheHostsTimer) {
-  EventLoop& loop = this->loop_;
-  TcpServer server(loop);
-  server.on_data([](TcpConnection& c, Buffer& in) { c.send(in); });
-  const auto address = server.listen("127.0.0.1:0");
-  ASSERT_TRUE(address);
+  BothEnds ends(this->loop_, {}, {.high_water = 8 * 1024 * 1024, .max_output = 8 * 1024 * 1024});
   const std::string sent(4 * 1024 * 1024, 'x');
   std::size_t received = 0;
-  bool ended = false;
-  TcpClient client(loop, {.high_water = 8 * 1024 * 1024, .max_output = 8 * 1024 * 1024});
-  client.on_open([&](TcpConnection& c) { c.send(sent); });
-  client.on_data([&](TcpConnection& c, Buffer& in) {
+  ends.at_server.on.data = [](TcpConnection& c, Buffer& in) { c.send(in); };
+  ends.at_client.on.open = [&](TcpConnection& c) { c.send(sent); };
+  ends.at_client.on.data = [&](TcpConnection& c, Buffer& in) {
     received += in.size();
     in.clear();
     if (received == sent.size()) c.close();
-  });
-  client.on_close([&](TcpConnection&, CloseReason) { ended = true; });
+  };
   this->host_.set_tick(1ms);
-  ASSERT_TRUE(client.connect(*address));
-  this->run_until([&] { return ended && this->host_.ticks >= 3; });
+  this->run_until([&] { return ends.at_client.calls.close == 1 && this->host_.ticks >= 3; });
   EXPECT_EQ(received, sent.size());
   bool done = false;
-  server.shutdown(1s, [&] { done = true; });
+  ends.server.shutdown(1s, [&] { done = true; });
   this->run_until([&] { return done; });
 }
 
 TYPED_TEST_P(Embedded, TimersAndDeadlinesComeInTime) {
-  EventLoop& loop = this->loop_;
-  TcpServer server(loop, {.idle_timeout = 100ms});
+  BothEnds ends(this->loop_, {.idle_timeout = 100ms});
   TimePoint opened;
   TimePoint closed;
-  server.on_close([&](TcpConnection&, CloseReason why) {
+  ends.at_server.on.open = [&](TcpConnection&) { opened = Clock::now(); };
+  ends.at_server.on.close = [&](TcpConnection&, CloseReason why) {
     EXPECT_EQ(why.kind, CloseReason::Kind::idle_timeout);
     closed = Clock::now();
-  });
-  server.on_open([&](TcpConnection&) { opened = Clock::now(); });
-  const auto address = server.listen("127.0.0.1:0");
-  ASSERT_TRUE(address);
-  TcpClient client(loop);
-  ASSERT_TRUE(client.connect(*address));
+  };
   const TimePoint set = Clock::now();
   TimePoint ran;
-  loop.run_after(30ms, [&] { ran = Clock::now(); });
+  this->loop_.run_after(30ms, [&] { ran = Clock::now(); });
   this->run_until([&] { return closed != TimePoint() && ran != TimePoint(); });
   EXPECT_GE(ran - set, 30ms);
   EXPECT_GE(closed - opened, 100ms);
@@ -120,14 +107,8 @@ TYPED_TEST_P(Embedded, APostOfAnotherThreadEndsTheHostsSleep) {
 // A round of the host ends with a timer of weir's, and with nothing else.
 TYPED_TEST_P(Embedded, AnIdleHostSleeps) {
   EventLoop& loop = this->loop_;
-  TcpServer server(loop);
-  const auto address = server.listen("127.0.0.1:0");
-  ASSERT_TRUE(address);
-  TcpClient client(loop);
-  bool open = false;
-  client.on_open([&](TcpConnection&) { open = true; });
-  ASSERT_TRUE(client.connect(*address));
-  this->run_until([&] { return open && server.connection_count() == 1; });
+  const BothEnds ends(loop);
+  this->run_until([&] { return ends.open(); });
   int timers = 0;
   loop.run_every(10ms, [&] { ++timers; });
   const std::uint64_t turns = loop.stats().turns;
@@ -138,20 +119,11 @@ TYPED_TEST_P(Embedded, AnIdleHostSleeps) {
 }
 
 TYPED_TEST_P(Embedded, AHostMayUseTheLoopBetweenItsTurns) {
-  EventLoop& loop = this->loop_;
-  TcpServer server(loop);
-  std::string received;
-  server.on_data([&](TcpConnection&, Buffer& in) { received += in.take(); });
-  const auto address = server.listen("127.0.0.1:0");
-  ASSERT_TRUE(address);
-  TcpClient client(loop);
-  bool open = false;
-  client.on_open([&](TcpConnection&) { open = true; });
-  ASSERT_TRUE(client.connect(*address));
-  this->run_until([&] { return open; });
-  ASSERT_NE(client.connection().get(), nullptr);
-  client.connection().send("between");
-  this->run_until([&] { return received == "between"; });
+  const BothEnds ends(this->loop_);
+  this->run_until([&] { return ends.open(); });
+  ASSERT_NE(ends.at_client.connection(), nullptr);
+  ends.at_client.connection()->send("between");
+  this->run_until([&] { return ends.at_server.received == "between"; });
 }
 
 TYPED_TEST_P(Embedded, StopArrives) {

@@ -4,13 +4,13 @@
 
 #include <cerrno>
 #include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "support/echo_server.h"
 #include "support/expect_log.h"
-#include "support/fault_table.h"
-#include "support/loops.h"
+#include "support/loop_harness.h"
 #include "support/spin_oracle.h"
 #include "weir/net/tcp/tcp_server.h"
 
@@ -38,7 +38,7 @@ std::vector<Cell> cells(const std::vector<int>& errors) {
   return result;
 }
 
-class AcceptErrors : public ::testing::TestWithParam<Cell> {
+class AcceptErrors : public ::testing::TestWithParam<Cell>, public LoopHarness {
  protected:
   // Connects and echoes while the loop turns; false when that takes longer.
   // Once the pause that may be under way is over. How long that takes in real time is a matter of
@@ -54,10 +54,7 @@ class AcceptErrors : public ::testing::TestWithParam<Cell> {
   }
 
   const int error = GetParam().error;
-  FaultTable faults;
-  ScopedFaults use{faults};
   AllowLog said{"accept on 127.0.0.1:"};
-  EventLoop loop;
   EchoServer echo{loop, {.trigger = GetParam().trigger}};
   const SocketAddress address = echo.listen();
 };
@@ -157,19 +154,26 @@ TEST_P(OutOfDescriptors, F35_NobodyIsShedRightAfterOthersWereTaken) {
   EXPECT_EQ(echo.server.stats().accept_back_offs, 0u);
 }
 
+// A server that could not open its spare descriptor.
+class AcceptSpare : public ::testing::Test, public LoopHarness {
+ protected:
+  void start(int error) {
+    faults.on(Call::open).always().fail(error);
+    echo.emplace(loop);
+    address = echo->listen();
+  }
+  std::optional<EchoServer> echo;
+  SocketAddress address;
+};
+
 // A connection that got the descriptor which another loop's use of the spare had set free.
-TEST(AcceptSpare, F35_WhoTookTheSparesPlaceIsClosedInItsStead) {
-  FaultTable faults;
-  const ScopedFaults use(faults);
-  const AllowLog said("accept on 127.0.0.1:");
-  EventLoop loop;
-  faults.on(Call::open).always().fail(EMFILE);
-  EchoServer echo(loop);
-  const SocketAddress address = echo.listen();
+TEST_F(AcceptSpare, F35_WhoTookTheSparesPlaceIsClosedInItsStead) {
+  const ExpectLog said("accept on 127.0.0.1:");
+  start(EMFILE);
   TestClient unlucky(address);
-  EXPECT_TRUE(run_until(loop, [&] { return echo.server.stats().shed == 1; }));
+  EXPECT_TRUE(run_until(loop, [&] { return echo->server.stats().shed == 1; }));
   EXPECT_EQ(unlucky.wait_for_end(), TestClient::End::eof);
-  EXPECT_EQ(echo.opened, 0u);
+  EXPECT_EQ(echo->opened, 0u);
   faults.clear();
   serve_while(loop, [&] {
     TestClient next(address);
@@ -177,34 +181,24 @@ TEST(AcceptSpare, F35_WhoTookTheSparesPlaceIsClosedInItsStead) {
   });
 }
 
-// Where there is no /dev/null there is no spare, and all is well as long as descriptors last.
-TEST(AcceptSpare, ASpareThatCannotBeHadForOtherReasonsIsDoneWithout) {
-  FaultTable faults;
-  const ScopedFaults use(faults);
-  EventLoop loop;
-  faults.on(Call::open).always().fail(ENOENT);
-  EchoServer echo(loop);
-  const SocketAddress address = echo.listen();
+// Without /dev/null there is no spare descriptor, and connections are accepted all the same.
+TEST_F(AcceptSpare, ASpareThatCannotBeHadForOtherReasonsIsDoneWithout) {
+  start(ENOENT);
   serve_while(loop, [&] {
     TestClient client(address);
     EXPECT_TRUE(echoes(client));
   });
-  EXPECT_EQ(echo.server.stats().shed, 0u);
+  EXPECT_EQ(echo->server.stats().shed, 0u);
 }
 
-TEST(AcceptSpare, F35_WithoutASpareTheyWait) {
-  FaultTable faults;
-  const ScopedFaults use(faults);
-  const AllowLog said("accept on 127.0.0.1:");
-  EventLoop loop;
-  faults.on(Call::open).always().fail(EMFILE);
-  EchoServer echo(loop);
-  const SocketAddress address = echo.listen();
+TEST_F(AcceptSpare, F35_WithoutASpareTheyWait) {
+  const ExpectLog said("accept on 127.0.0.1:");
+  start(EMFILE);
   faults.on(Call::accept4).always().fail(EMFILE);
   std::vector<TestClient> waiting;
   for (int i = 0; i < 5; ++i) waiting.emplace_back(address);
   EXPECT_TRUE(rests(loop, faults));
-  EXPECT_EQ(echo.server.stats().shed, 0u);
+  EXPECT_EQ(echo->server.stats().shed, 0u);
   faults.clear();
   serve_while(loop, [&] {
     const TimePoint released = Clock::now();
@@ -214,7 +208,7 @@ TEST(AcceptSpare, F35_WithoutASpareTheyWait) {
   // With the descriptors the spare came back.
   faults.on(Call::accept4).nth(1).fail(EMFILE);
   TestClient shed(address);
-  EXPECT_TRUE(run_until(loop, [&] { return echo.server.stats().shed == 1; }));
+  EXPECT_TRUE(run_until(loop, [&] { return echo->server.stats().shed == 1; }));
 }
 
 // --- no memory, a firewall -----------------------------------------------------------------------

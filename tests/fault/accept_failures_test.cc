@@ -17,8 +17,7 @@
 #include "support/allocations.h"
 #include "support/echo_server.h"
 #include "support/expect_log.h"
-#include "support/fault_table.h"
-#include "support/loops.h"
+#include "support/loop_harness.h"
 #include "support/process_state.h"
 #include "support/spin_oracle.h"
 #include "weir/net/tcp/tcp_server.h"
@@ -41,7 +40,7 @@ const std::array<TcpServer::Options, 8> kWays{{
     {.threads = 2, .accept = AcceptMode::exclusive, .trigger = Trigger::edge},
 }};
 
-class AcceptFailures : public ::testing::TestWithParam<std::size_t> {
+class AcceptFailures : public ::testing::TestWithParam<std::size_t>, public LoopHarness {
  protected:
   const TcpServer::Options& options() const { return kWays.at(GetParam()); }
   // No connection is left, and each that was accepted is accounted for.
@@ -63,10 +62,6 @@ class AcceptFailures : public ::testing::TestWithParam<std::size_t> {
       watched.get_future().get();
     }
   }
-
-  FaultTable faults;
-  ScopedFaults use{faults};
-  EventLoop loop;
 };
 
 INSTANTIATE_TEST_SUITE_P(Way, AcceptFailures, ::testing::Range(std::size_t{0}, kWays.size()));

@@ -2,7 +2,6 @@
 // is left behind, at worst the connection that needed the memory ends, and what comes after is
 // served.
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
 #include <cstdint>
 #include <functional>
@@ -39,10 +38,6 @@ bool step_fails_at(std::uint64_t n, const std::function<void()>& step) {
   return fail.happened();
 }
 
-void turn_for(EventLoop& loop, int turns) {
-  for (int i = 0; i < turns; ++i) run_turn(loop);
-}
-
 // Makes a new scene for each n, and calls `step` on it with the nth allocation failing, then
 // `after`. Returns how many n there were.
 template <typename Scene>
@@ -54,7 +49,7 @@ std::uint64_t for_each_allocation(const std::function<void(Scene&)>& step,
     const AllowLog threw("an exception left");
     Scene scene;
     const bool happened = step_fails_at(n, [&] { step(scene); });
-    turn_for(scene.loop(), 3);  // also past a stop() that was posted by a turn which threw
+    run_turns(scene.loop(), 3);  // also past a stop() that was posted by a turn which threw
     after(scene);
     if (!happened || ::testing::Test::HasFailure()) return n - 1;
   }
@@ -64,10 +59,7 @@ std::uint64_t for_each_allocation(const std::function<void(Scene&)>& step,
 
 struct Connected {
   Connected() : neighbour(tcp.connect()) {
-    tcp.on.open = [](TcpConnection& c) {
-      const int size = 4096;
-      ASSERT_EQ(::setsockopt(c.fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
-    };
+    tcp.on.open = shrink_send_buffer;
     client = tcp.connect();
     tcp.on.data = [](TcpConnection& c, Buffer& in) { c.send(in); };
   }
@@ -108,7 +100,7 @@ TEST_F(Allocations, F63_WhileOutputWaits) {
       [](Connected& scene) {
         scene.sent = pattern(2'000'000);
         scene.tcp.connection()->send(scene.sent);
-        turn_for(scene.loop(), 3);
+        run_turns(scene.loop(), 3);
       },
       [](Connected& scene) { scene.expect_whole_or_ended(scene.sent); });
   EXPECT_GE(count, 3u);
@@ -120,7 +112,7 @@ TEST_F(Allocations, F63_WhileInputIsLeft) {
         scene.tcp.on.data = [](TcpConnection&, Buffer&) {};
         for (const char* part : {"some", "of a", "line"}) {
           if (scene.client.send_all(part)) scene.sent += part;
-          turn_for(scene.loop(), 2);
+          run_turns(scene.loop(), 2);
         }
       },
       [](Connected& scene) {
@@ -140,7 +132,7 @@ TEST_F(Allocations, F63_SharedMessages) {
           scene.sent += text;
           if (scene.tcp.connection()->send(message) == SendResult::closed) return;
         }
-        turn_for(scene.loop(), 3);
+        run_turns(scene.loop(), 3);
       },
       [](Connected& scene) { scene.expect_whole_or_ended(scene.sent); });
   EXPECT_GE(count, 3u);
@@ -159,7 +151,7 @@ TEST_F(Allocations, F63_TimersAndTasks) {
       [](Bare& scene) {
         scene.own.post([&scene] { ++scene.ran; });
         for (int i = 0; i < 40; ++i) scene.own.run_after(0ms, [&scene] { ++scene.ran; });
-        turn_for(scene.own, 3);
+        run_turns(scene.own, 3);
       },
       [](Bare& scene) {
         const int before = scene.ran;
@@ -178,11 +170,11 @@ TEST_F(Allocations, F63_RepeatingTimers) {
         const TimerId cancelled = scene.own.run_after(1h, [] {});
         for (int i = 0; i < 100; ++i) scene.own.run_after(0ms, [] {});
         scene.own.cancel(cancelled);
-        turn_for(scene.own, 3);
+        run_turns(scene.own, 3);
       },
       [](Bare& scene) {
         const int before = scene.ran;
-        turn_for(scene.own, 3);
+        run_turns(scene.own, 3);
         // It was not set, or it goes on.
         if (before > 0) {
           EXPECT_GT(scene.ran, before);
@@ -208,10 +200,10 @@ TEST_F(Allocations, F63_WhileTheBudgetIsSpent) {
       [&](Scene& scene) {
         for (TestClient& client : scene.clients) {
           client.send_some(half, 0ms);
-          turn_for(scene.loop(), 3);
+          run_turns(scene.loop(), 3);
         }
         scene.clients[0].reset();  // those that wait go on
-        turn_for(scene.loop(), 5);
+        run_turns(scene.loop(), 5);
       },
       [](Scene& scene) {
         for (std::size_t i = 0; i < 2; ++i) scene.clients[i].reset();
@@ -231,7 +223,7 @@ TEST_F(Allocations, F63_WhileTheBudgetIsSpent) {
         taken = 0;
         EXPECT_TRUE(scene.tcp.until([&] { return taken >= 4; }));
         scene.tcp.server.reset();
-        turn_for(scene.loop(), 2);
+        run_turns(scene.loop(), 2);
         EXPECT_EQ(buffered_bytes(), 0u);
       });
   EXPECT_GE(count, 5u);
@@ -255,7 +247,7 @@ TEST_F(Allocations, F63_WhileConnectionsBegin) {
   const std::uint64_t count = for_each_allocation<Scene>(
       [](Scene& scene) {
         for (int i = 0; i < 5; ++i) scene.clients.emplace_back(scene.address);
-        turn_for(scene.loop(), 3);
+        run_turns(scene.loop(), 3);
       },
       [](Scene& scene) {
         for (TestClient& client : scene.clients) client.close();
@@ -294,7 +286,7 @@ TEST_F(Allocations, F63_WhileConnectionsEnd) {
       [](Scene& scene) {
         for (TestClient& client : scene.clients) client.reset();
         scene.server.shutdown(1s, nullptr);
-        turn_for(scene.loop(), 4);
+        run_turns(scene.loop(), 4);
       },
       [](Scene& scene) {
         EXPECT_TRUE(scene.tcp.until([&] { return scene.server.connection_count() == 0; }));
@@ -338,11 +330,11 @@ TEST_F(Allocations, F63_ProducersSendToAConnectionThatHasJustEnded) {
   const std::uint64_t count = for_each_allocation<Scene>(
       [](Scene& scene) {
         scene.client.send_all("x");
-        turn_for(scene.loop(), 3);
+        run_turns(scene.loop(), 3);
       },
       [](Scene& scene) {
         EXPECT_TRUE(scene.tcp.until([&] { return scene.tcp.calls.close == 1; }));
-        turn_for(scene.loop(), 2);
+        run_turns(scene.loop(), 2);
         for (std::size_t i = 0; i < kProducers; ++i) {
           EXPECT_TRUE(scene.producers[i]->ended());
           EXPECT_EQ(scene.producers[i]->pending(), 0u);

@@ -27,7 +27,7 @@ void expect_failure(const std::string& address, int error, TcpClient::Options op
   EXPECT_EQ(tcp.errors[0].code().value(), error) << tcp.errors[0].message();
   EXPECT_TRUE(tcp.errors[0].message().starts_with("connect to " + address + ": "));
   EXPECT_TRUE(tcp.nothing_pending());
-  EXPECT_EQ(tcp.calls.connect_error, 1);
+  EXPECT_EQ(tcp.connect_errors, 1);
   EXPECT_EQ(tcp.calls.open, 0);
 }
 
@@ -89,7 +89,7 @@ TEST(ConnectNamespace, F44_ASilentAddressLeavesTimeForTheNext) {
                                      *SocketAddress::parse("10.9.0.2:80"), echo.listen()}));
     ASSERT_TRUE(tcp.until_told());
     EXPECT_EQ(tcp.calls.open, 1);
-    EXPECT_EQ(tcp.calls.connect_error, 0);
+    EXPECT_EQ(tcp.connect_errors, 0);
     EXPECT_GE(Clock::now() - start, 450ms);  // half of what the first one left
   });
   if (!done) GTEST_SKIP() << kNoNamespace;
@@ -100,7 +100,7 @@ TEST(ConnectNamespace, F44_AHostThatComesBackIsReached) {
     ASSERT_TRUE(ip("route add unreachable 10.1.0.0/16"));
     ClientHarness tcp({.reconnect = {.initial = 10ms, .max = 20ms}});
     ASSERT_TRUE(tcp.client->connect("10.1.0.1:7000"));
-    ASSERT_TRUE(tcp.until([&] { return tcp.calls.connect_error == 3; }));
+    ASSERT_TRUE(tcp.until([&] { return tcp.connect_errors == 3; }));
     EXPECT_EQ(tcp.attempts, (std::vector{1, 2, 3}));
     ASSERT_TRUE(ip("route delete unreachable 10.1.0.0/16"));
     ASSERT_TRUE(ip("address add 10.1.0.1/32 dev lo"));

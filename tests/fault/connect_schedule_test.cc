@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -20,6 +19,7 @@
 #include "support/echo_server.h"
 #include "support/expect_log.h"
 #include "support/process_state.h"
+#include "support/temp_files.h"
 #include "weir/net/tcp/internal/connector.h"
 
 namespace weir::test {
@@ -174,7 +174,7 @@ TEST(ConnectSchedule, F47_EachConnectIsToldOnceAndLeavesNothing) {
     return std::move(*socket);
   };
   Socket ip = listener("127.0.0.1:0");
-  Socket unix_socket = listener("unix:@weir-schedule-" + std::to_string(::getpid()));
+  Socket unix_socket = listener(abstract_address("schedule"));
   const SocketAddress closed = listener("127.0.0.1:0").local_address();
   const std::vector<SocketAddress> choice = {ip.local_address(), ip.local_address(), closed,
                                              unix_socket.local_address(),
@@ -228,7 +228,7 @@ class ClientLife {
     tcp_.on.close = [this](TcpConnection&, CloseReason) {
       if (dice_.one_in(4)) step();
     };
-    tcp_.on.connect_error = [this](const Error&, int) {
+    tcp_.on_connect_error = [this](const Error&, int) {
       if (dice_.one_in(4)) step();
     };
   }
@@ -248,14 +248,14 @@ class ClientLife {
     over_ = true;
     tcp_.client->close();
     EXPECT_TRUE(tcp_.until([&] { return tcp_.calls.open == tcp_.calls.close; }));
-    const int told = tcp_.calls.open + tcp_.calls.connect_error;
+    const int told = tcp_.calls.open + tcp_.connect_errors;
     const TcpClient::Stats stats = tcp_.client->stats();
     EXPECT_EQ(stats.opened, static_cast<std::uint64_t>(tcp_.calls.open));
-    EXPECT_EQ(stats.failures, static_cast<std::uint64_t>(tcp_.calls.connect_error));
+    EXPECT_EQ(stats.failures, static_cast<std::uint64_t>(tcp_.connect_errors));
     EXPECT_GE(stats.attempts, static_cast<std::uint64_t>(told));
     tcp_.faults.advance_clock(1min);
     tcp_.turns(3);
-    EXPECT_EQ(told, tcp_.calls.open + tcp_.calls.connect_error);
+    EXPECT_EQ(told, tcp_.calls.open + tcp_.connect_errors);
   }
 
  private:

@@ -45,7 +45,7 @@ TEST(Stalls, F64_EveryKindOfCallbackIsCounted) {
   const auto counts_after = [&](auto&& set_up) {
     const auto before = loop.stats().stalls;
     set_up();
-    for (int turn = 0; turn < 3; ++turn) run_turn(loop);
+    run_turns(loop, 3);
     return loop.stats().stalls > before;
   };
   EXPECT_TRUE(counts_after([&] { loop.post([] { block(kTooLong); }); }));

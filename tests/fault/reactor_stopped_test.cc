@@ -13,9 +13,8 @@
 #include <utility>
 #include <vector>
 
-#include "support/fault_table.h"
 #include "support/handlers.h"
-#include "support/loops.h"
+#include "support/loop_harness.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/reactor/internal/loop_core.h"
 
@@ -68,11 +67,11 @@ class Peer final : public IoHandler, public internal::DeadlineClient {
   internal::Tick heard_ = 0;
 };
 
-class ReactorStopped : public ::testing::Test {
+class ReactorStopped : public ::testing::Test, public LoopHarness {
  protected:
   void make_peers(std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i) peers_.push_back(std::make_unique<Peer>(loop_));
-    run_turn(loop_);
+    for (std::size_t i = 0; i < count; ++i) peers_.push_back(std::make_unique<Peer>(loop));
+    run_turn(loop);
   }
   void all_send() {
     for (const auto& peer : peers_) put(peer->pair.theirs);
@@ -84,32 +83,29 @@ class ReactorStopped : public ::testing::Test {
     return std::ranges::count_if(peers_, [](const auto& peer) { return peer->expired; });
   }
   void expect_all_heard_and_none_expired() {
-    for (int turn = 0; turn < 8; ++turn) run_turn(loop_);
+    run_turns(loop, 8);
     EXPECT_EQ(heard(), std::ssize(peers_));
     EXPECT_EQ(expired(), 0);
-    faults_.advance_clock(kStopped);  // and now they are silent
-    for (int turn = 0; turn < 8; ++turn) run_turn(loop_);
+    faults.advance_clock(kStopped);  // and now they are silent
+    run_turns(loop, 8);
     EXPECT_EQ(expired(), std::ssize(peers_));
   }
 
-  FaultTable faults_;
-  ScopedFaults use_{faults_};
-  EventLoop loop_;
   std::vector<std::unique_ptr<Peer>> peers_;
 };
 
 TEST_F(ReactorStopped, F15_AnInterruptedWaitEndsNobodysTime) {
   make_peers(10);
   all_send();
-  faults_.advance_clock(kStopped);
-  faults_.on(Call::epoll_pwait2).first(2).fail(EINTR);
+  faults.advance_clock(kStopped);
+  faults.on(Call::epoll_pwait2).first(2).fail(EINTR);
   expect_all_heard_and_none_expired();
 }
 
 TEST_F(ReactorStopped, F15_WhoDidNotFitIntoTheBatchIsNotLate) {
   make_peers(2 * internal::EpollPoller::kMaxEventsPerTurn + 100);
   all_send();
-  faults_.advance_clock(kStopped);
+  faults.advance_clock(kStopped);
   expect_all_heard_and_none_expired();
 }
 
@@ -117,20 +113,20 @@ TEST_F(ReactorStopped, F15_WhoDidNotFitIntoTheBatchIsNotLate) {
 TEST_F(ReactorStopped, F15_AStopRightBehindTheWaitEndsNobodysTime) {
   make_peers(10);
   bool stopped = false;
-  faults_.forge_batch({});
-  faults_.edit_batches([&](std::vector<FaultTable::Event>&) {
+  faults.forge_batch({});
+  faults.edit_batches([&](std::vector<FaultTable::Event>&) {
     if (std::exchange(stopped, true)) return;
     all_send();
-    faults_.advance_clock(kStopped);
+    faults.advance_clock(kStopped);
   });
   expect_all_heard_and_none_expired();
 }
 
 TEST_F(ReactorStopped, F64_ACallbackThatBlockedEndsNobodysTime) {
   make_peers(internal::EpollPoller::kMaxEventsPerTurn + 100);
-  loop_.post([&] {
+  loop.post([&] {
     all_send();
-    faults_.advance_clock(kStopped);
+    faults.advance_clock(kStopped);
   });
   expect_all_heard_and_none_expired();
 }
@@ -138,40 +134,40 @@ TEST_F(ReactorStopped, F64_ACallbackThatBlockedEndsNobodysTime) {
 // A program's own timer about a peer, such as "no answer in time".
 TEST_F(ReactorStopped, F15_TimersComeBehindWhatArrivedBeforeThem) {
   std::string order;
-  Watched watched(loop_);
+  Watched watched(loop);
   watched.handler.ready = [&](std::uint32_t) {
     order += "answer ";
     static_cast<void>(take(watched.pair.ours));
   };
-  loop_.run_after(kIdle, [&] { order += "timer "; });
-  run_turn(loop_);
+  loop.run_after(kIdle, [&] { order += "timer "; });
+  run_turn(loop);
   put(watched.pair.theirs);
-  faults_.advance_clock(kStopped);
-  faults_.on(Call::epoll_pwait2).first(2).fail(EINTR);
-  for (int turn = 0; turn < 5; ++turn) run_turn(loop_);
+  faults.advance_clock(kStopped);
+  faults.on(Call::epoll_pwait2).first(2).fail(EINTR);
+  run_turns(loop, 5);
   EXPECT_EQ(order, "answer timer ");
 }
 
 TEST_F(ReactorStopped, F14_TheSilentExpireThoughEveryBatchIsFull) {
   std::vector<std::unique_ptr<Watched>> busy;
   for (std::size_t i = 0; i < 3 * internal::EpollPoller::kMaxEventsPerTurn; ++i) {
-    busy.push_back(std::make_unique<Watched>(loop_));
+    busy.push_back(std::make_unique<Watched>(loop));
     put(busy.back()->pair.theirs);  // never read: ready for ever
   }
   make_peers(10);
-  faults_.advance_clock(kStopped);
-  for (int turn = 0; turn < 8; ++turn) run_turn(loop_);
+  faults.advance_clock(kStopped);
+  run_turns(loop, 8);
   EXPECT_EQ(expired(), 10);
 }
 
 // When the wait ended with the deadline, nothing was ready at that time: no second look is needed.
 TEST_F(ReactorStopped, F52_ADeadlineCostsOneWait) {
   make_peers(1);
-  peers_.front()->on_expired = [&] { loop_.stop(); };
-  faults_.advance_clock(kIdle - 50ms);
-  const std::uint64_t before = faults_.waits();
-  loop_.run();
-  EXPECT_LE(faults_.waits() - before, 2u) << "the wheel may come once too early";
+  peers_.front()->on_expired = [&] { loop.stop(); };
+  faults.advance_clock(kIdle - 50ms);
+  const std::uint64_t before = faults.waits();
+  loop.run();
+  EXPECT_LE(faults.waits() - before, 2u) << "the wheel may come once too early";
 }
 
 }  // namespace

@@ -13,9 +13,8 @@
 #include <vector>
 
 #include "support/allocations.h"
-#include "support/fault_table.h"
 #include "support/handlers.h"
-#include "support/loops.h"
+#include "support/loop_harness.h"
 #include "support/spin_oracle.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/reactor/internal/epoll_poller.h"
@@ -25,26 +24,21 @@ namespace {
 
 using namespace std::chrono_literals;
 
-class ReactorTime : public ::testing::Test {
- protected:
-  FaultTable faults_;
-  ScopedFaults use_{faults_};
-  EventLoop loop_;
-};
+class ReactorTime : public ::testing::Test, public LoopHarness {};
 
 // -- F15 ---------------------------------------------------------------------------------
 
 TEST_F(ReactorTime, F15_AnInterruptedWaitIsResumedForTheTimeThatIsLeft) {
-  faults_.on(Call::epoll_pwait2).first(50).fail(EINTR);
+  faults.on(Call::epoll_pwait2).first(50).fail(EINTR);
   const TimePoint start = Clock::now();
   TimePoint fired;
-  loop_.run_after(30ms, [&] {
+  loop.run_after(30ms, [&] {
     fired = Clock::now();
-    loop_.stop();
+    loop.stop();
   });
-  loop_.run();
+  loop.run();
   EXPECT_GE(fired - start, 30ms);
-  EXPECT_EQ(faults_.failed(Call::epoll_pwait2), 50u);
+  EXPECT_EQ(faults.failed(Call::epoll_pwait2), 50u);
 }
 
 void do_nothing(int) {}
@@ -59,16 +53,16 @@ TEST_F(ReactorTime, F15_AStormOfRealInterruptsDelaysNoTimer) {
   const itimerval storm{.it_interval = {0, 1000}, .it_value = {0, 1000}};
   ::setitimer(ITIMER_REAL, &storm, nullptr);
   const TimePoint start = Clock::now();
-  Watched watched(loop_);
+  Watched watched(loop);
   watched.handler.ready = [&](std::uint32_t) { static_cast<void>(take(watched.pair.ours)); };
   TimePoint fired;
-  loop_.run_after(20ms, [&] { put(watched.pair.theirs); });
-  loop_.run_after(100ms, [&] {
+  loop.run_after(20ms, [&] { put(watched.pair.theirs); });
+  loop.run_after(100ms, [&] {
     fired = Clock::now();
-    loop_.stop();
+    loop.stop();
   });
-  loop_.run();
-  EXPECT_TRUE(run_until(loop_, [&] { return watched.handler.calls > 0; }));
+  loop.run();
+  EXPECT_TRUE(run_until(loop, [&] { return watched.handler.calls > 0; }));
   const itimerval off{};
   ::setitimer(ITIMER_REAL, &off, nullptr);
   ::sigaction(SIGALRM, &old, nullptr);
@@ -77,47 +71,47 @@ TEST_F(ReactorTime, F15_AStormOfRealInterruptsDelaysNoTimer) {
 }
 
 TEST_F(ReactorTime, F15_MillisecondsAreRoundedUp) {
-  faults_.on(Call::epoll_pwait2).always().fail(ENOSYS);
+  faults.on(Call::epoll_pwait2).always().fail(ENOSYS);
   const TimePoint start = Clock::now();
   TimePoint fired;
-  loop_.run_after(2'300us, [&] {
+  loop.run_after(2'300us, [&] {
     fired = Clock::now();
-    loop_.stop();
+    loop.stop();
   });
-  loop_.run();
+  loop.run();
   EXPECT_GE(fired - start, 2'300us) << "never early";
-  EXPECT_LE(faults_.count(Call::epoll_wait), 3u) << "no spinning through the last millisecond";
-  EXPECT_EQ(faults_.count(Call::epoll_pwait2), 1u) << "turned down once, not asked again";
-  EXPECT_TRUE(rests(loop_, faults_, 200ms));
+  EXPECT_LE(faults.count(Call::epoll_wait), 3u) << "no spinning through the last millisecond";
+  EXPECT_EQ(faults.count(Call::epoll_pwait2), 1u) << "turned down once, not asked again";
+  EXPECT_TRUE(rests(loop, faults, 200ms));
 }
 
 TEST_F(ReactorTime, F15_TimeoutsBeyondTwentyFourDaysAreCut) {
-  faults_.on(Call::epoll_pwait2).always().fail(ENOSYS);
-  const TimerId far = loop_.run_after(std::chrono::hours(24 * 365 * 200), [] { FAIL(); });
+  faults.on(Call::epoll_pwait2).always().fail(ENOSYS);
+  const TimerId far = loop.run_after(std::chrono::hours(24 * 365 * 200), [] { FAIL(); });
   std::thread other([&] {
-    EXPECT_TRUE(wait_until([&] { return faults_.count(Call::epoll_wait) > 0; }));
-    loop_.stop();
+    EXPECT_TRUE(wait_until([&] { return faults.count(Call::epoll_wait) > 0; }));
+    loop.stop();
   });
-  loop_.run();
+  loop.run();
   other.join();
-  EXPECT_GT(faults_.last_timeout(), std::chrono::hours(24 * 24));
-  loop_.cancel(far);
-  loop_.run_after(Duration::max(), [] { FAIL(); });
-  EXPECT_TRUE(rests(loop_, faults_, 100ms));
+  EXPECT_GT(faults.last_timeout(), std::chrono::hours(24 * 24));
+  loop.cancel(far);
+  loop.run_after(Duration::max(), [] { FAIL(); });
+  EXPECT_TRUE(rests(loop, faults, 100ms));
 }
 
 TEST_F(ReactorTime, F15_NanosecondTimersDoNotSpin) {
   const TimePoint start = Clock::now();
-  loop_.run_after(5'000'001ns, [&] { loop_.stop(); });
-  loop_.run();
+  loop.run_after(5'000'001ns, [&] { loop.stop(); });
+  loop.run();
   EXPECT_GE(Clock::now() - start, 5'000'001ns);
-  EXPECT_LE(faults_.waits(), 3u);
+  EXPECT_LE(faults.waits(), 3u);
 }
 
 TEST_F(ReactorTime, F15_AnotherErrorOfTheWaitLeavesRun) {
-  faults_.on(Call::epoll_pwait2).nth(1).fail(EINVAL);
-  EXPECT_THROW(loop_.run(), SystemError);
-  run_turn(loop_);
+  faults.on(Call::epoll_pwait2).nth(1).fail(EINVAL);
+  EXPECT_THROW(loop.run(), SystemError);
+  run_turn(loop);
 }
 
 // -- F50 ---------------------------------------------------------------------------------
@@ -125,50 +119,50 @@ TEST_F(ReactorTime, F15_AnotherErrorOfTheWaitLeavesRun) {
 TEST_F(ReactorTime, F50_TheWallClockIsNeverLookedAt) {
   int fired = 0;
   int early = 0;
-  const TimerId far = loop_.run_after(2h, [&] { ++early; });
-  loop_.run_after(20ms, [&] { ++fired; });
-  loop_.run_every(5ms, [] {});
+  const TimerId far = loop.run_after(2h, [&] { ++early; });
+  loop.run_after(20ms, [&] { ++fired; });
+  loop.run_every(5ms, [] {});
   for (const Duration jump : {Duration(std::chrono::hours(24 * 365)),
                               Duration(std::chrono::hours(-24 * 730)), Duration(1h)}) {
-    faults_.advance_wall_clock(jump);
-    run_for(loop_, 2ms);
+    faults.advance_wall_clock(jump);
+    run_for(loop, 2ms);
   }
   EXPECT_EQ(early, 0);
-  EXPECT_TRUE(run_until(loop_, [&] { return fired == 1; }));
-  EXPECT_TRUE(loop_.cancel(far));
+  EXPECT_TRUE(run_until(loop, [&] { return fired == 1; }));
+  EXPECT_TRUE(loop.cancel(far));
   int wall_clock_reads = 0;
-  faults_.on(Call::clock_gettime).argument(CLOCK_REALTIME).hook([&] { ++wall_clock_reads; });
-  run_for(loop_, 5ms);
+  faults.on(Call::clock_gettime).argument(CLOCK_REALTIME).hook([&] { ++wall_clock_reads; });
+  run_for(loop, 5ms);
   EXPECT_EQ(wall_clock_reads, 0);
-  EXPECT_GT(faults_.count(Call::clock_gettime), 0u);
+  EXPECT_GT(faults.count(Call::clock_gettime), 0u);
 }
 
 TEST_F(ReactorTime, F53_AStallOfTenSecondsMakesNoBurst) {
   int repeats = 0;
   std::vector<int> order;
-  loop_.run_every(10ms, [&] { ++repeats; });
-  loop_.run_after(30ms, [&] { order.push_back(2); });
-  loop_.run_after(20ms, [&] { order.push_back(1); });
+  loop.run_every(10ms, [&] { ++repeats; });
+  loop.run_after(30ms, [&] { order.push_back(2); });
+  loop.run_after(20ms, [&] { order.push_back(1); });
   const TimePoint same = Clock::now() + 40ms;
-  loop_.run_at(same, [&] { order.push_back(3); });
-  loop_.run_at(same, [&] { order.push_back(4); });
-  run_turn(loop_);
+  loop.run_at(same, [&] { order.push_back(3); });
+  loop.run_at(same, [&] { order.push_back(4); });
+  run_turn(loop);
   const int before = repeats;
-  faults_.advance_clock(10s);
-  run_turn(loop_);
+  faults.advance_clock(10s);
+  run_turn(loop);
   EXPECT_LE(repeats - before, 1);
   EXPECT_EQ(order, (std::vector{1, 2, 3, 4})) << "by deadline, then by insertion";
 }
 
 TEST_F(ReactorTime, AHugeJumpForwardIsSurvived) {
   int fired = 0;
-  loop_.run_every(1ms, [&] { ++fired; });
-  run_turn(loop_);
+  loop.run_every(1ms, [&] { ++fired; });
+  run_turn(loop);
   const int before = fired;
-  faults_.advance_clock(std::chrono::hours(24 * 400));
-  run_turn(loop_);
+  faults.advance_clock(std::chrono::hours(24 * 400));
+  run_turn(loop);
   EXPECT_EQ(fired, before + 1);
-  EXPECT_TRUE(run_until(loop_, [&] { return fired > before + 3; }));
+  EXPECT_TRUE(run_until(loop, [&] { return fired > before + 3; }));
 }
 
 // -- F14, F52, F55, F58: fairness --------------------------------------------------------
@@ -179,71 +173,71 @@ TEST_F(ReactorTime, F14_ATimerIsServedWhileEverythingIsReady) {
   std::vector<std::unique_ptr<Watched>> watched;
   std::uint64_t reads = 0;
   for (std::size_t i = 0; i < kChannels; ++i) {
-    watched.push_back(std::make_unique<Watched>(loop_));
+    watched.push_back(std::make_unique<Watched>(loop));
     put(watched.back()->pair.theirs);  // never read: ready for ever
     watched.back()->handler.ready = [&](std::uint32_t) { ++reads; };
   }
   int ticks = 0;
   std::uint64_t reads_at_last_tick = 0;
   std::uint64_t most_between = 0;
-  loop_.run_every(1ms, [&] {
+  loop.run_every(1ms, [&] {
     ++ticks;
     most_between = std::max(most_between, reads - reads_at_last_tick);
     reads_at_last_tick = reads;
   });
   EXPECT_TRUE(run_until(
-      loop_, [&] { return ticks >= 20 && reads > 100'000; }, 20s));
+      loop, [&] { return ticks >= 20 && reads > 100'000; }, 20s));
   // Every channel had its share, and the timer was looked at after every batch.
   for (const auto& each : watched) EXPECT_GT(each->handler.calls, 0);
-  const EventLoop::Stats stats = loop_.stats();
+  const EventLoop::Stats stats = loop.stats();
   EXPECT_LE(stats.events / stats.turns, internal::EpollPoller::kMaxEventsPerTurn);
 }
 
 TEST_F(ReactorTime, F14_IoIsServedWhileTimersAndTasksRepostThemselves) {
-  Watched watched(loop_);
+  Watched watched(loop);
   watched.handler.ready = [&](std::uint32_t) { static_cast<void>(take(watched.pair.ours)); };
-  std::function<void()> timer = [&] { loop_.run_after(0ns, timer); };
-  std::function<void()> task = [&] { loop_.post(task); };
+  std::function<void()> timer = [&] { loop.run_after(0ns, timer); };
+  std::function<void()> task = [&] { loop.post(task); };
   timer();
   task();
   for (int i = 1; i <= 100; ++i) {
     put(watched.pair.theirs);
-    run_turn(loop_);
+    run_turn(loop);
     ASSERT_EQ(watched.handler.calls, i) << "in the very next turn";
   }
   timer = [] {};
   task = [] {};
-  run_turn(loop_);
+  run_turn(loop);
 }
 
 TEST_F(ReactorTime, F52_AZeroTimerThatRearmsItselfLeavesEveryTurnItsWait) {
   std::uint64_t fired = 0;
   std::function<void()> again = [&] {
     ++fired;
-    loop_.run_after(0ns, again);
+    loop.run_after(0ns, again);
   };
   again();
-  const std::uint64_t waits = faults_.waits();
-  run_for(loop_, 20ms);
+  const std::uint64_t waits = faults.waits();
+  run_for(loop, 20ms);
   // One firing a turn, and epoll is asked in each.
-  EXPECT_LE(fired, faults_.waits() - waits + 2);
+  EXPECT_LE(fired, faults.waits() - waits + 2);
   EXPECT_GT(fired, 10u);
   again = [] {};
 }
 
 TEST_F(ReactorTime, F55_AMillionTimersOfALoopLeaveNothing) {
   const HeapCheck heap;
-  EventLoop loop;
+  EventLoop million;
   std::size_t ran = 0;
   std::vector<TimerId> ids;
   ids.reserve(1'000'000);
   const TimePoint base = Clock::now();
   for (int i = 0; i < 1'000'000; ++i) {
-    ids.push_back(loop.run_at(base + Duration((i * 7919LL) % 1'000'003), [&ran] { ++ran; }));
+    ids.push_back(million.run_at(base + Duration((i * 7919LL) % 1'000'003), [&ran] { ++ran; }));
   }
-  for (std::size_t i = 0; i < ids.size(); i += 2) EXPECT_TRUE(loop.cancel(ids[i]));
-  while (ran < 500'000) run_turn(loop);
-  EXPECT_EQ(loop.stats().timers, 500'000u);
+  for (std::size_t i = 0; i < ids.size(); i += 2) EXPECT_TRUE(million.cancel(ids[i]));
+  while (ran < 500'000) run_turn(million);
+  EXPECT_EQ(million.stats().timers, 500'000u);
   std::vector<TimerId>().swap(ids);
   EXPECT_LT(heap.grown(), 1'000'000);
 }
@@ -254,13 +248,13 @@ TEST_F(ReactorTime, F58_AStormOfPostsKeepsOrderAndLetsIoThrough) {
   std::array<int, kProducers> last{};
   int out_of_order = 0;
   int done = 0;
-  Watched watched(loop_);
+  Watched watched(loop);
   watched.handler.ready = [&](std::uint32_t) { static_cast<void>(take(watched.pair.ours)); };
   std::vector<std::thread> producers;
   for (std::size_t p = 0; p < kProducers; ++p) {
     producers.emplace_back([&, p] {
       for (int i = 1; i <= kPosts; ++i) {
-        loop_.post([&, p, i] {
+        loop.post([&, p, i] {
           if (last[p] != i - 1) ++out_of_order;
           last[p] = i;
           if (++done % 1000 == 0) put(watched.pair.theirs);
@@ -269,23 +263,23 @@ TEST_F(ReactorTime, F58_AStormOfPostsKeepsOrderAndLetsIoThrough) {
     });
   }
   EXPECT_TRUE(run_until(
-      loop_, [&] { return done == kProducers * kPosts; }, 60s));
+      loop, [&] { return done == kProducers * kPosts; }, 60s));
   for (auto& producer : producers) producer.join();
   EXPECT_EQ(out_of_order, 0);
   EXPECT_GT(watched.handler.calls, 10);
-  const EventLoop::Stats stats = loop_.stats();
+  const EventLoop::Stats stats = loop.stats();
   EXPECT_LT(stats.wakeups, stats.tasks / 10) << "one wake-up a burst";
 }
 
 TEST_F(ReactorTime, F58_TheMemoryOfAStormIsGivenBack) {
   if (!AllocationCount::available()) GTEST_SKIP() << "a sanitizer has its own operator new";
-  run_turn(loop_);
+  run_turn(loop);
   const std::int64_t before = live_heap().bytes;
   for (int storm = 0; storm < 2; ++storm) {
-    for (int i = 0; i < 500'000; ++i) loop_.post([] {});
-    while (loop_.stats().tasks < 500'000u * static_cast<unsigned>(storm + 1)) run_turn(loop_);
+    for (int i = 0; i < 500'000; ++i) loop.post([] {});
+    while (loop.stats().tasks < 500'000u * static_cast<unsigned>(storm + 1)) run_turn(loop);
   }
-  for (int i = 0; i < 4; ++i) run_turn(loop_);
+  run_turns(loop, 4);
   EXPECT_LT(live_heap().bytes - before, 2'000'000);
 }
 

@@ -1,6 +1,5 @@
 // The path of the bytes under faults: short transfers, forged events, errors of every receive and
 // send.
-#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -14,13 +13,13 @@
 #include <random>
 #include <span>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "support/expect_log.h"
 #include "support/spin_oracle.h"
 #include "support/tcp_harness.h"
+#include "support/temp_files.h"
 
 namespace weir::test {
 namespace {
@@ -29,14 +28,7 @@ using Kind = CloseReason::Kind;
 using State = TcpConnection::State;
 using namespace std::chrono_literals;
 
-Fd file_with(std::string_view bytes) {
-  Fd file(::open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-  EXPECT_TRUE(file.valid());
-  EXPECT_EQ(::write(file.get(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
-  return file;
-}
-
-// What epoll carries for it: its id() without the loop's number.
+// The identity that epoll carries for it: its id() without the loop's number.
 SlotId channel_of(const TcpConnection& c) {
   return {.slot = static_cast<std::uint32_t>(c.id() >> 28 & 0xffffff),
           .generation = static_cast<std::uint32_t>(c.id() & 0xfffffff)};
@@ -280,7 +272,7 @@ TEST(TcpData, F21_SendingToAPeerThatIsGoneRaisesNoSignal) {
   struct sigaction before {};
   standard.sa_handler = SIG_DFL;
   ASSERT_EQ(::sigaction(SIGPIPE, &standard, &before), 0);
-  for (const char* address : {"127.0.0.1:0", "unix:@weir-test-sigpipe"}) {
+  for (const std::string& address : {std::string("127.0.0.1:0"), abstract_address("sigpipe")}) {
     for (const int kind : {0, 1, 2}) {
       SCOPED_TRACE(std::string(address) + " " + std::to_string(kind));
       TcpHarness tcp({}, address);

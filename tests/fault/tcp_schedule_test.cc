@@ -2,7 +2,6 @@
 // want of memory, and yet the streams are whole, the end is told once, and no state lasts for ever.
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -24,10 +23,7 @@ class Life {
  public:
   Life(std::uint32_t seed, TcpServer::Options options)
       : random_(seed), trigger_(options.trigger), tcp_(options) {
-    tcp_.on.open = [](TcpConnection& c) {
-      const int size = 4096;
-      ASSERT_EQ(::setsockopt(c.fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
-    };
+    tcp_.on.open = shrink_send_buffer;
     tcp_.on.data = [this](TcpConnection& c, Buffer& in) { take(c, in); };
     const auto act = [this](TcpConnection& c) {
       if (dice(4) == 0) server_step(c);

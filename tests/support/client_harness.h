@@ -7,80 +7,37 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <cstdint>
 
 #include <functional>
 #include <optional>
-#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
-#include "support/fault_table.h"
-#include "support/loops.h"
+#include "support/counted_events.h"
+#include "support/loop_harness.h"
 #include "weir/net/tcp/tcp_client.h"
 
 namespace weir::test {
 
-class ClientHarness {
+class ClientHarness : public LoopHarness, public CountedEvents {
  public:
-  struct Events {
-    std::function<void(TcpConnection&)> open;
-    std::function<void(TcpConnection&, Buffer&)> data;  // without it input is added to `received`
-    std::function<void(TcpConnection&)> half_close;
-    std::function<void(TcpConnection&, CloseReason)> close;
-    std::function<void(const Error&, int)> connect_error;
-  };
-  struct Calls {
-    int open = 0;
-    int data = 0;
-    int half_close = 0;
-    int close = 0;
-    int connect_error = 0;
-  };
-
   explicit ClientHarness(TcpClient::Options options = {}) {
     client.emplace(loop, std::move(options));
-    client->on_open([this](TcpConnection& c) {
-      ++calls.open;
-      if (on.open) on.open(c);
-    });
-    client->on_data([this](TcpConnection& c, Buffer& in) {
-      ++calls.data;
-      if (on.data) {
-        on.data(c, in);
-      } else {
-        received += in.take();
-      }
-    });
-    client->on_half_close([this](TcpConnection& c) {
-      ++calls.half_close;
-      if (on.half_close) on.half_close(c);
-    });
-    client->on_close([this](TcpConnection& c, CloseReason why) {
-      ++calls.close;
-      reason = why;
-      if (on.close) on.close(c, why);
-    });
+    client->use_handler(unowned());
     client->on_connect_error([this](const Error& error, int attempt) {
-      ++calls.connect_error;
+      ++connect_errors;
       errors.push_back(error);
       attempts.push_back(attempt);
-      if (on.connect_error) on.connect_error(error, attempt);
+      if (on_connect_error) on_connect_error(error, attempt);
     });
   }
-  ~ClientHarness() { client.reset(); }
-  ClientHarness(const ClientHarness&) = delete;
-  ClientHarness& operator=(const ClientHarness&) = delete;
+  ~ClientHarness() override { client.reset(); }
 
-  [[nodiscard]] bool until(const std::function<bool()>& done, Duration deadline = kDeadline) {
-    return run_until(loop, done, deadline);
-  }
-  // Until an attempt has come to an end, one way or the other.
+  // Until `outcomes` attempts have succeeded or failed.
   [[nodiscard]] bool until_told(int outcomes = 1, Duration deadline = kDeadline) {
-    return until([&] { return calls.open + calls.connect_error >= outcomes; }, deadline);
-  }
-  void turns(int n) {
-    for (int i = 0; i < n; ++i) run_turn(loop);
+    return until([&] { return calls.open + connect_errors >= outcomes; }, deadline);
   }
   // The loop would sleep for ever: no timer, no deadline, nothing to do at once.
   [[nodiscard]] bool nothing_pending() {
@@ -95,17 +52,11 @@ class ClientHarness {
     return faults.last_timeout() < Duration::zero();
   }
 
-  FaultTable faults;
-  ScopedFaults use{faults};
-  EventLoop loop;
   std::optional<TcpClient> client;
-
-  Events on;
-  Calls calls;
-  std::string received;
+  std::function<void(const Error&, int)> on_connect_error;  // called after it was counted
+  int connect_errors = 0;
   std::vector<Error> errors;  // of all attempts that failed
   std::vector<int> attempts;
-  std::optional<CloseReason> reason;  // of the last on_close
 };
 
 }  // namespace weir::test

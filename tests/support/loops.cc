@@ -38,6 +38,10 @@ void run_turn(EventLoop& loop) {
   loop.run();
 }
 
+void run_turns(EventLoop& loop, int n) {
+  for (int i = 0; i < n; ++i) run_turn(loop);
+}
+
 bool wait_until(const std::function<bool()>& done, Duration deadline) {
   const TimePoint end = saturating_add(Clock::now(), deadline);
   while (!done()) {

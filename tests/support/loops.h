@@ -21,6 +21,7 @@ inline constexpr std::chrono::seconds kDeadline{5};
 void run_for(EventLoop& loop, Duration time);
 // One turn that does not sleep: what is ready, due or posted is served once.
 void run_turn(EventLoop& loop);
+void run_turns(EventLoop& loop, int n);
 
 // Calls `fn` on a thread of its own, waits for it, and gives back what it returned. [any]
 template <typename Fn>

@@ -11,16 +11,14 @@
 
 #include <cstddef>
 #include <cstdlib>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
-#include "support/fault_table.h"
-#include "support/loops.h"
+#include "support/counted_events.h"
+#include "support/loop_harness.h"
 #include "support/test_client.h"
 #include "support/test_transport.h"
 #include "weir/net/tcp/tcp_server.h"
@@ -37,37 +35,18 @@ inline TcpServer::Options over_test_transport(TcpServer::Options options) {
   return options;
 }
 
-class TcpHarness {
+class TcpHarness : public LoopHarness, public CountedEvents {
  public:
-  // What a test does in the connection's events, after they were counted.
-  struct Events {
-    std::function<void(TcpConnection&)> open;
-    std::function<void(TcpConnection&, Buffer&)> data;  // without it input is added to `received`
-    std::function<void(TcpConnection&)> half_close;
-    std::function<void(TcpConnection&)> blocked;
-    std::function<void(TcpConnection&)> drained;
-    std::function<bool(TcpConnection&, CloseReason::Kind)> timeout;
-    std::function<void(TcpConnection&, CloseReason)> close;
-  };
-  struct Calls {
-    int open = 0;
-    int data = 0;
-    int half_close = 0;
-    int blocked = 0;
-    int drained = 0;
-    int close = 0;
-  };
-
-  explicit TcpHarness(TcpServer::Options options = {}, std::string_view where = "127.0.0.1:0") {
+  explicit TcpHarness(TcpServer::Options options = {}, std::string_view where = "127.0.0.1:0",
+                      const EventLoop::Options& loop_options = {})
+      : LoopHarness(loop_options) {
     server.emplace(loop, over_test_transport(std::move(options)));
-    bind_events();
+    server->use_handler(unowned());
     auto bound = server->listen(where);
     if (!bound) ADD_FAILURE() << bound.error().message();
     if (bound) address = *bound;
   }
-  ~TcpHarness() { server.reset(); }
-  TcpHarness(const TcpHarness&) = delete;
-  TcpHarness& operator=(const TcpHarness&) = delete;
+  ~TcpHarness() override { server.reset(); }
 
   // A client whose connection was opened here; ref() names it. Small buffers make output wait.
   TestClient connect(int send_buffer = 0, int receive_buffer = 0) {
@@ -77,16 +56,6 @@ class TcpHarness {
     client.connect(address);
     EXPECT_TRUE(until([&] { return refs.size() > before; }));
     return client;
-  }
-  // The connection that was opened last; null when it is gone. (Not inlined, or GCC warns of the
-  // null wherever a test knows better.)
-  [[gnu::noinline]] TcpConnection* connection() const {
-    return refs.empty() ? nullptr : refs.back().get();
-  }
-  ConnectionRef ref() const { return refs.empty() ? ConnectionRef() : refs.back(); }
-
-  [[nodiscard]] bool until(const std::function<bool()>& done, Duration deadline = kDeadline) {
-    return run_until(loop, done, deadline);
   }
   [[nodiscard]] bool until_closed(int closes = 1) {
     return until([&] { return calls.close >= closes; });
@@ -105,59 +74,9 @@ class TcpHarness {
   std::string collect_all(TestClient& client, Duration deadline = kDeadline) {
     return collect(client, static_cast<std::size_t>(-1), deadline);
   }
-  // Turns that do not sleep.
-  void turns(int n) {
-    for (int i = 0; i < n; ++i) run_turn(loop);
-  }
 
-  FaultTable faults;
-  ScopedFaults use{faults};
-  EventLoop loop;
   std::optional<TcpServer> server;
   SocketAddress address;
-
-  Events on;
-  Calls calls;
-  std::string received;
-  std::vector<ConnectionRef> refs;    // of all that were opened
-  std::optional<CloseReason> reason;  // of the last on_close
-
- private:
-  void bind_events() {
-    server->on_open([this](TcpConnection& c) {
-      ++calls.open;
-      refs.push_back(c.ref());
-      if (on.open) on.open(c);
-    });
-    server->on_data([this](TcpConnection& c, Buffer& in) {
-      ++calls.data;
-      if (on.data) {
-        on.data(c, in);
-      } else {
-        received += in.take();
-      }
-    });
-    server->on_half_close([this](TcpConnection& c) {
-      ++calls.half_close;
-      if (on.half_close) on.half_close(c);
-    });
-    server->on_blocked([this](TcpConnection& c) {
-      ++calls.blocked;
-      if (on.blocked) on.blocked(c);
-    });
-    server->on_drained([this](TcpConnection& c) {
-      ++calls.drained;
-      if (on.drained) on.drained(c);
-    });
-    server->on_timeout([this](TcpConnection& c, CloseReason::Kind kind) {
-      return on.timeout && on.timeout(c, kind);
-    });
-    server->on_close([this](TcpConnection& c, CloseReason why) {
-      ++calls.close;
-      reason = why;
-      if (on.close) on.close(c, why);
-    });
-  }
 };
 
 // Both ways to be told of readiness, for tests that must hold for both.
@@ -174,16 +93,12 @@ inline std::string pattern(std::size_t size, std::size_t from = 0) {
   return bytes;
 }
 
-// The kernel takes little of what is sent on it, so that the rest waits here.
-inline void shrink_send_buffer(const TcpConnection& connection) {
-  const int bytes = 4096;
+// What the kernel takes of the connection's output before the rest waits in weir.
+inline void set_send_buffer(const TcpConnection& connection, int bytes) {
   ASSERT_EQ(::setsockopt(connection.fd(), SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)), 0);
 }
-
-// Moves the clock and lets the loop see it.
-inline void pass(TcpHarness& tcp, Duration time) {
-  tcp.faults.advance_clock(time);
-  tcp.turns(2);
+inline void shrink_send_buffer(const TcpConnection& connection) {
+  set_send_buffer(connection, 4096);
 }
 
 }  // namespace weir::test

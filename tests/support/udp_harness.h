@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <array>
 #include <cstddef>
@@ -16,17 +15,12 @@
 #include <utility>
 #include <vector>
 
-#include "support/fault_table.h"
-#include "support/loops.h"
+#include "support/loop_harness.h"
+#include "support/temp_files.h"
 #include "weir/net/socket/socket.h"
 #include "weir/net/udp/udp_socket.h"
 
 namespace weir::test {
-
-// A Unix address that no other program that runs at the same time has.
-inline std::string abstract(std::string_view name) {
-  return "unix:@weir-test-" + std::to_string(::getpid()) + "-" + std::string(name);
-}
 
 // A datagram socket without any of weir's machinery; waits for what it receives.
 class UdpPeer {
@@ -70,7 +64,7 @@ class UdpPeer {
   Socket socket_;
 };
 
-class UdpHarness {
+class UdpHarness : public LoopHarness {
  public:
   struct Events {
     std::function<void(UdpSocket&, std::span<const Datagram>)> datagrams;
@@ -90,8 +84,6 @@ class UdpHarness {
     socket.reset();
     run_turn(loop);
   }
-  UdpHarness(const UdpHarness&) = delete;
-  UdpHarness& operator=(const UdpHarness&) = delete;
 
   void make(UdpSocket::Options options) {
     socket.emplace(loop, options);
@@ -117,14 +109,10 @@ class UdpHarness {
     });
   }
 
-  bool until(const std::function<bool()>& done) { return run_until(loop, done); }
   bool until_received(std::size_t count) {
     return until([&] { return received.size() >= count; });
   }
 
-  FaultTable faults;
-  ScopedFaults use{faults};
-  EventLoop loop;
   Events on;
   std::optional<UdpSocket> socket;
   SocketAddress address;

@@ -2,7 +2,6 @@
 #include "weir/net/codec/framed_handler.h"
 
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <atomic>
@@ -60,7 +59,7 @@ struct Recorder : FramedHandler<C> {
 
 // A server with such a handler on this thread's loop.
 template <FrameCodec C>
-struct Framed {
+struct Framed : LoopHarness {
   explicit Framed(C codec, TcpServer::Options options = {})
       : told(std::make_shared<Recorder<C>>(std::move(codec))) {
     server.emplace(loop, options);
@@ -76,7 +75,6 @@ struct Framed {
     EXPECT_TRUE(until([&] { return !told->refs.empty(); }));
     return client;
   }
-  bool until(const std::function<bool()>& done) { return run_until(loop, done); }
   bool until_closed() {
     return until([&] { return told->reason.has_value(); });
   }
@@ -84,9 +82,6 @@ struct Framed {
   // cannot rule out.)
   [[gnu::noinline]] TcpConnection& connection() const { return *told->refs.back().get(); }
 
-  FaultTable faults;
-  ScopedFaults use{faults};
-  EventLoop loop;
   std::shared_ptr<Recorder<C>> told;
   std::optional<TcpServer> server;
   SocketAddress address;
@@ -453,9 +448,7 @@ TEST(FramedHandler, AnswersAboveTheHighMarkMakeTheNextFramesWait) {
       most = std::max(most, c.pending_output());
     };
     TestClient client = framed.connect(4096);
-    const int size = 4096;
-    ASSERT_EQ(::setsockopt(framed.connection().fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)),
-              0);
+    shrink_send_buffer(framed.connection());
     std::string questions;
     for (std::size_t i = 0; i < kQuestions; ++i) questions += "?\n";
     ASSERT_TRUE(client.send_all(questions));
@@ -577,9 +570,7 @@ TEST(FramedHandler, F33_ATrickledFrameEndsAtTheMessageDeadline) {
     TestClient client = framed.connect();
     const auto send_and_pass = [&](std::string_view bytes) {
       ASSERT_TRUE(client.send_all(bytes));
-      framed.faults.advance_clock(1s);
-      run_turn(framed.loop);
-      run_turn(framed.loop);
+      pass(framed, 1s);
     };
     for (int i = 0; i < 50; ++i) send_and_pass("\x02ok");
     EXPECT_EQ(framed.told->frames.size(), 50u);
@@ -603,9 +594,7 @@ TEST(FramedHandler, F33_AnOverlongLineThatIsSkippedEndsAtTheMessageDeadline) {
     TestClient client = framed.connect();
     const auto send_and_pass = [&](std::string_view bytes) {
       ASSERT_TRUE(client.send_all(bytes));
-      framed.faults.advance_clock(1s);
-      run_turn(framed.loop);
-      run_turn(framed.loop);
+      pass(framed, 1s);
     };
     // Each line ends, and another begins, in time.
     for (int i = 0; i < 10; ++i) {

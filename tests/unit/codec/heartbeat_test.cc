@@ -56,7 +56,7 @@ TEST(FramedHandler, HeartbeatsKeepTheQuietAndTellTheDead) {
     ASSERT_TRUE(run_until(loop, [&] { return here->refs.size() == 2; }));
     for (int i = 0; i < 60; ++i) {
       faults.advance_clock(1s);
-      for (int turn = 0; turn < 3; ++turn) run_turn(loop);
+      run_turns(loop, 3);
     }
     EXPECT_NE(here->refs[0].get(), nullptr);
     EXPECT_EQ(client.state(), TcpClient::State::connected);

@@ -132,7 +132,7 @@ TEST(EventLoop, FlushAndReapNeedNoMemory) {
     internal::core_of(loop).reap_later(client);
   }
   EXPECT_EQ(count.on_this_thread(), 0u);
-  for (int i = 0; i < 20; ++i) run_turn(loop);
+  run_turns(loop, 20);
   for (const Throwing& client : clients) EXPECT_EQ(client.flushes + client.reaps, 2);
 }
 
@@ -194,7 +194,7 @@ TEST(EventLoop, F14_WhatIsKeptGoesAlsoIfSomethingDiesInEachTurn) {
     EXPECT_LE(alive(), 3);
   }
   EXPECT_TRUE(run_until(loop, [&] { return one.kept.size() + two.kept.size() >= 199; }));
-  for (int i = 0; i < 4; ++i) run_turn(loop);
+  run_turns(loop, 4);
   EXPECT_EQ(alive(), 0);
 }
 

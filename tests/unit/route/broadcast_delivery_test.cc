@@ -1,6 +1,5 @@
 // What a Broadcast tells of each message: how many members got it, and who did not.
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
 #include <atomic>
 #include <cstdint>
@@ -45,8 +44,7 @@ struct Room {
       if (on_delivery) on_delivery(delivery);
     });
     tcp.on.open = [this](TcpConnection& connection) {
-      const int bytes = 4096;
-      ::setsockopt(connection.fd(), SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+      shrink_send_buffer(connection);
       room.join(connection);
     };
     slow_client = tcp.connect(0, 4096);

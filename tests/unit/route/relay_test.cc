@@ -52,10 +52,7 @@ class Joined {
     left = tcp.ref();
     b = buffers == Buffers::small ? tcp.connect(0, kSmall) : tcp.connect();
     right = tcp.ref();
-    if (buffers == Buffers::small) {
-      const int size = kSmall;
-      EXPECT_EQ(::setsockopt(right.get()->fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
-    }
+    if (buffers == Buffers::small) set_send_buffer(*right.get(), kSmall);
     handle = relay(*left.get(), *right.get(), {.path = path}, [this](const RelayResult& r) {
       ++done;
       result = r;
@@ -563,8 +560,7 @@ class TwoServers {
  public:
   TwoServers() : a(tcp.connect()), left(tcp.ref()), second(tcp.loop) {
     second.on_open([&](TcpConnection& c) {
-      const int size = kSmall;
-      EXPECT_EQ(::setsockopt(c.fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
+      set_send_buffer(c, kSmall);
       right = c.ref();
     });
     const auto where = second.listen("127.0.0.1:0");

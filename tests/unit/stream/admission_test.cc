@@ -17,6 +17,7 @@
 #include "support/loops.h"
 #include "support/spin_oracle.h"
 #include "support/tcp_harness.h"
+#include "support/temp_files.h"
 
 namespace weir::test {
 namespace {
@@ -148,7 +149,7 @@ TEST(PeerLimits, F41_ThoseOfManyLoopsAreCountedTogether) {
 }
 
 TEST(PeerLimits, UnixPeersAreNotCounted) {
-  const std::string path = "unix:@weir-peer-limits-" + std::to_string(::getpid());
+  const std::string path = abstract_address("peer-limits");
   TcpHarness tcp({.max_connections_per_peer = 1}, path);
   TestClient first = tcp.connect();
   TestClient second = tcp.connect();

@@ -48,7 +48,17 @@ TEST(TcpClosing, InputThatNobodyWillBeOfferedIsGivenBackAtOnce) {
   }
 }
 
-// What comes after our FIN is thrown away, up to a bound.
+void flood_until_closed(TcpHarness& tcp, TestClient& client) {
+  const std::string flood = pattern(1'000'000);
+  std::uint64_t sent = 0;
+  ASSERT_TRUE(tcp.until([&] {
+    sent += client.send_some(flood, Duration::zero());
+    return tcp.calls.close == 1;
+  })) << sent
+      << " bytes, and no end";
+}
+
+// Bytes that come after our FIN are discarded, up to a bound.
 TEST(TcpClosing, APeerThatFloodsALingeringConnectionIsReset) {
   for (const Trigger trigger : kTriggers) {
     SCOPED_TRACE(name(trigger));
@@ -57,13 +67,7 @@ TEST(TcpClosing, APeerThatFloodsALingeringConnectionIsReset) {
     tcp.connection()->close();
     tcp.turns(2);
     ASSERT_EQ(tcp.connection()->state(), State::lingering);
-    const std::string flood = pattern(1'000'000);
-    std::uint64_t sent = 0;
-    ASSERT_TRUE(tcp.until([&] {
-      sent += client.send_some(flood, Duration::zero());
-      return tcp.calls.close == 1;
-    })) << sent
-        << " bytes, and no end";
+    flood_until_closed(tcp, client);
     EXPECT_EQ(tcp.reason->kind, Kind::local_close);
     EXPECT_GT(tcp.server->stats().bytes_in, 60'000'000u) << "an honest upload may need that";
     EXPECT_LT(tcp.server->stats().bytes_in, 70'000'000u);
@@ -80,13 +84,7 @@ TEST(TcpClosing, APeerThatFloodsAClosingConnectionIsReset) {
     TestClient client = tcp.connect(0, 4096);
     tcp.connection()->send(pattern(500'000));
     tcp.connection()->close();
-    const std::string flood = pattern(1'000'000);
-    std::uint64_t sent = 0;
-    ASSERT_TRUE(tcp.until([&] {
-      sent += client.send_some(flood, Duration::zero());
-      return tcp.calls.close == 1;
-    })) << sent
-        << " bytes, and no end";
+    flood_until_closed(tcp, client);
     EXPECT_EQ(*tcp.reason, (CloseReason{Kind::input_overflow, Errno(ENOBUFS)}));
     EXPECT_LT(tcp.server->stats().bytes_in, 70'000'000u);
     EXPECT_EQ(client.send_some("x", Duration::zero()), 0u);

@@ -237,19 +237,13 @@ TEST(TcpDeadline, F32_ReadIdleTimeoutCountsOnlyWhatComes) {
 TEST(TcpDeadline, OnHeartbeatIsCalledWhenNothingWasSentForItsInterval) {
   for (const Trigger trigger : kTriggers) {
     SCOPED_TRACE(name(trigger));
-    TcpHarness tcp;
-    int beats = 0;
-    TcpServer server(tcp.loop, {.trigger = trigger, .heartbeat_interval = 10s});
-    ConnectionRef ref;
-    server.on_open([&](TcpConnection& c) { ref = c.ref(); });
-    server.on_heartbeat([&](TcpConnection& c) {
-      ++beats;
+    TcpHarness tcp({.trigger = trigger, .heartbeat_interval = 10s});
+    const int& beats = tcp.calls.heartbeat;
+    tcp.on.heartbeat = [&](TcpConnection& c) {
       if (beats < 3) c.send("beat");
-    });
-    const auto address = server.listen("127.0.0.1:0");
-    ASSERT_TRUE(address);
-    TestClient client(*address);
-    ASSERT_TRUE(tcp.until([&] { return ref.get() != nullptr; }));
+    };
+    TestClient client = tcp.connect();
+    const ConnectionRef ref = tcp.ref();
     for (int i = 0; i < 4; ++i) pass(tcp, 11s);  // also when it sends nothing
     EXPECT_EQ(beats, 4);
     for (int i = 0; i < 4; ++i) {  // what was sent for itself needs none

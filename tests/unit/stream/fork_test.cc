@@ -20,6 +20,7 @@
 #include "support/in_child.h"
 #include "support/loops.h"
 #include "support/serving_child.h"
+#include "support/temp_files.h"
 #include "support/test_client.h"
 #include "weir/net/reactor/loop_pool.h"
 #include "weir/net/reactor/signal_set.h"
@@ -55,8 +56,7 @@ TEST(Fork, F17_AChildThatDestroysEverythingCostsTheParentNothing) {
     std::vector<int> served;
     house.echo->server.on_open([&](TcpConnection& c) { served.push_back(c.fd()); });
     const SocketAddress address = house.echo->listen();
-    const SocketAddress abstract =
-        house.echo->listen("unix:@weir-fork-" + std::to_string(::getpid()));
+    const SocketAddress abstract = house.echo->listen(abstract_address("fork"));
     std::vector<TestClient> clients(20);
     serve_while(*house.loop, [&] {
       for (TestClient& client : clients) {

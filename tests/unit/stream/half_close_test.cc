@@ -8,6 +8,7 @@
 
 #include "support/spin_oracle.h"
 #include "support/tcp_harness.h"
+#include "support/temp_files.h"
 
 namespace weir::test {
 namespace {
@@ -327,9 +328,9 @@ TEST(TcpConnection, F07_APeerThatResetsWhileAnAnswerIsOwedIsNoticed) {
 // Both FINs together are a hang-up, which epoll cannot be told to leave out; and of a Unix socket
 // the orderly end of the peer is one. What came before it is still to be read.
 TEST(TcpConnection, F07_AHangUpWithoutAnErrorNeitherSpinsNorEndsAPausedConnection) {
-  for (const std::string_view where : {"127.0.0.1:0", "unix:@weir-hang-up-while-paused"}) {
+  for (const std::string& where : {std::string("127.0.0.1:0"), abstract_address("hang-up")}) {
     for (const Trigger trigger : kTriggers) {
-      SCOPED_TRACE(std::string(where) + ", " + name(trigger));
+      SCOPED_TRACE(where + ", " + name(trigger));
       TcpHarness tcp({.trigger = trigger}, where);
       TestClient client = tcp.connect();
       tcp.connection()->pause_reading();

@@ -1,19 +1,16 @@
-// A connection whose accepted output is not sent to the end does not look complete: whatever ends
-// it, the peer gets a RST, never an orderly end behind a part.
-#include <fcntl.h>
+// A connection that ends before all accepted output was sent does not look complete: for every
+// reason the peer gets a RST, never an orderly end after a part.
 #include <gtest/gtest.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <functional>
 #include <stdexcept>
-#include <string>
 #include <vector>
 
 #include "support/expect_log.h"
 #include "support/tcp_harness.h"
+#include "support/temp_files.h"
 
 namespace weir::test {
 namespace {
@@ -23,32 +20,19 @@ using namespace std::chrono_literals;
 
 constexpr std::size_t kSent = 1'000'000;
 
-Fd file_with(std::string_view bytes) {
-  Fd file(::open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-  EXPECT_EQ(::write(file.get(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
-  return file;
-}
-
 // A connection whose output waits, because the client does not read.
 struct Waiting {
   TcpHarness tcp;
   TestClient client;
 
   explicit Waiting(TcpServer::Options options) : tcp(options) {
-    tcp.on.open = [](TcpConnection& c) {
-      const int size = 4096;
-      ASSERT_EQ(::setsockopt(c.fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
-    };
+    tcp.on.open = shrink_send_buffer;
     client = tcp.connect(0, 4096);
     connection().send(pattern(kSent));
     tcp.turns(3);
     EXPECT_GT(connection().pending_output(), 0u);
   }
   TcpConnection& connection() { return *tcp.connection(); }
-  void pass(Duration time) {
-    tcp.faults.advance_clock(time);
-    tcp.turns(2);
-  }
 };
 
 struct Case {
@@ -66,18 +50,18 @@ const std::vector<Case> kCases = {
     {"abort", Kind::aborted, [](Waiting& w) { w.connection().abort(); }},
     {"the output overflows", Kind::output_overflow,
      [](Waiting& w) { w.connection().send(pattern(4 * kSent)); }},
-    {"the output does not move", Kind::write_stall, [](Waiting& w) { w.pass(400s); }},
+    {"the output does not move", Kind::write_stall, [](Waiting& w) { pass(w.tcp, 400s); }},
     {"a close takes too long", Kind::drain_timeout,
      [](Waiting& w) {
        w.connection().close();
        w.tcp.turns(2);
-       w.pass(40s);
+       pass(w.tcp, 40s);
      }},
     {"the server's deadline", Kind::server_stopped,
      [](Waiting& w) {
        w.tcp.server->shutdown(1s, nullptr);
        w.tcp.turns(2);
-       w.pass(2s);
+       pass(w.tcp, 2s);
      }},
     {"a read fails", Kind::io_error,
      [](Waiting& w) {
@@ -95,7 +79,7 @@ const std::vector<Case> kCases = {
        w.tcp.faults.on(Call::send).fail(ENOBUFS);
        w.tcp.faults.on(Call::sendmsg).fail(ENOBUFS);
        w.connection().send("more");
-       for (int i = 0; i < 60; ++i) w.pass(25ms);
+       for (int i = 0; i < 60; ++i) pass(w.tcp, 25ms);
      }},
     {"it cannot be watched", Kind::io_error,
      [](Waiting& w) {
@@ -180,7 +164,7 @@ TEST(LostOutput, AnOrderlyEndStaysOneWhateverItsLastCallDoes) {
 TEST(LostOutput, OfAUnixSocketLooksLikeAnOrderlyEnd) {
   for (const bool left_unread : {false, true}) {
     SCOPED_TRACE(left_unread);
-    TcpHarness tcp({}, "unix:@weir-lost-output-" + std::to_string(::getpid()));
+    TcpHarness tcp({}, abstract_address("lost-output"));
     tcp.on.open = [](TcpConnection& c) { c.pause_reading(); };
     TestClient client = tcp.connect();
     if (left_unread) {

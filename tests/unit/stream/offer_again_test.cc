@@ -1,7 +1,6 @@
 // Handlers that take what came piece by piece: asked again in the next turn, and not while reading
 // rests.
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
 #include <string>
 
@@ -60,10 +59,7 @@ TEST(TcpOfferAgain, WaitsWhileReadingRests) {
   for (const Trigger trigger : kTriggers) {
     SCOPED_TRACE(name(trigger));
     TcpHarness tcp({.trigger = trigger, .high_water = 32 * 1024});
-    tcp.on.open = [](TcpConnection& c) {
-      const int size = 4096;
-      ASSERT_EQ(::setsockopt(c.fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)), 0);
-    };
+    tcp.on.open = shrink_send_buffer;
     tcp.on.data = [&](TcpConnection& c, Buffer& in) {
       in.consume(1);
       EXPECT_TRUE(c.reading());

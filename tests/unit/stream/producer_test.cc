@@ -2,7 +2,6 @@
 #include "weir/net/stream/producer.h"
 
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <atomic>
@@ -30,10 +29,7 @@ constexpr std::size_t kMessage = 4096;
 // A connection whose socket takes little, with a client that reads when it is told to.
 struct Slow {
   explicit Slow(TcpServer::Options options = {.high_water = kHigh}) : tcp(options) {
-    tcp.on.open = [](TcpConnection& connection) {
-      const int bytes = 4096;
-      ::setsockopt(connection.fd(), SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
-    };
+    tcp.on.open = shrink_send_buffer;
     client = tcp.connect(0, 4096);
   }
   // Sends until it is full, on this thread, which is another's for all that it shows: each message

@@ -1,8 +1,6 @@
 // From send() to the peer: what it answers, in which order things leave, water marks, bounds.
-#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -14,6 +12,7 @@
 #include <vector>
 
 #include "support/tcp_harness.h"
+#include "support/temp_files.h"
 
 namespace weir::test {
 namespace {
@@ -22,18 +21,9 @@ using Kind = CloseReason::Kind;
 
 // So that output waits after a few kilobytes, and the peer's after a hundred.
 void shrink_buffers(const TcpConnection& c) {
-  const int output = 4096;
+  shrink_send_buffer(c);
   const int input = 64 * 1024;
-  ASSERT_EQ(::setsockopt(c.fd(), SOL_SOCKET, SO_SNDBUF, &output, sizeof(output)), 0);
   ASSERT_EQ(::setsockopt(c.fd(), SOL_SOCKET, SO_RCVBUF, &input, sizeof(input)), 0);
-}
-
-// A file that is gone when it is closed.
-Fd file_with(std::string_view bytes) {
-  Fd file(::open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-  EXPECT_TRUE(file.valid());
-  EXPECT_EQ(::write(file.get(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
-  return file;
 }
 
 // A connection whose peer does not read, with a few KiB of room in the kernel.

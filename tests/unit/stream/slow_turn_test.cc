@@ -85,27 +85,19 @@ TEST(SlowTurn, AnAnswerAtItsEndIsActivity) {
 }
 
 TEST(SlowTurn, AHeartbeatIsDueAfterTheAnswerAtItsEnd) {
-  TcpHarness tcp;
-  TcpServer server(tcp.loop, {.heartbeat_interval = 60s});
-  int answers = 0;
-  int heartbeats = 0;
-  server.on_data([&](TcpConnection& c, Buffer& in) {
-    ++answers;
+  TcpHarness tcp({.heartbeat_interval = 60s});
+  tcp.on.data = [&](TcpConnection& c, Buffer& in) {
     tcp.faults.advance_clock(50s);
     c.send(in);
-  });
-  server.on_heartbeat([&](TcpConnection&) { ++heartbeats; });
-  const auto address = server.listen("127.0.0.1:0");
-  ASSERT_TRUE(address);
-  TestClient client(*address);
-  tcp.turns(3);
+  };
+  TestClient client = tcp.connect();
   pass(tcp, 30s);
   ASSERT_TRUE(client.send_all("a"));
-  EXPECT_TRUE(tcp.until([&] { return answers == 1; }));
+  EXPECT_TRUE(tcp.until([&] { return tcp.calls.data == 1; }));
   pass(tcp, 59s);
-  EXPECT_EQ(heartbeats, 0);
+  EXPECT_EQ(tcp.calls.heartbeat, 0);
   pass(tcp, 6s);
-  EXPECT_EQ(heartbeats, 1);
+  EXPECT_EQ(tcp.calls.heartbeat, 1);
 }
 
 // A write between two calls of run() is noted with the time of the write. The time between them

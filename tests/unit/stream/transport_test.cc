@@ -27,44 +27,45 @@ std::shared_ptr<TransportFactory> transports(const TestTransport::Options& optio
 
 // A server and a client on one loop, both over a transport.
 struct TwoEnds {
-  TwoEnds(const TestTransport::Options& at_server, const TestTransport::Options& at_client,
-          TcpServer::Options server_options = {}, TcpClient::Options client_options = {})
+  TwoEnds(const TestTransport::Options& server_transport,
+          const TestTransport::Options& client_transport, TcpServer::Options server_options = {},
+          TcpClient::Options client_options = {})
       : tcp([&] {
-          server_options.transport = transports(at_server);
+          server_options.transport = transports(server_transport);
           return server_options;
         }()) {
-    client_options.transport = transports(at_client);
+    client_options.transport = transports(client_transport);
     client.emplace(tcp.loop, client_options);
-    client->on_open([this](TcpConnection& c) { opened = c.ref(); });
-    client->on_data([this](TcpConnection&, Buffer& in) { received += in.take(); });
-    client->on_close([this](TcpConnection&, CloseReason why) { reason = why; });
+    client->use_handler(at_client.unowned());
     client->on_connect_error(
         [this](const Error& error, int) { errors.push_back(error.message()); });
   }
   ~TwoEnds() { client.reset(); }
   void connect() { ASSERT_TRUE(client->connect(tcp.address)); }
+  // What the client sends comes back, as it was.
+  void expect_echo(std::size_t size) {
+    tcp.on.data = [](TcpConnection& c, Buffer& in) { c.send(in); };
+    connect();
+    ASSERT_TRUE(tcp.until([&] { return at_client.connection() != nullptr; }));
+    const std::string bytes = pattern(size);
+    EXPECT_TRUE(at_client.ref().send(bytes));
+    EXPECT_TRUE(tcp.until([&] { return at_client.received.size() == bytes.size(); }));
+    EXPECT_TRUE(at_client.received == bytes);
+  }
 
   TcpHarness tcp;
+  CountedEvents at_client;
   std::optional<TcpClient> client;
-  ConnectionRef opened;
-  std::string received;
-  std::optional<CloseReason> reason;
   std::vector<std::string> errors;
 };
 
 TEST(Transport, BytesArriveChangedAndInOrderBothWays) {
   const TestTransport::Options key{.key = 0x5a};
   TwoEnds ends(key, key);
-  ends.tcp.on.data = [](TcpConnection& c, Buffer& in) { c.send(in); };
-  ends.connect();
-  ASSERT_TRUE(ends.tcp.until([&] { return ends.opened.get() != nullptr; }));
-  const std::string bytes = pattern(3'000'000);
-  EXPECT_TRUE(ends.opened.send(bytes));
-  EXPECT_TRUE(ends.tcp.until([&] { return ends.received.size() == bytes.size(); }));
-  EXPECT_TRUE(ends.received == bytes);
+  ends.expect_echo(3'000'000);
   ends.client->close();
-  EXPECT_TRUE(ends.tcp.until([&] { return ends.reason.has_value(); }));
-  EXPECT_EQ(ends.reason->kind, Kind::local_close);
+  EXPECT_TRUE(ends.tcp.until([&] { return ends.at_client.reason.has_value(); }));
+  EXPECT_EQ(ends.at_client.reason->kind, Kind::local_close);
   EXPECT_TRUE(ends.tcp.until_closed());
   EXPECT_EQ(ends.tcp.reason->kind, Kind::peer_eof);
 }
@@ -88,8 +89,8 @@ TEST(Transport, AFailedHandshakeSendsItsAlertAndOpensNothing) {
   EXPECT_TRUE(ends.tcp.until([&] { return !ends.errors.empty(); }));
   EXPECT_EQ(ends.errors.front(),
             "connect to " + ends.tcp.address.to_string() + ": handshake: the peer refuses it");
-  EXPECT_FALSE(ends.opened.get());
-  EXPECT_FALSE(ends.reason);  // on_close belongs to on_open
+  EXPECT_FALSE(ends.at_client.connection());
+  EXPECT_FALSE(ends.at_client.reason);  // on_close belongs to on_open
   EXPECT_TRUE(ends.tcp.until([&] { return ends.tcp.server->connection_count() == 0; }));
   EXPECT_EQ(ends.tcp.calls.open + ends.tcp.calls.close, 0);
   EXPECT_EQ(ends.tcp.server->stats().closed_by(Kind::transport_failed), 1u);
@@ -222,13 +223,7 @@ TEST(Transport, WhatItHoldsCountsForTheMarksAndTheDeadlines) {
 TEST(Transport, AReadMayWaitForRoomAndAWriteForInput) {
   const TestTransport::Options crossing{.key = 3, .reads_cross = 3};
   TwoEnds ends(crossing, crossing);
-  ends.tcp.on.data = [](TcpConnection& c, Buffer& in) { c.send(in); };
-  ends.connect();
-  ASSERT_TRUE(ends.tcp.until([&] { return ends.opened.get() != nullptr; }));
-  const std::string bytes = pattern(500'000);
-  EXPECT_TRUE(ends.opened.send(bytes));
-  EXPECT_TRUE(ends.tcp.until([&] { return ends.received.size() == bytes.size(); }));
-  EXPECT_TRUE(ends.received == bytes);
+  ends.expect_echo(500'000);
 
   TcpHarness tcp({.transport = transports({.writes_cross = 2})});
   TestClient client = tcp.connect();
@@ -250,13 +245,13 @@ TEST(Transport, ItsOwnEndGoesOutBeforeTheFinAndIsUnderstood) {
     c.close();
   };
   ends.connect();
-  ASSERT_TRUE(ends.tcp.until([&] { return ends.opened.get() != nullptr; }));
-  ends.opened.get()->send("text");
-  ends.opened.get()->shutdown();
-  EXPECT_TRUE(ends.tcp.until([&] { return ends.received == "after your end"; }));
+  ASSERT_TRUE(ends.tcp.until([&] { return ends.at_client.connection() != nullptr; }));
+  ends.at_client.connection()->send("text");
+  ends.at_client.connection()->shutdown();
+  EXPECT_TRUE(ends.tcp.until([&] { return ends.at_client.received == "after your end"; }));
   EXPECT_EQ(ends.tcp.received, "text");
-  EXPECT_TRUE(ends.tcp.until([&] { return ends.reason.has_value(); }));
-  EXPECT_EQ(ends.reason->kind, Kind::peer_eof);
+  EXPECT_TRUE(ends.tcp.until([&] { return ends.at_client.reason.has_value(); }));
+  EXPECT_EQ(ends.at_client.reason->kind, Kind::peer_eof);
 }
 
 TEST(Transport, OneThatBecomesPlainIsGone) {

@@ -1,9 +1,7 @@
 // What a server says about the queues in front of accept, and about a backlog that was cut.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <atomic>
-#include <string>
 #include <thread>
 #include <vector>
 
@@ -12,6 +10,7 @@
 #include "support/fault_table.h"
 #include "support/loops.h"
 #include "support/net_namespace.h"
+#include "support/temp_files.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace weir::test {
@@ -49,7 +48,7 @@ TEST(AcceptQueue, F40_EachListenerButUnixOnesHasItsOwn) {
   EchoServer echo(loop, {.backlog = 5});
   const SocketAddress first = echo.listen();
   const SocketAddress second = echo.listen("[::1]:0");
-  echo.listen("unix:@weir-accept-queue-" + std::to_string(::getpid()));
+  echo.listen(abstract_address("accept-queue"));
   const TestClient waits(second);
   EXPECT_TRUE(wait_until([&] { return echo.server.stats().accept_queues[1].waiting > 0; }));
   const auto queues = echo.server.stats().accept_queues;

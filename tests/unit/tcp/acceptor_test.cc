@@ -8,14 +8,13 @@
 #include <cerrno>
 #include <functional>
 #include <memory>
-#include <string>
 #include <utility>
 #include <vector>
 
 #include "support/expect_log.h"
-#include "support/fault_table.h"
-#include "support/loops.h"
+#include "support/loop_harness.h"
 #include "support/spin_oracle.h"
+#include "support/temp_files.h"
 #include "support/test_client.h"
 #include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/sys/sys.h"
@@ -27,7 +26,7 @@ using namespace std::chrono_literals;
 using internal::Acceptor;
 
 // An acceptor on a loop of the test, and what it took.
-class AcceptorTest : public ::testing::Test {
+class AcceptorTest : public ::testing::Test, public LoopHarness {
  protected:
   ~AcceptorTest() override {
     acceptor.reset();
@@ -52,13 +51,9 @@ class AcceptorTest : public ::testing::Test {
     for (std::size_t i = 0; i < n; ++i) clients.emplace_back(address);
   }
   bool takes(std::size_t n, Duration deadline = kDeadline) {
-    return run_until(
-        loop, [&] { return taken.size() >= n; }, deadline);
+    return until([&] { return taken.size() >= n; }, deadline);
   }
 
-  FaultTable faults;
-  ScopedFaults use{faults};
-  EventLoop loop;
   std::shared_ptr<ListeningSocket> socket;
   SocketAddress address;
   int socket_fd = -1;
@@ -172,7 +167,7 @@ TEST_F(AcceptorTest, F42_RefuseNewKeepsOutWhoHasNotBegun) {
 }
 
 TEST_F(AcceptorTest, F42_StopRefusesNewConnectionsToAUnixSocketFirst) {
-  start({}, "unix:@weir-test-" + std::to_string(::getpid()) + "-acceptor");
+  start({}, abstract_address("acceptor"));
   queue(5);
   int refused = 0;
   on_taken = [&] {

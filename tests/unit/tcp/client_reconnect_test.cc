@@ -4,17 +4,15 @@
 
 #include <cerrno>
 #include <chrono>
-#include <cstdlib>
-#include <filesystem>
 #include <functional>
 #include <limits>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "support/client_harness.h"
 #include "support/echo_server.h"
+#include "support/temp_files.h"
 
 namespace weir::test {
 namespace {
@@ -40,25 +38,6 @@ struct Reconnecting : ClientHarness {
   ConnectionRef theirs;
 };
 
-// A path in a folder of its own, which goes with it.
-struct TempPath {
-  explicit TempPath(std::string_view name) {
-    std::string folder = "/tmp/weir-client-XXXXXX";
-    if (::mkdtemp(folder.data()) == nullptr) ADD_FAILURE() << "mkdtemp";
-    path = folder + "/" + std::string(name);
-  }
-  ~TempPath() { std::filesystem::remove_all(std::filesystem::path(path).parent_path()); }
-  TempPath(const TempPath&) = delete;
-  TempPath& operator=(const TempPath&) = delete;
-  bool exists() const { return std::filesystem::exists(path); }
-
-  std::string path;
-};
-
-std::string abstract_name(std::string_view what) {
-  return "unix:@weir-" + std::string(what) + "-" + std::to_string(::getpid());
-}
-
 constexpr TcpClient::Reconnect kSoon{.initial = 1ms, .max = 2ms};
 
 TEST(Reconnect, IsOffByDefault) {
@@ -66,7 +45,7 @@ TEST(Reconnect, IsOffByDefault) {
   TcpServer server(tcp.loop);
   server.on_open([](TcpConnection& c) { c.abort(); });
   ASSERT_TRUE(tcp.client->connect(*server.listen("127.0.0.1:0")));
-  ASSERT_TRUE(tcp.until([&] { return tcp.calls.close + tcp.calls.connect_error == 1; }));
+  ASSERT_TRUE(tcp.until([&] { return tcp.calls.close + tcp.connect_errors == 1; }));
   run_for(tcp.loop, 20ms);
   EXPECT_EQ(tcp.client->stats().attempts, 1u);
 }
@@ -128,13 +107,13 @@ TEST(Reconnect, FollowsAlsoWhenTheHandlerWasReplaced) {
 TEST(Reconnect, GivesUpAfterSoManyFailuresInARow) {
   Reconnecting tcp({.initial = 1ms, .max = 2ms, .attempts = 3});
   std::vector<State> states;
-  tcp.on.connect_error = [&](const Error&, int) { states.push_back(tcp.client->state()); };
+  tcp.on_connect_error = [&](const Error&, int) { states.push_back(tcp.client->state()); };
   tcp.faults.on(Call::connect).first(2).fail(ECONNREFUSED);
   tcp.faults.on(Call::connect).from(4).fail(ECONNREFUSED);
   ASSERT_TRUE(tcp.client->connect(tcp.address));
   ASSERT_TRUE(tcp.until([&] { return tcp.calls.open == 1 && tcp.theirs.get() != nullptr; }));
   tcp.theirs.abort();
-  ASSERT_TRUE(tcp.until([&] { return tcp.calls.connect_error == 5; }));
+  ASSERT_TRUE(tcp.until([&] { return tcp.connect_errors == 5; }));
   EXPECT_TRUE(tcp.nothing_pending());
   EXPECT_EQ(tcp.attempts, (std::vector{1, 2, 1, 2, 3}));
   EXPECT_EQ(states, (std::vector{State::waiting, State::waiting, State::waiting, State::waiting,
@@ -142,7 +121,7 @@ TEST(Reconnect, GivesUpAfterSoManyFailuresInARow) {
   EXPECT_EQ(tcp.client->state(), State::idle);
   // And connect() begins anew.
   ASSERT_TRUE(tcp.client->connect(tcp.address));
-  ASSERT_TRUE(tcp.until([&] { return tcp.calls.connect_error == 6; }));
+  ASSERT_TRUE(tcp.until([&] { return tcp.connect_errors == 6; }));
   EXPECT_EQ(tcp.attempts.back(), 1);
 }
 
@@ -166,7 +145,7 @@ TEST(Reconnect, F48_TheWaitDoublesAndIsCapped) {
   int failures = 1;
   for (const Duration wait : {10s, 20s, 40s, 80s, 100s, 100s}) {
     const Duration waited = clock_until(
-        tcp, [&] { return tcp.calls.connect_error > failures; }, 100ms);
+        tcp, [&] { return tcp.connect_errors > failures; }, 100ms);
     EXPECT_GE(waited, wait - 2s);  // real time goes on, too
     EXPECT_LE(waited, wait + 2s);
     ++failures;
@@ -252,39 +231,40 @@ TEST(Reconnect, IsNotAskedForAnyMoreAfterClose) {
 
 // Unix paths at both ends: the file of an attempt is gone before the next.
 TEST(Reconnect, F70_FromAUnixPathToo) {
-  const TempPath ours("client");
-  const TempPath theirs("server");
+  const TempFolder folder;
+  const std::string ours = folder.file("client");
   TcpClient::Options options;
-  options.bind_to = *SocketAddress::from_unix_path(ours.path);
+  options.bind_to = *SocketAddress::from_unix_path(ours);
   Reconnecting tcp(kSoon, options);
-  const SocketAddress address = *SocketAddress::from_unix_path(theirs.path);
+  const SocketAddress address = *SocketAddress::from_unix_path(folder.file("server"));
   ASSERT_TRUE(tcp.client->connect(address));  // nobody listens yet
-  ASSERT_TRUE(tcp.until([&] { return tcp.calls.connect_error >= 3; }));
+  ASSERT_TRUE(tcp.until([&] { return tcp.connect_errors >= 3; }));
   for (const Error& error : tcp.errors) EXPECT_EQ(error.code(), ENOENT) << error.message();
   ASSERT_TRUE(tcp.server->listen(address));
   ASSERT_TRUE(tcp.until([&] { return tcp.calls.open == 1; }));
-  EXPECT_TRUE(ours.exists());
+  EXPECT_TRUE(exists(ours));
   EXPECT_EQ(tcp.client->connection().get()->local_address(), *options.bind_to);
   ASSERT_TRUE(tcp.until([&] { return tcp.theirs.get() != nullptr; }));
   tcp.theirs.get()->close();
   ASSERT_TRUE(tcp.until([&] { return tcp.calls.open == 2; }));
-  EXPECT_TRUE(ours.exists());
+  EXPECT_TRUE(exists(ours));
   tcp.client->close();
   ASSERT_TRUE(tcp.until([&] { return tcp.calls.close == 2; }));
-  EXPECT_FALSE(ours.exists());
+  EXPECT_FALSE(exists(ours));
 }
 
 TEST(Reconnect, F70_AClientsPathThatIsTakenIsLeftAlone) {
-  const TempPath ours("client");
+  const TempFolder folder;
+  const std::string ours = folder.file("client");
   auto other = Socket::stream(SocketAddress::Family::unix_path);
-  ASSERT_TRUE(other && other->bind(*SocketAddress::from_unix_path(ours.path)));
-  Reconnecting tcp(kSoon, {.bind_to = *SocketAddress::from_unix_path(ours.path)});
-  const SocketAddress address = *tcp.server->listen(abstract_name("taken"));
+  ASSERT_TRUE(other && other->bind(*SocketAddress::from_unix_path(ours)));
+  Reconnecting tcp(kSoon, {.bind_to = *SocketAddress::from_unix_path(ours)});
+  const SocketAddress address = *tcp.server->listen(abstract_address("taken"));
   ASSERT_TRUE(tcp.client->connect(address));
-  ASSERT_TRUE(tcp.until([&] { return tcp.calls.connect_error >= 2; }));
+  ASSERT_TRUE(tcp.until([&] { return tcp.connect_errors >= 2; }));
   for (const Error& error : tcp.errors) EXPECT_EQ(error.code(), EADDRINUSE) << error.message();
-  EXPECT_TRUE(ours.exists());
-  ASSERT_EQ(::unlink(ours.path.c_str()), 0);
+  EXPECT_TRUE(exists(ours));
+  ASSERT_EQ(::unlink(ours.c_str()), 0);
   ASSERT_TRUE(tcp.until([&] { return tcp.calls.open == 1; }));
 }
 

@@ -152,7 +152,7 @@ TEST(ListenersOnOneLoop, PausedInsideOnOpenNoOtherIsAcceptedInThatTurn) {
     for (int i = 0; i < 10; ++i) clients.emplace_back(address);
     for (int i = 1; i <= 3; ++i) {
       ASSERT_TRUE(run_until(loop, [&] { return opened >= i; }));
-      for (int turns = 0; turns < 5; ++turns) run_turn(loop);
+      run_turns(loop, 5);
       EXPECT_EQ(opened, i);
       echo.server.resume_accepting();
     }

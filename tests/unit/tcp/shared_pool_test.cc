@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -150,23 +151,28 @@ TEST(SharedPool, ConnectionsOfTwoServersAreRelayed) {
 
 // --- for_each_connection() -----------------------------------------------------------------------
 
-class Walk : public ::testing::TestWithParam<std::size_t> {};
+class Walk : public ::testing::TestWithParam<std::size_t> {
+ protected:
+  void connect(std::uint64_t count) {
+    const SocketAddress address = echo->listen();
+    for (std::uint64_t i = 0; i < count; ++i) clients.emplace_back(address);
+    ASSERT_TRUE(run_until(loop, [&] { return echo->opened == count; }));
+  }
+  EventLoop loop;
+  std::optional<EchoServer> echo{std::in_place, loop, TcpServer::Options{.threads = GetParam()}};
+  std::vector<TestClient> clients;
+};
 INSTANTIATE_TEST_SUITE_P(Tcp, Walk, ::testing::Values(0u, 3u), [](const auto& threads) {
   return "Threads" + std::to_string(threads.param);
 });
 
 TEST_P(Walk, EveryConnectionIsVisitedOnItsLoopAndDoneComesLast) {
-  EventLoop loop;
-  EchoServer echo(loop, {.threads = GetParam()});
-  const SocketAddress address = echo.listen();
-  std::vector<TestClient> clients;
-  for (int i = 0; i < 12; ++i) clients.emplace_back(address);
-  ASSERT_TRUE(run_until(loop, [&] { return echo.opened == 12; }));
+  connect(12);
   std::atomic<int> visited = 0;
   std::atomic<int> astray = 0;
   int at_done = -1;
   std::thread other([&] {
-    echo.server.for_each_connection(
+    echo->server.for_each_connection(
         [&](TcpConnection& connection) {
           ++visited;
           if (!connection.loop().in_loop_thread()) ++astray;
@@ -187,51 +193,38 @@ TEST_P(Walk, EveryConnectionIsVisitedOnItsLoopAndDoneComesLast) {
 }
 
 TEST_P(Walk, F06_ConnectionsMayEndInsideTheCall) {
-  EventLoop loop;
-  EchoServer echo(loop, {.threads = GetParam()});
-  const SocketAddress address = echo.listen();
-  std::vector<TestClient> clients;
-  for (int i = 0; i < 6; ++i) clients.emplace_back(address);
-  ASSERT_TRUE(run_until(loop, [&] { return echo.opened == 6; }));
+  connect(6);
   std::atomic<int> visited = 0;
   bool done = false;
   // Twice in one turn: the second walk meets those that the first has ended.
-  echo.server.for_each_connection([&](TcpConnection& connection) {
+  echo->server.for_each_connection([&](TcpConnection& connection) {
     ++visited;
     connection.abort();
   });
-  echo.server.for_each_connection([&](TcpConnection&) { ++visited; }, [&] { done = true; });
+  echo->server.for_each_connection([&](TcpConnection&) { ++visited; }, [&] { done = true; });
   EXPECT_TRUE(run_until(loop, [&] { return done; }));
   EXPECT_EQ(visited, 6);
-  EXPECT_TRUE(run_until(loop, [&] { return echo.closed == 6; }));
+  EXPECT_TRUE(run_until(loop, [&] { return echo->closed == 6; }));
 }
 
 TEST_P(Walk, AnExceptionEndsTheConnectionThatItWasCalledWith) {
-  AllowLog said("an exception left a posted function");
-  EventLoop loop;
-  EchoServer echo(loop, {.threads = GetParam()});
-  const SocketAddress address = echo.listen();
-  std::vector<TestClient> clients;
-  for (int i = 0; i < 3; ++i) clients.emplace_back(address);
-  ASSERT_TRUE(run_until(loop, [&] { return echo.opened == 3; }));
+  ExpectLog said("an exception left a posted function");
+  connect(3);
   std::atomic<int> visited = 0;
-  echo.server.for_each_connection([&](TcpConnection&) {
+  echo->server.for_each_connection([&](TcpConnection&) {
     if (++visited == 2) throw std::runtime_error("a bug");
   });
-  EXPECT_TRUE(run_until(loop, [&] { return visited == 3 && echo.server.connection_count() == 2; }));
-  EXPECT_EQ(echo.closed_for(Kind::handler_threw), 1u);
+  EXPECT_TRUE(
+      run_until(loop, [&] { return visited == 3 && echo->server.connection_count() == 2; }));
+  EXPECT_EQ(echo->closed_for(Kind::handler_threw), 1u);
 }
 
 TEST_P(Walk, F06_AServerDestroyedMeanwhileCallsNothingMore) {
-  EventLoop loop;
   bool done = false;
   std::atomic<int> visited = 0;
-  {
-    EchoServer echo(loop, {.threads = GetParam()});
-    TestClient client(echo.listen());
-    ASSERT_TRUE(run_until(loop, [&] { return echo.opened == 1; }));
-    echo.server.for_each_connection([&](TcpConnection&) { ++visited; }, [&] { done = true; });
-  }
+  connect(1);
+  echo->server.for_each_connection([&](TcpConnection&) { ++visited; }, [&] { done = true; });
+  echo.reset();
   run_turn(loop);
   EXPECT_FALSE(done);
   EXPECT_LE(visited, GetParam() == 0 ? 0 : 1);

@@ -1,12 +1,9 @@
 // Where a server listens: addresses, Unix paths, and what is left of them.
 #include <gtest/gtest.h>
 #include <net/if.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <optional>
 #include <set>
@@ -19,6 +16,7 @@
 #include "support/loops.h"
 #include "support/process_state.h"
 #include "support/subprocess.h"
+#include "support/temp_files.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace weir::test {
@@ -32,23 +30,6 @@ SocketAddress at_port(std::string_view host, std::uint16_t port) {
   return parse(std::string(host) + ":" + std::to_string(port));
 }
 
-// A folder of the test's own.
-class Folder {
- public:
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "weir-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~Folder() { std::filesystem::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  std::string file(std::string_view name) const { return path_ + "/" + std::string(name); }
-  std::string address(std::string_view name) const { return "unix:" + file(name); }
-
- private:
-  std::string path_;
-};
-
 bool serves(EventLoop& loop, const SocketAddress& address) {
   bool good = false;
   serve_while(loop, [&] {
@@ -56,11 +37,6 @@ bool serves(EventLoop& loop, const SocketAddress& address) {
     good = client.try_connect(address) == 0 && echoes(client);
   });
   return good;
-}
-
-mode_t mode_of(const std::string& path) {
-  struct stat status {};
-  return ::lstat(path.c_str(), &status) == 0 ? status.st_mode & 07777 : 0;
 }
 
 // --- IP ------------------------------------------------------------------------------------------
@@ -105,7 +81,7 @@ TEST(TcpServerAddress, F71_AScopeIdIsKept) {
 }
 
 TEST(TcpServerAddress, F71_SeveralAddressesAtOnce) {
-  const Folder folder;
+  const TempFolder folder;
   for (const std::size_t threads : {0u, 2u}) {
     for (const AcceptMode accept :
          {AcceptMode::single, AcceptMode::reuse_port, AcceptMode::exclusive}) {
@@ -114,8 +90,7 @@ TEST(TcpServerAddress, F71_SeveralAddressesAtOnce) {
       std::vector<SocketAddress> bound;
       for (const std::string& text :
            {std::string("127.0.0.1:0"), std::string("127.0.0.1:0"), std::string("[::1]:0"),
-            folder.address("socket"),
-            "unix:@weir-test-" + std::to_string(::getpid()) + "-several"}) {
+            folder.address("socket"), abstract_address("several")}) {
         bound.push_back(echo.listen(text));
       }
       EXPECT_NE(bound[0].port(), bound[1].port());
@@ -176,7 +151,7 @@ TEST(TcpServerAddress, AnAddressInUseIsAnErrorAndTheServerGoesOn) {
 // --- Unix paths ----------------------------------------------------------------------------------
 
 TEST(TcpServerAddress, F70_AUnixPathHasItsPermissionsAndGoesWithTheServer) {
-  const Folder folder;
+  const TempFolder folder;
   EventLoop loop;
   {
     EchoServer echo(loop);
@@ -188,12 +163,12 @@ TEST(TcpServerAddress, F70_AUnixPathHasItsPermissionsAndGoesWithTheServer) {
     EXPECT_TRUE(serves(loop, parse(folder.address("default"))));
     EXPECT_TRUE(serves(loop, parse(folder.address("open"))));
   }
-  EXPECT_FALSE(std::filesystem::exists(folder.file("default")));
-  EXPECT_FALSE(std::filesystem::exists(folder.file("open")));
+  EXPECT_FALSE(exists(folder.file("default")));
+  EXPECT_FALSE(exists(folder.file("open")));
 }
 
 TEST(TcpServerAddress, AConnectionKnowsWhoIsAtTheOtherEndOfAUnixSocket) {
-  const Folder folder;
+  const TempFolder folder;
   EventLoop loop;
   EchoServer echo(loop);
   SysResult<Credentials> peer;
@@ -211,7 +186,7 @@ TEST(TcpServerAddress, AConnectionKnowsWhoIsAtTheOtherEndOfAUnixSocket) {
 }
 
 TEST(TcpServerAddress, F70_AStaleSocketIsReplacedALiveOneIsNot) {
-  const Folder folder;
+  const TempFolder folder;
   EventLoop loop;
   {
     const int stale = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -234,7 +209,7 @@ TEST(TcpServerAddress, F70_AStaleSocketIsReplacedALiveOneIsNot) {
 }
 
 TEST(TcpServerAddress, F70_AllLoopsShareOneUnixSocketInEveryMode) {
-  const Folder folder;
+  const TempFolder folder;
   for (const AcceptMode accept :
        {AcceptMode::single, AcceptMode::reuse_port, AcceptMode::exclusive}) {
     EventLoop loop;
@@ -250,7 +225,7 @@ TEST(TcpServerAddress, F70_AllLoopsShareOneUnixSocketInEveryMode) {
     bool done = false;
     echo->server.shutdown(5s, [&] { done = true; });
     EXPECT_TRUE(run_until(loop, [&] { return done; }));
-    EXPECT_FALSE(std::filesystem::exists(folder.file("socket")));
+    EXPECT_FALSE(exists(folder.file("socket")));
   }
 }
 
@@ -263,7 +238,7 @@ TEST(TcpServerAddress, F72_AProgramStartedMeanwhileInheritsNothing) {
     return list.output();
   };
   const std::string before = inherited();
-  const Folder folder;
+  const TempFolder folder;
   EventLoop loop;
   EchoServer echo(loop, {.threads = 2, .accept = AcceptMode::reuse_port});
   const SocketAddress address = echo.listen();
@@ -279,7 +254,7 @@ TEST(TcpServerAddress, F72_AProgramStartedMeanwhileInheritsNothing) {
 TEST(TcpServerAddress, F72_AListenThatFailsLeavesNoDescriptor) {
   FaultTable faults;
   const ScopedFaults use(faults);
-  const Folder folder;
+  const TempFolder folder;
   EventLoop loop;
   EchoServer taken(loop);
   const std::string in_use = taken.listen().to_string();

@@ -1,6 +1,5 @@
 // How a server ends: shutdown(), and destruction at any moment.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -21,6 +20,8 @@
 #include "support/fault_table.h"
 #include "support/loops.h"
 #include "support/process_state.h"
+#include "support/temp_files.h"
+#include "unit/tcp/ways.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace weir::test {
@@ -29,44 +30,9 @@ namespace {
 using namespace std::chrono_literals;
 using Kind = CloseReason::Kind;
 
-struct Way {
-  AcceptMode accept;
-  std::size_t threads;
-  Trigger trigger;
-};
+class TcpServerEnd : public EveryWay {};
 
-const std::array<AcceptMode, 3> kModes{AcceptMode::single, AcceptMode::reuse_port,
-                                       AcceptMode::exclusive};
-
-std::vector<Way> ways() {
-  std::vector<Way> result;
-  for (const AcceptMode accept : kModes) {
-    for (const std::size_t threads : {0u, 1u, 3u}) {
-      for (const Trigger trigger : {Trigger::level, Trigger::edge}) {
-        result.push_back({accept, threads, trigger});
-      }
-    }
-  }
-  return result;
-}
-
-class TcpServerEnd : public ::testing::TestWithParam<Way> {
- protected:
-  TcpServer::Options options() const {
-    return {
-        .threads = GetParam().threads, .accept = GetParam().accept, .trigger = GetParam().trigger};
-  }
-  EventLoop loop;
-};
-
-std::string way_name(const ::testing::TestParamInfo<Way>& way) {
-  constexpr std::array kNames{"Single", "ReusePort", "Exclusive"};
-  return std::string(kNames.at(static_cast<std::size_t>(way.param.accept))) +
-         std::to_string(way.param.threads) +
-         (way.param.trigger == Trigger::edge ? "Edge" : "Level");
-}
-
-INSTANTIATE_TEST_SUITE_P(TcpServer, TcpServerEnd, ::testing::ValuesIn(ways()), way_name);
+INSTANTIATE_TEST_SUITE_P(TcpServer, TcpServerEnd, ::testing::ValuesIn(all_ways()), way_name);
 
 // --- shutdown ------------------------------------------------------------------------------------
 
@@ -140,8 +106,7 @@ TEST_P(TcpServerEnd, F42_NobodyIsResetWhileClientsConnectAndSend) {
 }
 
 TEST_P(TcpServerEnd, F42_NobodyIsResetWhileClientsConnectToAUnixSocketAndSend) {
-  stop_while_clients_connect(loop, options(),
-                             "unix:@weir-test-" + std::to_string(::getpid()) + "-stop");
+  stop_while_clients_connect(loop, options(), abstract_address("stop"));
 }
 
 TEST_P(TcpServerEnd, F69_StuckPeersAreResetAtTheDeadline) {
@@ -300,7 +265,7 @@ TEST_P(TcpServerEnd, F05_ShutdownInsideAHandlerAcceptsNobodyInsideIt) {
     connection.send(" only");
     inside = false;
   });
-  address = server.listen("unix:@weir-test-" + std::to_string(::getpid())).value();
+  address = server.listen(abstract_address("end")).value();
   TestClient first(address);
   serve_while(loop, [&] {
     EXPECT_EQ(first.receive_exactly(7), "welcome");
@@ -346,7 +311,7 @@ TEST_P(TcpServerEnd, F06_DestroyedAfterAShutdownInsideOnOpenOfAShutdown) {
   server->on_open([&](TcpConnection&) {
     server->shutdown({.deadline = 5s, .grace = 100ms}, [&] { done = true; });
   });
-  const auto address = server->listen("unix:@weir-test-" + std::to_string(::getpid())).value();
+  const auto address = server->listen(abstract_address("end")).value();
   std::vector<TestClient> clients;
   for (int i = 0; i < 3; ++i) clients.emplace_back(address);
   server->shutdown({.deadline = 5s, .grace = 100ms}, {});

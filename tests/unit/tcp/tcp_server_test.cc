@@ -20,6 +20,7 @@
 #include "support/fault_table.h"
 #include "support/loops.h"
 #include "support/process_state.h"
+#include "unit/tcp/ways.h"
 
 namespace weir::test {
 namespace {
@@ -27,51 +28,7 @@ namespace {
 using namespace std::chrono_literals;
 using Kind = CloseReason::Kind;
 
-std::string_view name_of(AcceptMode mode) {
-  switch (mode) {
-    case AcceptMode::single:
-      return "Single";
-    case AcceptMode::reuse_port:
-      return "ReusePort";
-    case AcceptMode::exclusive:
-      return "Exclusive";
-  }
-  return "";
-}
-
-// Every way to accept, on the server's loop, on one and on three loops of its own.
-struct Way {
-  AcceptMode accept;
-  std::size_t threads;
-  Trigger trigger;
-};
-
-class TcpServerWays : public ::testing::TestWithParam<Way> {
- protected:
-  TcpServer::Options options() const {
-    return {
-        .threads = GetParam().threads, .accept = GetParam().accept, .trigger = GetParam().trigger};
-  }
-  EventLoop loop;
-};
-
-std::vector<Way> all_ways() {
-  std::vector<Way> ways;
-  for (const AcceptMode accept :
-       {AcceptMode::single, AcceptMode::reuse_port, AcceptMode::exclusive}) {
-    for (const std::size_t threads : {0u, 1u, 3u}) {
-      for (const Trigger trigger : {Trigger::level, Trigger::edge}) {
-        ways.push_back({accept, threads, trigger});
-      }
-    }
-  }
-  return ways;
-}
-
-std::string way_name(const ::testing::TestParamInfo<Way>& way) {
-  return std::string(name_of(way.param.accept)) + std::to_string(way.param.threads) +
-         (way.param.trigger == Trigger::edge ? "Edge" : "Level");
-}
+class TcpServerWays : public EveryWay {};
 
 INSTANTIATE_TEST_SUITE_P(TcpServer, TcpServerWays, ::testing::ValuesIn(all_ways()), way_name);
 

@@ -10,10 +10,10 @@
 #include <utility>
 #include <vector>
 
+#include "support/both_ends.h"
 #include "support/loops.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/route/broadcast.h"
-#include "weir/net/stream/connection_ref.h"
 #include "weir/net/tcp/tcp_client.h"
 #include "weir/net/tcp/tcp_server.h"
 
@@ -35,76 +35,47 @@ class TwoLoops : public ::testing::Test {
     return true;
   }
 
-  // A connection whose ends live on different loops.
-  struct Pair {
-    Pair(EventLoop& server_loop, EventLoop& client_loop)
-        : server(server_loop), client(client_loop) {
-      server.on_open([this](TcpConnection& c) { at_server = c.ref(); });
-      server.on_data([this](TcpConnection& c, Buffer& in) {
-        EXPECT_TRUE(c.loop().in_loop_thread());
-        to_server += in.take();
-      });
-      client.on_open([this](TcpConnection& c) { at_client = c.ref(); });
-      client.on_data([this](TcpConnection& c, Buffer& in) {
-        EXPECT_TRUE(c.loop().in_loop_thread());
-        to_client += in.take();
-      });
-      const auto address = server.listen("127.0.0.1:0");
-      EXPECT_TRUE(address && client.connect(*address));
-    }
-    bool open() const { return at_server != ConnectionRef() && at_client != ConnectionRef(); }
-
-    TcpServer server;
-    TcpClient client;
-    ConnectionRef at_server;
-    ConnectionRef at_client;
-    std::string to_server;
-    std::string to_client;
-  };
-
   EventLoop a;
   EventLoop b;
 };
 
 TEST_F(TwoLoops, TalkToEachOther) {
-  TcpServer server(a);
-  server.on_data([](TcpConnection& c, Buffer& in) { c.send(in); });
-  const auto address = server.listen("127.0.0.1:0");
-  ASSERT_TRUE(address);
+  BothEnds ends(a, b);
   const std::string sent(1024 * 1024, 'x');
-  std::string received;
-  TcpClient client(b);
-  bool ended = false;
-  client.on_open([&](TcpConnection& c) { c.send(sent); });
-  client.on_data([&](TcpConnection& c, Buffer& in) {
-    received += in.take();
-    if (received.size() == sent.size()) c.close();
-  });
-  client.on_close([&](TcpConnection&, CloseReason) { ended = true; });
-  ASSERT_TRUE(client.connect(*address));
-  EXPECT_TRUE(until([&] { return ended && server.connection_count() == 0; }));
-  EXPECT_EQ(received, sent);
+  ends.at_server.on.data = [&](TcpConnection& c, Buffer& in) {
+    EXPECT_TRUE(a.in_loop_thread());
+    c.send(in);
+  };
+  ends.at_client.on.open = [&](TcpConnection& c) { c.send(sent); };
+  ends.at_client.on.data = [&](TcpConnection& c, Buffer& in) {
+    EXPECT_TRUE(b.in_loop_thread());
+    ends.at_client.received += in.take();
+    if (ends.at_client.received.size() == sent.size()) c.close();
+  };
+  EXPECT_TRUE(until(
+      [&] { return ends.at_client.calls.close == 1 && ends.server.connection_count() == 0; }));
+  EXPECT_EQ(ends.at_client.received, sent);
 }
 
 TEST_F(TwoLoops, ARefReachesTheOtherLoopByItsMailbox) {
-  Pair pair(a, b);
+  BothEnds pair(a, b);
   ASSERT_TRUE(until([&] { return pair.open(); }));
   bool on_b = false;
   b.post([&] {
     on_b = true;
-    EXPECT_EQ(pair.at_server.get(), nullptr) << "it is the other loop's";
-    EXPECT_NE(pair.at_client.get(), nullptr);
-    EXPECT_TRUE(pair.at_server.send("from b")) << "handed over";
-    EXPECT_TRUE(pair.at_server.post([&](TcpConnection& c) {
+    EXPECT_EQ(pair.at_server.connection(), nullptr) << "it is the other loop's";
+    EXPECT_NE(pair.at_client.connection(), nullptr);
+    EXPECT_TRUE(pair.at_server.ref().send("from b")) << "handed over";
+    EXPECT_TRUE(pair.at_server.ref().post([&](TcpConnection& c) {
       EXPECT_TRUE(a.in_loop_thread());
       EXPECT_FALSE(b.in_loop_thread());
       c.send(", on a");
     }));
     EXPECT_EQ(a.backlog(), 2u);
   });
-  EXPECT_TRUE(until([&] { return pair.to_client == "from b, on a"; }));
+  EXPECT_TRUE(until([&] { return pair.at_client.received == "from b, on a"; }));
   EXPECT_TRUE(on_b);
-  a.post([&] { EXPECT_TRUE(pair.at_client.close()); });
+  a.post([&] { EXPECT_TRUE(pair.at_client.ref().close()); });
   EXPECT_TRUE(until([&] { return pair.server.connection_count() == 0; }));
 }
 
@@ -120,34 +91,30 @@ TEST_F(TwoLoops, PostsGoBothWays) {
 }
 
 TEST_F(TwoLoops, ABroadcastReachesTheMembersOfBoth) {
-  Pair one(a, b);
-  Pair other(b, a);
+  BothEnds one(a, b);
+  BothEnds other(b, a);
   ASSERT_TRUE(until([&] { return one.open() && other.open(); }));
   Broadcast room;
   const auto join = [&room](TcpConnection& c) { room.join(c); };
-  EXPECT_TRUE(one.at_server.post(join));
-  EXPECT_TRUE(other.at_server.post(join));
+  EXPECT_TRUE(one.at_server.ref().post(join));
+  EXPECT_TRUE(other.at_server.ref().post(join));
   ASSERT_TRUE(until([&] { return room.stats().members == 2; }));
   a.post([&] { room.send(SharedBytes::copy("from a ")); });
-  b.post([&] { room.send(SharedBytes::copy("from b"), other.at_server); });
-  EXPECT_TRUE(until([&] { return one.to_client.size() == 13 && other.to_client == "from a "; }));
+  b.post([&] { room.send(SharedBytes::copy("from b"), other.at_server.ref()); });
+  EXPECT_TRUE(until([&] {
+    return one.at_client.received.size() == 13 && other.at_client.received == "from a ";
+  }));
   EXPECT_EQ(room.stats().delivered, 3u);
 }
 
 TEST_F(TwoLoops, DeadlinesAndTimersAreEachLoopsOwn) {
-  TcpServer server(a, {.idle_timeout = 50ms});
-  std::optional<CloseReason> why;
-  server.on_close([&](TcpConnection&, CloseReason reason) { why = reason; });
-  const auto address = server.listen("127.0.0.1:0");
-  ASSERT_TRUE(address);
-  TcpClient client(b);
-  ASSERT_TRUE(client.connect(*address));
+  const BothEnds ends(a, b, {.idle_timeout = 50ms});
   int on_a = 0;
   int on_b = 0;
   a.run_every(5ms, [&] { ++on_a; });
   b.run_every(5ms, [&] { ++on_b; });
-  EXPECT_TRUE(until([&] { return why && on_a > 3 && on_b > 3; }));
-  EXPECT_EQ(why->kind, CloseReason::Kind::idle_timeout);
+  EXPECT_TRUE(until([&] { return ends.at_server.reason && on_a > 3 && on_b > 3; }));
+  EXPECT_EQ(ends.at_server.reason->kind, CloseReason::Kind::idle_timeout);
 }
 
 // Two servers on one address, as the loops of a pool have it: the kernel spreads the clients, and
@@ -200,9 +167,9 @@ TEST_F(TwoLoops, AServerWithThreadsIsListenedOnInATurn) {
 }
 
 TEST_F(TwoLoops, ACallIntoTheOtherLoopsConnectionIsCaught) {
-  Pair pair(a, b);
+  BothEnds pair(a, b);
   ASSERT_TRUE(until([&] { return pair.open(); }));
-  TcpConnection* const of_a = pair.at_server.get();
+  TcpConnection* const of_a = pair.at_server.connection();
   ASSERT_NE(of_a, nullptr) << "between the turns the thread belongs to both";
   EXPECT_DEATH(
       {

@@ -1,16 +1,13 @@
 // F17: a child of fork() that destroys what its parent made, while the parent goes on.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <chrono>
-#include <cstdio>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "support/in_child.h"
+#include "support/temp_files.h"
 #include "support/udp_harness.h"
 #include "weir/net/udp/udp_server.h"
 
@@ -20,7 +17,8 @@ namespace {
 using namespace std::chrono_literals;
 
 TEST(UdpFork, F17_AChildThatDestroysEverythingCostsTheParentNothing) {
-  const std::string path = "/tmp/weir_udp_fork_" + std::to_string(::getpid());
+  const TempFolder folder;
+  const std::string path = folder.file("s");
   auto loop = std::make_unique<EventLoop>();
   auto server = std::make_unique<UdpServer>(*loop);
   server->on_datagrams(echo_all);
@@ -36,7 +34,7 @@ TEST(UdpFork, F17_AChildThatDestroysEverythingCostsTheParentNothing) {
     server.reset();
     loop.reset();
   }));
-  EXPECT_TRUE(std::filesystem::exists(path));
+  EXPECT_TRUE(exists(path));
   const UdpPeer peer;
   ASSERT_TRUE(peer.send(address, "after the fork"));
   std::optional<std::string> answer;
@@ -50,7 +48,7 @@ TEST(UdpFork, F17_AChildThatDestroysEverythingCostsTheParentNothing) {
   waiting.reset();
   server.reset();
   loop.reset();
-  EXPECT_FALSE(std::filesystem::exists(path));
+  EXPECT_FALSE(exists(path));
 }
 
 TEST(UdpFork, F17_AChildThatDestroysAServerWithThreads) {
@@ -58,17 +56,8 @@ TEST(UdpFork, F17_AChildThatDestroysAServerWithThreads) {
   auto server = std::make_unique<UdpServer>(loop, UdpServer::Options{.threads = 2});
   server->on_datagrams(echo_all);
   const SocketAddress address = server->listen("127.0.0.1:0").value();
-  std::fflush(nullptr);
-  const pid_t child = ::fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
-    ::alarm(20);
-    server.reset();
-    ::_exit(0);
-  }
-  int status = -1;
-  EXPECT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0) << "it does not wait for threads that it has not";
+  EXPECT_TRUE(in_child([&] { server.reset(); }, 20))
+      << "it does not wait for threads that it has not";
   const UdpPeer peer;
   ASSERT_TRUE(peer.send(address, "after the fork"));
   EXPECT_EQ(peer.receive(), "after the fork");

@@ -228,7 +228,7 @@ INSTANTIATE_TEST_SUITE_P(Policies, Full,
 
 TEST(UdpSend, F25_ASocketThatTakesNothingIsAskedByEpollOnly) {
   UdpHarness udp({.send_buffer = 4608}, "");
-  const UdpPeer peer(abstract("full"));
+  const UdpPeer peer(abstract_address("full"));
   ASSERT_TRUE(udp.socket->connect(peer.address()));
   std::size_t sent = 0;
   while (udp.socket->queued_datagrams() == 0 && sent < 10'000) {  // until its queue is full
@@ -247,8 +247,8 @@ TEST(UdpSend, F25_ASocketThatTakesNothingIsAskedByEpollOnly) {
 
 TEST(UdpSend, F25_AStrangerWhoReadsNothingHoldsUpNoConnectedUnixSocket) {
   UdpHarness udp({}, "");
-  const UdpPeer peer(abstract("peer"));
-  const UdpPeer stuck(abstract("stuck"));
+  const UdpPeer peer(abstract_address("peer"));
+  const UdpPeer stuck(abstract_address("stuck"));
   ASSERT_TRUE(udp.socket->connect(peer.address()));
   for (int i = 0; i < 2000 && udp.failures.empty(); ++i) {
     udp.socket->send_to(stuck.address(), "x");
@@ -302,9 +302,9 @@ TEST(UdpSend, AnAnswerThatCanNeverWaitCostsOthersNothing) {
 }
 
 TEST(UdpSend, F25_AFullUnixPeerLosesItsDatagramsAndHoldsUpNobody) {
-  UdpHarness udp({}, abstract("sender"));
-  const UdpPeer stuck(abstract("stuck"));
-  const UdpPeer fine(abstract("fine"));
+  UdpHarness udp({}, abstract_address("sender"));
+  const UdpPeer stuck(abstract_address("stuck"));
+  const UdpPeer fine(abstract_address("fine"));
   for (int i = 0; i < 2000 && udp.failures.empty(); ++i) {
     udp.socket->send_to(stuck.address(), "x");
     run_turn(udp.loop);

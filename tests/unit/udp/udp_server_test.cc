@@ -47,7 +47,7 @@ TEST_P(UdpServerThreads, EachPeerComesToOneLoopAndAllAreAnswered) {
     }
   });
   const SocketAddress address = server.listen("127.0.0.1:0").value();
-  const SocketAddress second = server.listen(abstract("server-test")).value();
+  const SocketAddress second = server.listen(abstract_address("server-test")).value();
   EXPECT_EQ(server.loop_count(), std::max<std::size_t>(GetParam(), 1));
   std::vector<UdpPeer> peers(20);
   for (int round = 0; round < 5; ++round) {
@@ -61,7 +61,7 @@ TEST_P(UdpServerThreads, EachPeerComesToOneLoopAndAllAreAnswered) {
       EXPECT_EQ(answer, std::to_string(round));
     }
   }
-  const UdpPeer unix_peer(abstract("server-test-peer"));
+  const UdpPeer unix_peer(abstract_address("server-test-peer"));
   ASSERT_TRUE(unix_peer.send(second, "x"));
   ASSERT_TRUE(run_until(loop, [&] { return server.stats().sent == 101; }));
   EXPECT_EQ(unix_peer.receive(), "x");
@@ -180,7 +180,7 @@ TEST_P(UdpServerThreads, APortThatIsTakenIsRefused) {
 TEST_P(UdpServerThreads, ShutdownEndsWithLoopsThatHaveNoSocket) {
   EventLoop loop;
   UdpServer server(loop, {.threads = GetParam()});
-  ASSERT_TRUE(server.listen(abstract("first-loop-only")));
+  ASSERT_TRUE(server.listen(abstract_address("first-loop-only")));
   bool done = false;
   server.shutdown(5s, [&] { done = true; });
   EXPECT_TRUE(run_until(loop, [&] { return done; }));

@@ -127,7 +127,7 @@ TEST(UdpSessions, F15_AStoppedProcessEndsNoSessionThatHasSpoken) {
   for (const UdpPeer& peer : peers) ASSERT_TRUE(peer.send(address, "y"));
   world.faults.advance_clock(10s);
   world.faults.on(Call::epoll_pwait2).nth(1).fail(EINTR);
-  for (int turn = 0; turn < 8; ++turn) run_turn(world.loop);
+  run_turns(world.loop, 8);
   EXPECT_EQ(std::ranges::count(handler->events, "y"), std::ptrdiff_t{kPeers});
   EXPECT_EQ(std::ranges::count(handler->events, "timed out"), 0);
   world.faults.advance_clock(10s);
@@ -147,7 +147,7 @@ TEST(UdpSessions, WhoSpokeInASlowTurnIsNotSilent) {
   ASSERT_TRUE(all.until_events(4));
   const auto pass = [&](Duration time) {
     all.world.faults.advance_clock(time);
-    for (int turn = 0; turn < 3; ++turn) run_turn(all.world.loop);
+    run_turns(all.world.loop, 3);
   };
   pass(59s);
   EXPECT_EQ(all.sessions->size(), 2u);
@@ -379,7 +379,7 @@ TEST(UdpSessions, F06_AServerDestroyedBehindACloseCallsNothingMore) {
     handler->close = [&](UdpSession&) { server.reset(); };
     for (UdpSession* session : open) session->close();
     if (!inside) server.reset();
-    for (int i = 0; i < 3; ++i) run_turn(world.loop);
+    run_turns(world.loop, 3);
     EXPECT_EQ(handler->events.size(), inside ? 7u : 6u) << "the call that destroys it is the last";
     server.reset();
   }

@@ -6,8 +6,6 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cstring>
 #include <set>
@@ -18,30 +16,20 @@
 #include "support/allocations.h"
 #include "support/net_namespace.h"
 #include "support/spin_oracle.h"
+#include "support/temp_files.h"
 #include "support/udp_harness.h"
 #include "weir/base/aligned_bytes.h"
 
 namespace weir::test {
 namespace {
 
-std::string temporary_path(std::string_view name) {
-  std::string folder = "/tmp/weir-udp-XXXXXX";
-  if (::mkdtemp(folder.data()) == nullptr) ADD_FAILURE() << "mkdtemp";
-  return folder + "/" + std::string(name);
-}
-
-void remove_with_folder(const std::string& path) {
-  ::unlink(path.c_str());
-  ::rmdir(path.substr(0, path.rfind('/')).c_str());
-}
-
 TEST(UdpSocket, EchoesOverEachKindOfAddress) {
   for (const std::string& where :
-       {std::string("127.0.0.1:0"), std::string("[::1]:0"), abstract("server")}) {
+       {std::string("127.0.0.1:0"), std::string("[::1]:0"), abstract_address("server")}) {
     UdpHarness udp({}, where);
     udp.on.datagrams = echo_all;
     const std::string peer_name =
-        udp.address.is_unix() ? abstract("client") : udp.address.with_port(0).to_string();
+        udp.address.is_unix() ? abstract_address("client") : udp.address.with_port(0).to_string();
     const UdpPeer peer(peer_name);
     ASSERT_TRUE(peer.send(udp.address, "hello"));
     ASSERT_TRUE(udp.until_received(1)) << where;
@@ -143,8 +131,8 @@ TEST(UdpSocket, F71_TheLongestIsWholeAndALongerOneIsSaidToBeTruncated) {
     EXPECT_EQ(udp.truncated, 0);
     EXPECT_TRUE(peer.receive() == longest);
   }
-  UdpHarness udp({}, abstract("long"));
-  const UdpPeer peer(abstract("long-peer"));
+  UdpHarness udp({}, abstract_address("long"));
+  const UdpPeer peer(abstract_address("long-peer"));
   const std::string longer(100'000, 'y');
   ASSERT_TRUE(peer.send(udp.address, longer));
   ASSERT_TRUE(peer.send(udp.address, "short"));
@@ -180,8 +168,8 @@ TEST(UdpSocket, AnUnconnectedSocketHasNobodyToSendTo) {
 
 TEST(UdpSocket, AConnectedUnixSocketGetsANameThatCanBeAnswered) {
   UdpHarness udp({}, "");
-  const UdpPeer peer(abstract("named"));
-  udp.address = udp.socket->connect(abstract("named")).value();
+  const UdpPeer peer(abstract_address("named"));
+  udp.address = udp.socket->connect(abstract_address("named")).value();
   ASSERT_EQ(udp.socket->send("ping"), DatagramResult::queued);
   run_turn(udp.loop);
   SocketAddress from;
@@ -191,7 +179,7 @@ TEST(UdpSocket, AConnectedUnixSocketGetsANameThatCanBeAnswered) {
 }
 
 TEST(UdpSocket, AUnixPeerWithoutANameIsHeardAndCannotBeAnswered) {
-  UdpHarness udp({}, abstract("nameless"));
+  UdpHarness udp({}, abstract_address("nameless"));
   DatagramResult result = DatagramResult::queued;
   bool nameless = false;
   udp.on.datagrams = [&](UdpSocket& socket, std::span<const Datagram> batch) {
@@ -206,36 +194,34 @@ TEST(UdpSocket, AUnixPeerWithoutANameIsHeardAndCannotBeAnswered) {
 }
 
 TEST(UdpSocket, AUnixPathIsMadeWithItsModeAndRemoved) {
-  const std::string path = temporary_path("socket");
+  const TempFolder folder;
+  const std::string path = folder.file("socket");
   {
     UdpHarness udp({.unix_mode = 0620}, "unix:" + path);
-    struct stat status {};
-    ASSERT_EQ(::stat(path.c_str(), &status), 0);
-    EXPECT_EQ(status.st_mode & 0777, 0620u);
+    EXPECT_EQ(mode_of(path), 0620u);
     UdpSocket second(udp.loop);
     const auto refused = second.bind("unix:" + path);
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code(), Errno(EADDRINUSE));
   }
-  EXPECT_NE(::access(path.c_str(), F_OK), 0);
-  remove_with_folder(path);
+  EXPECT_FALSE(exists(path));
 }
 
 TEST(UdpSocket, AStaleUnixPathIsTakenOverAndAForeignFileIsNot) {
-  const std::string path = temporary_path("socket");
+  const TempFolder folder;
+  const std::string path = folder.file("socket");
   {
     const UdpPeer gone("unix:" + path);  // leaves its file
   }
-  ASSERT_EQ(::access(path.c_str(), F_OK), 0);
+  ASSERT_TRUE(exists(path));
   { UdpHarness udp({}, "unix:" + path); }
-  EXPECT_NE(::access(path.c_str(), F_OK), 0);
+  EXPECT_FALSE(exists(path));
 
   const Fd file(::creat(path.c_str(), 0600));
   EventLoop loop;
   UdpSocket socket(loop);
   EXPECT_FALSE(socket.bind("unix:" + path));
-  EXPECT_EQ(::access(path.c_str(), F_OK), 0);
-  remove_with_folder(path);
+  EXPECT_TRUE(exists(path));
 }
 
 TEST(UdpSocket, ErrorsOfSetUpSayWhatWasDone) {

@@ -1,12 +1,12 @@
 // The file of a Unix datagram socket in a folder that somebody else may change at any time.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <string>
 
+#include "support/temp_files.h"
 #include "support/udp_harness.h"
 
 namespace weir::test {
@@ -14,32 +14,24 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool exists(const std::string& path) { return fs::exists(fs::symlink_status(path)); }
-
 class UdpUnixFile : public ::testing::Test {
  protected:
   UdpUnixFile() {
-    std::string name = "/tmp/weir-udp-XXXXXX";
-    if (::mkdtemp(name.data()) == nullptr) ADD_FAILURE() << "mkdtemp";
-    top = name;
-    fs::create_directory(top + "/folder");
+    fs::create_directory(top.file("folder"));
     previous_umask_ = ::umask(022);
   }
-  ~UdpUnixFile() override {
-    ::umask(previous_umask_);
-    fs::remove_all(top);
-  }
-  std::string path() const { return top + "/folder/s"; }
+  ~UdpUnixFile() override { ::umask(previous_umask_); }
+  std::string path() const { return top.file("folder/s"); }
   std::string address() const { return "unix:" + path(); }
 
-  std::string top;
+  const TempFolder top;
 
  private:
   mode_t previous_umask_ = 0;
 };
 
 TEST_F(UdpUnixFile, F70_ALinkPlantedBeforeChmodIsNotFollowed) {
-  const std::string secret = top + "/secret";
+  const std::string secret = top.file("secret");
   std::ofstream(secret) << "secret";
   ASSERT_EQ(::chmod(secret.c_str(), 0600), 0);
   UdpHarness udp({.unix_mode = 0666}, "");
@@ -51,26 +43,24 @@ TEST_F(UdpUnixFile, F70_ALinkPlantedBeforeChmodIsNotFollowed) {
   ASSERT_FALSE(bound) << "the path is another's";
   EXPECT_EQ(bound.error().code(), EADDRINUSE) << bound.error().message();
   EXPECT_EQ(udp.faults.count(Call::chmod), 1u);
-  struct stat now {};
-  ASSERT_EQ(::stat(secret.c_str(), &now), 0);
-  EXPECT_EQ(now.st_mode & 07777, 0600u);
+  EXPECT_EQ(mode_of(secret), 0600u);
   EXPECT_TRUE(fs::is_symlink(path())) << "it is not ours to remove";
 }
 
 TEST_F(UdpUnixFile, F70_ItsFileIsRemovedFromTheFolderWhereItWasMade) {
   UdpHarness udp({}, address());
-  fs::rename(top + "/folder", top + "/moved");
-  fs::create_directory(top + "/folder");
+  fs::rename(top.file("folder"), top.file("moved"));
+  fs::create_directory(top.file("folder"));
   std::ofstream(path()) << "precious";
   udp.socket->close();
   run_turn(udp.loop);
   EXPECT_TRUE(exists(path()));
-  EXPECT_FALSE(exists(top + "/moved/s"));
+  EXPECT_FALSE(exists(top.file("moved/s")));
 }
 
 TEST_F(UdpUnixFile, F70_ARelativePathIsRemovedAlsoAfterChdir) {
   const fs::path before = fs::current_path();
-  fs::current_path(top + "/folder");
+  fs::current_path(top.file("folder"));
   UdpHarness udp({}, "unix:s");
   fs::current_path("/");
   EXPECT_TRUE(exists(path()));
