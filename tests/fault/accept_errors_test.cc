@@ -285,7 +285,7 @@ INSTANTIATE_TEST_SUITE_P(Accept, ListenerRefused,
                          ::testing::ValuesIn(cells({ENOMEM, ENOSPC, EPERM})), cell_name);
 
 TEST_P(ListenerRefused, F16_AListenerThatEpollRefusesIsTriedAgain) {
-  const AllowLog refused("watch 127.0.0.1:");
+  const ExpectLog refused("watch 127.0.0.1:");
   faults.on(Call::epoll_ctl).argument(EPOLL_CTL_ADD).first(3).fail(error);
   TestClient waiting(address);
   EXPECT_TRUE(rests(loop, faults, 200ms));

@@ -67,7 +67,7 @@ class AcceptFailures : public ::testing::TestWithParam<std::size_t>, public Loop
 INSTANTIATE_TEST_SUITE_P(Way, AcceptFailures, ::testing::Range(std::size_t{0}, kWays.size()));
 
 TEST_P(AcceptFailures, F16_OneConnectionThatEpollRefusesEndsAlone) {
-  const AllowLog said("watch a connection: epoll_ctl");
+  const ExpectLog said("watch a connection: epoll_ctl");
   for (const int error : {ENOMEM, ENOSPC, EPERM}) {
     faults.clear();
     EchoServer echo(loop, options());
@@ -93,7 +93,7 @@ TEST_P(AcceptFailures, F16_OneConnectionThatEpollRefusesEndsAlone) {
 }
 
 TEST_P(AcceptFailures, F43_EpollRefusesAllConnections) {
-  const AllowLog said("watch a connection: epoll_ctl");
+  const ExpectLog said("watch a connection: epoll_ctl");
   EchoServer echo(loop, options());
   const SocketAddress address = echo.listen();
   serve_while(loop, [&] {
@@ -118,7 +118,7 @@ TEST_P(AcceptFailures, F43_EpollRefusesAllConnections) {
 }
 
 TEST_P(AcceptFailures, F43_AHandlerThatThrowsInOnOpenEndsThatConnection) {
-  const AllowLog said("an exception left on_open");
+  const ExpectLog said("an exception left on_open");
   EchoServer echo(loop, options());
   std::atomic<int> opened = 0;
   echo.server.on_open([&](TcpConnection& connection) {

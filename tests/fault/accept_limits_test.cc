@@ -62,7 +62,7 @@ void descriptors_run_out(const TcpServer::Options& options) {
   constexpr std::size_t kCrowd = 300;
   FaultTable faults;
   const ScopedFaults use(faults);
-  const AllowLog said("accept on 127.0.0.1:");
+  const ExpectLog said("accept on 127.0.0.1:");
   EventLoop loop;
   EchoServer echo(loop, options);
   const SocketAddress address = echo.listen();
@@ -142,7 +142,7 @@ TEST(AcceptLimits, F41_TheLimitOfTheProcessBoundsConnectionsByItself) {
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
   EchoServer echo(loop);  // a quarter is kept: 48 connections
   ::setrlimit(RLIMIT_NOFILE, &before);
-  const AllowLog said("48 connections are open, the most allowed");
+  const ExpectLog said("48 connections are open, the most allowed");
   const SocketAddress address = echo.listen();
   std::vector<TestClient> clients;
   for (int i = 0; i < 60; ++i) clients.emplace_back(address);

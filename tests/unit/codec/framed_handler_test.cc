@@ -260,7 +260,7 @@ TEST(FramedHandler, NoFrameAfterTheConnectionWasEndedInsideOne) {
       {Kind::aborted, [](TcpConnection& c, std::string_view) { c.abort(); }},
       {Kind::handler_threw, throwing},
   };
-  const AllowLog allow("an exception left on_data");
+  const ExpectLog allow("an exception left on_data");
   both_triggers([&](Trigger trigger) {
     for (const Way& way : ways) {
       SCOPED_TRACE(to_string(way.kind));
@@ -528,7 +528,7 @@ TEST(FramedHandler, HandlersMayHandOverAtEveryFrame) {
 }
 
 TEST(FramedHandler, APayloadThatIsNoFrameIsNotSent) {
-  const AllowLog allow("was not sent: ");
+  const ExpectLog allow("was not sent: ");
   Framed framed{LineCodec()};
   TestClient client = framed.connect();
   const auto refused = framed.told->send_frame(framed.connection(), "two\nlines");

@@ -134,7 +134,7 @@ TEST(FramedHandler, AFrameAboveMaxInputIsLoggedAtSetHandler) {
   TcpHarness tcp({.max_input = 1001});
   const TestClient client = tcp.connect();
   const auto later = lines_of(1000);
-  const AllowLog warned("set_handler on connection");
+  const ExpectLog warned("set_handler on connection");
   EXPECT_TRUE(wait_until([&] {  // one a second is logged
     tcp.connection()->set_handler(*later);
     return warned.count() > 0;

@@ -288,7 +288,7 @@ TEST(HandOver, F72_AnotherUserIsRefused) {
 }
 
 TEST(HandOver, WhatTheKernelRefusesTheOldServerSurvives) {
-  const AllowLog log("hand-over at unix:");
+  const ExpectLog log("hand-over at unix:");
   for (const Call call : {Call::fcntl, Call::sendmsg, Call::getsockopt}) {
     const TempFolder folder;
     FaultTable faults;

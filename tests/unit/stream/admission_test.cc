@@ -101,7 +101,7 @@ TEST(Seat, IsGivenBackUnlessItIsSettled) {
 // --- a server ------------------------------------------------------------------------------------
 
 TEST(PeerLimits, F41_OnePeerCannotTakeAllConnections) {
-  const AllowLog limit("127.0.0.1 has 2 connections");
+  const ExpectLog limit("127.0.0.1 has 2 connections");
   TcpHarness tcp({.max_connections_per_peer = 2});
   tcp.on.data = [](TcpConnection& c, Buffer& in) { c.send(in); };
   TestClient first = tcp.connect();
@@ -127,7 +127,7 @@ TEST(PeerLimits, F41_OnePeerCannotTakeAllConnections) {
 }
 
 TEST(PeerLimits, F41_ThoseOfManyLoopsAreCountedTogether) {
-  const AllowLog limit("connections, the most allowed");
+  const ExpectLog limit("connections, the most allowed");
   constexpr std::size_t kMost = 5;
   for (const AcceptMode mode :
        {AcceptMode::single, AcceptMode::reuse_port, AcceptMode::exclusive}) {

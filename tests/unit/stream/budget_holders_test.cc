@@ -134,7 +134,7 @@ TEST(BudgetHolders, F25_SilentPeersGoAndUploadsAreServed) {
 // The holder may be on another loop, which has no need of memory itself.
 TEST(BudgetHolders, F25_ASilentPeerOfAnotherLoopGoesForAnUploadHere) {
   constexpr std::size_t kUpload = 400'000;
-  const AllowLog spent("the budget of buffered bytes is spent");
+  const ExpectLog spent("the budget of buffered bytes is spent");
   const AllowLog moved_clock("held the loop");
   const ScopedBudget scoped(buffered_bytes() + 800'000);
   TcpHarness tcp;
@@ -334,7 +334,7 @@ TEST(BudgetHolders, F25_TheEndOfOneHolderMayEndOthersOrAll) {
 
 // A peer that is not read for want of memory is not idle.
 TEST(BudgetHolders, F27_IdleTimeoutRestsForThoseThatAreNotRead) {
-  const AllowLog spent("the budget of buffered bytes is spent");
+  const ExpectLog spent("the budget of buffered bytes is spent");
   TcpHarness tcp({.idle_timeout = 2s, .max_buffered_per_loop = 300'000});
   tcp.on.data = [](TcpConnection&, Buffer&) {};
   std::vector<TestClient> clients;
@@ -348,7 +348,7 @@ TEST(BudgetHolders, F27_IdleTimeoutRestsForThoseThatAreNotRead) {
 
 // With the last connection goes the restraint.
 TEST(BudgetHolders, ReadsAreAsLargeAsBeforeWhenAllAreGone) {
-  const AllowLog spent("the budget of buffered bytes is spent");
+  const ExpectLog spent("the budget of buffered bytes is spent");
   TcpHarness tcp({.max_buffered_per_loop = 100'000});
   tcp.on.data = [](TcpConnection&, Buffer&) {};
   TestClient client = tcp.connect();

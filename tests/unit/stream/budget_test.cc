@@ -156,7 +156,7 @@ TEST(BufferBudget, F25_OverTheBudgetOverflowDecides) {
 }
 
 TEST(BufferBudget, ThoseWhoHoldLittleDoNotPayForThoseWhoHoldMuch) {
-  const AllowLog spent("the budget of buffered bytes is spent");
+  const ExpectLog spent("the budget of buffered bytes is spent");
   TcpHarness tcp({.overflow = Overflow::drop, .max_buffered_per_loop = 500'000});
   tcp.on.open = shrink_send_buffer;
   tcp.on.data = [](TcpConnection& c, Buffer& in) { c.send(in); };
@@ -236,7 +236,7 @@ TEST(BufferBudget, F27_InputIsNotReadOverTheBudgetAndIsWokenWhenThereIsRoom) {
 
 // What another server of the process gives back is noticed, too.
 TEST(BufferBudget, RoomThatAnotherServerMakesIsNoticed) {
-  const AllowLog spent("the budget of buffered bytes is spent");
+  const ExpectLog spent("the budget of buffered bytes is spent");
   const ScopedBudget scoped(buffered_bytes() + 500'000);
   TcpHarness tcp;
   TcpServer other(tcp.loop);
@@ -275,7 +275,7 @@ TEST(BufferBudget, RoomThatAnotherServerMakesIsNoticed) {
 
 // Halves of messages that fill the budget would wait for each other for ever.
 TEST(BufferBudget, HalfReadMessagesThatFillTheBudgetAreGivenUpOneAfterTheOther) {
-  const AllowLog spent("the budget of buffered bytes is spent");
+  const ExpectLog spent("the budget of buffered bytes is spent");
   TcpHarness tcp({.max_buffered_per_loop = 300'000, .linger_timeout = 50ms});
   tcp.on.data = [](TcpConnection&, Buffer&) {};
   std::vector<TestClient> clients;

@@ -443,7 +443,7 @@ TEST(TcpDeadline, TheHandlerMayEndItOtherwise) {
 }
 
 TEST(TcpDeadline, AnExceptionOfTheLastWordEndsOneConnection) {
-  const AllowLog log("an exception left on_timeout");
+  const ExpectLog log("an exception left on_timeout");
   TcpHarness tcp({.idle_timeout = 60s});
   tcp.on.timeout = [](TcpConnection&, Kind) -> bool { throw std::runtime_error("late"); };
   TestClient client = tcp.connect();

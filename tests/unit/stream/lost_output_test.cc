@@ -118,7 +118,7 @@ TEST(LostOutput, OfAFileThatEndsEarly) {
 
 // What the handler gathered before it threw was accepted, too.
 TEST(LostOutput, OfAHandlerThatThrowsBehindItsAnswer) {
-  const AllowLog threw("an exception left");
+  const ExpectLog threw("an exception left");
   TcpHarness tcp;
   tcp.on.data = [](TcpConnection& c, Buffer&) {
     c.send("half an answer");
@@ -132,7 +132,7 @@ TEST(LostOutput, OfAHandlerThatThrowsBehindItsAnswer) {
 
 // The other way round: nothing was lost, so the end is an orderly one.
 TEST(LostOutput, NothingLostIsAnOrderlyEnd) {
-  const AllowLog threw("an exception left");
+  const ExpectLog threw("an exception left");
   TcpHarness tcp;
   tcp.on.data = [&](TcpConnection&, Buffer& in) {
     in.clear();

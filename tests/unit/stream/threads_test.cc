@@ -108,7 +108,7 @@ TEST(ConnectionRef, F34_ConcurrentSendsRacingCloseAndDestruction) {
 
 // On a loop of the server's own nobody else could catch it.
 TEST(ConnectionRef, F62_AnExceptionOfAPostedFunctionCostsItsConnectionAlone) {
-  AllowLog said("an exception left a posted function of connection");
+  ExpectLog said("an exception left a posted function of connection");
   std::mutex mutex;
   std::vector<ConnectionRef> refs;   // mutex
   std::vector<CloseReason> reasons;  // mutex
@@ -149,7 +149,7 @@ TEST(ConnectionRef, F62_AnExceptionOfAPostedFunctionCostsItsConnectionAlone) {
 }
 
 TEST(ConnectionRef, F62_AnExceptionOfAPostedFunctionIsTheSameOnTheLoopsThread) {
-  AllowLog said("an exception left a posted function of connection");
+  ExpectLog said("an exception left a posted function of connection");
   TcpHarness tcp;
   TestClient client = tcp.connect();
   EXPECT_FALSE(tcp.ref().post([](TcpConnection&) { throw std::runtime_error("a bug"); }));

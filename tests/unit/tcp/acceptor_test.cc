@@ -238,7 +238,7 @@ TEST_F(AcceptorTest, F06_DestroyedInsideItsOwnSink) {
 }
 
 TEST_F(AcceptorTest, F06_DestroyedWhileItBacksOff) {
-  AllowLog warned("accept on");
+  ExpectLog warned("accept on");
   start();
   queue(1);
   faults.on(Call::accept4).always().fail(ENOBUFS);

@@ -102,7 +102,7 @@ TEST(Adopt, ConnectionsAreSpreadOverTheLoops) {
 }
 
 TEST(Adopt, TheBoundsHold) {
-  AllowLog said("1 connections are open, the most allowed");
+  ExpectLog said("1 connections are open, the most allowed");
   EventLoop loop;
   EchoServer echo(loop, {.max_connections = 1});
   SocketPair first;

@@ -220,7 +220,7 @@ TEST_P(TcpServerWays, AcceptedSocketsHaveTheOptions) {
 }
 
 TEST_P(TcpServerWays, F41_ThoseAboveMaxConnectionsAreRefusedAndCounted) {
-  AllowLog said("5 connections are open, the most allowed");
+  ExpectLog said("5 connections are open, the most allowed");
   TcpServer::Options with = options();
   with.max_connections = 5;
   EchoServer echo(loop, with);

@@ -170,7 +170,7 @@ TEST(UdpLifetime, ManySocketsLeaveNothingBehind) {
 }
 
 TEST(UdpLifetime, AHandlerThatThrowsLosesNothingElse) {
-  const AllowLog thrown("on_datagrams of a datagram socket threw: oh");
+  const ExpectLog thrown("on_datagrams of a datagram socket threw: oh");
   UdpHarness udp;
   const UdpPeer peer;
   udp.on.datagrams = [](UdpSocket& socket, std::span<const Datagram> batch) {

@@ -156,7 +156,7 @@ TEST(UdpSessions, WhoSpokeInASlowTurnIsNotSilent) {
 }
 
 TEST(UdpSessions, F25_TheirNumberIsBoundedAndStrangersCostNothing) {
-  const AllowLog refusing("3 sessions are open, the most allowed");
+  const ExpectLog refusing("3 sessions are open, the most allowed");
   Sessions all({.max_sessions = 3});
   std::vector<UdpPeer> peers(5);
   for (const UdpPeer& peer : peers) ASSERT_TRUE(peer.send(all.address, "x"));
@@ -174,7 +174,7 @@ TEST(UdpSessions, F63_NoMemoryForOneCostsTheOthersNoDatagram) {
     std::uint64_t datagrams = 0;
   };
   if (!AllocationCount::available()) GTEST_SKIP() << "the sanitizer's operator new is in use";
-  const AllowLog no_memory("memory");
+  const ExpectLog no_memory("memory");
   EventLoop loop;
   std::array<SocketAddress, 3> peers;
   std::array<Datagram, 3> batch;
