@@ -1,5 +1,5 @@
-// What holds for a weir loop inside any other: connections, timers, deadlines and posts work, and a
-// host with nothing to do sleeps. A Host has
+// The tests of a weir loop inside any other loop: connections, timers, deadlines and posts work,
+// and an idle host sleeps. A Host has
 //
 //   explicit Host(EventLoop& loop);   the other loop, with `loop` in it
 //   void set_tick(Duration every);    a timer of its own, which counts in `ticks`; zero: none

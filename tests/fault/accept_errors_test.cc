@@ -1,4 +1,4 @@
-// What accept(2) and epoll_ctl(2) may answer a listener, by injection.
+// The errors of accept(2) and epoll_ctl(2) that a listener may get, injected.
 #include <gtest/gtest.h>
 #include <sys/epoll.h>
 
@@ -140,7 +140,7 @@ TEST_P(OutOfDescriptors, F35_BacksOffOnceThoughAskedTwiceInOneTurn) {
   run_for(loop, 250ms);  // no timer was left behind
 }
 
-// What had waited in the queue may be dead, and its descriptor free again in the next turn.
+// A connection that waited in the queue may be dead, and its descriptor free in the next turn.
 TEST_P(OutOfDescriptors, F35_NobodyIsShedRightAfterOthersWereTaken) {
   run_turn(loop);
   faults.on(Call::accept4).nth(3).fail(error);

@@ -1,4 +1,4 @@
-// What goes wrong with a connection between accept(2) and its first message.
+// Failures of a connection between accept(2) and its first message.
 #include <gtest/gtest.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -53,7 +53,7 @@ class AcceptFailures : public ::testing::TestWithParam<std::size_t>, public Loop
     EXPECT_EQ(echo.closed, stats.accepted - stats.refused);
   }
 
-  // Every loop has told epoll what it watches: it has begun a turn since. Not on the loop's turn.
+  // Every loop has registered with epoll: it has begun a turn since. Not from a turn of the loop.
   static void wait_until_watched(TcpServer& server) {
     for (std::size_t i = 0; i < server.loop_count(); ++i) {
       std::promise<void> watched;

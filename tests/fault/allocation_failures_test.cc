@@ -25,7 +25,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::uint64_t kMostAllocations = 1000;  // of a scenario: else the loop below never ends
+constexpr std::uint64_t kMostAllocations = 1000;  // of a scenario, so that the loop below ends
 
 // Runs `step` with the nth allocation failing, whichever way that comes out of it. False: it made
 // fewer than n.
@@ -145,7 +145,7 @@ struct Bare {
   int ran = 0;
 };
 
-// post() and run_after() tell the caller; what was accepted before is run.
+// post() and run_after() throw to the caller; tasks that were accepted before are run.
 TEST_F(Allocations, F63_TimersAndTasks) {
   const std::uint64_t count = for_each_allocation<Bare>(
       [](Bare& scene) {
@@ -229,8 +229,7 @@ TEST_F(Allocations, F63_WhileTheBudgetIsSpent) {
   EXPECT_GE(count, 5u);
 }
 
-// A handler that was told of a connection is told of its end, once, and every counter of open
-// connections goes down.
+// After on_open comes on_close, once, and every counter of open connections goes down.
 TEST_F(Allocations, F63_WhileConnectionsBegin) {
   struct Scene : Connected {
     Scene() {

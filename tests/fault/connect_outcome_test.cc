@@ -1,4 +1,4 @@
-// Every way in which a connect can end: told once, with its errno, and nothing is left of it.
+// Every way in which a connect can end: it is reported once, with its errno, and leaves nothing.
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/epoll.h>

@@ -1,5 +1,5 @@
 // Random lives of connectors and clients: connects that work, fail, hang or are interrupted,
-// cancelled or destroyed at any moment. Each is told once or not at all, and leaves nothing.
+// cancelled or destroyed at any moment. Each is reported at most once, and leaves nothing.
 #include <gtest/gtest.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -294,7 +294,7 @@ class ClientLife {
 };
 
 TEST(ConnectSchedule, F47_AClientMayBeToldAnythingAtAnyTime) {
-  const AllowLog watch("watch ");  // for want of epoll
+  const AllowLog watch("watch ");  // when epoll refuses
   const AllowLog accept("accept on ");
   for (std::uint32_t seed = 0; seed < 400; ++seed) {
     SCOPED_TRACE(seed);

@@ -1,5 +1,5 @@
-// What the kernel may report to a loop, also what it never should: stale, reused, unknown, forged
-// and spurious events, and refusals to watch.
+// Events that a kernel reports to a loop, and those that it never should: stale, reused, unknown,
+// forged and spurious ones; and refusals to watch.
 #include <gtest/gtest.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -247,7 +247,7 @@ TEST_F(ReactorEvents, F04_RebuildingSurvivesARefusedEpoll) {
   EXPECT_GE(other.handler.calls, 1);
 }
 
-// As long as no new set is to be had, the old one reports the event that cannot be got rid of.
+// While no new set can be made, the old one reports the event that cannot be removed.
 TEST_F(ReactorEvents, F04_ALastingRefusalOfEpollDoesNotSpin) {
   const ExpectLog failed("make a new epoll set");
   const ExpectLog rebuilt("still in epoll");

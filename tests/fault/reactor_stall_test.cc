@@ -31,7 +31,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// What a callback must not do.
+// The thing that a callback must not do.
 void block(Duration time) {
   const TimePoint end = Clock::now() + time;
   while (Clock::now() < end) std::this_thread::sleep_for(1ms);

@@ -26,7 +26,7 @@ using namespace std::chrono_literals;
 constexpr Duration kIdle = 1s;
 constexpr Duration kStopped = 10s;
 
-// What a connection is to its loop: a descriptor, and a deadline that every byte moves on.
+// A connection as its loop sees it: a descriptor, and a deadline that every byte postpones.
 class Peer final : public IoHandler, public internal::DeadlineClient {
  public:
   explicit Peer(EventLoop& loop) : loop_(loop), channel_(loop, pair.ours.get(), *this) {

@@ -1,5 +1,5 @@
-// Random lives of connections: both sides do what they like, transfers are cut short or fail for
-// want of memory, and yet the streams are whole, the end is told once, and no state lasts for ever.
+// Random lives of connections: both sides act at random, transfers are cut short or fail without
+// memory. The streams are whole, the end is reported once, and no state lasts for ever.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <unistd.h>

@@ -6,7 +6,7 @@
 
 namespace weir::test {
 
-// Bytes from the last multiple of `alignment` to `at`; 0: it begins there.
+// Bytes between the last multiple of `alignment` and `at`; 0 when `at` is such a multiple.
 inline std::size_t beyond_multiple_of(std::size_t alignment, const void* at) {
   return reinterpret_cast<std::uintptr_t>(at) % alignment;
 }

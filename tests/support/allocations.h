@@ -1,8 +1,7 @@
-// Counts what goes through operator new, so that tests can say "no allocation" and "nothing left".
-// [any]
+// Counts calls of operator new, for tests of "no allocation" and "nothing is left". [any]
 //
-// Sanitizers bring their own operator new; there nothing is counted (available() is false) and the
-// checks pass, because LeakSanitizer does that part.
+// Sanitizers have their own operator new. With them nothing is counted (available() is false), and
+// the checks pass: LeakSanitizer looks for leaks instead.
 #pragma once
 
 #include <cstdint>
@@ -26,11 +25,11 @@ struct LiveHeap {
   std::int64_t blocks = 0;
   std::int64_t bytes = 0;
 };
-// What is allocated and not freed in the whole process; zeroes when not available.
+// Memory of the whole process that is allocated and not freed; zeroes when not available.
 LiveHeap live_heap();
 
-// Fails the test when its scope ends with another number of live blocks than it began with. First
-// in a test, after whatever fills caches that live on.
+// Fails the test when the number of live blocks at the end of its scope differs from the number at
+// the start. Make it at the start of the test, after the calls that fill lasting caches.
 class HeapCheck {
  public:
   HeapCheck() : before_(live_heap()) {}
@@ -44,8 +43,8 @@ class HeapCheck {
   const LiveHeap before_;
 };
 
-// While it lives, the nth allocation of this thread throws std::bad_alloc; once. Where nothing is
-// counted (see available()) it does nothing.
+// While it lives, the nth allocation of this thread throws std::bad_alloc, once. It does nothing
+// when allocations are not counted (see available()).
 class FailAllocation {
  public:
   explicit FailAllocation(std::uint64_t nth);

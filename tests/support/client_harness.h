@@ -1,5 +1,4 @@
-// A TcpClient on a loop of this thread with a fault table under it. Every event is counted; a test
-// adds what it wants done in `on`. [loop]
+// A TcpClient on a LoopHarness, with CountedEvents as its handler. [loop]
 //
 //   ClientHarness tcp({.connect_timeout = 1s});
 //   ASSERT_TRUE(tcp.client->connect(address));
@@ -7,8 +6,8 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <cstdint>
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <thread>

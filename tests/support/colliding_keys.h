@@ -1,5 +1,5 @@
-// Keys as an attacker makes them, who knows that a table hashes with libstdc++'s std::hash: for any
-// beginning there is a next word of 8 bytes after which the state of the hash is the same.
+// Keys of an attacker who knows that a table hashes with libstdc++'s std::hash: for every beginning
+// of a key there is a next word of 8 bytes after which the state of the hash is the same.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 
 namespace weir::test {
 
-// The word that goes behind `before` in a key of `size` bytes.
+// The word that follows `before` in a key of `size` bytes.
 inline std::uint64_t colliding_word(std::size_t size, std::initializer_list<std::uint64_t> before) {
   constexpr std::uint64_t kMul = 0xc6a4a7935bd1e995;  // std::_Hash_bytes, which is MurmurHash64A
   constexpr std::uint64_t kSeed = 0xc70f6907;
@@ -34,8 +34,8 @@ std::size_t fullest_bucket(const Table& table) {
   return most;
 }
 
-// What the fullest bucket may have when nobody has arranged the keys. Of 65,536 in as many buckets
-// it has 8 or 9, and more than this once in 10^12 runs.
+// The most keys of the fullest bucket when the keys are random. With 65,536 keys in 65,536 buckets
+// the fullest has 8 or 9, and more than this once in 10^12 runs.
 inline constexpr std::size_t kMostByChance = 20;
 
 }  // namespace weir::test

@@ -1,5 +1,5 @@
-// A TcpServer that echoes and counts what its handlers are told, and clients that run beside its
-// loop. For tests that link weir::tcp.
+// A TcpServer that echoes and counts its events, and clients that run on another thread. For tests
+// that link weir::tcp.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -17,7 +17,7 @@
 
 namespace weir::test {
 
-// Runs `clients` on a thread of its own while `loop` turns on this one, until it returns.
+// Runs `clients` on a new thread, and `loop` on this one until `clients` returns.
 template <typename Fn>
 void serve_while(EventLoop& loop, Fn&& clients) {
   std::thread thread([&] {
@@ -55,7 +55,7 @@ struct EchoServer {
   TcpServer server;
 };
 
-// Sends `text` and waits for as many bytes: true if they are the same.
+// Sends `text` and receives the same number of bytes; true if they are the same.
 inline bool echoes(TestClient& client, std::string_view text = "ping") {
   return client.send_all(text) && client.receive_exactly(text.size()) == text;
 }

@@ -1,5 +1,5 @@
-// What a test expects weir to log. A warning or an error that no scope below expects fails the
-// test. [any]
+// The log lines that a test expects of weir. A warning or an error fails the test unless a scope
+// below expects it. [any]
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@
 
 namespace weir::test {
 
-// While it lives, lines that contain `part` are all right.
+// While it lives, lines that contain `part` are permitted.
 class AllowLog {
  public:
   explicit AllowLog(std::string_view part);
@@ -28,21 +28,21 @@ class AllowLog {
   std::vector<std::string> lines_;  // LogWatch's mutex
 };
 
-// The same, and at least one must come before its scope ends. A line of WEIR_LOG_LIMITED that the
-// same test has logged before may be suppressed: then use AllowLog.
+// The same, and at least one such line must be logged before its scope ends. A line of
+// WEIR_LOG_LIMITED that the same test has logged before may be suppressed: then use AllowLog.
 class ExpectLog : public AllowLog {
  public:
   using AllowLog::AllowLog;
   ~ExpectLog();
 };
 
-// For the harness: sees every line.
+// For LeakCheck: observes every line.
 class LogWatch {
  public:
   // At the start of each test: becomes weir's log observer, forgets the lines that it saw, and
   // fills every LogLimit, so that no line is suppressed because of an earlier test.
   static void start();
-  // The warnings and errors that nobody expected.
+  // The warnings and errors that no scope expected.
   static std::vector<std::string> unexpected();
 
  private:

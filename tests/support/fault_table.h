@@ -1,6 +1,6 @@
-// FaultTable: weir's system calls with faults by script, counts, and a clock that can be moved.
+// FaultTable: weir's system calls, with scripted faults, counts, and a clock that can be moved.
 //
-//   FaultTable faults;                          // the kernel, until a rule says otherwise
+//   FaultTable faults;                          // calls the kernel, unless a rule applies
 //   ScopedFaults use(faults);                   // on this thread, and on threads that weir starts
 //   faults.on(Call::accept4).nth(3).fail(EMFILE);
 //   faults.on(Call::sendmsg).always().fail(ENOBUFS);
@@ -84,18 +84,18 @@ inline constexpr std::size_t kCalls = static_cast<std::size_t>(Call::pthread_sig
 
 class FaultTable final : public internal::SysTable {
  public:
-  // Which calls a rule is for, then what happens to them. The last word (fail, ...) puts the rule
-  // into force. Of several that match one call, the one made first decides.
+  // Selects the calls of a rule, then sets what happens to them. The rule is in force from the call
+  // that sets it (fail, ...). When several rules match a call, the oldest one applies.
   class Rule {
    public:
-    // Only calls on this descriptor (of epoll_ctl: the one that is watched; of splice: the socket).
+    // Only calls on this descriptor (epoll_ctl: the one that is watched; splice: the socket).
     Rule& fd(int number);
     // Only with this operation (epoll_ctl), option name (getsockopt, setsockopt), way (shutdown),
     // domain (socket), command (fcntl), clock (clock_gettime), resource (getrlimit) or signal
     // (sigaction, pthread_kill).
     Rule& argument(int value);
-    // Calls are counted from 1, from the moment that the rule is in force. Without one of these:
-    // always.
+    // Calls are counted from 1, and from the moment at which the rule is in force. The default is
+    // always().
     Rule& nth(std::uint64_t n);
     Rule& first(std::uint64_t n);
     Rule& from(std::uint64_t n);
@@ -105,10 +105,10 @@ class FaultTable final : public internal::SysTable {
     void fail(int error);
     // The call is made, and fails nevertheless.
     void do_then_fail(int error);
-    // The call is not made and answers this.
+    // The call is not made and returns this.
     void answer(int value);
-    // recv, read, send, write, splice and kin move at most n bytes; recvmmsg and sendmmsg at most n
-    // messages.
+    // Calls such as recv, read, send, write and splice move at most n bytes; recvmmsg and sendmmsg
+    // at most n messages.
     void limit_bytes(std::size_t n);
     // getsockopt gives this integer, such as an errno for SO_ERROR.
     void give_option(int value);
@@ -140,7 +140,7 @@ class FaultTable final : public internal::SysTable {
   // Ends all rules and forged events; counts and clock stay.
   void clear();
 
-  // Calls made, and of those the ones that a rule made fail.
+  // The number of calls, and of calls that failed because of a rule.
   std::uint64_t count(Call call) const { return counts_[index(call)].load(); }
   std::uint64_t failed(Call call) const { return failures_[index(call)].load(); }
   // Returns of epoll_wait and epoll_pwait2.
@@ -154,11 +154,11 @@ class FaultTable final : public internal::SysTable {
     std::uint32_t events;
   };
   void forge_batch(std::vector<Event> events);
-  // Sees, and may change, what every wait found.
+  // Is called with the events of every wait, and may change them.
   void edit_batches(std::function<void(std::vector<Event>&)> edit);
 
-  // Moves CLOCK_MONOTONIC, or CLOCK_REALTIME, for weir from now on. A wait that is under way sleeps
-  // on.
+  // Moves CLOCK_MONOTONIC, or CLOCK_REALTIME, for weir from now on. A wait that has begun does not
+  // return earlier.
   void advance_clock(Duration by) { monotonic_offset_.fetch_add(by.count()); }
   void advance_wall_clock(Duration by) { wall_offset_.fetch_add(by.count()); }
 
@@ -214,7 +214,7 @@ class FaultTable final : public internal::SysTable {
   int pthread_sigmask(int how, const sigset_t* set, sigset_t* before) override;
 
  private:
-  // What is to be done with one call.
+  // The effect of the rules on one call.
   struct Verdict {
     int error = 0;
     bool do_first = false;
@@ -226,7 +226,7 @@ class FaultTable final : public internal::SysTable {
   Verdict judge(Call call, int fd, int argument);
   template <typename Real>
   auto run(Call call, int fd, int argument, Real real);
-  // Of a call that returns its error: what run() returns, with errno for -1.
+  // For a call that returns its error: the result of run(), or errno where that is -1.
   template <typename Real>
   int run_pthread(Call call, int argument, Real real);
   template <typename Real>
@@ -247,8 +247,8 @@ class FaultTable final : public internal::SysTable {
   std::shared_ptr<std::function<void(std::vector<Event>&)>> edit_;  // mutex_
 };
 
-// Installs a FaultTable on this thread for a scope. What was opened with the table must be closed
-// before the scope ends only if closing is part of the test.
+// Installs a FaultTable on this thread for a scope. Descriptors that were opened with the table may
+// be closed after the scope, where nothing counts the close.
 class ScopedFaults {
  public:
   explicit ScopedFaults(FaultTable& faults) : scope_(&faults) {}

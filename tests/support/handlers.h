@@ -1,4 +1,4 @@
-// Small things that reactor tests are made of: a handler of lambdas, and pairs of sockets. [loop]
+// Parts of reactor tests: a handler that calls functions, and pairs of sockets. [loop]
 #pragma once
 
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 
 namespace weir::test {
 
-// Counts its calls and hands them on.
+// Counts its calls, then calls the function that the test has set.
 class TestHandler final : public IoHandler {
  public:
   TestHandler() = default;
@@ -64,7 +64,7 @@ inline void put(const Fd& fd, std::string_view bytes = "x") {
   EXPECT_EQ(sent, static_cast<ssize_t>(bytes.size()));
 }
 
-// What is there to read, up to 64 KiB; does not wait.
+// The bytes that can be read now, at most 64 KiB; does not wait.
 inline std::string take(const Fd& fd) {
   std::string bytes(65536, '\0');
   const auto got = ::recv(fd.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
@@ -72,7 +72,7 @@ inline std::string take(const Fd& fd) {
   return bytes;
 }
 
-// A Channel on one end of a pair with its handler.
+// A Channel on one end of a pair, and its handler.
 struct Watched {
   SocketPair pair;
   TestHandler handler;

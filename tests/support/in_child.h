@@ -1,4 +1,5 @@
-// Runs part of a test in a child process, for what a process has only once: limits, namespaces.
+// Runs part of a test in a child process, because a process has only one of each limit, namespace
+// and set of signal handlers.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-// The listener that fails a test which leaves something behind: open descriptors, threads, child
-// processes, a heap that grew, or warnings that it did not expect. main() installs it.
+// The listener that fails a test that leaves open descriptors, threads or child processes, lets the
+// heap grow, or logs warnings that it did not expect. main() installs it.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -13,16 +13,16 @@ namespace weir::test {
 
 class LeakCheck final : public ::testing::EmptyTestEventListener {
  public:
-  // For threads that are on their way out and kernel objects that close late.
+  // Time for threads that are ending, and for kernel objects that close late.
   static constexpr int kGraceMilliseconds = 3000;
-  // Caches that a test fills (the logger, locales, gtest's own records) stay below this. Exact
-  // balances are HeapCheck's work.
+  // Caches that a test fills (the logger, locales, gtest's own records) stay below this. HeapCheck
+  // compares exactly.
   static constexpr std::int64_t kHeapGrowth = 512 * 1024;
 
  private:
   void OnTestStart(const ::testing::TestInfo& info) override;
   void OnTestEnd(const ::testing::TestInfo& info) override;
-  // Sentences about what is there now and was not when the test began; empty when nothing is.
+  // Lists the objects that exist now and did not when the test began; empty when there are none.
   std::string leftovers() const;
 
   std::map<int, std::string> descriptors_;

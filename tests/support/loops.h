@@ -13,17 +13,17 @@ namespace weir::test {
 
 inline constexpr std::chrono::seconds kDeadline{5};
 
-// Runs the loop until `done` says so; false after the deadline. `done` is asked before, every
-// millisecond, and at the end. A stop() of the test's own ends it early.
+// Runs the loop until `done` returns true; false after the deadline. `done` is called before, every
+// millisecond, and at the end. A stop() by the test ends it early.
 [[nodiscard]] bool run_until(EventLoop& loop, const std::function<bool()>& done,
                              Duration deadline = kDeadline);
 // Runs the loop for a time.
 void run_for(EventLoop& loop, Duration time);
-// One turn that does not sleep: what is ready, due or posted is served once.
+// One turn that does not sleep: it serves once all that is ready, due or posted.
 void run_turn(EventLoop& loop);
 void run_turns(EventLoop& loop, int n);
 
-// Calls `fn` on a thread of its own, waits for it, and gives back what it returned. [any]
+// Calls `fn` on a new thread, waits for it, and returns its result. [any]
 template <typename Fn>
 auto on_other_thread(Fn&& fn) {
   using Answer = std::invoke_result_t<Fn>;
@@ -36,7 +36,7 @@ auto on_other_thread(Fn&& fn) {
   }
 }
 
-// Asks `done` again and again, on this thread, until it says yes; false after the deadline. [any]
+// Calls `done` repeatedly, on this thread, until it returns true; false after the deadline. [any]
 [[nodiscard]] bool wait_until(const std::function<bool()>& done, Duration deadline = kDeadline);
 
 }  // namespace weir::test

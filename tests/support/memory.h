@@ -1,4 +1,4 @@
-// How much memory the process has. [any]
+// The resident memory of the process. [any]
 #pragma once
 
 #include <unistd.h>
@@ -8,7 +8,7 @@
 
 namespace weir::test {
 
-// Sanitizers keep freed memory and shadows of all of it: what RSS says is theirs then.
+// Sanitizers keep freed memory, and a shadow of all memory: with them the RSS is mostly theirs.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 inline constexpr bool kSanitized = true;
 #else

@@ -1,4 +1,4 @@
-// What a process holds: descriptors, threads, children, CPU time. [any]
+// The descriptors, threads, children and CPU time of this process. [any]
 #pragma once
 
 #include <sys/types.h>
@@ -12,13 +12,13 @@
 
 namespace weir::test {
 
-// Open descriptors and what they are: "socket:[4711]", "anon_inode:[eventpoll]", "/dev/null".
+// Open descriptors with their links: "socket:[4711]", "anon_inode:[eventpoll]", "/dev/null".
 std::map<int, std::string> open_descriptors();
 // Thread ids with their names.
 std::map<pid_t, std::string> threads();
-// Those of them that weir has started.
+// How many of them weir has started.
 std::ptrdiff_t threads_of_weir();
-// Whether there is a child that was not waited for.
+// Whether a child exists that was not waited for.
 bool has_children();
 
 // CPU time used so far, user and system.

@@ -1,4 +1,4 @@
-// A server program as a child process: what it prints, and how it ends.
+// A server program as a child process, with the lines that it prints and its exit status.
 #pragma once
 
 #include <fcntl.h>
@@ -23,11 +23,11 @@
 
 namespace weir::test {
 
-// A program that ends with serve(), in a process of its own, whose signals are nobody else's. Made
-// while the test has no other threads.
+// A program that ends with serve(), in a child process, so that its signals reach no other test.
+// Make it while the test has no other threads.
 class ServingChild {
  public:
-  // The child ends with what `body` returns.
+  // The result of `body` is the child's exit code.
   explicit ServingChild(const std::function<int()>& body) {
     std::array<int, 2> ends{-1, -1};
     if (::pipe2(ends.data(), O_CLOEXEC) != 0) ADD_FAILURE() << "pipe2";
@@ -74,7 +74,7 @@ class ServingChild {
     return parsed.value_or(SocketAddress());
   }
 
-  // Its exit code, or -n when signal n ended it; nothing when it runs on.
+  // Its exit code, or -n when signal n ended it; nothing when it still runs at the deadline.
   std::optional<int> wait(Duration deadline = std::chrono::seconds(10)) {
     int status = 0;
     if (!wait_until([&] { return ::waitpid(pid_, &status, WNOHANG) == pid_; }, deadline)) return {};

@@ -1,5 +1,4 @@
-// What the tests of this folder share: waiting with a deadline, pairs of sockets, folders that go
-// away, and the descriptors that are open.
+// Listening and connected sockets without a loop, and waiting for them with a deadline. [any]
 #pragma once
 
 #include <gtest/gtest.h>
@@ -98,7 +97,7 @@ inline SocketAddress path_address(const std::string& path) {
   return address ? *address : SocketAddress();
 }
 
-// Why `address` can't be listened on; it must not be possible.
+// The error of listening on `address`, which must fail.
 inline Error refused(const SocketAddress& address, const ListenOptions& options = {}) {
   const auto listener = ListeningSocket::open(address, options);
   if (listener) {

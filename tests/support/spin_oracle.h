@@ -1,4 +1,4 @@
-// SpinOracle: does a loop rest while nothing progresses? The rule: at most 10 returns of
+// SpinOracle: whether a loop sleeps while nothing progresses. The rule is at most 10 returns of
 // epoll_wait(2) a second.
 //
 //   EXPECT_TRUE(rests(loop, faults));                       // a loop of this thread
@@ -37,7 +37,7 @@ class SpinOracle {
   const Duration process_cpu_;
 };
 
-// Runs the loop for `time` and says whether it rested.
+// Runs the loop for `time`; true if it kept the rule.
 [[nodiscard]] ::testing::AssertionResult rests(EventLoop& loop, const FaultTable& faults,
                                                Duration time = std::chrono::milliseconds(400));
 

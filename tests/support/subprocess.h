@@ -1,5 +1,5 @@
-// Subprocess: another program with its output captured and a deadline on every wait. Ended by its
-// process id when the object goes. [one thread]
+// Subprocess: runs another program, captures its output, and has a deadline on every wait. The
+// destructor ends the program, by its process id. [one thread]
 #pragma once
 
 #include <sys/types.h>
@@ -36,10 +36,10 @@ class Subprocess {
 
   // The next complete line of its standard output, without the newline.
   std::optional<std::string> read_line(Duration deadline = kTimeout);
-  // Its exit status; 128 + n when signal n ended it; nullopt when it runs on after the deadline.
+  // Its exit status; 128 + n when signal n ended it; nullopt when it still runs at the deadline.
   std::optional<int> wait(Duration deadline = kTimeout);
 
-  // All of it so far.
+  // All output so far.
   std::string output() const;
   std::string errors() const;
 

@@ -1,5 +1,4 @@
-// A TcpServer on a loop of this thread with a fault table under it: what tests of connections are
-// made of. Every event is counted; a test adds what it wants done in `on`. [loop]
+// A TcpServer on a LoopHarness, with CountedEvents as its handler. [loop]
 //
 //   TcpHarness tcp({.allow_half_open = true});
 //   tcp.on.data = [](TcpConnection& c, Buffer& in) { c.send(in); };
@@ -25,7 +24,7 @@
 
 namespace weir::test {
 
-// Whether this run of the program has its connections go over TestTransport: a third column beside
+// Whether the connections of this run of the program go over TestTransport: a third column beside
 // level and edge, in which the same tests must pass.
 inline bool in_transport_column() { return std::getenv("WEIR_TEST_TRANSPORT") != nullptr; }
 inline TcpServer::Options over_test_transport(TcpServer::Options options) {
@@ -79,11 +78,11 @@ class TcpHarness : public LoopHarness, public CountedEvents {
   SocketAddress address;
 };
 
-// Both ways to be told of readiness, for tests that must hold for both.
+// Both ways in which epoll reports readiness, for tests that must hold for both.
 inline constexpr Trigger kTriggers[] = {Trigger::level, Trigger::edge};
 inline const char* name(Trigger trigger) { return trigger == Trigger::edge ? "edge" : "level"; }
 
-// Bytes that tell their place, so that a loss or a swap shows.
+// Bytes that depend on their position, so that a test notices lost and swapped bytes.
 inline std::string pattern(std::size_t size, std::size_t from = 0) {
   std::string bytes(size, '\0');
   for (std::size_t i = 0; i < size; ++i) {

@@ -1,5 +1,5 @@
 // TestClient: a blocking client of plain system calls with a deadline on each step, so that a test
-// never hangs. A peer that does what it is told, also the rude things. [one thread at a time]
+// never hangs. It can also misbehave: reset, stop reading, half-close. [one thread at a time]
 #pragma once
 
 #include <chrono>
@@ -29,23 +29,23 @@ class TestClient {
   void set_buffers(int send_bytes, int receive_bytes);
   // Binds to this address before connecting (127.0.0.2:0 for more ports).
   void bind_to(const SocketAddress& address) { local_ = address; }
-  // 0 or an errno; a failure is not the test's unless it says so.
+  // 0 or an errno. A failure does not fail the test.
   int try_connect(const SocketAddress& server);
   // Fails the test when it does not work.
   bool connect(const SocketAddress& server);
 
-  // How much went out before the deadline, the peer's reset or EPIPE.
+  // The number of bytes that were sent before the deadline, the peer's reset or EPIPE.
   std::size_t send_some(std::string_view bytes, Duration deadline = kTimeout);
-  // True when all went out.
+  // True when all bytes were sent.
   bool send_all(std::string_view bytes, Duration deadline = kTimeout);
   // Exactly n bytes, or what came before the deadline, the end or an error.
   std::string receive_exactly(std::size_t n, Duration deadline = kTimeout);
   // Everything until the peer's end of file; see ended() for how it ended.
   std::string receive_until_eof(Duration deadline = kTimeout);
-  // Whatever comes within `time`, without failing for lack of it.
+  // The bytes that come within `time`; none is no failure.
   std::string receive_for(Duration time);
 
-  // How the stream ended, as the last receive saw it.
+  // How the stream ended, by the last receive.
   enum class End : std::uint8_t { open, eof, reset, other_error };
   End ended() const { return end_; }
   // Waits for the end, throwing bytes away; `open` after the deadline.

@@ -1,5 +1,5 @@
-// A transport that does all that a transport may do: it takes bytes and holds them back, keeps more
-// than it was asked to read, delays the handshake and waits for the other direction.
+// A transport that uses every freedom of the interface: it holds accepted bytes back, reads more
+// than it was asked for, delays the handshake, and waits for the other direction.
 #pragma once
 
 #include <array>
@@ -25,8 +25,8 @@ class TestTransport final : public Transport {
     bool refuses = false;
     // The stream ends with a byte of its own, as close_notify does.
     bool announces_end = false;
-    // Every so many reads wait for the socket to be writable, and every so many writes for it to
-    // be readable. 0: none.
+    // Each reads_cross-th read waits for the socket to be writable, and each writes_cross-th write
+    // waits for it to be readable. 0: none.
     int reads_cross = 0;
     int writes_cross = 0;
     bool becomes_plain = false;
@@ -47,9 +47,9 @@ class TestTransport final : public Transport {
   std::string failure() const override { return failure_; }
 
  private:
-  // What it takes at most in one write, and reads at most at once.
+  // The most bytes of one write, and of one read.
   static constexpr std::size_t kRecord = 6000;
-  // A message of a test is not taken apart.
+  // At most this is read in one part, so that the short messages of tests are not split.
   static constexpr std::size_t kWhole = 128;
 
   void change(std::span<std::byte> bytes) const;

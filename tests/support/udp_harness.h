@@ -1,5 +1,5 @@
-// A UdpSocket on a loop of this thread with a fault table under it, and plain datagram sockets to
-// talk to it. Every event is counted; a test adds what it wants done in `on`. [loop]
+// A UdpSocket on a LoopHarness, and plain datagram sockets that are its peers. Every event is
+// counted; a test sets in `on` what more it wants done. [loop]
 #pragma once
 
 #include <gtest/gtest.h>

@@ -29,7 +29,7 @@ namespace {
 using namespace std::chrono_literals;
 using Kind = CloseReason::Kind;
 
-// Keeps what it was told; a test adds what it wants done.
+// Records its events; a test adds what it wants done.
 template <FrameCodec C>
 struct Recorder : FramedHandler<C> {
   using FramedHandler<C>::FramedHandler;
@@ -188,7 +188,7 @@ TEST(FramedHandler, PipelinedFramesAreAnsweredInOneSystemCallWithoutAllocation) 
     const std::string batch =
         in_frames(framed.told->codec(), std::vector<std::string>(32, pattern(10)));
     std::uint64_t allocations = 0;
-    std::uint64_t turns = 0;  // that answered: more than one a batch on a busy machine
+    std::uint64_t turns = 0;  // that sent answers: more than one a batch on a busy machine
     const auto exchange = [&] {
       ASSERT_TRUE(client.send_all(batch));
       const std::size_t whole = answered + 32;

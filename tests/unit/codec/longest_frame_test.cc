@@ -54,7 +54,7 @@ TEST(Codec, TheLongestFrameCountsWhatFramesIt) {
                  "\x2c\x01" + std::string(6, '\0') + x);
 }
 
-// A field of one byte announces no 64 KiB, whatever max_frame allows.
+// A length field of one byte cannot announce 64 KiB, even if max_frame allows that.
 TEST(LengthPrefixedCodec, TheLongestFrameIsNoLongerThanTheFieldCanSay) {
   using Options = LengthPrefixedCodec::Options;
   expect_longest(LengthPrefixedCodec(Options{.length_bytes = 1}), "\xff" + std::string(255, 'x'));

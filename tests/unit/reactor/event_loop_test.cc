@@ -329,7 +329,7 @@ TEST(EventLoop, F59_TasksThatAreLeftAreDestroyedOnceOnTheLoopsThread) {
   EXPECT_EQ(ran, 0);
 }
 
-// Of tasks and timers that go with the loop, destructors may still use it.
+// Destructors of tasks and timers that are destroyed with the loop may still use it.
 TEST(EventLoop, F59_DestructorsOfWhatIsLeftMayCallTheLoop) {
   struct Caller {
     EventLoop* loop;

@@ -34,7 +34,7 @@ bool readable(int fd, Duration at_most = Duration::zero()) {
   return ::poll(&item, 1, static_cast<int>(wait.count())) == 1;
 }
 
-// What a host does: polls for as long as it may, then has the loop take a turn. Counts the polls.
+// A host: polls until the time that the loop gives it, then calls turn(). Counts the polls.
 class Host {
  public:
   explicit Host(EventLoop& loop) : loop_(loop), fd_(loop.poll_fd()) {}

@@ -1,4 +1,4 @@
-// What a Broadcast tells of each message: how many members got it, and who did not.
+// The report of a Broadcast about each message: how many members got it, and which did not.
 #include <gtest/gtest.h>
 
 #include <atomic>

@@ -627,8 +627,7 @@ TEST(Relay, F69_TheDeadlineOfAStopIsThatOfTheOtherSide) {
   EXPECT_EQ(two.second.connection_count(), 0u);
 }
 
-// What a program sends on its own account over a relayed connection, or from on_done, is its own
-// business, but nothing breaks.
+// A program may itself send over a relayed connection, and from on_done: nothing breaks.
 TEST(Relay, F06_OnDoneMayDoAnything) {
   in_every_way([](const TcpServer::Options& options, Path path) {
     TcpHarness tcp(options);

@@ -1,4 +1,4 @@
-// Descriptors that cross a Unix socket: F72, none is left behind whatever the peer sends.
+// Descriptors that cross a Unix socket: F72, none is left open, for any bytes of the peer.
 #include "weir/net/service/descriptor_passing.h"
 
 #include <fcntl.h>

@@ -280,7 +280,7 @@ TEST(HandOver, F72_AnotherUserIsRefused) {
   ASSERT_EQ(::chmod(folder.file("point").c_str(), 0666), 0);
   ASSERT_EQ(::chmod(folder.path().c_str(), 0755), 0);
   serve_while(loop, [&] {
-    // Of this thread alone: the C library would change them all.
+    // The system call changes this thread alone; the C library would change all threads.
     ASSERT_EQ(::syscall(SYS_setresuid, -1, 65534, -1), 0);
     EXPECT_EQ(not_asked(folder).code(), EPERM);
   });

@@ -128,7 +128,7 @@ TEST(ListeningSocket, F40_ConnectionsCompleteBeforeAcceptUpToTheBacklog) {
     EXPECT_EQ(clients.back().error(), 0);
     EXPECT_EQ(clients.back().tcp_info()->tcpi_state, TCP_ESTABLISHED);
   }
-  // tcp_info of a listener tells how many wait, and the limit.
+  // tcp_info of a listener holds how many connections wait, and the limit.
   EXPECT_EQ(listener.socket().tcp_info()->tcpi_unacked, kBacklog + 1U);
   EXPECT_EQ(listener.socket().tcp_info()->tcpi_sacked, static_cast<unsigned>(kBacklog));
 
@@ -175,7 +175,7 @@ TEST(ListeningSocket, F42_AfterRefuseNewTheQueueIsServedAndNobodyElse) {
   EXPECT_EQ(server.peer_address(), queued.local_address());
   EXPECT_EQ(listener.socket().accept().error(), EAGAIN);
   EXPECT_EQ(late.tcp_info()->tcpi_state, TCP_SYN_SENT);
-  // What was accepted works as ever.
+  // The accepted connection works as before.
   ASSERT_EQ(*queued.send(test::bytes_of("ping")), 4U);
   ASSERT_TRUE(test::wait_for(server.fd(), POLLIN));
   std::array<std::byte, 8> block{};

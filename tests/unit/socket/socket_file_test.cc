@@ -158,7 +158,7 @@ TEST(UnixListener, F70_ARelativePathIsRemovedAlsoAfterChdir) {
   fs::current_path(before);
 }
 
-// The probe asks the very file that was looked at, whatever stands at its path by then.
+// The probe connects to the file that was examined, also when another has taken its path.
 TEST(UnixListener, F70_TheProbeAsksTheFileThatMayBeRemoved) {
   const TempFolder folder;
   const std::string path = folder.file("s");

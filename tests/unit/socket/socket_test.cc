@@ -92,7 +92,7 @@ std::set<int> fds_of_a_child() {
 }
 
 TEST(Socket, F72_AChildInheritsNothing) {
-  // What whoever started the tests passed on is not ours to judge.
+  // Descriptors that the caller of the test program passed on do not count.
   std::set<int> inherited = {0, 1, 2};
   for (const auto& [fd, target] : test::open_descriptors()) {
     if ((fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0) inherited.insert(fd);
@@ -316,7 +316,7 @@ TEST(Socket, SendsAndReceivesWithoutWaiting) {
   ASSERT_TRUE(test::wait_for(pair.server.fd(), POLLIN));
   ASSERT_EQ(*pair.server.receive(block), 5U);
   EXPECT_EQ(std::string_view(reinterpret_cast<const char*>(block.data()), 5), "hello");
-  // The kernel takes only so much of what nobody reads.
+  // The kernel buffers a limited number of bytes that the peer does not read.
   const std::string much(1 << 20, 'x');
   for (;;) {
     const auto sent = pair.client.send(test::bytes_of(much));

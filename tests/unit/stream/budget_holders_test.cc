@@ -1,5 +1,5 @@
-// Who goes when the budget of buffered bytes is spent: those that hold it to no purpose, on
-// whatever loop they are, and not those that ask for some of it.
+// Which connections end when the budget of buffered bytes is spent: those that hold bytes without
+// progress, on any loop, and not those that need bytes.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -224,7 +224,7 @@ TEST(BudgetHolders, F27_HalvesOfMessagesThatWaitForEachOtherAreGivenUpWithoutAPa
   }
 }
 
-// What frees memory is not slowed down for want of it.
+// Work that frees memory is not slowed down when memory is short.
 TEST(BudgetHolders, F27_WholeMessagesThatAreBufferedAreServedAtFullSpeed) {
   constexpr std::size_t kMessage = 100;
   constexpr int kEachTurn = 50;
@@ -251,7 +251,7 @@ TEST(BudgetHolders, F27_WholeMessagesThatAreBufferedAreServedAtFullSpeed) {
   }
 }
 
-// Whoever did not get the processor for long has not looked at what came meanwhile.
+// A loop that did not get the processor for long has not yet read what came meanwhile.
 TEST(BudgetHolders, F25_AfterAPauseNobodyGoesWhoseBytesWait) {
   for (const Trigger trigger : kTriggers) {
     SCOPED_TRACE(name(trigger));
@@ -298,7 +298,7 @@ TEST(BudgetHolders, F25_AfterAPauseNobodyGoesWhoHasTakenAll) {
   }
 }
 
-// What the server does when it is told of one that had to go.
+// A server may do anything in the on_close of a connection that was ended for the budget.
 TEST(BudgetHolders, F25_TheEndOfOneHolderMayEndOthersOrAll) {
   const std::vector<std::function<void(TcpHarness&)>> ways = {
       [](TcpHarness& tcp) {
@@ -332,7 +332,7 @@ TEST(BudgetHolders, F25_TheEndOfOneHolderMayEndOthersOrAll) {
   }
 }
 
-// A peer that is not read for want of memory is not idle.
+// A peer that is not read because memory is short is not idle.
 TEST(BudgetHolders, F27_IdleTimeoutRestsForThoseThatAreNotRead) {
   const ExpectLog spent("the budget of buffered bytes is spent");
   TcpHarness tcp({.idle_timeout = 2s, .max_buffered_per_loop = 300'000});
@@ -390,7 +390,7 @@ TEST(BudgetHolders, WhoWaitsIsCalledWhenAnotherThreadGivesALittleBack) {
     EXPECT_FALSE(waiter.has_room(1));
     EXPECT_EQ(waiter.room(), 0u);
     on_other_thread([&] { other.change(1'000'000, 999'000); });
-    EXPECT_FALSE(waiter.has_room(1));  // told in batches while nobody waits
+    EXPECT_FALSE(waiter.has_room(1));  // reported in batches while nobody waits
     waiter.wait_for_process(true);
     on_other_thread([&] { other.change(999'000, 998'000); });
     EXPECT_TRUE(run_until(loop, [&] { return owner.released > 0; }));

@@ -1,4 +1,4 @@
-// What all connections together may buffer: the account of it, and what happens at the bound.
+// The budget of bytes that all connections together may buffer: its account, and its bound.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -234,7 +234,7 @@ TEST(BufferBudget, F27_InputIsNotReadOverTheBudgetAndIsWokenWhenThereIsRoom) {
   }
 }
 
-// What another server of the process gives back is noticed, too.
+// Bytes that another server of the process releases are noticed, too.
 TEST(BufferBudget, RoomThatAnotherServerMakesIsNoticed) {
   const ExpectLog spent("the budget of buffered bytes is spent");
   const ScopedBudget scoped(buffered_bytes() + 500'000);

@@ -1,5 +1,5 @@
-// What a connection that is closing costs: its input, a peer that goes on sending, output that is
-// slow to leave. And what one byte of input may keep.
+// The costs of a connection that is closing: its input, a peer that goes on sending, output that
+// leaves slowly. And the memory that one byte of input may keep.
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -191,7 +191,7 @@ TEST(TcpDeadline, DeadlinesOfThePeerRestWhileReadingIsPausedOrAnAnswerIsOwed) {
   }
 }
 
-// Both streams are over, of which epoll goes on to tell, and ours is still to be read.
+// Both streams have ended, which epoll reports again and again, and our input is not yet read.
 TEST(TcpDeadline, F08_APausedConnectionWhoseStreamsAreOverIsNoReasonToSpin) {
   for (const Trigger trigger : kTriggers) {
     SCOPED_TRACE(name(trigger));
@@ -516,7 +516,7 @@ TEST(TcpDeadline, F33_AMessageDeadlineBeginsAnewWithEachMessage) {
   EXPECT_NE(tcp.connection()->state(), TcpConnection::State::open);
 }
 
-// What the handler holds up is not the peer's fault.
+// A pause by the handler is not the peer's fault.
 TEST(TcpDeadline, F33_AMessageDeadlineRestsWhileReadingIsPaused) {
   TcpHarness tcp({.message_timeout = 20s});
   tcp.on.data = take_lines;

@@ -33,7 +33,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// What lives on a loop, in the order in which it is destroyed.
+// The objects on a loop, in the order in which they are destroyed.
 struct House {
   std::unique_ptr<EventLoop> loop = std::make_unique<EventLoop>();
   std::unique_ptr<EchoServer> echo;

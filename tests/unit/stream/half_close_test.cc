@@ -45,8 +45,7 @@ TEST(TcpConnection, F19_PeerHalfCloseAfterAnyByteDeliversEofOnceThenClosesByDefa
   }
 }
 
-// --- an answer is owed
-// ----------------------------------------------------------------------------
+// --- an answer is owed ---------------------------------------------------------------------------
 
 TEST(HoldOpen, F19_AnAnswerThatTakesTimeFollowsThePeersFin) {
   for (const Trigger trigger : kTriggers) {
@@ -89,7 +88,7 @@ TEST(HoldOpen, F42_AShutdownWaitsForTheAnswerAndForNobodyElse) {
       idle.close();
       EXPECT_TRUE(tcp.until_closed(1));
       EXPECT_TRUE(rests(tcp.loop, tcp.faults, 100ms));
-      // What comes meanwhile is served as before, or has its turn in the end.
+      // Bytes that come meanwhile are served at once, or later in their turn.
       ASSERT_TRUE(client.send_all("more"));
       EXPECT_EQ(tcp.until([&] { return tcp.received == "more"; }, paused ? 50ms : 10s), !paused);
       c.send("answer");
@@ -248,7 +247,7 @@ TEST(TcpConnection, F20_TheLingerDeadlineEndsAPeerThatNeverCloses) {
   }
 }
 
-// What stands in the way when the RST comes.
+// The reason why nothing is read when the RST comes.
 enum class When { reading, paused, output_pending, blocked, after_shutdown };
 
 TEST(TcpConnection, F22_AResetIsNeverShownAsEofAndLosesNoDataBeforeIt) {
@@ -325,8 +324,8 @@ TEST(TcpConnection, F07_APeerThatResetsWhileAnAnswerIsOwedIsNoticed) {
   }
 }
 
-// Both FINs together are a hang-up, which epoll cannot be told to leave out; and of a Unix socket
-// the orderly end of the peer is one. What came before it is still to be read.
+// Both FINs together are a hang-up, which epoll always reports; for a Unix socket the orderly end
+// of the peer is one. The bytes before it must still be read.
 TEST(TcpConnection, F07_AHangUpWithoutAnErrorNeitherSpinsNorEndsAPausedConnection) {
   for (const std::string& where : {std::string("127.0.0.1:0"), abstract_address("hang-up")}) {
     for (const Trigger trigger : kTriggers) {

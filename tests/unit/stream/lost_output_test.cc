@@ -116,7 +116,7 @@ TEST(LostOutput, OfAFileThatEndsEarly) {
   }
 }
 
-// What the handler gathered before it threw was accepted, too.
+// Bytes that the handler sent before it threw were accepted, too.
 TEST(LostOutput, OfAHandlerThatThrowsBehindItsAnswer) {
   const ExpectLog threw("an exception left");
   TcpHarness tcp;
@@ -180,7 +180,7 @@ TEST(LostOutput, OfAUnixSocketLooksLikeAnOrderlyEnd) {
   }
 }
 
-// The first error is the one that is told, also when a shutdown() of ours fails behind it.
+// The first error is reported, also when our shutdown() fails after it.
 TEST(LostOutput, TheFirstErrorIsTheReason) {
   TcpHarness tcp;
   TestClient client = tcp.connect();

@@ -26,7 +26,7 @@ constexpr std::uint64_t kHigh = 64 * 1024;
 constexpr std::uint64_t kBound = 32 * 1024;
 constexpr std::size_t kMessage = 4096;
 
-// A connection whose socket takes little, with a client that reads when it is told to.
+// A connection whose socket takes little, with a client that reads only when the test says so.
 struct Slow {
   explicit Slow(TcpServer::Options options = {.high_water = kHigh}) : tcp(options) {
     tcp.on.open = shrink_send_buffer;

@@ -175,7 +175,7 @@ TEST(TcpSend, AboveTheHighMarkIsAlwaysFollowedByDrained) {
   EXPECT_EQ(tcp.calls.drained, 1);
 }
 
-// A generator: on_drained fills the output up again. It still hears its peer, and its end.
+// A generator: on_drained fills the output again. Its input is still read, and its end noticed.
 TEST(TcpSend, AHandlerThatRefillsInOnDrainedIsReadToo) {
   for (const Trigger trigger : kTriggers) {
     SCOPED_TRACE(name(trigger));
@@ -348,7 +348,7 @@ TEST(TcpSend, OverflowPauseHoldsTheProducer) {
     }));
     EXPECT_TRUE(got == data);
     EXPECT_LE(most, kMax + 32 * 1024) << "one read of the producer above the bound";
-    // What comes from no connection's handler cannot be held.
+    // A send that comes from no connection's handler cannot be held.
     EXPECT_EQ(consumer.get()->send(pattern(100 * 1024)), SendResult::above_high_mark);
     EXPECT_EQ(consumer.get()->send(pattern(100 * 1024)), SendResult::dropped);
   }

@@ -1,5 +1,5 @@
-// What a message costs once things run, counted: system calls, epoll_ctl, heap allocations; and
-// what a connection holds that went idle.
+// The costs of a message in the steady state, counted: system calls, epoll_ctl, heap allocations;
+// and the memory of a connection that went idle.
 #include <gtest/gtest.h>
 
 #include <cstdint>

@@ -21,7 +21,7 @@ namespace sys = internal::sys;
 using internal::SysTable;
 using test::errno_of;
 
-// Takes whatever is sent without looking at it.
+// Accepts everything that is sent without reading it.
 class SendTable : public SysTable {
  public:
   std::size_t vectors = 0;
@@ -155,7 +155,7 @@ int broken_pipes() {
   test::wait_for(pair.client.fd(), POLLERR | POLLHUP);
   auto file = sys::open("/proc/self/exe", O_RDONLY);
   if (!file) return -1;
-  static_cast<void>(pair.client.error());  // what follows is EPIPE, not ECONNRESET
+  static_cast<void>(pair.client.error());  // the next error is EPIPE, not ECONNRESET
   std::array<std::byte, 16> block{};
   iovec vector{.iov_base = block.data(), .iov_len = block.size()};
   int broken = 0;

@@ -1,4 +1,4 @@
-// What a server says about the queues in front of accept, and about a backlog that was cut.
+// The reports of a server about the queues before accept, and about a backlog that was cut.
 #include <gtest/gtest.h>
 
 #include <atomic>

@@ -358,7 +358,7 @@ TEST_P(InsideOf, F06_ItsCallbacksTheClientMayEnd) {
   EXPECT_EQ(tcp.calls.open, before.open);
   EXPECT_EQ(tcp.connect_errors, errors_before);
   EXPECT_LE(tcp.calls.close, how == How::destroy ? before.close : 1);
-  // The server hears of the end as well.
+  // The server notices the end as well.
   EXPECT_TRUE(tcp.until([&] { return tcp.echo.server.connection_count() == 0; }));
 }
 

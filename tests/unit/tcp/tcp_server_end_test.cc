@@ -61,7 +61,7 @@ TEST_P(TcpServerEnd, F42_ShutdownServesWhatIsQueued) {
   EXPECT_EQ(echo.server.connection_count(), 0u);
 }
 
-// What clients saw that connect and send all the time.
+// The results of clients that connect and send all the time.
 struct Seen {
   std::atomic<int> echoed{0};
   std::atomic<int> ended{0};  // by an orderly end, before the answer
@@ -174,7 +174,7 @@ TEST_P(TcpServerEnd, F59_EveryDoneIsCalledOnceOnTheServersLoop) {
     };
   };
   echo.server.shutdown(5s, note(1));
-  echo.server.shutdown(5s, {});  // nobody to tell
+  echo.server.shutdown(5s, {});  // no function to call
   echo.server.shutdown(5s, note(2));
   EXPECT_TRUE(order.empty());
   serve_while(loop, [&] {
@@ -242,8 +242,8 @@ TEST_P(TcpServerEnd, F59_ShutdownFromInsideAHandler) {
   EXPECT_TRUE(run_until(loop, [&] { return done.load(); }));
 }
 
-// Who waits to be accepted meets a server that is shut down by another one's handler: its events
-// come when that handler is over, and neither gets what is meant for the other.
+// A client waits to be accepted while the handler of another connection shuts the server down: its
+// events come after that handler, and neither connection gets the events of the other.
 TEST_P(TcpServerEnd, F05_ShutdownInsideAHandlerAcceptsNobodyInsideIt) {
   TcpServer server(loop, options());
   std::atomic<bool> inside = false;
@@ -303,8 +303,8 @@ TEST_P(TcpServerEnd, F06_DestroyedInOneDoneTellsNoOther) {
   run_for(loop, 10ms);
 }
 
-// Of those who wait an acceptor takes the first one by itself, the shutdown the others. Each sets
-// the end of the grace again, and the server is gone before it comes.
+// The acceptor takes the first of the waiting connections, the shutdown takes the others. Each sets
+// the end of the grace again, and the server is destroyed before it comes.
 TEST_P(TcpServerEnd, F06_DestroyedAfterAShutdownInsideOnOpenOfAShutdown) {
   std::optional<TcpServer> server(std::in_place, loop, options());
   bool done = false;
@@ -516,7 +516,7 @@ TEST_P(TcpServerInside, F06_DestroyedInsideItsHandler) {
   if (inside == Inside::on_open_of_shutdown) {
     std::vector<TestClient> queued;
     for (int i = 0; i < 3; ++i) queued.emplace_back(i == 1 ? second : address);
-    faults.on(Call::accept4).first(2).fail(EAGAIN);  // for whoever comes before the shutdown does
+    faults.on(Call::accept4).first(2).fail(EAGAIN);  // for clients that come before the shutdown
     // Too short to wait for the last handshakes.
     server->shutdown(10ms, [&] { ADD_FAILURE() << "told after the end"; });
     EXPECT_NE(server, nullptr) << "on_open came inside the call";

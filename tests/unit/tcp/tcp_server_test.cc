@@ -105,7 +105,7 @@ TEST_P(TcpServerWays, HandlersRunOnTheConnectionsLoop) {
   }
 }
 
-// Tells on which loop it was made, used and destroyed.
+// Records on which loop it was made, used and destroyed.
 struct LoopHandler final : ConnectionHandler {
   struct Record {
     std::atomic<int> made{0};

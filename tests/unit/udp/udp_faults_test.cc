@@ -61,7 +61,7 @@ TEST(UdpFaults, APendingErrorCostsTheNextDatagramNothing) {
   EXPECT_TRUE(udp.failures.empty());
 }
 
-// Whatever ICMP can say: it was about an earlier one, however many segments this one has.
+// Every error of ICMP is about an earlier datagram, for any number of segments in this call.
 TEST(UdpFaults, APendingErrorOfAnyKindCostsNoneOfManySegments) {
   for (const int error : {ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EMSGSIZE, ENOPROTOOPT, EHOSTDOWN,
                           ENONET, EPROTO, EACCES}) {

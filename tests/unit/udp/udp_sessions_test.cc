@@ -167,7 +167,7 @@ TEST(UdpSessions, F25_TheirNumberIsBoundedAndStrangersCostNothing) {
   EXPECT_EQ(all.handler->events.size(), 6u);
 }
 
-// What one session lacks costs the others of the same batch nothing.
+// A session without memory costs the others of the same batch nothing.
 TEST(UdpSessions, F63_NoMemoryForOneCostsTheOthersNoDatagram) {
   struct Counting final : UdpSessionHandler {
     void on_datagram(UdpSession&, const Datagram&) override { ++datagrams; }

@@ -349,7 +349,7 @@ TEST(UdpSocket, MulticastOverIpv6) {
   if (!done) GTEST_SKIP() << kNoNamespace;
 }
 
-// On the loopback all hear all, so the kernel is asked what it was told.
+// On the loopback every socket receives everything, so the options are read back instead.
 TEST(UdpSocket, MulticastOptionsReachTheKernel) {
   const unsigned loopback = ::if_nametoindex("lo");
   const auto option = [](UdpHarness& udp, int level, int name) {
