@@ -1,4 +1,18 @@
-// UdpSocket: from the socket to the handler.
+// UdpSocket: from the socket to the handler, and the calls of the loop.
+//
+// check_invariants() verifies these rules at the end of each call of the loop (on_ready, on_flush,
+// on_interest_refused, both timers):
+//   1  No handler of the socket runs, and the tables of the loop are empty.
+//   2  An open socket has a channel that is not removed. Once the socket is closed, the channel is
+//      removed and the queue is empty. A socket whose UdpSocket was destroyed is closed.
+//   3  EPOLLIN is wanted exactly while receiving is neither paused nor backed off, EPOLLOUT exactly
+//      while the socket is full.
+//   4  Sending waits for EPOLLOUT or for its timer, not for both.
+//   5  Queued datagrams wait for one of these two, or for the flush phase.
+//   6  A report that is due is made in the flush phase, which is requested: stored errors and
+//      failures, and on_drained when the queue has drained.
+//   7  The queue has at most max_queued bytes, and at most kMaxReports of each kind are stored.
+//   8  No error of a send is undecided: a second send has decided whose error it was.
 #include <sys/epoll.h>
 
 #include <algorithm>
@@ -7,6 +21,7 @@
 #include <new>
 #include <utility>
 
+#include "weir/base/check_format.h"
 #include "weir/base/log_line.h"
 #include "weir/net/sys/sys.h"
 #include "weir/net/udp/internal/udp_socket_impl.h"
@@ -44,13 +59,13 @@ void UdpSocketImpl::on_ready(std::uint32_t events) {
     progress = true;
   }
   report_pending();
-  if (!open()) return;
   if (progress) {
     spurious_events_ = 0;
-  } else if ((events & kUnwanted) != 0) {
+  } else if (open() && (events & kUnwanted) != 0) {
     spurious_event();
   }
   update_interest();
+  check_invariants();
 }
 
 // After a shutdown(2) by somebody else nothing is received any more, and epoll reports that without
@@ -89,7 +104,7 @@ void UdpSocketImpl::report_pending() {
     if (!open()) return;
     call_handler("on_send_failed", [&] { handler_->on_send_failed(*owner_, failure); });
   }
-  if (open() && drained_wanted_ && !refusing() && queue_.bytes() <= options_.max_queued / 2) {
+  if (open() && drained()) {
     drained_wanted_ = false;
     call_handler("on_drained", [&] { handler_->on_drained(*owner_); });
   }
@@ -182,6 +197,7 @@ void UdpSocketImpl::wait_to_receive(Duration wait) try {
   receive_timer_ = loop_.run_after(wait, [this] {
     receive_waits_ = false;
     update_interest();
+    check_invariants();
   });
   receive_waits_ = true;
 } catch (const std::bad_alloc&) {
@@ -194,6 +210,34 @@ void UdpSocketImpl::on_flush() {
   if (!refusing()) flush_queue();
   report_pending();
   update_interest();
+  check_invariants();
+}
+
+// The numbers are those of the list at the top.
+void UdpSocketImpl::check_invariants() const {
+  WEIR_DCHECK(io_->running == nullptr && io_->count() == 0, "UdpSocket 1: the tables are in use");
+  if (!open()) {
+    WEIR_DCHECK(!channel_ || channel_->removed(), "UdpSocket 2: a closed socket is watched");
+    WEIR_DCHECK(queue_.empty(), "UdpSocket 2: a closed socket has a queue");
+    return;
+  }
+  WEIR_DCHECK(owner_ != nullptr, "UdpSocket 2: open without its UdpSocket");
+  WEIR_DCHECK(channel_ && !channel_->removed(), "UdpSocket 2: open, but not watched");
+  WEIR_DCHECK(channel_->reading() == may_receive(), "UdpSocket 3: EPOLLIN is wanted wrongly");
+  WEIR_DCHECK(channel_->writing() == refused_, "UdpSocket 3: EPOLLOUT is wanted wrongly");
+  WEIR_DCHECK(!refused_ || !send_waits_, "UdpSocket 4: sending waits twice");
+  WEIR_DCHECK(queue_.empty() || refusing() || flush_queued_,
+              "UdpSocket 5: {} queued datagrams wait for nothing", queue_.count());
+  WEIR_DCHECK((errors_.empty() && failures_.empty()) || flush_queued_,
+              "UdpSocket 6: {} errors and {} failures are never reported", errors_.size(),
+              failures_.size());
+  WEIR_DCHECK(!drained() || flush_queued_, "UdpSocket 6: on_drained is never called");
+  WEIR_DCHECK(queue_.bytes() <= options_.max_queued, "UdpSocket 7: {} bytes are queued",
+              queue_.bytes());
+  WEIR_DCHECK(errors_.size() <= kMaxReports && failures_.size() <= kMaxReports,
+              "UdpSocket 7: {} errors and {} failures are stored", errors_.size(),
+              failures_.size());
+  WEIR_DCHECK(suspect_ == 0, "UdpSocket 8: the error {} is undecided", suspect_.value());
 }
 
 }  // namespace weir::internal

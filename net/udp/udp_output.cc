@@ -249,6 +249,7 @@ bool UdpSocketImpl::wait_to_send() try {
     flush_queue();
     report_pending();
     update_interest();
+    check_invariants();
   });
   send_waits_ = true;
   return true;

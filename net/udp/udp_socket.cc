@@ -153,6 +153,7 @@ void UdpSocketImpl::on_interest_refused(Errno error) {
   if (!open()) return;
   report_error(error);
   close();
+  check_invariants();
 }
 
 UdpSocket::Stats UdpSocketImpl::stats() const {

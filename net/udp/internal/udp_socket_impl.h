@@ -83,6 +83,7 @@ class UdpSocketImpl final : public IoHandler, public FlushClient {
   Result<void> ensure_socket(const SocketAddress& address, const char* doing);
   void start();
   void update_interest();
+  void check_invariants() const;  // see udp_input.cc; O(1), nothing in release builds
   void report_error(Errno error);
   void report_pending();
 
@@ -98,6 +99,10 @@ class UdpSocketImpl final : public IoHandler, public FlushClient {
 
   // Output.
   bool refusing() const { return refused_ || send_waits_; }
+  // on_drained is due.
+  bool drained() const {
+    return drained_wanted_ && !refusing() && queue_.bytes() <= options_.max_queued / 2;
+  }
   bool is_ip() const { return socket_.family != AF_UNIX; }
   DatagramResult gather(const Outgoing& out, std::span<const std::byte> bytes);
   DatagramResult enqueue(const Outgoing& out, std::span<const std::byte> bytes);
