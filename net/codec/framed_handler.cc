@@ -30,7 +30,7 @@ bool FramedHandlerBase::consume_frame(TcpConnection& connection, const Connectio
   // The next handler is called later, not here: two handlers that set each other at every frame
   // would recurse without limit.
   if (connection.handler() == receiver && (in.empty() || connection.reading())) return true;
-  if (!in.empty()) connection.offer_again();
+  if (!in.empty()) connection.redeliver_input();
   return false;
 }
 

@@ -110,7 +110,7 @@ class FramedHandler : public FramedHandlerBase {
     for (int frames = 0; !in.empty(); ++frames) {
       if (frames == kMaxFramesPerCall) {
         in.set_progress(progress);
-        connection.offer_again();
+        connection.redeliver_input();
         return;
       }
       const Decoded decoded = decode_frame(codec_, in.view(), progress);
@@ -127,7 +127,7 @@ class FramedHandler : public FramedHandlerBase {
       }
       if (!*decoded) {
         in.set_progress(progress);
-        if (!message_ended && recovers(codec_, progress)) connection.same_message_goes_on();
+        if (!message_ended && recovers(codec_, progress)) connection.message_continues();
         return;
       }
       const Frame& frame = **decoded;

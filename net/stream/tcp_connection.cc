@@ -37,8 +37,8 @@ void TcpConnection::release() { machine_of(*this).release(); }
 void TcpConnection::pause_reading() { machine_of(*this).pause_reading(); }
 void TcpConnection::resume_reading() { machine_of(*this).resume_reading(); }
 bool TcpConnection::reading() const { return machine_of(*this).reading(); }
-void TcpConnection::offer_again() { machine_of(*this).offer_again(); }
-void TcpConnection::same_message_goes_on() { machine_of(*this).same_message_goes_on(); }
+void TcpConnection::redeliver_input() { machine_of(*this).redeliver_input(); }
+void TcpConnection::message_continues() { machine_of(*this).message_continues(); }
 
 ConnectionRef TcpConnection::ref() const { return machine_of(*this).ref(); }
 EventLoop& TcpConnection::loop() const { return machine_of(*this).loop(); }

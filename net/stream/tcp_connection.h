@@ -96,10 +96,10 @@ class TcpConnection : public internal::WithContext {
   // Requests a call of on_data with the input that it left, without waiting for more: in the next
   // turn or, while reading is paused or held back, as soon as it resumes. Until then nothing is
   // read from the socket.
-  void offer_again();
+  void redeliver_input();
   // For an on_data that discards a message in parts: the bytes that this call consumes belong to a
   // message that has not ended, so consuming them does not restart message_timeout.
-  void same_message_goes_on();
+  void message_continues();
 
   ConnectionRef ref() const;
   EventLoop& loop() const;
@@ -132,7 +132,7 @@ class TcpConnection : public internal::WithContext {
   void when_sent(std::move_only_function<void(bool sent)> notify);
 
   // Replaces the handler (protocol upgrade). Input that the old handler left is delivered to the
-  // new one when more bytes come; offer_again() delivers it without that. Not for a relayed
+  // new one when more bytes come; redeliver_input() delivers it without that. Not for a relayed
   // connection (CHECK). `handler` must outlive the connection.
   void set_handler(ConnectionHandler& handler);
   // The connection owns the handler. It destroys it after on_close or, if the handler is replaced,

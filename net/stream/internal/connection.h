@@ -51,8 +51,8 @@ class Connection final : public TcpConnection,
   void pause_reading();
   void resume_reading();
   bool reading() const;
-  void offer_again();
-  void same_message_goes_on() { same_message_ = true; }
+  void redeliver_input();
+  void message_continues() { message_continues_ = true; }
   ConnectionRef ref() const;
   EventLoop& loop() const { return channel_.loop(); }
   LoopCore& core() const { return core_of(channel_); }
@@ -280,12 +280,12 @@ class Connection final : public TcpConnection,
   CloseReason reason_;          // of the close in progress, later passed to on_close
   std::uint8_t back_offs_ = 0;  // ENOBUFS and ENOMEM in a row
   State state_ = State::open;
-  std::uint16_t written_kib_ = 0;  // since the last flush phase: see write_allowance()
-  bool opened_ : 1 = false;        // on_open was called
-  bool same_message_ : 1 = false;  // same_message_goes_on() was called in this call of on_data
-  bool observed_ : 1 = false;      // LoopIo::observers has observers of it
-  bool output_lost_ : 1 = false;   // accepted output will not be sent: ends with RST
-  bool holder_ : 1 = false;        // known to the group's BudgetHolders
+  std::uint16_t written_kib_ = 0;       // since the last flush phase: see write_allowance()
+  bool opened_ : 1 = false;             // on_open was called
+  bool message_continues_ : 1 = false;  // message_continues() was called in this call of on_data
+  bool observed_ : 1 = false;           // LoopIo::observers has observers of it
+  bool output_lost_ : 1 = false;        // accepted output will not be sent: ends with RST
+  bool holder_ : 1 = false;             // known to the group's BudgetHolders
 };
 
 // The Connection behind the TcpConnection that a handler was given.

@@ -174,7 +174,7 @@ void Connection::keep_leftover(Buffer& in) {
 
 void Connection::deliver_leftover() {
   const std::size_t offered = input_->size();
-  same_message_ = false;
+  message_continues_ = false;
   call_handler("on_data", [&] { handler_->on_data(*this, *input_); });
   if (input_->empty()) {
     input_.reset();
@@ -182,7 +182,7 @@ void Connection::deliver_leftover() {
   } else {
     account();
     apply_budget();
-    if (input_->size() < offered && !same_message_ && message_limit() != 0) {
+    if (input_->size() < offered && !message_continues_ && message_limit() != 0) {
       message_since_ = clock_now();
     }
     note_slack();
@@ -317,8 +317,8 @@ void Connection::redeliver_if_out_of_share() {
   if (std::exchange(group_->io->out_of_share, nullptr) == this) status_.redeliver = true;
 }
 
-void Connection::offer_again() {
-  core().check_thread("TcpConnection::offer_again");
+void Connection::redeliver_input() {
+  core().check_thread("TcpConnection::redeliver_input");
   if (state_ != State::open) return;
   status_.redeliver = true;
   read_gate_changed();

@@ -311,7 +311,7 @@ void Connection::attach(Pump& pump, ConnectionHandler& handler) {
   handler_ = &handler;
   status_.gate.lift(ReadGate::output_high);
   without_throwing([this] {
-    offer_again();
+    redeliver_input();
     settle_later();
   });
 }

@@ -69,7 +69,7 @@ TEST(TcpBounds, ManyTinyFilesCountAsTheHighMark) {
         ++sent;
         EXPECT_EQ(result, ++at_once.back() < 16 ? SendResult::queued : SendResult::above_high_mark);
       }
-      if (!in.empty()) c.offer_again();
+      if (!in.empty()) c.redeliver_input();
     };
     TestClient client = tcp.connect();
     ASSERT_TRUE(client.send_all(std::string(100, 'x')));

@@ -239,7 +239,7 @@ TEST(BudgetHolders, F27_WholeMessagesThatAreBufferedAreServedAtFullSpeed) {
         ++served;
         if (!c.reading()) break;
       }
-      if (in.size() >= kMessage) c.offer_again();
+      if (in.size() >= kMessage) c.redeliver_input();
     };
     TestClient client = tcp.connect();
     ASSERT_TRUE(client.send_all(std::string(200'000, 'm')));

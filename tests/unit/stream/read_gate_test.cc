@@ -204,7 +204,7 @@ TEST(TcpReadGate, AStoppingServerServesWhatHasArrivedForAConnectionOverItsMark) 
     tcp.on.open = shrink_send_buffer;
     tcp.on.data = [&](TcpConnection& c, Buffer& in) {
       for (; in.size() >= 16 && c.reading(); in.consume(16)) c.send(answer);
-      if (!in.empty() && !c.reading()) c.offer_again();
+      if (!in.empty() && !c.reading()) c.redeliver_input();
     };
     TestClient client = tcp.connect(0, 4096);
     ASSERT_TRUE(client.send_all(pattern(kRequests * 16)));

@@ -1,5 +1,5 @@
-// Handlers that take what came piece by piece: asked again in the next turn, and not while reading
-// rests.
+// Handlers that take input piece by piece: called again in the next turn, and not while reading is
+// paused.
 #include <gtest/gtest.h>
 
 #include <string>
@@ -12,14 +12,14 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TEST(TcpOfferAgain, WhatIsLeftIsOfferedEachTurnBeforeTheEnd) {
+TEST(TcpRedeliverInput, LeftInputIsDeliveredEachTurnBeforeTheEnd) {
   for (const Trigger trigger : kTriggers) {
     SCOPED_TRACE(name(trigger));
     TcpHarness tcp({.trigger = trigger});
     std::string order;
     tcp.on.data = [&](TcpConnection& c, Buffer& in) {
       order += in.take(1);
-      if (!in.empty()) c.offer_again();
+      if (!in.empty()) c.redeliver_input();
     };
     tcp.on.half_close = [&](TcpConnection& c) {
       order += '|';
@@ -34,13 +34,13 @@ TEST(TcpOfferAgain, WhatIsLeftIsOfferedEachTurnBeforeTheEnd) {
   }
 }
 
-TEST(TcpOfferAgain, OneTurnIsOneOffer) {
+TEST(TcpRedeliverInput, OneDeliveryATurn) {
   for (const Trigger trigger : kTriggers) {
     SCOPED_TRACE(name(trigger));
     TcpHarness tcp({.trigger = trigger});
     tcp.on.data = [&](TcpConnection& c, Buffer& in) {
       in.consume(1);
-      if (!in.empty()) c.offer_again();
+      if (!in.empty()) c.redeliver_input();
     };
     TestClient client = tcp.connect();
     client.send_all("abcd");
@@ -55,7 +55,7 @@ TEST(TcpOfferAgain, OneTurnIsOneOffer) {
   }
 }
 
-TEST(TcpOfferAgain, WaitsWhileReadingRests) {
+TEST(TcpRedeliverInput, WaitsWhileReadingIsPaused) {
   for (const Trigger trigger : kTriggers) {
     SCOPED_TRACE(name(trigger));
     TcpHarness tcp({.trigger = trigger, .high_water = 32 * 1024});
@@ -70,7 +70,7 @@ TEST(TcpOfferAgain, WaitsWhileReadingRests) {
         c.pause_reading();
         EXPECT_FALSE(c.reading());
       }
-      if (!in.empty()) c.offer_again();
+      if (!in.empty()) c.redeliver_input();
     };
     TestClient client = tcp.connect(0, 4096);
     client.send_all("abc");
@@ -89,7 +89,7 @@ TEST(TcpOfferAgain, WaitsWhileReadingRests) {
   }
 }
 
-TEST(TcpOfferAgain, ANewHandlerIsOfferedTheRestWithoutItsPredecessorsProgress) {
+TEST(TcpRedeliverInput, ANewHandlerGetsTheRestWithoutItsPredecessorsProgress) {
   struct Rest final : ConnectionHandler {
     std::string got;
     std::size_t progress = 99;
@@ -111,7 +111,7 @@ TEST(TcpOfferAgain, ANewHandlerIsOfferedTheRestWithoutItsPredecessorsProgress) {
     c.set_handler(rest);
     EXPECT_EQ(c.handler(), &rest);
     EXPECT_NE(c.handler(), before);
-    c.offer_again();
+    c.redeliver_input();
     ASSERT_TRUE(tcp.until([&] { return rest.got == "rest"; }));
     EXPECT_EQ(rest.progress, 0u);
   }
@@ -119,7 +119,7 @@ TEST(TcpOfferAgain, ANewHandlerIsOfferedTheRestWithoutItsPredecessorsProgress) {
 
 // A handler that takes messages one by one and is answered elsewhere holds for each of them. The
 // FIN behind the last is read long before its turn comes.
-TEST(TcpOfferAgain, F19_MessagesLeftBehindThePeersFinAreOfferedAtEachRelease) {
+TEST(TcpRedeliverInput, F19_MessagesLeftBehindThePeersFinAreDeliveredAtEachRelease) {
   for (const Trigger trigger : kTriggers) {
     SCOPED_TRACE(name(trigger));
     TcpHarness tcp({.trigger = trigger});
