@@ -2,7 +2,7 @@
 // event. (The other tests use handlers, through CountedEvents.)
 #include <gtest/gtest.h>
 
-#include <optional>
+#include <cstddef>
 #include <set>
 #include <string>
 
@@ -18,6 +18,7 @@ using namespace std::chrono_literals;
 
 struct Notes {
   std::set<std::string> called;
+  std::size_t received = 0;
   ConnectionRef ref;
 };
 
@@ -30,6 +31,7 @@ void set_functions(ServerOrClient& side, Notes& notes) {
   });
   side.on_data([&](TcpConnection&, Buffer& in) {
     notes.called.insert("data");
+    notes.received += in.size();
     in.clear();
   });
   side.on_half_close([&](TcpConnection&) { notes.called.insert("half_close"); });
@@ -57,10 +59,14 @@ TEST(HandlerFunctions, EachIsCalledForItsEventAtBothEnds) {
   set_functions(client, at_client);
   ASSERT_TRUE(client.connect(server.listen("127.0.0.1:0").value()));
   ASSERT_TRUE(house.until([&] { return at_server.ref.get() && at_client.ref.get(); }));
-  for (Notes* notes : {&at_server, &at_client}) {
-    notes->ref.send(pattern(500'000));
-    ASSERT_TRUE(house.until([&] { return notes->called.contains("drained"); }));
-  }
+  // All of it has arrived before the connections become idle.
+  const auto send = [&](Notes& from, const Notes& to) {
+    from.ref.send(pattern(500'000));
+    ASSERT_TRUE(
+        house.until([&] { return from.called.contains("drained") && to.received == 500'000; }));
+  };
+  send(at_server, at_client);
+  send(at_client, at_server);
   pass(house, 11s);
   pass(house, 70s);
   at_client.ref.get()->shutdown();
