@@ -104,7 +104,7 @@ class FramedHandler : public FramedHandlerBase {
   std::uint64_t longest_message() const override { return longest_frame(codec_); }
 
   void on_data(TcpConnection& connection, Buffer& in) final {
-    const ConnectionHandler* const told = connection.handler();
+    const ConnectionHandler* const receiver = connection.handler();
     std::size_t progress = in.progress();
     bool message_ended = false;  // in this call
     for (int frames = 0; !in.empty(); ++frames) {
@@ -121,8 +121,8 @@ class FramedHandler : public FramedHandlerBase {
           in.clear();
           return;
         }
-        if (consume_frame(connection, told, in, 0)) continue;
-        if (connection.handler() == told) in.set_progress(progress);
+        if (consume_frame(connection, receiver, in, 0)) continue;
+        if (connection.handler() == receiver) in.set_progress(progress);
         return;
       }
       if (!*decoded) {
@@ -138,7 +138,7 @@ class FramedHandler : public FramedHandlerBase {
         continue;
       }
       on_frame(connection, frame.payload);
-      if (!consume_frame(connection, told, in, frame.consume)) return;
+      if (!consume_frame(connection, receiver, in, frame.consume)) return;
       progress = 0;
       message_ended = true;
     }

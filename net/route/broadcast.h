@@ -23,7 +23,7 @@ namespace WEIR_EXPORT weir {
 
 class TcpConnection;
 
-// What happens to a message for a slow member. A member is slow when its queued output has reached
+// The treatment of a message for a slow member. A member is slow when its queued output has reached
 // high_water, has not fallen to half of that since, and its socket takes no more.
 enum class SlowPolicy : std::uint8_t {
   skip,         // the member does not get this message

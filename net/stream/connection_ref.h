@@ -35,7 +35,8 @@ class ConnectionRef {
  public:
   ConnectionRef() = default;  // refers to no connection
 
-  // Copies the bytes; on the connection's thread only as TcpConnection::send() does.
+  // On another thread the bytes are copied. On the connection's thread they are copied only if
+  // TcpConnection::send() would copy them.
   bool send(std::string_view bytes) const;
   bool send(SharedBytes bytes) const;
   bool shutdown() const;

@@ -4,7 +4,8 @@
 // A connection without a transport reads and writes its socket directly. A connection with one
 // calls it instead, and waits for the readiness that its results name. The TransportFactory in the
 // options of TcpServer or TcpClient makes the transport; its connection owns it. A transport does
-// not close the descriptor and does not watch it.
+// not close the descriptor and does not watch it. The descriptor is non-blocking, and watched
+// level-triggered. No function may throw. docs/transport.md has all rules.
 #pragma once
 
 #include <cstddef>
@@ -28,12 +29,15 @@ struct IoResult {
     want_read,   // nothing was moved; call again when the socket is readable
     want_write,  // nothing was moved; call again when the socket is writable
     end,         // of read(): the peer has ended its stream in order
-    failed,      // permanently: see `error` and Transport::failure()
+    failed,      // permanently, see `error`: the connection ends with reset (ECONNRESET, EPIPE),
+                 // with transport_failed if failure() returns a sentence, or else with io_error
   };
 
   Then then = Then::ok;
-  std::size_t bytes = 0;  // bytes of the program that read() or write() moved; with ok at least 1
-  Errno error{};          // with failed; EPROTO if no errno describes the failure
+  // Bytes of the program that read() or write() moved. With ok at least 1: 0 ends the connection
+  // with io_error (EPROTO).
+  std::size_t bytes = 0;
+  Errno error{};  // with failed; EPROTO if no errno describes the failure
 
   static IoResult moved(std::size_t bytes) { return {.bytes = bytes}; }
   static IoResult want_read() { return {.then = Then::want_read}; }
@@ -47,8 +51,9 @@ class Transport {
   virtual ~Transport() = default;
 
   // Called first, until it returns ok (`bytes` is ignored); then on_open is called. It writes its
-  // own messages to the socket, and returns want_write while the socket refuses them. It may leave
-  // the last of them, or the alert of a failure, in held(): the connection flushes that.
+  // own messages to the socket, and returns want_write while the socket refuses them: the
+  // connection does not flush held() before the end of the handshake. Only with ok or failed it may
+  // leave bytes there, its last message or an alert. `end`: the peer has left (peer_eof).
   virtual IoResult handshake(int fd) = 0;
   // Reads at most into.size() bytes.
   virtual IoResult read(int fd, std::span<std::byte> into) = 0;
@@ -64,13 +69,13 @@ class Transport {
   virtual std::size_t held() const = 0;
   // Writes the held bytes to the socket. ok: it has taken all of them.
   virtual IoResult flush(int fd) = 0;
-  // The program will write no more. Called once: makes the message that tells the peer, and may
+  // The program will write no more. Called once: makes the message that ends our stream, and may
   // leave it in held(). Returns ok or failed. When held() is 0, the FIN of the socket follows.
   virtual IoResult finish(int fd) = 0;
 
   // Asked once, after the handshake. True: the bytes of the program go to the socket unchanged from
-  // now on. If held() is 0 then, the transport is destroyed, and the connection is an ordinary one,
-  // which can be spliced; has_pending() must be false.
+  // now on. held() must be 0 and has_pending() false then: the transport is destroyed, and the
+  // connection is an ordinary one, which can be spliced.
   virtual bool plain() const { return false; }
   // Why the protocol failed, as a sentence; empty if it has not failed, even if the socket has.
   virtual std::string failure() const { return {}; }

@@ -205,7 +205,9 @@ class TcpServer {
   void handlers_per_loop(std::function<std::shared_ptr<ConnectionHandler>(EventLoop&)> factory);
   // Sets a factory of one handler for each connection, which owns it (TcpConnection::set_handler).
   // The factory is called just before on_open, on the loop of the connection; with several loops,
-  // concurrently. An exception of the factory ends that connection with handler_threw.
+  // concurrently. An exception of the factory ends that connection with handler_threw; a null
+  // result is a bug of the caller (CHECK). listen() does not compare these handlers with max_input:
+  // a connection whose handler needs more logs a warning.
   void handlers_per_connection(
       std::function<std::unique_ptr<ConnectionHandler>(TcpConnection&)> factory);
 

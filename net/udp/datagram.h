@@ -103,7 +103,7 @@ enum class DatagramResult : std::uint8_t {
   closed,    // the socket is not open, or has no peer to send to
 };
 
-// What happens to a send() that would exceed max_queued while the socket takes nothing. With
+// The treatment of a send() that would exceed max_queued while the socket takes nothing. With
 // drop_newest and drop_oldest it looks as if the network had lost a datagram.
 enum class QueueFull : std::uint8_t { drop_newest, drop_oldest, refuse };
 
