@@ -5,23 +5,6 @@
 #include <initializer_list>
 
 namespace weir {
-
-std::string metric_label(std::string_view name, std::string_view value) {
-  std::string text(name);
-  text += "=\"";
-  for (const char c : value) {
-    if (c == '\n') {
-      text += "\\n";
-      continue;
-    }
-    if (c == '"' || c == '\\') text += '\\';
-    text += c;
-  }
-  return text += '"';
-}
-
-namespace internal {
-
 namespace {
 
 // The shortest text that reads back as the same number.
@@ -76,8 +59,24 @@ std::string_view type_of(MetricKind kind) {
 
 }  // namespace
 
-std::string metric_name(std::string_view prefix, std::string_view name, std::string_view unit,
-                        MetricKind kind) {
+std::string metric_label(std::string_view name, std::string_view value) {
+  std::string text(name);
+  text += "=\"";
+  for (const char c : value) {
+    if (c == '\n') {
+      text += "\\n";
+      continue;
+    }
+    if (c == '"' || c == '\\') text += '\\';
+    text += c;
+  }
+  return text += '"';
+}
+
+namespace metrics_text {
+
+std::string full_name(std::string_view prefix, std::string_view name, std::string_view unit,
+                      MetricKind kind) {
   std::string full;
   append_words(full, {prefix, prefix.empty() ? "" : "_", name});
   if (!unit.empty() && name.find(unit) == std::string_view::npos) append_words(full, {"_", unit});
@@ -85,13 +84,13 @@ std::string metric_name(std::string_view prefix, std::string_view name, std::str
   return full;
 }
 
-void append_metric_head(std::string& text, const std::string& name, std::string_view help,
-                        MetricKind kind) {
+void append_head(std::string& text, const std::string& name, std::string_view help,
+                 MetricKind kind) {
   append_words(text, {"# HELP ", name, " ", help, "\n# TYPE ", name, " ", type_of(kind), "\n"});
 }
 
-void append_metric_samples(std::string& text, const std::string& name, std::string_view labels,
-                           MetricKind kind, std::span<const MetricSample> samples) {
+void append_samples(std::string& text, const std::string& name, std::string_view labels,
+                    MetricKind kind, std::span<const MetricSample> samples) {
   if (kind == MetricKind::histogram) {
     append_histogram(text, name, labels, samples);
     return;
@@ -101,8 +100,7 @@ void append_metric_samples(std::string& text, const std::string& name, std::stri
   }
 }
 
-void append_metric_pair(std::string& line, std::string_view name,
-                        std::span<const MetricSample> samples) {
+void append_pairs(std::string& line, std::string_view name, std::span<const MetricSample> samples) {
   for (const MetricSample& sample : samples) {
     if (sample.value == 0) continue;
     append_words(line, {line.empty() ? "" : " ", name});
@@ -112,5 +110,5 @@ void append_metric_pair(std::string& line, std::string_view name,
   }
 }
 
-}  // namespace internal
+}  // namespace metrics_text
 }  // namespace weir

@@ -79,23 +79,22 @@ struct LabelledStats {
   Stats stats{};
 };
 
-}  // namespace weir
+// The parts of the templates below that do not depend on the struct.
+namespace metrics_text {
 
-namespace weir::internal {
+// For append_metrics(): "prefix_name_unit_total".
+std::string full_name(std::string_view prefix, std::string_view name, std::string_view unit,
+                      MetricKind kind);
+// For append_metrics(): the HELP and TYPE lines.
+void append_head(std::string& text, const std::string& name, std::string_view help,
+                 MetricKind kind);
+// For append_metrics(): one line for each value.
+void append_samples(std::string& text, const std::string& name, std::string_view labels,
+                    MetricKind kind, std::span<const MetricSample> samples);
+// For metrics_line(): "name=value" for each value that is not zero.
+void append_pairs(std::string& line, std::string_view name, std::span<const MetricSample> samples);
 
-// "prefix_name_unit_total".
-std::string metric_name(std::string_view prefix, std::string_view name, std::string_view unit,
-                        MetricKind kind);
-void append_metric_head(std::string& text, const std::string& name, std::string_view help,
-                        MetricKind kind);
-void append_metric_samples(std::string& text, const std::string& name, std::string_view labels,
-                           MetricKind kind, std::span<const MetricSample> samples);
-void append_metric_pair(std::string& line, std::string_view name,
-                        std::span<const MetricSample> samples);
-
-}  // namespace weir::internal
-
-namespace WEIR_EXPORT weir {
+}  // namespace metrics_text
 
 // Appends the metrics in the text format of Prometheus: one line for each value
 // (`weir_server_accepted_total 17`), and HELP and TYPE lines for each metric. A name consists of
@@ -109,11 +108,10 @@ template <typename Range>
 void append_labelled_metrics(std::string& text, std::string_view prefix, const Range& all) {
   using Stats = std::remove_cvref_t<decltype(std::begin(all)->stats)>;
   for (const Metric<Stats>& metric : Stats::metrics()) {
-    const std::string name = internal::metric_name(prefix, metric.name, metric.unit, metric.kind);
-    internal::append_metric_head(text, name, metric.help, metric.kind);
+    const std::string name = metrics_text::full_name(prefix, metric.name, metric.unit, metric.kind);
+    metrics_text::append_head(text, name, metric.help, metric.kind);
     for (const auto& one : all) {
-      internal::append_metric_samples(text, name, one.labels, metric.kind,
-                                      metric.samples(one.stats));
+      metrics_text::append_samples(text, name, one.labels, metric.kind, metric.samples(one.stats));
     }
   }
 }
@@ -124,7 +122,7 @@ template <typename Stats>
 std::string metrics_line(const Stats& stats) {
   std::string line;
   for (const Metric<Stats>& metric : Stats::metrics()) {
-    internal::append_metric_pair(line, metric.name, metric.samples(stats));
+    metrics_text::append_pairs(line, metric.name, metric.samples(stats));
   }
   return line;
 }

@@ -62,7 +62,9 @@ class EventLoop {
     // duration of one turn.
     std::array<std::uint64_t, kTurnBuckets> turn_times{};
     // The differences of the counters.
-    friend Stats operator-(Stats later, const Stats& earlier);
+    friend Stats operator-(Stats later, const Stats& earlier) {
+      return metrics_difference(later, earlier);
+    }
     // Names and values for exporters and logs: weir/base/metrics.h.
     static MetricList<Stats> metrics();
     // The duration that `percent` per cent of all turns did not exceed, accurate to a factor of

@@ -74,10 +74,6 @@ static_assert(internal::covers_all<Stats>(kMetrics));
 
 MetricList<EventLoop::Stats> EventLoop::Stats::metrics() { return kMetrics; }
 
-EventLoop::Stats operator-(EventLoop::Stats later, const EventLoop::Stats& earlier) {
-  return metrics_difference(later, earlier);
-}
-
 Duration EventLoop::Stats::turn_time(double percent) const {
   std::uint64_t total = 0;
   for (const std::uint64_t bucket : turn_times) total += bucket;

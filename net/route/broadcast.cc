@@ -329,10 +329,6 @@ MetricList<Broadcast::Stats> Broadcast::Stats::metrics() {
   return kMetrics;
 }
 
-Broadcast::Stats operator-(Broadcast::Stats later, const Broadcast::Stats& earlier) {
-  return metrics_difference(later, earlier);
-}
-
 Broadcast::Stats Broadcast::stats() const {
   const internal::MutexLock lock(shared_->mutex);
   Stats sum = shared_->forgotten;

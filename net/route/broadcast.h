@@ -42,7 +42,9 @@ class Broadcast {
     std::uint64_t closed = 0;     // members that SlowPolicy::close reset
 
     // The difference of the counters; `members` is copied from `later`.
-    friend Stats operator-(Stats later, const Stats& earlier);
+    friend Stats operator-(Stats later, const Stats& earlier) {
+      return metrics_difference(later, earlier);
+    }
     // The names of the metrics, for exporters and logs: weir/base/metrics.h.
     static MetricList<Stats> metrics();
   };

@@ -171,6 +171,8 @@ void ListeningSocket::own_file(const FileId& file, std::shared_ptr<std::atomic<b
   }
 }
 
+void ListeningSocket::leave_file() { file_.leave(); }
+
 void ListeningSocket::refuse_new() {
   ending_.store(true, std::memory_order_relaxed);
   if (!address_.is_ip()) {

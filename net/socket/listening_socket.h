@@ -79,7 +79,7 @@ class ListeningSocket {
   // may share `ours`.
   void own_file(const FileId& file, std::shared_ptr<std::atomic<bool>> ours);
   // Another process continues to listen: close() does not remove the file. [any]
-  void leave_file() { file_.leave(); }
+  void leave_file();
 
   // The socket belongs to somebody else, such as a service manager, who continues to use it after
   // this process: the socket itself must not be changed, and connections that are queued at the end

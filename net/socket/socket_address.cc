@@ -461,10 +461,6 @@ std::string SocketAddress::to_string() const {
   return "unspecified";
 }
 
-bool operator==(const SocketAddress& a, const SocketAddress& b) {
-  return a.length_ == b.length_ && std::memcmp(&a.storage_, &b.storage_, a.length_) == 0;
-}
-
 std::size_t SocketAddress::hash() const {
   return static_cast<std::size_t>(
       keyed_hash(std::string_view(reinterpret_cast<const char*>(&storage_), length_)));

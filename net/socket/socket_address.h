@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
 #include <string_view>
@@ -64,7 +65,9 @@ class SocketAddress {
   socklen_t size() const { return length_; }
 
   // Equal: same family, address, port and scope. A v4-mapped address differs from its plain form.
-  friend bool operator==(const SocketAddress& a, const SocketAddress& b);
+  friend bool operator==(const SocketAddress& a, const SocketAddress& b) {
+    return a.length_ == b.length_ && std::memcmp(&a.storage_, &b.storage_, a.length_) == 0;
+  }
   // Uses the random key of this process (keyed_hash.h), so that peers cannot cause collisions.
   std::size_t hash() const;
 

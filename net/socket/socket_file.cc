@@ -111,6 +111,10 @@ std::optional<std::unexpected<Error>> remove_stale(const Place& place, const Soc
 
 }  // namespace
 
+SocketFile::SocketFile(SocketFile&& other) noexcept { *this = std::move(other); }
+
+SocketFile::~SocketFile() { remove(); }
+
 SocketFile& SocketFile::operator=(SocketFile&& other) noexcept {
   if (this != &other) {
     remove();

@@ -15,7 +15,6 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <utility>
 
 #include "weir/base/export.h"
 #include "weir/base/fd.h"
@@ -44,9 +43,9 @@ class SocketFile {
   enum class Use : std::uint8_t { listener, receiver, client };
 
   SocketFile() = default;  // none
-  SocketFile(SocketFile&& other) noexcept { *this = std::move(other); }
+  SocketFile(SocketFile&& other) noexcept;
   SocketFile& operator=(SocketFile&& other) noexcept;
-  ~SocketFile() { remove(); }
+  ~SocketFile();
 
   // Binds `socket` to `address`, a Unix path. The file has the permissions `mode`, and never wider
   // ones. An error begins with `doing`, such as "listen on unix:/run/x", and the step.

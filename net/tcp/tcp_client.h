@@ -106,7 +106,9 @@ class TcpClient {
     std::uint64_t bytes_out = 0;
     std::array<std::uint64_t, CloseReason::kKinds> closed{};  // by CloseReason::Kind
     // The difference of the counters.
-    friend Stats operator-(Stats later, const Stats& earlier);
+    friend Stats operator-(Stats later, const Stats& earlier) {
+      return metrics_difference(later, earlier);
+    }
     // The names of the metrics, for exporters and logs: weir/base/metrics.h.
     static MetricList<Stats> metrics();
     // Connections that ended for this reason.

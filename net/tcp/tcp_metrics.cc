@@ -3,7 +3,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "weir/base/metrics.h"
@@ -90,12 +89,5 @@ static_assert(internal::covers_all<Client>(kClient));
 
 MetricList<TcpServer::Stats> TcpServer::Stats::metrics() { return kServer; }
 MetricList<TcpClient::Stats> TcpClient::Stats::metrics() { return kClient; }
-
-TcpServer::Stats operator-(TcpServer::Stats later, const TcpServer::Stats& earlier) {
-  return metrics_difference(std::move(later), earlier);
-}
-TcpClient::Stats operator-(TcpClient::Stats later, const TcpClient::Stats& earlier) {
-  return metrics_difference(later, earlier);
-}
 
 }  // namespace weir

@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "weir/base/clock.h"
@@ -159,7 +160,9 @@ class TcpServer {
     std::vector<AcceptQueue> accept_queues;
     // The difference of the counters. The gauges (connections, buffered, accept_queues) are copied
     // from `later`.
-    friend Stats operator-(Stats later, const Stats& earlier);
+    friend Stats operator-(Stats later, const Stats& earlier) {
+      return metrics_difference(std::move(later), earlier);
+    }
     // The names of the metrics, for exporters and logs: weir/base/metrics.h.
     static MetricList<Stats> metrics();
     // Connections that ended for this reason.

@@ -24,10 +24,6 @@ T read_as(const void* from) {
 
 }  // namespace
 
-bool operator==(const AddressView& a, const AddressView& b) {
-  return a.size_ == b.size_ && (a.data_ == b.data_ || std::memcmp(a.data_, b.data_, a.size_) == 0);
-}
-
 std::uint16_t AddressView::port() const {
   if (empty()) return 0;
   if (data_->sa_family == AF_INET) return network_to_host(read_as<sockaddr_in>(data_).sin_port);

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string_view>
 
@@ -41,7 +42,10 @@ class AddressView {
   std::uint16_t port() const;  // 0 for Unix addresses
   SocketAddress copy() const { return SocketAddress::from_sockaddr(data_, size_); }
   // Compares the bytes. Two views of one address from the kernel are equal.
-  friend bool operator==(const AddressView& a, const AddressView& b);
+  friend bool operator==(const AddressView& a, const AddressView& b) {
+    if (a.size_ != b.size_) return false;
+    return a.data_ == b.data_ || std::memcmp(a.data_, b.data_, a.size_) == 0;
+  }
 
  private:
   const sockaddr* data_ = nullptr;

@@ -31,8 +31,4 @@ static_assert(internal::covers_all<Stats>(kMetrics));
 
 MetricList<UdpSocket::Stats> UdpSocket::Stats::metrics() { return kMetrics; }
 
-UdpSocket::Stats operator-(UdpSocket::Stats later, const UdpSocket::Stats& earlier) {
-  return metrics_difference(later, earlier);
-}
-
 }  // namespace weir

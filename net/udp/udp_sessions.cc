@@ -15,6 +15,13 @@ using internal::tick_reached;
 
 // --- one session ---------------------------------------------------------------------------------
 
+UdpSession::UdpSession(UdpSessions& owner, UdpSocket& socket, const Datagram& first)
+    : owner_(&owner),
+      socket_(&socket),
+      peer_(first.peer.copy()),
+      local_(internal::local_ip_of(first)),
+      sent_to_(first) {}
+
 void UdpSession::close() {
   if (!closed_ && owner_ != nullptr) owner_->end(*this, false);
 }

@@ -61,12 +61,7 @@ class UdpSession final : public internal::WithContext, private internal::Deadlin
 
  private:
   friend class UdpSessions;
-  UdpSession(UdpSessions& owner, UdpSocket& socket, const Datagram& first)
-      : owner_(&owner),
-        socket_(&socket),
-        peer_(first.peer.copy()),
-        local_(internal::local_ip_of(first)),
-        sent_to_(first) {}
+  UdpSession(UdpSessions& owner, UdpSocket& socket, const Datagram& first);
   ~UdpSession() = default;
 
   void on_deadline() override;

@@ -77,7 +77,9 @@ class UdpSocket {
     std::uint64_t send_calls = 0;     // sendmmsg(2)
 
     // The difference of the counters.
-    friend Stats operator-(Stats later, const Stats& earlier);
+    friend Stats operator-(Stats later, const Stats& earlier) {
+      return metrics_difference(later, earlier);
+    }
     // The names of the metrics, for exporters and logs: weir/base/metrics.h.
     static MetricList<Stats> metrics();
   };

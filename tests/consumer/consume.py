@@ -55,7 +55,7 @@ def readme_server(args):
     code = re.search(r"^```cpp\n(.*?)^```", text, re.M | re.S).group(1)
     assert "int main()" in code, code
     (source / "main.cc").write_text(code)
-    for name in ("CMakeLists.txt", "test.cc"):
+    for name in ("CMakeLists.txt", "symbols.cc", "test.cc"):
         shutil.copy(HERE / "program" / name, source)
     return source
 
@@ -141,17 +141,43 @@ def shared_install(args):
     assert libraries == {"libweir.so", "libweir.so.0.1", "libweir.so.0.1.0"}, libraries
 
 
+def symbols(*options):
+    """The demangled names that `nm` prints, such as "T weir::EventLoop::run()"."""
+    listing = subprocess.run(["nm", "--defined-only", "--demangle", *options], check=True,
+                             capture_output=True, text=True).stdout
+    return {match[1] for match in re.finditer(r"^[0-9a-f]+ (. .*)$", listing, re.M)}
+
+
+# Namespace weir::internal, and the classes that hold what a public class hides (WEIR_HIDDEN).
+NOT_EXPORTED = re.compile(r"\bweir::internal::|::Impl::|\(anonymous namespace\)")
+
+
 def exported_symbols(args):
-    """The shared library shows what the installed headers show, and nothing of weir's own."""
-    library = args.shared_prefix / "lib/libweir.so"
-    names = subprocess.run(
-        ["nm", "--dynamic", "--defined-only", "--demangle", library], check=True,
-        capture_output=True, text=True,
-    ).stdout.splitlines()
-    for name in ("T weir::EventLoop::run()", "V typeinfo for weir::SystemError"):
-        assert any(line.endswith(name) for line in names), f"{name} is not exported"
-    own = [line for line in names if "weir::internal::" in line]
+    """The shared library exports the public functions of the static libraries, and no others."""
+    static = sorted(args.prefix.rglob("libweir_*.a"))
+    assert len(static) > 10, static
+    defined = {name for name in symbols("--extern-only", *static) if name.startswith("T weir::")}
+    public = {name for name in defined if not NOT_EXPORTED.search(name)}
+    assert "T weir::EventLoop::run()" in public, public
+
+    exported = symbols("--dynamic", args.shared_prefix / "lib/libweir.so")
+    assert "V typeinfo for weir::SystemError" in exported, exported
+    missing = sorted(public - exported)
+    assert not missing, "\n".join(["public, but not exported:", *missing])
+    own = sorted(name for name in exported if "weir::internal::" in name)
     assert not own, "\n".join(["exported, but internal:", *own])
+
+
+def shared_symbols(args):
+    """The inline functions of the installed headers call nothing that the shared library hides."""
+    include = args.shared_prefix / "include"
+    headers = sorted(str(path.relative_to(include)) for path in include.rglob("*.h"))
+    headers.remove("weir/base/fmt.h")  # for programs that have fmt
+    every_header = [word for name in headers for word in ("-include", name)]
+    program = args.work / "shared_symbols"
+    compile_by_hand(args, HERE / "program/symbols.cc", program, "-fkeep-inline-functions",
+                    *every_header, *package_flags(args, args.shared_prefix))
+    run([program], stdout=subprocess.DEVNULL, timeout=30)
 
 
 def shared_find_package(args):
@@ -275,8 +301,8 @@ def must_not_compile(args):
 
 
 STEPS = [install, find_package, components, pkg_config, shared_install, exported_symbols,
-         shared_find_package, shared_pkg_config, add_subdirectory, headers_alone, foreign_macros,
-         old_language, must_not_compile]
+         shared_symbols, shared_find_package, shared_pkg_config, add_subdirectory, headers_alone,
+         foreign_macros, old_language, must_not_compile]
 
 
 def main():
