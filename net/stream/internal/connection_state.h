@@ -25,18 +25,18 @@ class ReadGate {
   // Whether there are no reasons other than `reasons`.
   bool open_but_for(unsigned reasons) const { return (reasons_ & kReasons & ~reasons) == 0; }
   bool shut_by(Reason reason) const { return (reasons_ & reason) != 0; }
-  void shut(Reason reason) { reasons_ = static_cast<std::uint8_t>(reasons_ | reason); }
+  void shut(Reason reason) { reasons_ = static_cast<std::uint8_t>(reasons_ | reason | kWasShut); }
   void lift(unsigned reasons) { reasons_ = static_cast<std::uint8_t>(reasons_ & ~reasons); }
-  // Whether the gate is open now and was shut at the previous call.
+  // Whether the gate is open now and was shut since the previous call, however briefly.
   bool take_opened() {
-    const bool was_shut = (reasons_ & kWasShut) != 0;
-    reasons_ = static_cast<std::uint8_t>(open() ? reasons_ & kReasons : reasons_ | kWasShut);
-    return was_shut && open();
+    if (reasons_ != kWasShut) return false;
+    reasons_ = 0;
+    return true;
   }
 
  private:
   static constexpr unsigned kReasons = 63;
-  static constexpr unsigned kWasShut = 64;  // at the last take_opened()
+  static constexpr unsigned kWasShut = 64;  // since the last take_opened()
   std::uint8_t reasons_ = 0;
 };
 

@@ -305,5 +305,54 @@ TEST(TcpReadGate, F13_AHandlerThatTakesMessagesOneByOneIsToldWhenItsShareOfTheTu
   }
 }
 
+// The high mark is reached and left again within one callback, so that nobody sees the gate shut.
+// Edge-triggered epoll, and a transport, report nothing again.
+TEST(TcpReadGate, F12_AGateThatWasShutForAMomentLeavesNothingUnread) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger, .high_water = 4096});
+    std::size_t came = 0;
+    tcp.on.data = [&](TcpConnection& c, Buffer& in) {
+      if (came == 0) {
+        c.send(SharedBytes::copy(pattern(8'000)));
+        c.send(SharedBytes::copy(pattern(300'000)));  // is written at once, with the one before
+      }
+      came += in.size();
+      in.clear();
+    };
+    TestClient client = tcp.connect();
+    tcp.turns(3);
+    ASSERT_TRUE(client.send_all(pattern(6'000)));
+    EXPECT_TRUE(tcp.until([&] {
+      static_cast<void>(client.receive_exactly(1'000'000, Duration(0)));
+      return came == 6'000;
+    })) << came;
+  }
+}
+
+TEST(TcpReadGate, F32_ADeadlineThatIsArmedWhileTheGateIsShutIsArmedAgain) {
+  for (const bool message : {false, true}) {
+    SCOPED_TRACE(message);
+    TcpHarness tcp({.message_timeout = message ? 0s : 10s, .high_water = 4096});
+    tcp.on.data = [](TcpConnection&, Buffer&) {};  // never complete
+    TestClient client = tcp.connect();
+    TcpConnection& c = *tcp.connection();
+    c.send(SharedBytes::copy(pattern(8'000)));
+    if (message) {
+      c.set_message_timeout(10s);
+    } else {
+      c.set_idle_timeout(1h);
+    }
+    EXPECT_EQ(tcp.collect(client, 8'000).size(), 8'000u);
+    ASSERT_TRUE(client.send_all("part"));
+    ASSERT_TRUE(tcp.until([&] { return tcp.calls.data == 1; }));
+    pass(tcp, 11s);
+    EXPECT_NE(c.state(), TcpConnection::State::open);
+    client.close();
+    EXPECT_TRUE(tcp.until_closed());
+    EXPECT_EQ(tcp.reason->kind, Kind::message_timeout);
+  }
+}
+
 }  // namespace
 }  // namespace weir::test
