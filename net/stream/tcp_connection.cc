@@ -59,7 +59,7 @@ std::uint64_t TcpConnection::bytes_in() const { return machine_of(*this).bytes_i
 std::uint64_t TcpConnection::bytes_out() const { return machine_of(*this).bytes_out(); }
 bool TcpConnection::peer_half_closed() const { return machine_of(*this).peer_half_closed(); }
 
-void TcpConnection::when_sent(std::move_only_function<void(bool)> notify) {
+void TcpConnection::when_sent(std::move_only_function<void(TcpConnection&, bool)> notify) {
   machine_of(*this).when_sent(std::move(notify));
 }
 void TcpConnection::set_handler(ConnectionHandler& handler) {

@@ -51,8 +51,8 @@ class TcpConnection : public internal::WithContext {
   SendResult send(std::string_view bytes) { return send(std::as_bytes(std::span(bytes))); }
   // Sends all of `bytes` and empties it, whatever the result.
   SendResult send(Buffer& bytes);
-  // Takes ownership of `bytes`, whatever the result. A string of 16 KiB or more is not copied: its
-  // memory is kept until it was sent.
+  // The same; `bytes` is unspecified afterwards. A string of 16 KiB or more that fills at least
+  // half of its capacity is not copied: its memory is kept until it was sent.
   template <std::same_as<std::string> String>
   SendResult send(String&& bytes) {
     return send_moved(std::move(bytes));
@@ -127,16 +127,20 @@ class TcpConnection : public internal::WithContext {
   // Calls `notify` once, later, on the loop: with true when the kernel has taken everything that
   // was accepted before this call, which does not mean that the peer has received it; with false,
   // just before on_close, when the connection ends before that. Not called after the server was
-  // destroyed, and not when requested in on_close. Each pending notification counts as 48 bytes of
-  // queued output. An exception that leaves `notify` ends the connection with handler_threw.
-  void when_sent(std::move_only_function<void(bool sent)> notify);
+  // destroyed, and not when requested in on_close or in a call with false. Each pending
+  // notification counts as 48 bytes of queued output. An exception that leaves `notify` ends the
+  // connection with handler_threw. If `notify` uses a handler that may be replaced, the connection
+  // should own that handler: it then lives until `notify` was called.
+  void when_sent(std::move_only_function<void(TcpConnection&, bool sent)> notify);
 
-  // Replaces the handler (protocol upgrade). Input that the old handler left is delivered to the
-  // new one when more bytes come; redeliver_input() delivers it without that. Not for a relayed
-  // connection (CHECK). `handler` must outlive the connection.
+  // Replaces the handler (protocol upgrade). The new one gets all later events, but not on_open.
+  // Input that the old one left is delivered to the new one in the next turn. Not for a relayed
+  // connection (CHECK). No effect after the server was destroyed. `handler` must outlive the
+  // connection.
   void set_handler(ConnectionHandler& handler);
   // The connection owns the handler. It destroys it after on_close or, if the handler is replaced,
-  // later in that turn, so that a handler may replace itself.
+  // later: at the end of the turn, so that a handler may replace itself, and after the
+  // notifications of when_sent() that were requested before.
   void set_handler(std::unique_ptr<ConnectionHandler> handler);
   // The current handler; nullptr after the server was destroyed.
   ConnectionHandler* handler() const;

@@ -52,7 +52,7 @@ class Connection final : public TcpConnection,
   void resume_reading();
   bool reading() const;
   void redeliver_input();
-  void message_continues() { message_continues_ = true; }
+  void message_continues();
   ConnectionRef ref() const;
   EventLoop& loop() const { return channel_.loop(); }
   LoopCore& core() const { return core_of(channel_); }
@@ -68,8 +68,8 @@ class Connection final : public TcpConnection,
   void set_handler(std::unique_ptr<ConnectionHandler> handler);
   void set_idle_timeout(Duration timeout);
   void set_message_timeout(Duration timeout);
-  void when_sent(std::move_only_function<void(bool)> notify);
-  TypedContext& make_protocol_slot() { return extras().protocol; }
+  void when_sent(std::move_only_function<void(TcpConnection&, bool)> notify);
+  TypedContext& make_protocol_slot();
   const TypedContext* protocol_slot() const { return extras_ ? &extras_->protocol : nullptr; }
   ConnectionHandler* handler() const { return handler_; }
   std::string failure() const;
@@ -117,10 +117,8 @@ class Connection final : public TcpConnection,
   // Reads at most `room` bytes into memory and delivers them. 0: nothing more can be read now, or
   // the input has ended.
   std::size_t read_into_memory(std::size_t room);
-  std::uint64_t output_cost() const {
-    return (output_ ? output_->cost() : 0) +
-           (extras_ ? extras_->sent_waiters.size() * sizeof(SentWaiter) : 0);
-  }
+  std::uint64_t output_cost() const { return (output_ ? output_->cost() : 0) + waiters_cost(); }
+  std::uint64_t waiters_cost() const { return extras_ ? extras_->waiters_cost() : 0; }
   // Bytes of input that may be read below max_input.
   std::size_t input_room() const;
   // Bytes that may be sent now without passing the high mark, max_output or the budget.
@@ -169,7 +167,7 @@ class Connection final : public TcpConnection,
   SysResult<std::size_t> receive_behind_leftover(std::size_t room);
   void redeliver_leftover();
   void deliver_leftover();
-  void keep_leftover(Buffer& in);
+  void keep_leftover(Buffer& in, const ConnectionHandler* reader);
   void check_input_bound();
   void close_after_peer();
   void redeliver_if_out_of_share();
@@ -237,6 +235,7 @@ class Connection final : public TcpConnection,
   void replace_handler(ConnectionHandler& handler);
   void notify_sent();
   void destroy_owned();
+  void destroy_replaced();
   Tick message_limit() const;
 
   // Life (connection_life.cc).

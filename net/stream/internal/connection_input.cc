@@ -52,7 +52,8 @@ std::size_t Connection::input_room() const {
 std::size_t Connection::read_allowance() const {
   const std::size_t room = input_room();
   if (state_ != State::open) return room;
-  return std::min({std::uint64_t{room}, remaining(group_->limits.high_water, pending_output()),
+  const std::uint64_t waiting = pending_output() + waiters_cost();
+  return std::min({std::uint64_t{room}, remaining(group_->limits.high_water, waiting),
                    remaining(group_->limits.max_output, output_cost())});
 }
 
@@ -70,7 +71,7 @@ void Connection::read_ready() {
     return;
   }
   std::size_t total = 0;
-  for (int reads = 0; may_read() && !status_.redeliver; ++reads) {
+  for (int reads = 0; may_read() && !(status_.redeliver && may_deliver()); ++reads) {
     if (reads == kMaxReadsPerTurn || total >= kReadBudget) {
       requeue_read();
       return;
@@ -122,8 +123,9 @@ std::size_t Connection::read_into_memory(std::size_t room) {
   } else {
     Buffer in;
     in.lend(group_->io->receive_block, n);
+    const ConnectionHandler* const reader = handler_;
     call_handler("on_data", [&] { handler_->on_data(*this, in); });
-    if (!in.empty()) keep_leftover(in);
+    if (!in.empty()) keep_leftover(in, reader);
   }
   return n;
 }
@@ -163,12 +165,14 @@ SysResult<std::size_t> Connection::receive_behind_leftover(std::size_t room) {
   return received;
 }
 
-void Connection::keep_leftover(Buffer& in) {
+// `reader` left it. If on_data has replaced itself, its successor has not seen the bytes.
+void Connection::keep_leftover(Buffer& in, const ConnectionHandler* reader) {
   input_ = std::make_unique<Buffer>(std::move(in));  // copies out of the block
   account();
   apply_budget();
   if (message_limit() != 0) message_since_ = clock_now();
   redeliver_if_out_of_share();
+  if (handler_ != reader) status_.redeliver = true;
   check_input_bound();
 }
 
@@ -260,7 +264,8 @@ void Connection::release() {
 
 void Connection::input_failed(Errno error) {
   if (error == EAGAIN) {
-    end_if_drained();
+    // A transport that wants to write first may have more to deliver.
+    if (!status_.indirect || !extras_->read_wants_write) end_if_drained();
     if (status_.write_side == WriteSide::failed) finish(reason_);
     return;
   }
@@ -317,6 +322,11 @@ void Connection::redeliver_if_out_of_share() {
   if (std::exchange(group_->io->out_of_share, nullptr) == this) status_.redeliver = true;
 }
 
+void Connection::message_continues() {
+  core().check_thread("TcpConnection::message_continues");
+  message_continues_ = true;
+}
+
 void Connection::redeliver_input() {
   core().check_thread("TcpConnection::redeliver_input");
   if (state_ != State::open) return;
@@ -352,7 +362,7 @@ void Connection::update_interest() {
     reads = !writes;
   } else if (status_.indirect) {
     writes = (writes && !extras_->write_wants_read) || (reads && extras_->read_wants_write);
-    reads = reads || extras_->write_wants_read;
+    reads = (reads && !extras_->read_wants_write) || extras_->write_wants_read;
   }
   channel_.set_reading(reads);
   channel_.set_writing(writes);

@@ -156,7 +156,7 @@ void Connection::on_flush() {
     flush_output();
     settle();
   });
-  if (extras_) std::exchange(extras_->replaced, {});  // no handler is running now
+  if (extras_) destroy_replaced();
   written_kib_ = 0;
 }
 
@@ -302,7 +302,11 @@ void Connection::stop_gathering() {
 
 // A pump continues until the other side has ended, too.
 void Connection::forget_handler() {
-  if (pump() == nullptr) handler_ = nullptr;
+  if (pump() == nullptr) {
+    handler_ = nullptr;
+  } else {
+    std::exchange(extras_->sent_waiters, {}).clear();
+  }
 }
 
 void Connection::attach(Pump& pump, ConnectionHandler& handler) {
@@ -317,8 +321,11 @@ void Connection::attach(Pump& pump, ConnectionHandler& handler) {
 }
 
 void Connection::handler_threw(const char* event, const char* what) {
-  WEIR_LOG_LIMITED(error, 10, "an exception left {} of connection {}, which is closed: {}", event,
-                   id(), escaped(what, kMaxLoggedText));
+  try {
+    WEIR_LOG_LIMITED(error, 10, "an exception left {} of connection {}, which is closed: {}", event,
+                     id(), escaped(what, kMaxLoggedText));
+  } catch (const std::bad_alloc&) {  // for the text: the line is lost
+  }
   finish({Kind::handler_threw, {}});
 }
 
@@ -329,9 +336,9 @@ void Connection::handler_threw(const char* event, const char* what) {
 void Connection::settle() {
   if (state_ == State::closed) return;
   if (state_ != State::open) input_.reset();  // no handler gets it any more
+  if (extras_) notify_sent();                 // first: those that wait count as output
   account();
   settle_pressure();
-  if (extras_) notify_sent();
   account();
   apply_budget();
   if (state_ != State::closed) advance_close();

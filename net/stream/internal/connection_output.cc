@@ -182,16 +182,16 @@ SendResult Connection::send_slowly(std::span<const std::byte> bytes, std::string
 // descriptor.
 bool Connection::above_high_mark() const {
   const ConnectionLimits& limits = group_->limits;
-  return pending_output() >= limits.high_water ||
-         (output_ && (output_->cost() >= limits.max_output || output_->files() >= kManyFiles)) ||
+  return pending_output() + waiters_cost() >= limits.high_water ||
+         output_cost() >= limits.max_output || (output_ && output_->files() >= kManyFiles) ||
          (pump() != nullptr && pump()->full(*this));
 }
 
 bool Connection::below_low_mark() const {
   const ConnectionLimits& limits = group_->limits;
-  return pending_output() <= limits.high_water / 2 &&
-         (!output_ ||
-          (output_->cost() <= limits.max_output / 2 && output_->files() <= kManyFiles / 2)) &&
+  return pending_output() + waiters_cost() <= limits.high_water / 2 &&
+         output_cost() <= limits.max_output / 2 &&
+         (!output_ || output_->files() <= kManyFiles / 2) &&
          (pump() == nullptr || pump()->drained(*this));
 }
 
@@ -480,8 +480,9 @@ void Connection::output_failed(Errno error) {
 std::size_t Connection::output_room() {
   const ConnectionLimits& limits = group_->limits;
   const std::uint64_t cost = output_cost();
+  const std::uint64_t waiting = pending_output() + waiters_cost();
   const std::uint64_t room =
-      std::min(remaining(limits.high_water, pending_output()), remaining(limits.max_output, cost));
+      std::min(remaining(limits.high_water, waiting), remaining(limits.max_output, cost));
   if (within_budget(room)) return room;
   return std::min(room, remaining(BufferBudget::kOwnShare, cost));
 }

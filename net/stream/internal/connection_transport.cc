@@ -106,7 +106,7 @@ void Connection::opened_by_transport() {
   state_ = State::open;
   since_ = last_read_ = last_activity_ = write_progress_ = clock_now();
   Transport& transport = *extras_->transport;
-  if (transport.plain() && transport.held() == 0) {
+  if (transport.plain() && transport.held() == 0 && !transport.has_pending()) {
     extras_->transport.reset();
     status_.indirect = false;
   }
@@ -134,6 +134,7 @@ SysResult<std::size_t> Connection::receive_through(Transport& transport,
   const IoResult result = transport.read(fd_.get(), into);
   extras_->read_wants_write = result.then == Then::want_write;
   if (result.then == Then::failed) static_cast<void>(transport.flush(fd_.get()));  // its alert
+  if (transport.held() > 0 && !status_.want_write) settle_later();  // an answer of the protocol
   return as_of_socket(result);
 }
 
@@ -184,6 +185,7 @@ SysResult<bool> Connection::send_fin() {
     if (result.then != Then::ok) return std::unexpected(error_of(result));
     extras_->finished = true;
     flush_output();
+    account();
     if (through->held() > 0) return false;
   }
   if (auto sent = sys::shutdown(fd_.get(), SHUT_WR); !sent) return std::unexpected(sent.error());

@@ -23,7 +23,8 @@ class PerConnectionHandler final : public ConnectionHandler {
     WEIR_CHECK(made != nullptr, "handlers_per_connection: the factory returned no handler");
     ConnectionHandler& handler = *made;
     connection.set_handler(std::move(made));
-    handler.on_open(connection);
+    // Not if the factory has destroyed the server.
+    if (connection.handler() == &handler) handler.on_open(connection);
   }
 
  private:

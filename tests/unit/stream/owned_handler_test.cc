@@ -242,6 +242,82 @@ TEST(OwnedHandler, MayReplaceItsSuccessorAsItIsDestroyed) {
   EXPECT_EQ(tcp.collect(client, 3), "c:x");
 }
 
+// All of it after on_close: what is asked for then is answered, and leads nowhere.
+TEST(OwnedHandler, IsNotThereAnyMoreForTheDestructorsOfProtocolAndContext) {
+  struct Asks {
+    TcpConnection& connection;
+    std::string& order;
+    ~Asks() {
+      order += connection.handler() == nullptr ? "none " : "dangling ";
+      connection.set_handler(std::make_unique<ConnectionHandler>());
+    }
+  };
+  std::string order;
+  TcpHarness tcp;
+  TestClient client = tcp.connect();
+  TcpConnection& c = *tcp.connection();
+  c.set_handler(std::make_unique<ConnectionHandler>());
+  c.set_protocol<Asks>(c, order);
+  c.set_context<Asks>(c, order);
+  c.abort();
+  EXPECT_TRUE(tcp.until([&] { return order == "none none "; })) << order;
+}
+
+TEST(OwnedHandler, IsNotCalledIfTheServerIsDestroyedBeforeItIsSet) {
+  Log log;
+  TcpHarness tcp;
+  tcp.on.data = [&](TcpConnection& c, Buffer& in) {
+    in.clear();
+    tcp.server.reset();
+    c.set_handler(std::make_unique<Noting>(log, "a"));
+  };
+  TestClient client = tcp.connect();
+  ASSERT_TRUE(client.send_all("x"));
+  EXPECT_TRUE(tcp.until([&] { return log.text == "~a"; })) << log.text;
+}
+
+TEST(OwnedHandler, IsNotCalledIfItsFactoryDestroysTheServer) {
+  Log log;
+  std::optional<TcpServer>* server = nullptr;
+  Served served([&](TcpConnection&) {
+    server->reset();
+    return std::make_unique<Noting>(log, "a");
+  });
+  server = &served.server;
+  TestClient client(served.address);
+  EXPECT_TRUE(served.until([&] { return log.text == "~a"; })) << log.text;
+}
+
+TEST(OwnedHandler, GetsWhatItsPredecessorHasLeft) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    Log log;
+    TcpHarness tcp({.trigger = trigger});
+    tcp.on.data = [&](TcpConnection& c, Buffer& in) {
+      tcp.received += in.take(1);
+      c.set_handler(std::make_unique<Noting>(log, "b"));
+    };
+    TestClient client = tcp.connect();
+    ASSERT_TRUE(client.send_all("12345"));
+    client.shutdown_write();  // nothing more comes
+    EXPECT_EQ(tcp.collect_all(client), "b:2345");
+    EXPECT_EQ(tcp.received, "1");
+  }
+}
+
+TEST(OwnedHandler, MayBeSetOnceMoreByReference) {
+  Log log;
+  TcpHarness tcp;
+  TestClient client = tcp.connect();
+  TcpConnection& c = *tcp.connection();
+  c.set_handler(std::make_unique<Noting>(log, "a"));
+  c.set_handler(*c.handler());
+  tcp.turns(2);
+  EXPECT_EQ(log.alive, 1);
+  ASSERT_TRUE(client.send_all("x"));
+  EXPECT_EQ(tcp.collect(client, 3), "a:x");
+}
+
 TEST(OwnedHandler, MustBeThere) {
   TcpHarness tcp;
   TestClient client = tcp.connect();

@@ -117,6 +117,48 @@ TEST(TcpRedeliverInput, ANewHandlerGetsTheRestWithoutItsPredecessorsProgress) {
   }
 }
 
+// The request is void then: nothing but the end of the stream is looked for.
+TEST(TcpRedeliverInput, F12_ARequestBeforeACloseDoesNotKeepThePeersFinUnread) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger, .linger_timeout = 1h});
+    tcp.on.data = [](TcpConnection& c, Buffer&) {  // leaves its input
+      c.redeliver_input();
+      c.close();
+    };
+    TestClient client = tcp.connect();
+    ASSERT_TRUE(client.send_all("x"));
+    const ConnectionRef ref = tcp.ref();
+    ASSERT_TRUE(tcp.until([&] { return ref.get()->state() == TcpConnection::State::lingering; }));
+    ASSERT_TRUE(client.send_all("more"));
+    EXPECT_TRUE(rests(tcp.loop, tcp.faults, 50ms));
+    client.shutdown_write();
+    EXPECT_TRUE(tcp.until_closed());  // long before linger_timeout
+  }
+}
+
+// It asks for nothing: its share of the turn is spent when it closes.
+TEST(TcpRedeliverInput, F12_ASlowHandlerThatClosesDoesNotKeepThePeersFinUnread) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger, .linger_timeout = 1h});
+    tcp.on.data = [&](TcpConnection& c, Buffer& in) {
+      in.consume(1);
+      while (c.reading()) {  // until a millisecond has passed
+      }
+      if (in.size() < 8) c.close();
+    };
+    TestClient client = tcp.connect();
+    ASSERT_TRUE(client.send_all("0123456789"));
+    const ConnectionRef ref = tcp.ref();
+    ASSERT_TRUE(tcp.until([&] { return ref.get()->state() == TcpConnection::State::lingering; }));
+    ASSERT_TRUE(client.send_all("more"));
+    EXPECT_TRUE(rests(tcp.loop, tcp.faults, 50ms));
+    client.shutdown_write();
+    EXPECT_TRUE(tcp.until_closed());
+  }
+}
+
 // A handler that takes messages one by one and is answered elsewhere holds for each of them. The
 // FIN behind the last is read long before its turn comes.
 TEST(TcpRedeliverInput, F19_MessagesLeftBehindThePeersFinAreDeliveredAtEachRelease) {

@@ -1,6 +1,7 @@
 // Connections over a transport: what comes before on_open, what is held back, and how it ends.
 // The other tests of this program run over a transport as well: see in_transport_column().
 #include <gtest/gtest.h>
+#include <poll.h>
 
 #include <chrono>
 #include <map>
@@ -14,6 +15,7 @@
 #include "support/tcp_harness.h"
 #include "support/test_transport.h"
 #include "weir/net/route/relay.h"
+#include "weir/net/sys/sys.h"
 #include "weir/net/tcp/tcp_client.h"
 
 namespace weir::test {
@@ -132,6 +134,90 @@ TEST(Transport, AClientWhoseHandshakeFailedTriesAgain) {
   ends.connect();
   EXPECT_TRUE(ends.tcp.until([&] { return ends.errors.size() == 3; }));
   EXPECT_EQ(ends.client->state(), TcpClient::State::idle);
+}
+
+// The socket, with the two habits below.
+class Habits : public Transport {
+ public:
+  IoResult handshake(int) override { return IoResult::moved(1); }
+  IoResult read(int fd, std::span<std::byte> into) override {
+    const auto got = internal::sys::recv(fd, into);
+    if (!got) {
+      return got.error() == EAGAIN ? IoResult::want_read() : IoResult::failed(got.error());
+    }
+    return *got == 0 ? IoResult::end() : IoResult::moved(*got);
+  }
+  bool has_pending() const override { return false; }
+  IoResult write(int fd, std::span<const std::byte> bytes) override {
+    const auto sent = internal::sys::send(fd, bytes);
+    if (sent) return IoResult::moved(*sent);
+    return sent.error() == EAGAIN ? IoResult::want_write() : IoResult::failed(sent.error());
+  }
+  std::size_t held() const override { return held_.size(); }
+  IoResult flush(int fd) override {
+    const IoResult result = write(fd, std::as_bytes(std::span(held_)));
+    if (result.then == IoResult::Then::ok) held_.erase(0, result.bytes);
+    return result;
+  }
+  IoResult finish(int) override { return IoResult::moved(1); }
+
+ protected:
+  std::string held_;
+};
+// An answer of the protocol must go out before the next read, as after a renegotiation.
+class WritesBeforeItReads final : public Habits {
+  IoResult read(int fd, std::span<std::byte> into) override {
+    pollfd writable{.fd = fd, .events = POLLOUT, .revents = 0};
+    if (::poll(&writable, 1, 0) != 1) return IoResult::want_write();
+    return Habits::read(fd, into);
+  }
+};
+// Each read makes an answer of the protocol, such as a KeyUpdate of TLS.
+class AnswersReads final : public Habits {
+  IoResult read(int fd, std::span<std::byte> into) override {
+    const IoResult result = Habits::read(fd, into);
+    if (result.then == IoResult::Then::ok) held_ += "answer";
+    return result;
+  }
+};
+template <typename Made>
+class Making final : public TransportFactory {
+  std::unique_ptr<Transport> make(EventLoop&) override { return std::make_unique<Made>(); }
+};
+
+TEST(Transport, F13_AReadThatWaitsForASlowPeerDoesNotSpin) {
+  TcpHarness tcp({.high_water = 64 << 20,
+                  .max_output = 64 << 20,
+                  .transport = std::make_shared<Making<WritesBeforeItReads>>()});
+  TestClient client = tcp.connect(0, 4096);
+  tcp.connection()->send(pattern(20 << 20));
+  tcp.turns(40);
+  ASSERT_TRUE(client.send_all("request"));
+  tcp.turns(5);
+  EXPECT_TRUE(rests(tcp.loop, tcp.faults));
+  EXPECT_TRUE(tcp.collect(client, 20 << 20) == pattern(20 << 20));
+  EXPECT_TRUE(tcp.until([&] { return tcp.received == "request"; }));
+}
+
+TEST(Transport, WhatAReadMakesIsSent) {
+  TcpHarness tcp({.transport = std::make_shared<Making<AnswersReads>>()});
+  TestClient client = tcp.connect();
+  ASSERT_TRUE(client.send_all("x"));
+  EXPECT_EQ(tcp.collect(client, 6), "answer");
+}
+
+// check_invariants() compares what is held with what is charged.
+TEST(Transport, TheEndThatItHoldsIsCharged) {
+  TcpHarness tcp({.transport = transports({.announces_end = true})});
+  TestClient client = tcp.connect();
+  tcp.faults.on(Call::send).fail(EAGAIN);
+  tcp.connection()->close();
+  tcp.turns(2);
+  EXPECT_EQ(tcp.server->stats().buffered, 1u);
+  tcp.faults.clear();
+  client.shutdown_write();
+  EXPECT_TRUE(tcp.until_closed());
+  EXPECT_EQ(tcp.server->stats().buffered, 0u);
 }
 
 TEST(Transport, F32_AHandshakeThatNeverComesEndsAtItsDeadline) {

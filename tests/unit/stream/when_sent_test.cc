@@ -9,6 +9,7 @@
 
 #include "support/allocations.h"
 #include "support/expect_log.h"
+#include "support/spin_oracle.h"
 #include "support/tcp_harness.h"
 
 namespace weir {
@@ -32,14 +33,14 @@ TEST(WhenSent, IsCalledWhenAllBeforeItHasLeftAndNotBefore) {
     test::shrink_send_buffer(c);
     std::string order;
     c.send(pattern(kSize));
-    c.when_sent([&](bool sent) {
+    c.when_sent([&](TcpConnection&, bool sent) {
       EXPECT_TRUE(sent);
       EXPECT_GE(c.bytes_out(), kSize);
       EXPECT_LT(c.bytes_out(), 2 * kSize);
       order += "first ";
     });
     c.send(pattern(kSize, kSize));
-    c.when_sent([&](bool sent) {
+    c.when_sent([&](TcpConnection&, bool sent) {
       EXPECT_TRUE(sent);
       EXPECT_EQ(c.bytes_out(), 2 * kSize);
       EXPECT_EQ(c.pending_output(), 0U);
@@ -57,7 +58,7 @@ TEST(WhenSent, WithNothingQueuedItIsCalledLaterInTheTurn) {
   TcpHarness tcp;
   TestClient client = tcp.connect();
   std::string order;
-  tcp.connection()->when_sent([&](bool sent) { order += sent ? "sent" : "lost"; });
+  tcp.connection()->when_sent([&](TcpConnection&, bool sent) { order += sent ? "sent" : "lost"; });
   EXPECT_EQ(order, "") << "not from inside the call";
   tcp.turns(1);
   EXPECT_EQ(order, "sent");
@@ -70,7 +71,7 @@ TEST(WhenSent, FromAHandlerItCountsWhatTheHandlerSends) {
   int sent_calls = 0;
   tcp.on.data = [&](TcpConnection& c, Buffer& in) {
     c.send(in.take());
-    c.when_sent([&](bool sent) {
+    c.when_sent([&](TcpConnection&, bool sent) {
       ++sent_calls;
       EXPECT_TRUE(sent);
       EXPECT_EQ(c.bytes_out(), 4U * static_cast<unsigned>(sent_calls));
@@ -95,10 +96,10 @@ TEST(WhenSent, IsToldOfALossJustBeforeOnClose) {
     test::shrink_send_buffer(c);
     std::string order;
     tcp.on.close = [&](TcpConnection&, CloseReason) { order += "close"; };
-    c.when_sent([&](bool sent) { order += sent ? "empty " : "wrong "; });
+    c.when_sent([&](TcpConnection&, bool sent) { order += sent ? "empty " : "wrong "; });
     tcp.turns(1);
     c.send(pattern(900'000));
-    c.when_sent([&](bool sent) { order += sent ? "sent " : "lost "; });
+    c.when_sent([&](TcpConnection&, bool sent) { order += sent ? "sent " : "lost "; });
     tcp.turns(2);
     c.abort();
     EXPECT_EQ(order, "empty ");
@@ -107,7 +108,6 @@ TEST(WhenSent, IsToldOfALossJustBeforeOnClose) {
   }
 }
 
-// The output fails first, and the connection ends later, when it was read to its end.
 TEST(WhenSent, AfterALossNothingIsReportedAsSent) {
   for (const Trigger trigger : kTriggers) {
     SCOPED_TRACE(name(trigger));
@@ -119,11 +119,11 @@ TEST(WhenSent, AfterALossNothingIsReportedAsSent) {
     tcp.turns(2);
     std::string order;
     tcp.on.close = [&](TcpConnection& closed, CloseReason) {
-      closed.when_sent([&](bool) { order += " never"; });
+      closed.when_sent([&](TcpConnection&, bool) { order += " never"; });
       order += "close";
     };
     c.abort();
-    c.when_sent([&](bool sent) { order += sent ? "sent " : "lost "; });
+    c.when_sent([&](TcpConnection&, bool sent) { order += sent ? "sent " : "lost "; });
     EXPECT_TRUE(tcp.until_closed());
     tcp.turns(1);
     EXPECT_EQ(order, "lost close");
@@ -137,7 +137,7 @@ TEST(WhenSent, AnOrderlyCloseIsNoLoss) {
   tcp.on.close = [&](TcpConnection&, CloseReason) { order += "close"; };
   TcpConnection& c = *tcp.connection();
   c.send("bye");
-  c.when_sent([&](bool sent) { order += sent ? "sent " : "lost "; });
+  c.when_sent([&](TcpConnection&, bool sent) { order += sent ? "sent " : "lost "; });
   c.close();
   client.shutdown_write();
   EXPECT_EQ(tcp.collect_all(client), "bye");
@@ -154,9 +154,9 @@ TEST(WhenSent, MayAskAgainAndSendAndCloseFromInside) {
     EXPECT_TRUE(sent);
     if (++round == 5) return c.close();
     c.send(std::to_string(round));
-    c.when_sent([&](bool again) { next(again); });
+    c.when_sent([&](TcpConnection&, bool again) { next(again); });
   };
-  c.when_sent([&](bool sent) { next(sent); });
+  c.when_sent([&](TcpConnection&, bool sent) { next(sent); });
   EXPECT_EQ(tcp.collect_all(client), "1234");
   client.close();
   EXPECT_TRUE(tcp.until_closed());
@@ -167,9 +167,57 @@ TEST(WhenSent, AnExceptionEndsTheConnection) {
   TcpHarness tcp;
   TestClient client = tcp.connect();
   const test::ExpectLog logged("left when_sent");
-  tcp.connection()->when_sent([](bool) { throw std::runtime_error("thrown"); });
+  tcp.connection()->when_sent([](TcpConnection&, bool) { throw std::runtime_error("thrown"); });
   EXPECT_TRUE(tcp.until_closed());
   EXPECT_EQ(tcp.reason->kind, Kind::handler_threw);
+}
+
+// A handler that streams is replaced while its notification waits.
+TEST(WhenSent, AReplacedHandlerLivesUntilItsNotificationWasCalled) {
+  struct Streaming final : ConnectionHandler {
+    explicit Streaming(std::string& log) : order(log) {}
+    ~Streaming() override { order += "~"; }
+    void start(TcpConnection& c) {
+      c.send(pattern(900'000));
+      c.when_sent([this](TcpConnection&, bool sent) { order += sent ? "sent " : "lost "; });
+    }
+    std::string& order;
+  };
+  for (const bool aborts : {false, true}) {
+    SCOPED_TRACE(aborts);
+    std::string order;
+    TcpHarness tcp;
+    TestClient client = tcp.connect(0, 4096);
+    TcpConnection& c = *tcp.connection();
+    test::shrink_send_buffer(c);
+    auto made = std::make_unique<Streaming>(order);
+    Streaming& streaming = *made;
+    c.set_handler(std::move(made));
+    streaming.start(c);
+    c.set_handler(std::make_unique<ConnectionHandler>());
+    tcp.turns(3);
+    EXPECT_EQ(order, "");
+    if (aborts) {
+      c.abort();
+    } else {
+      EXPECT_TRUE(tcp.collect(client, 900'000) == pattern(900'000));
+    }
+    EXPECT_TRUE(tcp.until([&] { return order == (aborts ? "lost ~" : "sent ~"); })) << order;
+  }
+}
+
+TEST(WhenSent, IsNotCalledOnceTheServerWasDestroyedInIt) {
+  TcpHarness tcp;
+  TestClient client = tcp.connect();
+  std::string order;
+  tcp.connection()->when_sent([&](TcpConnection& c, bool) {
+    order += "first ";
+    c.when_sent([&](TcpConnection&, bool) { order += "third "; });
+    tcp.server.reset();
+  });
+  tcp.connection()->when_sent([&](TcpConnection&, bool) { order += "second "; });
+  tcp.turns(3);
+  EXPECT_EQ(order, "first ");
 }
 
 TEST(WhenSent, IsDestroyedUncalledWithTheServer) {
@@ -178,13 +226,34 @@ TEST(WhenSent, IsDestroyedUncalledWithTheServer) {
   test::shrink_send_buffer(*tcp.connection());
   auto token = std::make_shared<int>(0);
   tcp.connection()->send(pattern(900'000));
-  tcp.connection()->when_sent([token](bool) { ++*token; });
+  tcp.connection()->when_sent([token](TcpConnection&, bool) { ++*token; });
   tcp.turns(2);
   EXPECT_EQ(token.use_count(), 2);
   tcp.server.reset();
   tcp.turns(2);
   EXPECT_EQ(token.use_count(), 1);
   EXPECT_EQ(*token, 0);
+}
+
+TEST(WhenSent, MayBeAskedForByWhatItsFunctionHasCaptured) {
+  struct Again {
+    TcpConnection& connection;
+    ~Again() {
+      connection.when_sent([](TcpConnection&, bool) {});
+    }
+  };
+  TcpHarness tcp;
+  TestClient client = tcp.connect(0, 4096);
+  TcpConnection& c = *tcp.connection();
+  test::shrink_send_buffer(c);
+  c.send(pattern(900'000));
+  for (int i = 0; i < 4; ++i) {
+    c.when_sent([again = std::make_unique<Again>(c)](TcpConnection&, bool) {});
+  }
+  tcp.turns(2);
+  tcp.server.reset();
+  tcp.turns(2);
+  EXPECT_EQ(tcp.connection(), nullptr);
 }
 
 TEST(WhenSent, CallsThatWaitAreQueuedOutput) {
@@ -197,13 +266,49 @@ TEST(WhenSent, CallsThatWaitAreQueuedOutput) {
   const auto before = tcp.server->stats().buffered;
   int waiting = 0;
   for (; waiting < 100'000 && c.send("x") == SendResult::queued; ++waiting)
-    c.when_sent([](bool) {});
+    c.when_sent([](TcpConnection&, bool) {});
   EXPECT_LT(waiting, 100'000);
   EXPECT_GT(tcp.server->stats().buffered, before + 16U * static_cast<unsigned>(waiting));
   c.abort();
   EXPECT_TRUE(tcp.until_closed());
   tcp.turns(1);
   EXPECT_EQ(tcp.server->stats().buffered, 0U);
+}
+
+// The notifications that wait reach the marks before the bytes do. The peer reads nothing, and
+// later everything.
+TEST(WhenSent, F13_ManyThatWaitForASlowPeerDoNotSpin) {
+  for (const Overflow overflow : {Overflow::close, Overflow::drop, Overflow::pause}) {
+    for (const Trigger trigger : kTriggers) {
+      SCOPED_TRACE(name(trigger));
+      TcpHarness tcp({.trigger = trigger, .overflow = overflow});
+      std::size_t served = 0;
+      std::size_t notified = 0;
+      tcp.on.data = [&](TcpConnection& c, Buffer& in) {
+        for (; in.size() >= 10; in.consume(10)) {
+          ++served;
+          c.send("0123456789");
+          c.when_sent([&](TcpConnection&, bool) { ++notified; });
+        }
+      };
+      TestClient client = tcp.connect(0, 4096);
+      test::shrink_send_buffer(*tcp.connection());
+      const std::string requests(2000, 'q');
+      std::size_t sent = 0;
+      for (int i = 0; i < 2000; ++i) {
+        sent += client.send_some(requests, 0ms);
+        tcp.turns(1);
+      }
+      ASSERT_EQ(tcp.calls.close, 0);
+      EXPECT_TRUE(test::rests(tcp.loop, tcp.faults, 50ms));
+      EXPECT_LT(served * 10, sent) << "the rest is left in the socket";
+      std::string got;
+      EXPECT_TRUE(tcp.until([&] {
+        got += client.receive_exactly(1'000'000, 0s);
+        return got.size() >= sent / 10 * 10 && notified == served;
+      }));
+    }
+  }
 }
 
 // --- strings -------------------------------------------------------------------------------------
@@ -232,7 +337,7 @@ TEST(SendMoved, LongStringsAreNotCopiedAndAllArriveInOrder) {
   }
 }
 
-TEST(SendMoved, ARefusedStringIsGoneAllTheSame) {
+TEST(SendMoved, IsDroppedOverMaxOutput) {
   TcpHarness tcp({.max_output = 100'000, .overflow = Overflow::drop});
   TestClient client = tcp.connect(0, 4096);
   TcpConnection& c = *tcp.connection();
