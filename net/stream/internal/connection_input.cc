@@ -85,8 +85,7 @@ void Connection::read_ready() {
 // The peer's FIN may have been read before the handler consumed the last message.
 void Connection::redeliver_leftover() {
   status_.redeliver = false;
-  if (!input_) return;
-  deliver_leftover();
+  if (input_) deliver_leftover();
   const bool ended = state_ == State::open && status_.gate.shut_by(ReadGate::peer_ended);
   if (ended && !status_.redeliver && pauses_ == 0 && pump() == nullptr) close_after_peer();
 }
@@ -304,7 +303,7 @@ void Connection::resume_reading() {
   if (--pauses_ > 0 || state_ != State::open) return;
   status_.gate.lift(ReadGate::paused);
   restart_peer_deadlines();
-  if (input_) status_.redeliver = true;
+  if (input_ || peer_half_closed()) status_.redeliver = true;
   read_gate_changed();
 }
 

@@ -185,5 +185,30 @@ TEST(TcpRedeliverInput, F19_MessagesLeftBehindThePeersFinAreDeliveredAtEachRelea
   }
 }
 
+// The last message is taken at the release, by a handler that then pauses: the peer's end is
+// followed when it resumes.
+TEST(TcpRedeliverInput, F19_APauseWhileThePeersFinWaitsEndsWithTheConnection) {
+  for (const Trigger trigger : kTriggers) {
+    SCOPED_TRACE(name(trigger));
+    TcpHarness tcp({.trigger = trigger});
+    tcp.on.data = [&](TcpConnection& c, Buffer& in) {
+      if (tcp.calls.data == 1) return c.hold_open();
+      tcp.received += in.take();
+      c.pause_reading();
+    };
+    TestClient client = tcp.connect();
+    ASSERT_TRUE(client.send_all("last"));
+    client.shutdown_write();
+    ASSERT_TRUE(tcp.until([&] { return tcp.connection()->peer_half_closed(); }));
+    tcp.connection()->release();
+    ASSERT_TRUE(tcp.until([&] { return tcp.received == "last"; }));
+    tcp.turns(2);
+    ASSERT_EQ(tcp.connection()->state(), TcpConnection::State::open);
+    tcp.connection()->resume_reading();
+    EXPECT_TRUE(tcp.until_closed());
+    EXPECT_EQ(tcp.reason->kind, CloseReason::Kind::peer_eof);
+  }
+}
+
 }  // namespace
 }  // namespace weir::test
