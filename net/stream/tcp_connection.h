@@ -55,7 +55,7 @@ class TcpConnection : public internal::WithContext {
   // half of its capacity is not copied: its memory is kept until it was sent.
   template <std::same_as<std::string> String>
   SendResult send(String&& bytes) {
-    return send_moved(std::move(bytes));
+    return send_moved(std::forward<String>(bytes));
   }
   // Keeps a reference, and copies only messages of up to 128 bytes.
   SendResult send(SharedBytes bytes);
