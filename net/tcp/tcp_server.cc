@@ -33,7 +33,7 @@ std::size_t connection_limit(std::size_t wanted) {
 
 }  // namespace
 
-TcpServer::Impl::Impl(EventLoop& loop, Options options)
+TcpServer::Impl::Impl(EventLoop& loop, const Options& options)
     : loop_(loop),
       shards_(loop, {.server = "TcpServer",
                      .threads = options.threads,
@@ -113,7 +113,7 @@ TcpServer::Stats TcpServer::Impl::stats() const {
 
 // --- the public class ----------------------------------------------------------------------------
 
-TcpServer::TcpServer(EventLoop& loop, Options options)
+TcpServer::TcpServer(EventLoop& loop, const Options& options)
     : impl_(std::make_shared<Impl>(loop, options)) {
   internal::core_of(loop).check_thread("TcpServer::TcpServer");
 }

@@ -184,7 +184,7 @@ class TcpServer {
   };
 
   explicit TcpServer(EventLoop& loop) : TcpServer(loop, Options{}) {}
-  TcpServer(EventLoop& loop, Options options);
+  TcpServer(EventLoop& loop, const Options& options);
   // On the loop's thread; also from inside a handler there. Connections that are still open are
   // reset without a call of on_close, and the `done` of a pending shutdown() is not called: for an
   // orderly end, wait for that `done` first. Waits until the server's own threads have ended.

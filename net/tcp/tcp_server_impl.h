@@ -85,7 +85,7 @@ struct Listener {
 // Outlives the TcpServer until the end of the turn, because one of its functions may be running.
 class TcpServer::Impl {
  public:
-  Impl(EventLoop& loop, Options options);
+  Impl(EventLoop& loop, const Options& options);
 
   Result<SocketAddress> listen(const SocketAddress& address);
   Result<std::vector<SocketAddress>> adopt(std::vector<ListeningSocket> sockets);

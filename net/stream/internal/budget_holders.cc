@@ -31,6 +31,7 @@ void BudgetHolders::add(Connection& connection) noexcept {
     holders_.push_back(entries_.try_emplace(&connection, connection).first->second);
     connection.set_holder(true);
   } catch (const std::bad_alloc&) {
+    connection.set_holder(false);
   }
 }
 

@@ -324,7 +324,9 @@ void Connection::handler_threw(const char* event, const char* what) {
   try {
     WEIR_LOG_LIMITED(error, 10, "an exception left {} of connection {}, which is closed: {}", event,
                      id(), escaped(what, kMaxLoggedText));
-  } catch (const std::bad_alloc&) {  // for the text: the line is lost
+  } catch (const std::bad_alloc&) {  // for the text
+    WEIR_LOG_LIMITED(error, 10, "an exception left {} of connection {}, which is closed", event,
+                     id());
   }
   finish({Kind::handler_threw, {}});
 }
