@@ -11,8 +11,8 @@
 
 namespace weir::internal {
 
-// What is sent with the bytes of a datagram. Refers to memory that stays valid until the kernel has
-// taken the datagram.
+// The parameters of one datagram to send, besides its bytes. The memory that they refer to must
+// stay valid until the kernel has taken the datagram.
 struct Outgoing {
   AddressView to;               // empty: the connected peer
   const void* info = nullptr;   // the source address, in the format of Datagram::packet_info
