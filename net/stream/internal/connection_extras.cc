@@ -115,11 +115,11 @@ void Connection::set_message_timeout(Duration timeout) {
 void Connection::when_sent(std::move_only_function<void(TcpConnection&, bool)> notify) {
   core().check_thread("TcpConnection::when_sent");
   WEIR_CHECK(notify != nullptr, "TcpConnection::when_sent: the function is null");
+  if (handler_ == nullptr) return;  // the server was destroyed, or on_close was called
   // bytes_out_ includes the bytes that a transport holds. Lost output is never sent.
   const std::uint64_t held = transport() != nullptr ? transport()->held() : 0;
   const std::uint64_t position = output_lost_ ? std::numeric_limits<std::uint64_t>::max()
                                               : bytes_out_ + pending_output() - held;
-  if (handler_ == nullptr) return;  // the server was destroyed, or on_close was called
   extras().sent_waiters.push_back({position, std::move(notify)});
   account();
   settle_later();
@@ -128,7 +128,7 @@ void Connection::when_sent(std::move_only_function<void(TcpConnection&, bool)> n
 // Calls the waiters whose bytes were sent, and all of them if the connection is closed: that needs
 // no memory. Waiters that are added meanwhile wait for the next call.
 void Connection::notify_sent() {
-  if (!extras_ || extras_->sent_waiters.empty()) return;
+  if (extras_->sent_waiters.empty()) return;
   auto& waiters = extras_->sent_waiters;
   const Transport* const through = transport();
   const std::uint64_t sent =

@@ -181,7 +181,7 @@ void Connection::on_reap() {
     };
     const std::unique_ptr<Connection, decltype(remove)> removed(this, remove);
     ++group.closed[static_cast<std::size_t>(reason_.kind)];
-    all([this] { notify_sent(); });
+    if (extras_) all([this] { notify_sent(); });
     if (opened_) {
       all([this] { call_handler("on_close", [this] { handler_->on_close(*this, reason_); }); });
     }
