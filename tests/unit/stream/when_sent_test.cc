@@ -23,14 +23,20 @@ using test::TcpHarness;
 using test::TestClient;
 using Kind = CloseReason::Kind;
 
+// The kernel takes little of what is sent to this client, so that the rest waits.
+TestClient connect_slowly(TcpHarness& tcp) {
+  TestClient client = tcp.connect(0, 4096);
+  test::shrink_send_buffer(*tcp.connection());
+  return client;
+}
+
 TEST(WhenSent, IsCalledWhenAllBeforeItHasLeftAndNotBefore) {
   for (const Trigger trigger : kTriggers) {
     SCOPED_TRACE(name(trigger));
     constexpr std::size_t kSize = 900'000;
     TcpHarness tcp({.trigger = trigger, .high_water = 4'000'000});
-    TestClient client = tcp.connect(0, 4096);
+    TestClient client = connect_slowly(tcp);
     TcpConnection& c = *tcp.connection();
-    test::shrink_send_buffer(c);
     std::string order;
     c.send(pattern(kSize));
     c.when_sent([&](TcpConnection&, bool sent) {
@@ -91,9 +97,8 @@ TEST(WhenSent, IsToldOfALossJustBeforeOnClose) {
   for (const Trigger trigger : kTriggers) {
     SCOPED_TRACE(name(trigger));
     TcpHarness tcp({.trigger = trigger});
-    TestClient client = tcp.connect(0, 4096);
+    TestClient client = connect_slowly(tcp);
     TcpConnection& c = *tcp.connection();
-    test::shrink_send_buffer(c);
     std::string order;
     tcp.on.close = [&](TcpConnection&, CloseReason) { order += "close"; };
     c.when_sent([&](TcpConnection&, bool sent) { order += sent ? "empty " : "wrong "; });
@@ -112,9 +117,8 @@ TEST(WhenSent, AfterALossNothingIsReportedAsSent) {
   for (const Trigger trigger : kTriggers) {
     SCOPED_TRACE(name(trigger));
     TcpHarness tcp({.trigger = trigger});
-    TestClient client = tcp.connect(0, 4096);
+    TestClient client = connect_slowly(tcp);
     TcpConnection& c = *tcp.connection();
-    test::shrink_send_buffer(c);
     c.send(pattern(900'000));
     tcp.turns(2);
     std::string order;
@@ -187,9 +191,8 @@ TEST(WhenSent, AReplacedHandlerLivesUntilItsNotificationWasCalled) {
     SCOPED_TRACE(aborts);
     std::string order;
     TcpHarness tcp;
-    TestClient client = tcp.connect(0, 4096);
+    TestClient client = connect_slowly(tcp);
     TcpConnection& c = *tcp.connection();
-    test::shrink_send_buffer(c);
     auto made = std::make_unique<Streaming>(order);
     Streaming& streaming = *made;
     c.set_handler(std::move(made));
@@ -222,8 +225,7 @@ TEST(WhenSent, IsNotCalledOnceTheServerWasDestroyedInIt) {
 
 TEST(WhenSent, IsDestroyedUncalledWithTheServer) {
   TcpHarness tcp;
-  TestClient client = tcp.connect(0, 4096);
-  test::shrink_send_buffer(*tcp.connection());
+  TestClient client = connect_slowly(tcp);
   auto token = std::make_shared<int>(0);
   tcp.connection()->send(pattern(900'000));
   tcp.connection()->when_sent([token](TcpConnection&, bool) { ++*token; });
@@ -243,9 +245,8 @@ TEST(WhenSent, MayBeAskedForByWhatItsFunctionHasCaptured) {
     }
   };
   TcpHarness tcp;
-  TestClient client = tcp.connect(0, 4096);
+  TestClient client = connect_slowly(tcp);
   TcpConnection& c = *tcp.connection();
-  test::shrink_send_buffer(c);
   c.send(pattern(900'000));
   for (int i = 0; i < 4; ++i) {
     c.when_sent([again = std::make_unique<Again>(c)](TcpConnection&, bool) {});
@@ -258,9 +259,8 @@ TEST(WhenSent, MayBeAskedForByWhatItsFunctionHasCaptured) {
 
 TEST(WhenSent, CallsThatWaitAreQueuedOutput) {
   TcpHarness tcp({.max_output = 1'000'000, .overflow = Overflow::drop});
-  TestClient client = tcp.connect(0, 4096);
+  TestClient client = connect_slowly(tcp);
   TcpConnection& c = *tcp.connection();
-  test::shrink_send_buffer(c);
   c.send(pattern(900'000));
   tcp.turns(2);
   const auto before = tcp.server->stats().buffered;
@@ -291,8 +291,7 @@ TEST(WhenSent, F13_ManyThatWaitForASlowPeerDoNotSpin) {
           c.when_sent([&](TcpConnection&, bool) { ++notified; });
         }
       };
-      TestClient client = tcp.connect(0, 4096);
-      test::shrink_send_buffer(*tcp.connection());
+      TestClient client = connect_slowly(tcp);
       const std::string requests(2000, 'q');
       std::size_t sent = 0;
       for (int i = 0; i < 2000; ++i) {
@@ -317,9 +316,8 @@ TEST(SendMoved, LongStringsAreNotCopiedAndAllArriveInOrder) {
   for (const Trigger trigger : kTriggers) {
     SCOPED_TRACE(name(trigger));
     TcpHarness tcp({.trigger = trigger, .high_water = 4'000'000});
-    TestClient client = tcp.connect(0, 4096);
+    TestClient client = connect_slowly(tcp);
     TcpConnection& c = *tcp.connection();
-    test::shrink_send_buffer(c);
     const std::string named = "named ";
     c.send(named);  // copied
     c.send("literal ");
@@ -339,9 +337,8 @@ TEST(SendMoved, LongStringsAreNotCopiedAndAllArriveInOrder) {
 
 TEST(SendMoved, IsDroppedOverMaxOutput) {
   TcpHarness tcp({.max_output = 100'000, .overflow = Overflow::drop});
-  TestClient client = tcp.connect(0, 4096);
+  TestClient client = connect_slowly(tcp);
   TcpConnection& c = *tcp.connection();
-  test::shrink_send_buffer(c);
   c.send(pattern(2'000'000));  // finds nothing waiting, so it is accepted
   std::string refused(50'000, 'r');
   EXPECT_EQ(c.send(std::move(refused)), SendResult::dropped);
