@@ -223,6 +223,14 @@ def count_epoll_returns(program, seconds):
     return sum(int(row.split()[3]) for row in text.splitlines() if "epoll_" in row)
 
 
+def listens_at(path):
+    """Whether a socket listens at the path: its file exists a moment earlier."""
+    with open("/proc/net/unix", encoding="utf-8") as sockets:
+        listening = "00010000"  # __SO_ACCEPTCON, in the fourth column
+        return any(line.split()[3] == listening and line.rstrip().endswith(str(path))
+                   for line in sockets if line.count(" ") >= 7)
+
+
 def connect(address, receive_buffer=None, source=None, timeout=DEADLINE):
     """A blocking socket connected to an address as weir writes it."""
     if address.startswith("unix:"):

@@ -7,7 +7,7 @@ import signal
 import time
 import unittest
 
-from harness import (BIN, SystemTest, echoes, raise_descriptor_limit, receive_exactly,
+from harness import (BIN, SystemTest, echoes, listens_at, raise_descriptor_limit, receive_exactly,
                      receive_until_end, wait_until)
 
 CONFIGURATIONS = [(), ("--edge-triggered",), ("--threads", "3")]
@@ -127,7 +127,7 @@ class NoStandardDescriptors(SystemTest):
             server = self.program(
                 ["bash", "-c", 'exec "$@" <&- >&- 2>&-', "bash", BIN / "weir-echo",
                  "--listen", f"unix:{path}", "--max-connections", "3", "--stats", "0.1", *options])
-            self.assertTrue(wait_until(lambda path=path: os.path.exists(path)))
+            self.assertTrue(wait_until(lambda path=path: listens_at(path)))
             clients = [self.client(f"unix:{path}") for _ in range(3)]
             for _ in range(10):
                 self.assertTrue(all(echoes(client) for client in clients))

@@ -5,9 +5,8 @@ and standard descriptors that are closed or full when it starts."""
 import os
 import subprocess
 import unittest
-from pathlib import Path
 
-from harness import BIN, DEADLINE, SystemTest, echoes, wait_until
+from harness import BIN, DEADLINE, SystemTest, echoes, listens_at, wait_until
 
 # Benchmarks have command lines of their own, and weir-hello has none.
 OTHERS = {"weir-micro", "weir-sizes", "weir-poll-compare", "weir-parts-compare", "weir-hello"}
@@ -84,7 +83,7 @@ class Programs(SystemTest):
             self.assertEqual(os.readlink(f"/proc/{server.pid}/fd/{fd}"), "/dev/null")
 
     def wait_for_socket(self, path, server):
-        return wait_until(lambda: Path(path).exists() or not server.running()) and server.running()
+        return wait_until(lambda: listens_at(path) or not server.running()) and server.running()
 
 
 if __name__ == "__main__":
