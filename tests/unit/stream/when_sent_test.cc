@@ -294,7 +294,7 @@ TEST(WhenSent, F13_ManyThatWaitForASlowPeerDoNotSpin) {
       TestClient client = connect_slowly(tcp);
       const std::string requests(2000, 'q');
       std::size_t sent = 0;
-      for (int i = 0; i < 2000; ++i) {
+      for (int i = 0; i < 300; ++i) {
         sent += client.send_some(requests, 0ms);
         tcp.turns(1);
       }
