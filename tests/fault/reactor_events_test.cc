@@ -15,6 +15,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "support/expect_log.h"
@@ -245,6 +246,30 @@ TEST_F(ReactorEvents, F04_RebuildingSurvivesARefusedEpoll) {
   put(other.pair.theirs);
   run_turn(loop);
   EXPECT_GE(other.handler.calls, 1);
+}
+
+// A set that does not watch the eventfd would leave the loop asleep while others post.
+TEST_F(ReactorEvents, F16_ANewSetThatRefusesTheEventfdIsAskedAgain) {
+  const ExpectLog refused("watch the loop's eventfd");
+  const ExpectLog rebuilt("still in epoll");
+  run_turn(loop);
+  faults.on(Call::epoll_ctl).argument(EPOLL_CTL_ADD).first(3).fail(ENOMEM);
+  faults.forge_batch({{SlotId{4000, 77}, EPOLLIN}});
+  run_turns(loop, 6);
+  EXPECT_EQ(faults.count(Call::epoll_create1), 2u);
+  const auto waits = [&] {
+    return faults.count(Call::epoll_pwait2) + faults.count(Call::epoll_wait);
+  };
+  const std::uint64_t before = waits();
+  const TimerId deadline = loop.run_after(kDeadline, [&] { loop.stop(); });
+  std::thread other([&] {
+    EXPECT_TRUE(wait_until([&] { return waits() > before; }));
+    loop.post([&] { loop.stop(); });
+  });
+  loop.run();
+  other.join();
+  EXPECT_TRUE(loop.cancel(deadline)) << "the post woke the loop";
+  EXPECT_TRUE(rests(loop, faults));
 }
 
 // While no new set can be made, the old one reports the event that cannot be removed.

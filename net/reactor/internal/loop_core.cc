@@ -35,8 +35,14 @@ class LoopCore::WakeupHandler final : public IoHandler {
     ++core_.counters_.wakeups;
     core_.mailbox_->waker().drain();
   }
+  // Either in the constructor of the loop, or by a new epoll set (rebuild_epoll). Then each turn
+  // tries again, and does not sleep, because an interest is to be committed.
   void on_interest_refused(Errno error) override {
-    throw SystemError(Error("watch the loop's eventfd: epoll_ctl", error));
+    Error refused("watch the loop's eventfd: epoll_ctl", error);
+    if (core_.turns() == 0) throw SystemError(std::move(refused));
+    WEIR_LOG_LIMITED(error, 1, "{}", refused.message());
+    channel_.set_reading(true);
+    std::this_thread::sleep_for(kRebuildPause);
   }
 
   LoopCore& core_;
