@@ -10,18 +10,26 @@
 #include <vector>
 
 #include "fuzz/target.h"
+#include "support/allocations.h"
 #include "support/expect_log.h"
 #include "weir/net/sys/process.h"
 
 namespace weir::fuzz {
 namespace {
 
-constexpr int kRandomInputs = 400;
+// Sanitizers make everything slow.
+const unsigned kRandomInputs = test::AllocationCount::available() ? 400 : 40;
 constexpr std::size_t kLongest = 1000;
 
 Bytes bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
 
-class Fuzz : public testing::TestWithParam<const Target*> {};
+class Fuzz : public testing::TestWithParam<const Target*> {
+ protected:
+  // Makes what a target keeps for all inputs before a test looks at the heap.
+  static void SetUpTestSuite() {
+    for (const Target* target : Target::all()) target->run({});
+  }
+};
 
 // The file that a target aborts on is the last one that was printed.
 TEST_P(Fuzz, ReplaysItsCorpus) {

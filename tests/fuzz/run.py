@@ -129,6 +129,7 @@ def run_all(targets, seconds, runs, jobs):
 
 def reduce_corpus(target):
     """Replaces the corpus of the repository by few small inputs that cover the same."""
+    (SEEDS / target).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([str(program(target)), "-set_cover_merge=1", f"-max_len={MAX_FILE}", folder,
                         str(BUILD / "corpus" / target), str(SEEDS / target)], check=True,
