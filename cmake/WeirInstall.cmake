@@ -26,7 +26,7 @@ else()
   set(WEIR_PC_REQUIRES_PRIVATE "spdlog fmt")
   # The linker needs a library before the ones that it uses: the top floor comes first.
   set(WEIR_PC_LIBS ${floors})
-  list(REMOVE_ITEM WEIR_PC_LIBS weir_testing) # for tests only
+  list(REMOVE_ITEM WEIR_PC_LIBS weir_sim weir_testing) # for tests only
   list(REVERSE WEIR_PC_LIBS)
   list(TRANSFORM WEIR_PC_LIBS PREPEND "-l")
   list(JOIN WEIR_PC_LIBS " " WEIR_PC_LIBS)

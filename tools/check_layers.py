@@ -26,6 +26,7 @@ FLOORS = {
     "net/tcp": STREAM + ["net/stream"],
     "net/route": STREAM + ["net/stream"],
     "net/service": STREAM + ["net/stream", "net/tcp", "net/udp"],
+    "net/sim": ["base", "net/sys", "net/reactor"],
     "net/testing": STREAM + ["net/stream", "net/tcp"],
 }
 
@@ -47,7 +48,7 @@ MAX_COLUMNS = 100
 
 # The only files that may make system calls. net/sys has the table. base, which may not include it,
 # closes descriptors, writes a log (also around fork), raises a limit, and gets a random key for its
-# hashes. fake_clock.cc names the call that it replaces.
+# hashes. fake_clock.cc and the simulated kernel name the calls that they replace.
 SYSTEM_CALL_FILES = {
     "net/sys/process.cc",
     "net/sys/sys.cc",
@@ -56,6 +57,9 @@ SYSTEM_CALL_FILES = {
     "net/sys/sys_table.h",
     "net/sys/thread.cc",
     "net/testing/fake_clock.cc",
+    "net/sim/internal/kernel.cc",
+    "net/sim/internal/kernel.h",
+    "net/sim/internal/kernel_sockets.cc",
     "base/fd.cc",
     "base/keyed_hash.cc",
     "base/log.cc",

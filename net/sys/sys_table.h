@@ -64,6 +64,8 @@ class SysTable {
   virtual int chmod(const char* path, mode_t mode);
   virtual int fchmod(int fd, mode_t mode);
   virtual int clock_gettime(clockid_t clock, timespec* time);
+  // True: clock_gettime() is not the time in which the processor works (a simulation).
+  virtual bool time_is_virtual() const { return false; }
 
   // For process.h: the process and the machine.
   virtual int getrlimit(int resource, rlimit* limit);

@@ -112,7 +112,7 @@ def components(args):
                                 f"-DCOMPONENTS={';'.join(names)}")
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    good = configured("tcp", "udp", "testing")
+    good = configured("tcp", "udp", "sim", "testing")
     assert good.returncode == 0, good.stderr
     wrong = configured("tcp", "pigeon")
     words = " ".join(wrong.stderr.split())
