@@ -167,14 +167,18 @@ TEST(Stress, SendingAndClosing) {
         dice.pause();
       }
     });
-    EXPECT_TRUE(run_until(party.loop, [&] {
-      party.read();
-      return threads.ended();
-    }));
+    EXPECT_TRUE(run_until(
+        party.loop,
+        [&] {
+          party.read();
+          return threads.ended();
+        },
+        kPatience));
     bool done = false;
     party.server->shutdown(2s, [&] { done = true; });
     // A server that shuts down waits for the end of its peers.
-    EXPECT_TRUE(run_until(party.loop, [&] { return party.read() & done; }));
+    EXPECT_TRUE(run_until(
+        party.loop, [&] { return party.read() & done; }, kPatience));
     EXPECT_EQ(party.guests->opened, kConnections);
     EXPECT_EQ(party.guests->closed, kConnections);
     for (const Party::Peer& peer : party.peers) check_lines(peer.received);
@@ -209,13 +213,17 @@ TEST(Stress, Broadcasting) {
       }
     });
     room.reset();  // the last of the others to use it destroys it, on whatever thread
-    EXPECT_TRUE(run_until(party.loop, [&] {
-      party.read();
-      return threads.ended();
-    }));
+    EXPECT_TRUE(run_until(
+        party.loop,
+        [&] {
+          party.read();
+          return threads.ended();
+        },
+        kPatience));
     bool done = false;
     party.server->shutdown(2s, [&] { done = true; });
-    EXPECT_TRUE(run_until(party.loop, [&] { return party.read() & done; }));
+    EXPECT_TRUE(run_until(
+        party.loop, [&] { return party.read() & done; }, kPatience));
     EXPECT_EQ(party.guests->closed, party.guests->opened);
     for (const Party::Peer& peer : party.peers) check_lines(peer.received);
   });
@@ -249,7 +257,8 @@ TEST(Stress, AdoptingAndDestroying) {
     const std::uint64_t opened = party.guests->opened;
     const std::uint64_t closed = party.guests->closed;
     EXPECT_LE(closed, opened);
-    EXPECT_TRUE(run_until(party.loop, [&] { return party.read() & threads.ended(); }));
+    EXPECT_TRUE(run_until(
+        party.loop, [&] { return party.read() & threads.ended(); }, kPatience));
     EXPECT_EQ(party.guests->opened, opened);
     EXPECT_EQ(party.guests->closed, closed);
     for (const Party::Peer& peer : party.peers) check_lines(peer.received);

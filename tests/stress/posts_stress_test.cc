@@ -63,7 +63,8 @@ TEST(Stress, PostingAndStopping) {
         }
       });
       // A stop() of the test ends only a turn of it.
-      EXPECT_TRUE(weir::testing::run_until(loop, [&] { return ran == kThreads * kPosts; }));
+      EXPECT_TRUE(weir::testing::run_until(
+          loop, [&] { return ran == kThreads * kPosts; }, kPatience));
       threads.join();
     }
     EXPECT_EQ(destroyed, posted);

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <random>
@@ -15,6 +16,10 @@
 #include <vector>
 
 namespace weir::test {
+
+// The deadline of each step. Only a hang passes it: on a busy machine, a round with sanitizers may
+// take seconds.
+inline constexpr std::chrono::seconds kPatience{60};
 
 class Rounds {
  public:
