@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -55,6 +57,10 @@ int TestClient::try_connect(const SocketAddress& server) {
   };
   set(SO_SNDBUF, send_buffer_);
   set(SO_RCVBUF, receive_buffer_);
+  // Each send leaves at once, and not with the acknowledgement of the one before. (An error for
+  // Unix sockets.)
+  constexpr int kOn = 1;
+  ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &kOn, sizeof(kOn));
   int error = 0;
   socklen_t length = sizeof(error);
   if (local_ && ::bind(fd_, local_->data(), local_->size()) < 0) {
