@@ -28,30 +28,29 @@ IoResult TestTransport::handshake(int fd) {
   if (options_.key == 0) return IoResult::moved(1);
   if (!std::exchange(greeted_, true)) held_.push_back(static_cast<char>(options_.key));
   if (const IoResult flushed = flush(fd); flushed.then != IoResult::Then::ok) return flushed;
-  std::byte greeting{};
-  const auto got = sys::recv(fd, {&greeting, 1});
-  if (!got) {
-    return got.error() == EAGAIN ? IoResult::want_read() : IoResult::failed(got.error());
-  }
-  if (*got == 0) return IoResult::end();
+  if (const IoResult record = read_record(fd); record.then != IoResult::Then::ok) return record;
+  const std::byte greeting{static_cast<unsigned char>(kept_[next_++])};
   if (greeting == std::byte{options_.key}) return IoResult::moved(1);
   failure_ = greeting == std::byte{kAlert} ? "the peer refuses it" : "the peer has another key";
   return IoResult::failed(Errno(EPROTO));
 }
 
-// It reads a record, and hands out a long one in parts.
+IoResult TestTransport::read_record(int fd) {
+  if (has_pending()) return {};
+  kept_.resize(kRecord);
+  next_ = 0;
+  const auto got = sys::recv(fd, std::as_writable_bytes(std::span(kept_)));
+  kept_.resize(got ? *got : 0);
+  if (!got) return got.error() == EAGAIN ? IoResult::want_read() : IoResult::failed(got.error());
+  return *got == 0 ? IoResult::end() : IoResult();
+}
+
+// Hands out a long record in parts.
 IoResult TestTransport::read(int fd, std::span<std::byte> into) {
   if (options_.reads_cross > 0 && ++reads_ % options_.reads_cross == 0) {
     return IoResult::want_write();
   }
-  if (next_ == kept_.size()) {
-    kept_.resize(kRecord);
-    next_ = 0;
-    const auto got = sys::recv(fd, std::as_writable_bytes(std::span(kept_)));
-    kept_.resize(got ? *got : 0);
-    if (!got) return got.error() == EAGAIN ? IoResult::want_read() : IoResult::failed(got.error());
-    if (*got == 0) return IoResult::end();
-  }
+  if (const IoResult record = read_record(fd); record.then != IoResult::Then::ok) return record;
   if (options_.announces_end && static_cast<std::uint8_t>(kept_[next_]) == kEnd) {
     return IoResult::end();
   }

@@ -53,6 +53,9 @@ class TestTransport final : public Transport {
   static constexpr std::size_t kWhole = 128;
 
   void change(std::span<std::byte> bytes) const;
+  // Reads a record into kept_, unless the last one is not handed out yet. So the handshake, too,
+  // reads what comes behind it.
+  IoResult read_record(int fd);
 
   const Options options_;
   int delays_ = 0;
