@@ -39,7 +39,10 @@ struct Scene {
   Scene(Place place, Trigger trigger, std::function<void(TcpHarness&, TcpConnection*)> act)
       : tcp({.trigger = trigger, .high_water = 64 * 1024, .allow_half_open = true}) {
     const auto once = [this, act = std::move(act)](TcpConnection* c) {
-      if (!std::exchange(acted, true)) act(tcp, c);
+      if (std::exchange(acted, true)) return;
+      const int closed = tcp.calls.close;
+      act(tcp, c);
+      EXPECT_EQ(tcp.calls.close, closed) << "on_close inside the call that ends the connection";
     };
     const auto here = [once](TcpConnection& c) { once(&c); };
     switch (place) {
