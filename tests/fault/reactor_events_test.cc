@@ -115,6 +115,28 @@ TEST_F(ReactorEvents, F02_AReusedDescriptorDoesNotGetItsPredecessorsEvent) {
   EXPECT_EQ(loop.stats().spurious_events, 1u);
 }
 
+// Of two that are ready in one batch, the first replaces the other, and has sent nothing to the
+// new.
+TEST_F(ReactorEvents, F02_TheSameInARealBatch) {
+  std::array<std::unique_ptr<Watched>, 2> watched{std::make_unique<Watched>(loop),
+                                                  std::make_unique<Watched>(loop)};
+  int calls = 0;
+  std::unique_ptr<Watched> successor;
+  for (std::size_t i = 0; i < watched.size(); ++i) {
+    put(watched[i]->pair.theirs);
+    watched[i]->handler.ready = [&, other = 1 - i](std::uint32_t) {
+      ++calls;
+      const int number = watched[other]->pair.ours.get();
+      watched[other].reset();
+      successor = std::make_unique<Watched>(loop);
+      EXPECT_EQ(successor->pair.ours.get(), number) << "the test means to reuse the number";
+    };
+  }
+  run_turn(loop);
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(successor->handler.calls, 0);
+}
+
 TEST_F(ReactorEvents, F02_ChurnOfAHundredDescriptorsMixesNothingUp) {
   constexpr std::size_t kChannels = 100;
   std::vector<std::unique_ptr<Watched>> watched(kChannels);
