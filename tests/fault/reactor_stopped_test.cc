@@ -90,6 +90,22 @@ class ReactorStopped : public ::testing::Test, public LoopHarness {
     run_turns(loop, 8);
     EXPECT_EQ(expired(), std::ssize(peers_));
   }
+  // The order in which a program's own timer about a peer, such as "no answer in time", and the
+  // peer's answer are served. `stop` stops the process for longer than the timer takes, and lets
+  // the answer arrive meanwhile.
+  std::string order_behind_a_stop(const std::function<void(Watched&)>& stop) {
+    std::string order;
+    Watched peer(loop);
+    peer.handler.ready = [&](std::uint32_t) {
+      order += "answer ";
+      static_cast<void>(take(peer.pair.ours));
+    };
+    loop.run_after(kIdle, [&] { order += "timer "; });
+    run_turn(loop);
+    stop(peer);
+    run_turns(loop, 5);
+    return order;
+  }
 
   std::vector<std::unique_ptr<Peer>> peers_;
 };
@@ -131,21 +147,25 @@ TEST_F(ReactorStopped, F64_ACallbackThatBlockedEndsNobodysTime) {
   expect_all_heard_and_none_expired();
 }
 
-// A program's own timer about a peer, such as "no answer in time".
 TEST_F(ReactorStopped, F15_TimersComeBehindWhatArrivedBeforeThem) {
-  std::string order;
-  Watched watched(loop);
-  watched.handler.ready = [&](std::uint32_t) {
-    order += "answer ";
-    static_cast<void>(take(watched.pair.ours));
-  };
-  loop.run_after(kIdle, [&] { order += "timer "; });
-  run_turn(loop);
-  put(watched.pair.theirs);
-  faults.advance_clock(kStopped);
-  faults.on(Call::epoll_pwait2).first(2).fail(EINTR);
-  run_turns(loop, 5);
-  EXPECT_EQ(order, "answer timer ");
+  EXPECT_EQ(order_behind_a_stop([this](Watched& peer) {
+              put(peer.pair.theirs);
+              faults.advance_clock(kStopped);
+              faults.on(Call::epoll_pwait2).first(2).fail(EINTR);
+            }),
+            "answer timer ");
+}
+
+TEST_F(ReactorStopped, F15_TimersComeBehindWhatArrivedInAStopRightBehindTheWait) {
+  EXPECT_EQ(order_behind_a_stop([this](Watched& peer) {
+              faults.forge_batch({});
+              faults.edit_batches([&, stopped = false](std::vector<FaultTable::Event>&) mutable {
+                if (std::exchange(stopped, true)) return;
+                put(peer.pair.theirs);
+                faults.advance_clock(kStopped);
+              });
+            }),
+            "answer timer ");
 }
 
 TEST_F(ReactorStopped, F14_TheSilentExpireThoughEveryBatchIsFull) {
