@@ -265,14 +265,16 @@ TEST(Broadcast, SkipLeavesWholeMessagesOutAndGoesOnAfterwards) {
 TEST(Broadcast, MuchInOneTurnMakesNobodySlow) {
   for (const Trigger trigger : kTriggers) {
     for (const SlowPolicy policy : {SlowPolicy::skip, SlowPolicy::close}) {
-      TcpHarness tcp({.trigger = trigger, .high_water = 4000, .max_output = 8000});
-      Broadcast room(policy);
-      tcp.on.open = [&](TcpConnection& c) { room.join(c); };
-      TestClient client = tcp.connect();
-      for (int i = 0; i < 100; ++i) room.send(shared(std::string(500, 'x')));
-      EXPECT_EQ(tcp.collect(client, 50'000).size(), 50'000u);
-      EXPECT_EQ(room.stats().delivered, 100u);
-      EXPECT_EQ(room.stats().skipped + room.stats().closed, 0u);
+      for (const std::size_t high_water : {1000U, 4000U}) {  // reached before and after a piece
+        TcpHarness tcp({.trigger = trigger, .high_water = high_water, .max_output = 8000});
+        Broadcast room(policy);
+        tcp.on.open = [&](TcpConnection& c) { room.join(c); };
+        TestClient client = tcp.connect();
+        for (int i = 0; i < 100; ++i) room.send(shared(std::string(500, 'x')));
+        EXPECT_EQ(tcp.collect(client, 50'000).size(), 50'000u);
+        EXPECT_EQ(room.stats().delivered, 100u);
+        EXPECT_EQ(room.stats().skipped + room.stats().closed, 0u);
+      }
     }
   }
 }
