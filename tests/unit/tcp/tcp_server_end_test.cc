@@ -22,6 +22,7 @@
 #include "support/process_state.h"
 #include "support/temp_files.h"
 #include "unit/tcp/ways.h"
+#include "weir/net/reactor/internal/loop_core.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace weir::test {
@@ -388,6 +389,7 @@ TEST_P(TcpServerEnd, F06_DestroyedInATimerATaskAndInDone) {
     EXPECT_TRUE(run_until(loop, [&] { return gone; }));
     for (TestClient& client : clients) client.close();
     run_for(loop, 10ms);
+    EXPECT_EQ(internal::core_of(loop).timers().size(), 0u);
     EXPECT_EQ(TestClient().try_connect(address), ECONNREFUSED);
   }
 }
