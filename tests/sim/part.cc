@@ -4,23 +4,6 @@
 
 namespace weir::test::simulation {
 
-// -- Flow -----------------------------------------------------------------------------------------
-
-char Flow::at(std::uint64_t offset) const {
-  const std::uint64_t mixed = (offset + number_ * 1315423911U) * 0x9e3779b97f4a7c15U;
-  return static_cast<char>(mixed >> 56);
-}
-
-std::string Flow::next(std::size_t size) {
-  std::string bytes(size, '\0');
-  for (char& byte : bytes) byte = at(made_++);
-  return bytes;
-}
-
-void Flow::take(std::string_view bytes) {
-  for (const char byte : bytes) correct_ = correct_ && byte == at(taken_++);
-}
-
 // -- Lifecycle ------------------------------------------------------------------------------------
 
 void Lifecycle::opened(Verdict& verdict, std::string_view who) {

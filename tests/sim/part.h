@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "sim/plan.h"
+#include "support/flow.h"
 #include "weir/net/sim/world.h"
 #include "weir/net/stream/connection_handler.h"
 
@@ -27,29 +28,6 @@ class Verdict {
 
  private:
   std::string failure_;
-};
-
-// The bytes of one direction of a connection: a sequence that its number determines, so that a
-// lost, doubled or moved byte is seen wherever it is.
-class Flow {
- public:
-  explicit Flow(std::uint64_t number) : number_(number) {}
-
-  // The next bytes to send, and what has been received.
-  std::string next(std::size_t size);
-  void take(std::string_view bytes);
-  std::uint64_t made() const { return made_; }
-  std::uint64_t taken() const { return taken_; }
-  bool correct() const { return correct_ && taken_ <= made_; }
-  bool complete() const { return correct() && taken_ == made_; }
-
- private:
-  char at(std::uint64_t offset) const;
-
-  std::uint64_t number_;
-  std::uint64_t made_ = 0;
-  std::uint64_t taken_ = 0;
-  bool correct_ = true;
 };
 
 // How often a connection was opened and closed, and why.
