@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""tools/setup, test, demo, bench and coverage: what they say without doing anything, and that two
-of them do not work in one tree at a time."""
+"""tools/setup, test, demo, bench, coverage and soak: what they say without doing anything, and that
+two of them do not work in one tree at a time."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ class Scripts(SystemTest):
         return done.stdout if status == 0 else done.stderr
 
     def test_help_starts_nothing(self):
-        for script in ("setup", "test", "demo", "bench", "coverage"):
+        for script in ("setup", "test", "demo", "bench", "coverage", "soak"):
             for option in ("--help", "-h"):
                 with self.subTest(script=script, option=option):
                     text = self.run_it(script, option)
