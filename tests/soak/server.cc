@@ -88,7 +88,6 @@ std::string Sample::line() const {
 }
 
 std::optional<Sample> Sample::parse(const std::string& line) {
-  Sample s;
   std::array<unsigned long, 8> n{};
   if (std::sscanf(line.c_str(), "sample %lu %lu %lu %lu %lu %lu %lu %lu", &n[0], &n[1], &n[2],
                   &n[3], &n[4], &n[5], &n[6], &n[7]) != 8) {
