@@ -1,9 +1,11 @@
 #include "soak/server.h"
 
 #include <fmt/format.h>
+#include <sys/prctl.h>
 
 #include <array>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <memory>
 
@@ -140,6 +142,7 @@ int serve_loop(const ServerSettings& settings, Sample& last) {
 }  // namespace
 
 int run_server(const ServerSettings& settings) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // it does not outlive the soak, however that ends
   JumpingClock clock;
   const internal::sys::ScopedTable scope(&clock);
   const auto before = open_descriptors();
