@@ -26,12 +26,19 @@ constinit std::atomic<std::uint64_t> all_allocations{0};
 constinit std::atomic<std::int64_t> live_blocks{0};
 constinit std::atomic<std::int64_t> live_bytes{0};
 constinit thread_local std::uint64_t thread_allocations = 0;
-constinit thread_local std::uint64_t until_failure = 0;  // 0: none is to fail
+constinit thread_local std::uint64_t until_failure = 0;  // 0: the next one fails
+constinit thread_local std::uint64_t left_to_fail = 0;
+constinit thread_local int spared = 0;
 
 #if WEIR_TEST_COUNTS_ALLOCATIONS
 void fail_if_due() {
-  if (until_failure > 0 && --until_failure == 0) [[unlikely]]
-    throw std::bad_alloc();
+  if (left_to_fail == 0 || spared > 0) return;
+  if (until_failure > 0) {
+    --until_failure;
+    return;
+  }
+  --left_to_fail;
+  throw std::bad_alloc();
 }
 
 void* counted(void* block) {
@@ -89,11 +96,16 @@ LiveHeap live_heap() {
   return {live_blocks.load(std::memory_order_relaxed), live_bytes.load(std::memory_order_relaxed)};
 }
 
-FailAllocation::FailAllocation(std::uint64_t nth) {
-  if (AllocationCount::available()) until_failure = nth;
+FailAllocation::FailAllocation(std::uint64_t nth, std::uint64_t count) : nth_(nth), count_(count) {
+  until_failure = nth - 1;
+  left_to_fail = count;
 }
-FailAllocation::~FailAllocation() { until_failure = 0; }
-bool FailAllocation::happened() const { return until_failure == 0; }
+FailAllocation::~FailAllocation() { left_to_fail = 0; }
+std::uint64_t FailAllocation::failures() const { return count_ - left_to_fail; }
+std::uint64_t FailAllocation::passed() const { return nth_ - 1 - until_failure; }
+
+SpareAllocations::SpareAllocations() { ++spared; }
+SpareAllocations::~SpareAllocations() { --spared; }
 
 HeapCheck::~HeapCheck() {
   const LiveHeap after = live_heap();

@@ -43,15 +43,33 @@ class HeapCheck {
   const LiveHeap before_;
 };
 
-// While it lives, the nth allocation of this thread throws std::bad_alloc, once. It does nothing
-// when allocations are not counted (see available()).
+// While it lives, the nth allocation of this thread and those after it, `count` together, throw
+// std::bad_alloc. It does nothing when allocations are not counted (see available()).
 class FailAllocation {
  public:
-  explicit FailAllocation(std::uint64_t nth);
+  explicit FailAllocation(std::uint64_t nth, std::uint64_t count = 1);
   ~FailAllocation();
   FailAllocation(const FailAllocation&) = delete;
   FailAllocation& operator=(const FailAllocation&) = delete;
-  bool happened() const;
+  // The number of allocations that failed.
+  std::uint64_t failures() const;
+  bool happened() const { return failures() > 0; }
+  // The number of allocations before the first that failed.
+  std::uint64_t passed() const;
+
+ private:
+  const std::uint64_t nth_;
+  const std::uint64_t count_;
+};
+
+// While it lives, allocations of this thread are those of the test: they do not fail, and
+// FailAllocation does not count them.
+class SpareAllocations {
+ public:
+  SpareAllocations();
+  ~SpareAllocations();
+  SpareAllocations(const SpareAllocations&) = delete;
+  SpareAllocations& operator=(const SpareAllocations&) = delete;
 };
 
 }  // namespace weir::test

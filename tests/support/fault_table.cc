@@ -1,5 +1,7 @@
 #include "support/fault_table.h"
 
+#include <sys/ioctl.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
@@ -31,6 +33,11 @@ FaultTable::Rule& FaultTable::Rule::from(std::uint64_t n) {
   from_ = n;
   return *this;
 }
+FaultTable::Rule& FaultTable::Rule::between(std::uint64_t from, std::uint64_t to) {
+  from_ = from;
+  to_ = to;
+  return *this;
+}
 
 void FaultTable::Rule::fail(int error) {
   error_ = error;
@@ -48,6 +55,10 @@ void FaultTable::Rule::answer(int value) {
 }
 void FaultTable::Rule::limit_bytes(std::size_t n) {
   limit_ = n;
+  commit();
+}
+void FaultTable::Rule::leave_bytes(std::size_t n) {
+  leave_ = n;
   commit();
 }
 void FaultTable::Rule::give_option(int value) {
@@ -104,6 +115,7 @@ FaultTable::Verdict FaultTable::judge(Call call, int fd, int argument) {
       if (rule.seen_ < rule.from_ || rule.seen_ > rule.to_) continue;
       if (rule.hook_) hooks.push_back(rule.hook_);
       verdict.limit = std::min(verdict.limit, rule.limit_);
+      verdict.leave = std::max(verdict.leave, rule.leave_);
       if (decided || (rule.error_ == 0 && !rule.answer_ && !rule.option_)) continue;
       decided = true;
       verdict.error = rule.error_;
@@ -130,9 +142,26 @@ auto FaultTable::run(Call call, int fd, int argument, Real real) {
   return real();
 }
 
+namespace {
+
+// For a call that receives: it transfers the bytes that wait in the descriptor.
+constexpr std::size_t kWaiting = std::numeric_limits<std::size_t>::max();
+
+std::size_t waiting_in(int fd) {
+  int bytes = 0;
+  return ::ioctl(fd, FIONREAD, &bytes) == 0 && bytes > 0 ? static_cast<std::size_t>(bytes) : 0;
+}
+
+}  // namespace
+
 template <typename Real>
-ssize_t FaultTable::transfer(Call call, int fd, Real real) {
-  const Verdict verdict = judge(call, fd, 0);
+ssize_t FaultTable::transfer(Call call, int fd, std::size_t offered, Real real) {
+  Verdict verdict = judge(call, fd, 0);
+  if (verdict.leave > 0) {
+    const std::size_t whole = offered == kWaiting ? waiting_in(fd) : offered;
+    const std::size_t rest = whole > verdict.leave ? whole - verdict.leave : 1;
+    verdict.limit = std::min(verdict.limit, rest);
+  }
   if (verdict.error != 0) {
     if (verdict.do_first) static_cast<void>(real(verdict.limit));
     errno = verdict.error;
@@ -159,6 +188,12 @@ struct Shortened {
   }
 };
 
+std::size_t offered_by(const msghdr& message) {
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < message.msg_iovlen; ++i) bytes += message.msg_iov[i].iov_len;
+  return bytes;
+}
+
 bool is_socket(int fd) {
   struct stat status {};
   return ::fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
@@ -169,43 +204,43 @@ constexpr std::size_t kNoLimit = std::numeric_limits<std::size_t>::max();
 }  // namespace
 
 ssize_t FaultTable::recv(int fd, void* data, std::size_t size, int flags) {
-  return transfer(Call::recv, fd, [&](std::size_t limit) {
+  return transfer(Call::recv, fd, kWaiting, [&](std::size_t limit) {
     return SysTable::recv(fd, data, std::min(size, limit), flags);
   });
 }
 ssize_t FaultTable::recvmsg(int fd, msghdr* message, int flags) {
-  return transfer(Call::recvmsg, fd, [&](std::size_t limit) {
+  return transfer(Call::recvmsg, fd, kWaiting, [&](std::size_t limit) {
     if (limit == kNoLimit) return SysTable::recvmsg(fd, message, flags);
     Shortened less(*message, limit);
     return SysTable::recvmsg(fd, &less.message, flags);
   });
 }
 ssize_t FaultTable::send(int fd, const void* data, std::size_t size, int flags) {
-  return transfer(Call::send, fd, [&](std::size_t limit) {
+  return transfer(Call::send, fd, size, [&](std::size_t limit) {
     return SysTable::send(fd, data, std::min(size, limit), flags);
   });
 }
 ssize_t FaultTable::sendmsg(int fd, const msghdr* message, int flags) {
-  return transfer(Call::sendmsg, fd, [&](std::size_t limit) {
+  return transfer(Call::sendmsg, fd, offered_by(*message), [&](std::size_t limit) {
     if (limit == kNoLimit) return SysTable::sendmsg(fd, message, flags);
     const Shortened less(*message, limit);
     return SysTable::sendmsg(fd, &less.message, flags);
   });
 }
 int FaultTable::recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
-  return static_cast<int>(transfer(Call::recvmmsg, fd, [&](std::size_t limit) -> ssize_t {
+  return static_cast<int>(transfer(Call::recvmmsg, fd, kWaiting, [&](std::size_t limit) -> ssize_t {
     const auto most = static_cast<unsigned>(std::min<std::size_t>(count, limit));
     return SysTable::recvmmsg(fd, messages, most, flags);
   }));
 }
 int FaultTable::sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
-  return static_cast<int>(transfer(Call::sendmmsg, fd, [&](std::size_t limit) -> ssize_t {
+  return static_cast<int>(transfer(Call::sendmmsg, fd, count, [&](std::size_t limit) -> ssize_t {
     const auto most = static_cast<unsigned>(std::min<std::size_t>(count, limit));
     return SysTable::sendmmsg(fd, messages, most, flags);
   }));
 }
 ssize_t FaultTable::sendfile(int out, int in, off_t* offset, std::size_t count) {
-  return transfer(Call::sendfile, out, [&](std::size_t limit) {
+  return transfer(Call::sendfile, out, count, [&](std::size_t limit) {
     return SysTable::sendfile(out, in, offset, std::min(count, limit));
   });
 }
@@ -213,20 +248,21 @@ ssize_t FaultTable::splice(int in, int out, std::size_t size, unsigned flags) {
   const auto real = [&](std::size_t limit) {
     return SysTable::splice(in, out, std::min(size, limit), flags);
   };
-  return transfer(Call::splice, is_socket(in) ? in : out, real);
+  const std::size_t offered = std::min(size, waiting_in(in));
+  return transfer(Call::splice, is_socket(in) ? in : out, offered, real);
 }
 ssize_t FaultTable::read(int fd, void* data, std::size_t size) {
-  return transfer(Call::read, fd, [&](std::size_t limit) {
+  return transfer(Call::read, fd, size, [&](std::size_t limit) {
     return SysTable::read(fd, data, std::min(size, limit));
   });
 }
 ssize_t FaultTable::pread(int fd, void* data, std::size_t size, off_t offset) {
-  return transfer(Call::pread, fd, [&](std::size_t limit) {
+  return transfer(Call::pread, fd, size, [&](std::size_t limit) {
     return SysTable::pread(fd, data, std::min(size, limit), offset);
   });
 }
 ssize_t FaultTable::write(int fd, const void* data, std::size_t size) {
-  return transfer(Call::write, fd, [&](std::size_t limit) {
+  return transfer(Call::write, fd, size, [&](std::size_t limit) {
     return SysTable::write(fd, data, std::min(size, limit));
   });
 }
@@ -357,6 +393,10 @@ int FaultTable::ioctl(int fd, unsigned long request, int* value) {
 }
 int FaultTable::pipe2(int* ends, int flags) {
   return run(Call::pipe2, -1, 0, [&] { return SysTable::pipe2(ends, flags); });
+}
+int FaultTable::socketpair(int domain, int type, int protocol, int* ends) {
+  return run(Call::socketpair, -1, domain,
+             [&] { return SysTable::socketpair(domain, type, protocol, ends); });
 }
 int FaultTable::fcntl(int fd, int command, int argument) {
   return run(Call::fcntl, fd, command, [&] { return SysTable::fcntl(fd, command, argument); });

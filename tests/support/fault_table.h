@@ -49,6 +49,7 @@ enum class Call : std::uint8_t {
   sendfile,
   ioctl,
   pipe2,
+  socketpair,
   fcntl,
   splice,
   read,
@@ -82,7 +83,7 @@ enum class Call : std::uint8_t {
 };
 inline constexpr std::size_t kCalls = static_cast<std::size_t>(Call::pthread_sigmask) + 1;
 
-class FaultTable final : public internal::SysTable {
+class FaultTable : public internal::SysTable {
  public:
   // Selects the calls of a rule, then sets what happens to them. The rule is in force from the call
   // that sets it (fail, ...). When several rules match a call, the oldest one applies.
@@ -99,6 +100,7 @@ class FaultTable final : public internal::SysTable {
     Rule& nth(std::uint64_t n);
     Rule& first(std::uint64_t n);
     Rule& from(std::uint64_t n);
+    Rule& between(std::uint64_t from, std::uint64_t to);
     Rule& always() { return *this; }
 
     // The call is not made and fails. (close: it is made, and fails.)
@@ -110,6 +112,9 @@ class FaultTable final : public internal::SysTable {
     // Calls such as recv, read, send, write and splice move at most n bytes; recvmmsg and sendmmsg
     // at most n messages.
     void limit_bytes(std::size_t n);
+    // A transfer moves n bytes less than it would, at least one: of the bytes that wait in a socket
+    // or pipe, or that the caller offers. Not for recvmmsg and sendmmsg.
+    void leave_bytes(std::size_t n);
     // getsockopt gives this integer, such as an errno for SO_ERROR.
     void give_option(int value);
     // Called before the call, on the thread that makes it.
@@ -133,6 +138,7 @@ class FaultTable final : public internal::SysTable {
     std::optional<int> answer_;
     std::optional<int> option_;
     std::size_t limit_ = std::numeric_limits<std::size_t>::max();
+    std::size_t leave_ = 0;
     std::function<void()> hook_;
   };
 
@@ -182,6 +188,7 @@ class FaultTable final : public internal::SysTable {
   ssize_t sendfile(int out, int in, off_t* offset, std::size_t count) override;
   int ioctl(int fd, unsigned long request, int* value) override;
   int pipe2(int* ends, int flags) override;
+  int socketpair(int domain, int type, int protocol, int* ends) override;
   int fcntl(int fd, int command, int argument) override;
   ssize_t splice(int in, int out, std::size_t size, unsigned flags) override;
   ssize_t read(int fd, void* data, std::size_t size) override;
@@ -221,6 +228,7 @@ class FaultTable final : public internal::SysTable {
     std::optional<int> answer;
     std::optional<int> option;
     std::size_t limit = std::numeric_limits<std::size_t>::max();
+    std::size_t leave = 0;
   };
   static std::size_t index(Call call) { return static_cast<std::size_t>(call); }
   Verdict judge(Call call, int fd, int argument);
@@ -230,7 +238,7 @@ class FaultTable final : public internal::SysTable {
   template <typename Real>
   int run_pthread(Call call, int argument, Real real);
   template <typename Real>
-  ssize_t transfer(Call call, int fd, Real real);
+  ssize_t transfer(Call call, int fd, std::size_t offered, Real real);
   template <typename Real>
   int wait(Call call, int epoll, epoll_event* events, int capacity, Real real);
 

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include "support/allocations.h"
 #include "weir/base/fd.h"
 
 namespace weir::test {
@@ -25,7 +26,10 @@ class TempFolder {
   }
   TempFolder(const TempFolder&) = delete;
   TempFolder& operator=(const TempFolder&) = delete;
-  ~TempFolder() { std::filesystem::remove_all(path_); }
+  ~TempFolder() {
+    const SpareAllocations of_the_test;
+    std::filesystem::remove_all(path_);
+  }
   const std::string& path() const { return path_; }
   std::string file(std::string_view name) const { return path_ + "/" + std::string(name); }
   // Of a Unix socket there, as listen() takes it.
