@@ -8,6 +8,7 @@
 #include "weir/base/requirements.h"
 
 #include <cstdint>
+#include <memory>
 
 #include "weir/base/intrusive_list.h"
 
@@ -36,6 +37,18 @@ class FlushHook {
  private:
   friend class FlushList;
   FlushHook* next_ = nullptr;  // the last one points to itself; null: in no list
+};
+
+// Can be kept alive to the end of the turn by LoopCore::keep_until_reaped(), which needs no memory:
+// destructors call it.
+class Kept : public ListHook<struct KeptTag> {
+ protected:
+  Kept() = default;
+  ~Kept() = default;
+
+ private:
+  friend class ReapList;
+  std::shared_ptr<void> self_;
 };
 
 // Is also called in the flush phase. It derives from DeadlineClient because a second table of

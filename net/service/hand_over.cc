@@ -100,7 +100,9 @@ Result<void> send_offer(Socket& to, const ListeningSocket& point,
 // --- the old server ------------------------------------------------------------------------------
 
 // Shared, because a conversation can end inside its own on_ready().
-class HandOver::Impl final : public std::enable_shared_from_this<Impl>, private IoHandler {
+class HandOver::Impl final : public std::enable_shared_from_this<Impl>,
+                             public internal::Kept,
+                             private IoHandler {
  public:
   Impl(EventLoop& loop, TcpServer& server, ListeningSocket point,
        std::move_only_function<void()> taken_over)
@@ -122,7 +124,7 @@ class HandOver::Impl final : public std::enable_shared_from_this<Impl>, private 
 
  private:
   // One successor.
-  struct Conversation final : IoHandler {
+  struct Conversation final : IoHandler, internal::Kept {
     Conversation(Impl& impl, Socket with)
         : owner(impl), socket(std::move(with)), channel(owner.loop_, socket.fd(), *this) {
       channel.set_reading(true);

@@ -36,7 +36,7 @@ double random_fraction() {
 }  // namespace
 
 // Outlives the TcpClient until the end of the turn, because one of its handlers may be running.
-class TcpClient::Impl final : public internal::ConnectionObserver {
+class TcpClient::Impl final : public internal::ConnectionObserver, public internal::Kept {
  public:
   Impl(EventLoop& loop, Options options)
       : loop_(loop),

@@ -83,7 +83,7 @@ struct Listener {
 }  // namespace internal
 
 // Outlives the TcpServer until the end of the turn, because one of its functions may be running.
-class TcpServer::Impl {
+class TcpServer::Impl : public internal::Kept {
  public:
   Impl(EventLoop& loop, const Options& options);
 

@@ -27,6 +27,10 @@ namespace {
 constexpr Duration kDrainCheck = std::chrono::milliseconds(5);
 
 // The part of a server on one loop. [that loop], unless marked.
+struct KeptHandler final : internal::Kept {
+  std::shared_ptr<DatagramHandler> handler;
+};
+
 class UdpShard : public internal::Shard {
  public:
   using Shard::Shard;
@@ -41,11 +45,15 @@ class UdpShard : public internal::Shard {
   void release();
   void add_counters(UdpSocket::Stats& sum) const;  // [any]
 
-  std::shared_ptr<DatagramHandler> handler;
+  const std::shared_ptr<DatagramHandler>& handler() const { return kept_->handler; }
+  void set_handler(std::shared_ptr<DatagramHandler> handler) {
+    kept_->handler = std::move(handler);
+  }
 
  private:
   void close_if_drained();
 
+  std::shared_ptr<KeptHandler> kept_ = std::make_shared<KeptHandler>();
   mutable internal::Mutex mutex_;  // add_counters() may run while a socket is added or removed
   std::vector<std::unique_ptr<UdpSocket>> sockets_;  // written on the loop only, under the mutex
   TimerId drain_timer_;
@@ -92,7 +100,7 @@ void UdpShard::release() {
     sockets.swap(sockets_);
   }
   sockets.clear();
-  internal::core_of(loop).keep_until_reaped(std::move(handler));
+  internal::core_of(loop).keep_until_reaped(std::move(kept_));
 }
 
 void UdpShard::add_counters(UdpSocket::Stats& sum) const {
@@ -103,7 +111,7 @@ void UdpShard::add_counters(UdpSocket::Stats& sum) const {
 }  // namespace
 
 // Outlives the UdpServer until the end of the turn, because one of its functions may be running.
-class UdpServer::Impl {
+class UdpServer::Impl : public internal::Kept {
  public:
   Impl(EventLoop& loop, const Options& options)
       : shards_(loop, {.server = "UdpServer",
@@ -153,8 +161,8 @@ class UdpServer::Impl {
 Result<void> UdpServer::Impl::start() {
   if (!handler_) handler_ = callbacks_;
   return shards_.start([this](UdpShard& shard) -> Result<void> {
-    shard.handler = factory_ ? factory_(shard.loop) : handler_;
-    WEIR_CHECK(shard.handler != nullptr,
+    shard.set_handler(factory_ ? factory_(shard.loop) : handler_);
+    WEIR_CHECK(shard.handler() != nullptr,
                "UdpServer::handlers_per_loop: the factory returned no handler");
     return {};
   });
@@ -166,7 +174,7 @@ Result<SocketAddress> UdpServer::Impl::open(UdpShard& shard, const SocketAddress
     UdpSocket::Options options = options_.socket;
     options.reuse_port = shards_.pooled() && address.is_ip();
     auto socket = std::make_unique<UdpSocket>(shard.loop, options);
-    socket->use_handler(shard.handler);
+    socket->use_handler(shard.handler());
     bound = socket->bind(address);
     if (bound) shard.add(std::move(socket));
   });

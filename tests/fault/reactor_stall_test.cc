@@ -50,10 +50,11 @@ TEST(Stalls, F64_EveryKindOfCallbackIsCounted) {
   };
   EXPECT_TRUE(counts_after([&] { loop.post([] { block(kTooLong); }); }));
   EXPECT_TRUE(counts_after([&] { loop.run_after(Duration::zero(), [] { block(kTooLong); }); }));
-  EXPECT_TRUE(counts_after([&] {
-    internal::core_of(loop).keep_until_reaped(
-        std::shared_ptr<void>(nullptr, [](void*) { block(kTooLong); }));
-  }));
+  struct Slow final : internal::Kept {
+    ~Slow() { block(kTooLong); }
+  };
+  EXPECT_TRUE(
+      counts_after([&] { internal::core_of(loop).keep_until_reaped(std::make_shared<Slow>()); }));
   Watched watched(loop);
   watched.handler.ready = [&](std::uint32_t) {
     block(kTooLong);

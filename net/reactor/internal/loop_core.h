@@ -4,6 +4,7 @@
 
 #include <array>
 #include <atomic>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -104,8 +105,10 @@ class LoopCore {
   // Called in on_reap() of a client that cannot be freed yet.
   void reap_again(DeadlineClient& client) { reap_list_.add_again(client); }
   // Keeps `object` until all clients that are queued at the end of this turn have been reaped.
-  void keep_until_reaped(std::shared_ptr<void> object) {
-    reap_list_.keep_until_reaped(std::move(object));
+  template <std::derived_from<Kept> T>
+  void keep_until_reaped(std::shared_ptr<T> object) noexcept {
+    Kept& kept = *object;
+    reap_list_.keep_until_reaped(kept, std::move(object));
   }
 
   // --- channels ----------------------------------------------------------------------------------

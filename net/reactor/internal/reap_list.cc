@@ -31,12 +31,12 @@ void ReapList::run(LoopWatch& watch) {
   if (clients_left_ > 0 && has_clients()) return;
   clients_left_ = 0;
   if (kept_for_clients_.empty() && !kept_.empty()) {
-    kept_for_clients_.swap(kept_);
+    kept_for_clients_.splice(kept_);
     clients_left_ = count_clients();
   }
   if (clients_left_ > 0 || kept_for_clients_.empty()) return;
   watch.enter(Activity::reap);
-  std::vector<std::shared_ptr<void>>().swap(kept_for_clients_);
+  while (Kept* const object = kept_for_clients_.pop_front()) object->self_ = nullptr;
   watch.leave();
 }
 

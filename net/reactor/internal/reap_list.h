@@ -1,12 +1,13 @@
 // ReapList: phase 7 of the turn. Closed objects are freed only there, so that no object is freed
 // while one of its functions runs. [loop]
 //
-// add() needs no memory. If a client throws, the others are reaped in the next call.
+// Neither add() nor keep_until_reaped() needs memory. If a client throws, the others are reaped in
+// the next call.
 #pragma once
 
 #include <cstddef>
 #include <memory>
-#include <vector>
+#include <utility>
 
 #include "weir/base/intrusive_list.h"
 #include "weir/net/reactor/loop_client.h"
@@ -27,7 +28,10 @@ class ReapList {
   // Called in on_reap() of a client that cannot be freed yet.
   void add_again(DeadlineClient& client);
   // Keeps `object` until all clients that are queued at the end of this turn have been reaped.
-  void keep_until_reaped(std::shared_ptr<void> object) { kept_.push_back(std::move(object)); }
+  void keep_until_reaped(Kept& object, std::shared_ptr<void> self) noexcept {
+    object.self_ = std::move(self);
+    kept_.push_back(object);
+  }
 
   // Reaps the clients that are queued now, at most kMaxReapedPerTurn, then frees the objects that
   // were kept for them. Clients that are added during the call wait for the next one.
@@ -43,10 +47,10 @@ class ReapList {
 
   using List = IntrusiveList<DeadlineClient, DeadlineTag>;
   List to_reap_;
-  List reaping_;                             // the rest of the previous run()
-  std::vector<std::shared_ptr<void>> kept_;  // added since kept_for_clients_ was filled
+  List reaping_;                       // the rest of the previous run()
+  IntrusiveList<Kept, KeptTag> kept_;  // added since kept_for_clients_ was filled
   // Freed when clients_left_ more clients have been reaped.
-  std::vector<std::shared_ptr<void>> kept_for_clients_;
+  IntrusiveList<Kept, KeptTag> kept_for_clients_;
   std::size_t clients_left_ = 0;
 };
 

@@ -17,7 +17,7 @@
 
 namespace weir::internal {
 
-class RelayPair final : public ConnectionHandler, private Pump {
+class RelayPair final : public ConnectionHandler, public Kept, private Pump {
   struct Key {};
 
  public:

@@ -12,6 +12,7 @@
 #include "weir/base/counter.h"
 #include "weir/base/intrusive_list.h"
 #include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/loop_client.h"
 #include "weir/net/stream/connection_handler.h"
 #include "weir/net/stream/internal/admission.h"
 #include "weir/net/stream/internal/budget_holders.h"
@@ -45,7 +46,7 @@ struct ConnectionLimits {
   std::uint64_t max_buffered = 0;  // by all connections of a group; 0: off
 };
 
-class ConnectionGroup {
+class ConnectionGroup : public Kept {
  public:
   ConnectionGroup(EventLoop& loop, const ConnectionLimits& limits,
                   std::shared_ptr<ConnectionHandler> handler, std::shared_ptr<OpenCount> open_count,

@@ -19,12 +19,13 @@
 #include "weir/base/token_bucket.h"
 #include "weir/net/reactor/channel.h"
 #include "weir/net/reactor/event_loop.h"
+#include "weir/net/reactor/loop_client.h"
 #include "weir/net/socket/listening_socket.h"
 #include "weir/net/tcp/internal/spare_descriptor.h"
 
 namespace weir::internal {
 
-class Acceptor final : private IoHandler {
+class Acceptor final : public Kept, private IoHandler {
  public:
   // The most accepts in one turn, so that established connections are not delayed for long.
   static constexpr int kMaxAcceptsPerTurn = 64;

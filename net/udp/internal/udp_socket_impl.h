@@ -23,7 +23,7 @@
 
 namespace weir::internal {
 
-class UdpSocketImpl final : public IoHandler, public FlushClient {
+class UdpSocketImpl final : public IoHandler, public FlushClient, public Kept {
  public:
   UdpSocketImpl(UdpSocket& owner, EventLoop& loop, const UdpSocket::Options& options);
   ~UdpSocketImpl() = default;  // after on_reap(), which closes the descriptor

@@ -136,6 +136,8 @@ TEST(EventLoop, FlushAndReapNeedNoMemory) {
   for (const Throwing& client : clients) EXPECT_EQ(client.flushes + client.reaps, 2);
 }
 
+struct KeptObject final : internal::Kept {};
+
 // More that die together than a turn reaps: the rest follows in the next turns, without sleeping
 // and with what is kept for them still there.
 TEST(EventLoop, F14_ATurnReapsSoManyAndTheNextGoesOnAtOnce) {
@@ -144,7 +146,7 @@ TEST(EventLoop, F14_ATurnReapsSoManyAndTheNextGoesOnAtOnce) {
   const ScopedFaults use(faults);
   EventLoop loop;
   std::vector<Throwing> clients(kMany);
-  auto object = std::make_shared<int>(1);
+  auto object = std::make_shared<KeptObject>();
   for (Throwing& client : clients) internal::core_of(loop).reap_later(client);
   internal::core_of(loop).keep_until_reaped(object);
   const auto reaped = [&] {
@@ -168,12 +170,12 @@ TEST(EventLoop, F14_WhatIsKeptGoesAlsoIfSomethingDiesInEachTurn) {
     explicit Dying(EventLoop& on) : loop(on) {}
     EventLoop& loop;
     Dying* next = nullptr;
-    std::vector<std::weak_ptr<int>> kept;
+    std::vector<std::weak_ptr<KeptObject>> kept;
     void on_deadline() override {}
     void on_flush() override {}
     void on_reap() override {
       if (kept.size() == 100) return;
-      const auto object = std::make_shared<int>(1);
+      const auto object = std::make_shared<KeptObject>();
       kept.push_back(object);
       internal::core_of(loop).keep_until_reaped(object);
       internal::core_of(loop).reap_later(*next);
@@ -186,7 +188,7 @@ TEST(EventLoop, F14_WhatIsKeptGoesAlsoIfSomethingDiesInEachTurn) {
   two.next = &one;
   internal::core_of(loop).reap_later(one);
   const auto alive = [&] {
-    const auto held = [](const std::weak_ptr<int>& object) { return !object.expired(); };
+    const auto held = [](const std::weak_ptr<KeptObject>& object) { return !object.expired(); };
     return std::ranges::count_if(one.kept, held) + std::ranges::count_if(two.kept, held);
   };
   for (int i = 0; i < 100; ++i) {
@@ -209,7 +211,7 @@ TEST(EventLoop, IsDestroyedWithManyToReap) {
 
 TEST(EventLoop, KeepsWhatItIsGivenUntilTheReapPhase) {
   EventLoop loop;
-  auto object = std::make_shared<int>(1);
+  auto object = std::make_shared<KeptObject>();
   loop.post([&] {
     internal::core_of(loop).keep_until_reaped(object);
     EXPECT_EQ(object.use_count(), 2);

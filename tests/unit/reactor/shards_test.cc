@@ -34,7 +34,7 @@ struct Part : internal::Shard {
 
 // A server that has nothing but its skeleton.
 struct Skeleton {
-  struct Impl {
+  struct Impl : internal::Kept {
     Impl(EventLoop& loop, const ShardOptions& options) : shards_(loop, options) {}
     void cancel_timers() {}
     void release() {}
