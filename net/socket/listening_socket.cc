@@ -6,6 +6,7 @@
 
 #include <array>
 #include <charconv>
+#include <new>
 #include <optional>
 #include <string>
 #include <utility>
@@ -192,13 +193,26 @@ void ListeningSocket::refuse_new() {
                             sys::set_option(fd(), SOL_SOCKET, SO_ATTACH_FILTER, drop_syn));
 }
 
-int max_backlog() {
-  constexpr int kUsual = 4096;
+namespace {
+
+std::optional<int> read_max_backlog() {
   const auto text = sys::read_file("/proc/sys/net/core/somaxconn");
-  if (!text) return kUsual;
+  if (!text) return std::nullopt;
   int value = 0;
   const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
-  return error == std::errc() && value > 0 ? value : kUsual;
+  if (error != std::errc() || value <= 0) return std::nullopt;
+  return value;
+}
+
+}  // namespace
+
+int max_backlog() {
+  constexpr int kUsual = 4096;
+  try {
+    return read_max_backlog().value_or(kUsual);
+  } catch (const std::bad_alloc&) {  // the end of a server calls this, and has to go on
+    return kUsual;
+  }
 }
 
 }  // namespace weir

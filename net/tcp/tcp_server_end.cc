@@ -27,7 +27,7 @@ void TcpServer::Impl::shutdown(const Ending& how, std::move_only_function<void()
   if (when < deadline_) {
     deadline_ = when;
     loop_.cancel(deadline_timer_);
-    deadline_timer_ = loop_.run_at(when, [this] { abort_connections(); });
+    deadline_timer_ = loop_.run_at(when, [this] { at_deadline(); });
   }
   close_at_ = std::min({close_at_, deadline_, saturating_add(internal::sys::now(), how.grace)});
   if (phase_ == Phase::serving) {
@@ -91,9 +91,9 @@ void TcpServer::Impl::stop_accepting() {
 // The task is posted to all groups, including that of this loop: so it runs after connections that
 // were handed over have arrived.
 void TcpServer::Impl::begin_grace() {
+  if (phase_ != Phase::last_accepts) return;  // a step that was repeated at the deadline
   phase_ = Phase::grace;
-  shards_.on_each([](TcpShard& shard, Call over) { shard.group->when_empty(std::move(over)); },
-                  [this] { stopped(); });
+  wait_for_groups();
   if (close_at_ <= loop_.now()) {
     close_connections();
   } else {
@@ -115,9 +115,22 @@ void TcpServer::Impl::stopped() {
   shards_.call_done();
 }
 
+void TcpServer::Impl::wait_for_groups() {
+  shards_.on_each([](TcpShard& shard, Call over) { shard.group->when_empty(std::move(over)); },
+                  [this] { stopped(); });
+  groups_asked_ = true;
+}
+
+// Repeats until the server has stopped: any step may fail for want of memory.
+void TcpServer::Impl::at_deadline() {
+  deadline_timer_ = loop_.run_after(kDeadlineRetry, [this] { at_deadline(); });
+  abort_connections();
+}
+
 void TcpServer::Impl::abort_connections() {
-  if (phase_ == Phase::last_handshakes) stop_accepting();
+  if (phase_ == Phase::last_handshakes || phase_ == Phase::last_accepts) stop_accepting();
   if (shards_.destroyed()) return;
+  if (phase_ > Phase::last_accepts && !groups_asked_) wait_for_groups();
   shards_.post_each([](TcpShard& shard) { shard.group->abort_all(); });
 }
 

@@ -117,6 +117,8 @@ class TcpServer::Impl : public internal::Kept {
   // The time that a shutdown gives to handshakes in progress: a round trip within a region. Without
   // it the kernel would reset those whose last ACK arrives after the listener was closed.
   static constexpr Duration kLastHandshakes = std::chrono::milliseconds(50);
+  // After the deadline of a shutdown, the time to its next attempt.
+  static constexpr Duration kDeadlineRetry = std::chrono::milliseconds(100);
 
   Result<void> start();
   Result<void> make_group(internal::TcpShard& shard);
@@ -136,7 +138,9 @@ class TcpServer::Impl : public internal::Kept {
   void begin_shutdown();
   void stop_accepting();
   void begin_grace();
+  void wait_for_groups();
   void close_connections();
+  void at_deadline();
   void abort_connections();
   void stopped();
 
@@ -169,6 +173,7 @@ class TcpServer::Impl : public internal::Kept {
   TimePoint deadline_ = TimePoint::max();
   TimePoint close_at_ = TimePoint::max();  // end of the grace, at most deadline_
   bool leave_listeners_ = false;
+  bool groups_asked_ = false;  // each group reports when it is empty
   TimerId deadline_timer_;
   TimerId step_timer_;  // the end of the last handshakes, then the end of the grace
 };

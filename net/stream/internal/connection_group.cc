@@ -111,11 +111,8 @@ void ConnectionGroup::end_observation(TcpConnection& connection,
 }
 
 void ConnectionGroup::when_empty(std::move_only_function<void()> callback) {
-  if (empty()) {
-    callback();
-  } else {
-    when_empty_ = std::move(callback);
-  }
+  when_empty_ = std::move(callback);
+  notify_if_empty();
 }
 
 std::unique_ptr<Transport> ConnectionGroup::make_transport() const {
