@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -82,23 +84,32 @@ void Connector::try_address() {
   }
   socket_ = std::move(*made);
   if (address().is_ip()) set_buffers(socket_, options_.stream, "connect");
-  if (const auto bound = bind(); !bound) {
-    address_failed(bound.error().within(doing()));
-    return;
+  std::optional<Error> refused;
+  try {
+    if (const auto bound = bind(); !bound) refused = bound.error().within(doing());
+  } catch (const std::bad_alloc&) {
+    return no_memory();
   }
+  if (refused) return address_failed(*std::move(refused));
   const auto begun = socket_.connect(address());
   if (begun) {
     connected(socket_.peer_address());
   } else if (begun.error() == EINPROGRESS) {
-    begin_share();
-    channel_.emplace(loop_, socket_.fd(), static_cast<IoHandler&>(*this));
-    channel_->set_writing(true);
+    watch();
   } else if (begun.error() == EAGAIN && address().is_unix()) {
     try_later(retry_.next());
     begin_share();
   } else {
     address_failed({}, begun.error());
   }
+}
+
+void Connector::watch() try {
+  begin_share();
+  channel_.emplace(loop_, socket_.fd(), static_cast<IoHandler&>(*this));
+  channel_->set_writing(true);
+} catch (const std::bad_alloc&) {
+  no_memory();
 }
 
 Result<void> Connector::bind() {
@@ -186,13 +197,25 @@ std::string Connector::doing() const {
   return what;
 }
 
-void Connector::address_failed(std::string_view step, Errno error) {
-  std::string what = doing();
-  if (!step.empty()) what.append(": ").append(step);
-  address_failed(Error(std::move(what), error));
+// Tries the address again. If its share has ended, it gets another one.
+void Connector::no_memory() {
+  if (!timeout_timer_) share_ = Duration::zero();
+  try_later(kMemoryPause);
 }
 
-void Connector::address_failed(const Error& why) {
+void Connector::address_failed(std::string_view step, Errno error) {
+  std::optional<Error> why;
+  try {
+    std::string what = doing();
+    if (!step.empty()) what.append(": ").append(step);
+    why.emplace(std::move(what), error);
+  } catch (const std::bad_alloc&) {
+    return no_memory();
+  }
+  address_failed(*std::move(why));
+}
+
+void Connector::address_failed(Error why) {
   const bool last = next_ + 1 == addresses_.size();
   release_socket();
   loop_.cancel(std::exchange(step_timer_, {}));
@@ -203,7 +226,7 @@ void Connector::address_failed(const Error& why) {
     ++next_;
     begin_address();
   } else {
-    report(std::unexpected(why));
+    report(std::unexpected(std::move(why)));
   }
 }
 

@@ -40,6 +40,8 @@ class Connector final : private IoHandler {
   // after kRecheck, at most kMaxRechecks times (one second in total).
   static constexpr Duration kRecheck = std::chrono::milliseconds(10);
   static constexpr int kMaxRechecks = 100;
+  // A step for which there was no memory is repeated after this time.
+  static constexpr Duration kMemoryPause = std::chrono::milliseconds(100);
 
   struct Options {
     Duration timeout{0};  // for all addresses together; zero: the kernel's limit
@@ -76,6 +78,7 @@ class Connector final : private IoHandler {
   void end_share();
   void try_later(Duration delay);
   void try_address();
+  void watch();
   Result<void> bind();
   bool finish_if_decided();
   void timed_out();
@@ -83,7 +86,8 @@ class Connector final : private IoHandler {
   void connected_to_itself();
   std::string doing() const;
   void address_failed(std::string_view step, Errno error);
-  void address_failed(const Error& why);
+  void address_failed(Error why);
+  void no_memory();
   void release_socket();
   void report(Result<Fd> result);
 
