@@ -1,6 +1,7 @@
 // The errors of accept(2) and epoll_ctl(2) that a listener may get, injected.
 #include <gtest/gtest.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include <cerrno>
 #include <chrono>
@@ -12,6 +13,7 @@
 #include "support/expect_log.h"
 #include "support/loop_harness.h"
 #include "support/spin_oracle.h"
+#include "support/temp_files.h"
 #include "weir/net/tcp/tcp_server.h"
 
 namespace weir::test {
@@ -314,6 +316,20 @@ TEST_P(ListenerDead, F39_OneThatCanNeverAcceptStopsAndSaysSoOnce) {
     TestClient client(other);  // the other listener goes on
     EXPECT_TRUE(echoes(client));
   });
+}
+
+// Linux keeps such a socket readable, and accept(2) says EAGAIN.
+TEST(UnixListener, F39_OneThatAnotherProcessHasShutDownStopsAndTheLoopRests) {
+  const ExpectLog log("stop listening on unix:@");
+  LoopHarness harness;
+  TcpServer server(harness.loop);
+  ASSERT_TRUE(server.listen(abstract_address("shut-down")));
+  harness.turns(1);
+  auto shares = server.duplicate_listeners();
+  ASSERT_TRUE(shares);
+  ASSERT_EQ(::shutdown(shares->front().fd.get(), SHUT_RDWR), 0);
+  shares->clear();
+  EXPECT_TRUE(rests(harness.loop, harness.faults));
 }
 
 }  // namespace

@@ -97,9 +97,20 @@ void Acceptor::take_queued() {
   }
 }
 
-void Acceptor::on_ready(std::uint32_t) {
+void Acceptor::on_ready(std::uint32_t events) {
   if (resume_timer_ || held_) return;  // set earlier in this turn
+  last_error_ = Errno();
   take_some();
+  // A Unix socket on which another process has called shutdown(2) stays ready, with an empty queue.
+  if (socket_ && last_error_ == EAGAIN && (events & EPOLLRDHUP) != 0) die();
+}
+
+void Acceptor::die() {
+  if (socket_->end_is_news()) {
+    WEIR_LOG(error, "stop listening on {}: accept: {}", socket_->address().to_string(),
+             last_error_.message());
+  }
+  close();
 }
 
 void Acceptor::take_some() {
@@ -136,11 +147,7 @@ void Acceptor::take_some() {
         back_off(last_error_);
         return;
       case Outcome::dead:
-        if (socket_->end_is_news()) {
-          WEIR_LOG(error, "stop listening on {}: accept: {}", socket_->address().to_string(),
-                   last_error_.message());
-        }
-        close();
+        die();
         return;
     }
   }
