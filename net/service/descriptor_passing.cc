@@ -22,15 +22,15 @@ struct alignas(cmsghdr) ControlBlock {
   std::array<std::byte, CMSG_SPACE(kMostBytes)> bytes{};
 };
 
-// Takes all descriptors out of a received message, also after an error.
-SysResult<std::vector<Fd>> descriptors_in(msghdr& message) {
-  std::vector<Fd> result;
+// Takes all descriptors out of a received message, also after an error. `room` is empty and has
+// capacity for all of them: without memory they would stay open.
+SysResult<std::vector<Fd>> descriptors_in(msghdr& message, std::vector<Fd> room) {
+  std::vector<Fd> result = std::move(room);
   Errno error;
   for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr;
        part = CMSG_NXTHDR(&message, part)) {
     if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
     const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    result.reserve(result.size() + count);
     for (std::size_t i = 0; i < count; ++i) {
       int fd = -1;
       std::memcpy(&fd, CMSG_DATA(part) + i * sizeof(int), sizeof(int));
@@ -80,9 +80,11 @@ SysResult<ReceivedDescriptors> receive_descriptors(Socket& socket, std::span<std
   message.msg_iovlen = 1;
   message.msg_control = control.bytes.data();
   message.msg_controllen = control.bytes.size();
+  std::vector<Fd> room;
+  room.reserve(kMostBytes / sizeof(int));
   const auto received = sys::recv_message(socket.fd(), message);
   if (!received) return std::unexpected(received.error());
-  auto descriptors = descriptors_in(message);
+  auto descriptors = descriptors_in(message, std::move(room));
   if (!descriptors) return std::unexpected(descriptors.error());
   ReceivedDescriptors result{.bytes = *received, .descriptors = std::move(*descriptors)};
   if ((message.msg_flags & MSG_CTRUNC) != 0 || result.descriptors.size() > most) {

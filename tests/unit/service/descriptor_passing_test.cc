@@ -8,10 +8,12 @@
 
 #include <array>
 #include <cstring>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "support/allocations.h"
 #include "support/fault_table.h"
 #include "support/in_child.h"
 #include "support/process_state.h"
@@ -126,6 +128,20 @@ TEST(DescriptorPassing, F72_WithoutRoomForAllNoneIsKept) {
     EXPECT_EQ(errno_of(receive_descriptors(pair.server, into)), EMSGSIZE);
     EXPECT_EQ(open_descriptors(), before);
   }));
+}
+
+TEST(DescriptorPassing, F63_WithoutMemoryNoneIsLeftOpen) {
+  if (!test::AllocationCount::available()) GTEST_SKIP() << "the sanitizer's operator new is in use";
+  auto pair = unix_pair();
+  const auto files = many_files(3);
+  ASSERT_TRUE(send_descriptors(pair.client, bytes_of("x"), numbers(files)));
+  const std::size_t before = open_descriptors().size();
+  std::array<std::byte, 8> into{};
+  {
+    const test::FailAllocation fail(1);
+    EXPECT_THROW(static_cast<void>(receive_descriptors(pair.server, into)), std::bad_alloc);
+  }
+  EXPECT_EQ(open_descriptors().size(), before);
 }
 
 TEST(DescriptorPassing, F72_CutControlDataIsRefused) {
