@@ -55,20 +55,32 @@ Result<void> check_user(const Socket& socket) {
   return {};
 }
 
-SysResult<void> wait_to_read(int fd, TimePoint deadline) {
-  const auto epoll = sys::epoll_create();
-  if (!epoll) return std::unexpected(epoll.error());
-  if (auto added = sys::epoll_ctl(epoll->get(), EPOLL_CTL_ADD, fd, EPOLLIN, 0); !added)
-    return added;
-  for (;;) {
-    const Duration left = deadline - sys::now();
-    if (left <= Duration::zero()) return std::unexpected(Errno(ETIMEDOUT));
-    std::array<epoll_event, 1> event{};
-    const auto ready = sys::epoll_wait(epoll->get(), event, left);
-    if (ready && *ready > 0) return {};
-    if (!ready && !(ready.error() == EINTR)) return std::unexpected(ready.error());
+// Waits until a descriptor is readable. Needs no resources after make().
+class ReadWait {
+ public:
+  static SysResult<ReadWait> make(int fd) {
+    auto epoll = sys::epoll_create();
+    if (!epoll) return std::unexpected(epoll.error());
+    auto added = sys::epoll_ctl(epoll->get(), EPOLL_CTL_ADD, fd, EPOLLIN, 0);
+    if (!added) return std::unexpected(added.error());
+    return ReadWait(std::move(*epoll));
   }
-}
+  SysResult<void> until(TimePoint deadline) {
+    for (;;) {
+      const Duration left = deadline - sys::now();
+      if (left <= Duration::zero()) return std::unexpected(Errno(ETIMEDOUT));
+      std::array<epoll_event, 1> event{};
+      const auto ready = sys::epoll_wait(epoll_.get(), event, left);
+      if (ready && *ready > 0) return {};
+      if (!ready && !(ready.error() == EINTR)) return std::unexpected(ready.error());
+    }
+  }
+
+ private:
+  explicit ReadWait(Fd epoll) : epoll_(std::move(epoll)) {}
+
+  Fd epoll_;
+};
 
 // The whole offer is one message, for which an empty socket always has room.
 Result<void> send_offer(Socket& to, const ListeningSocket& point,
@@ -263,14 +275,17 @@ Result<std::optional<Predecessor>> Predecessor::ask(const std::string& path, Dur
 }
 
 Result<void> Predecessor::receive_offer(TimePoint deadline) {
+  const auto failed = [](Errno code) {
+    return std::unexpected(Error("wait for the listening sockets", code));
+  };
+  auto wait = ReadWait::make(socket_.fd());
+  if (!wait) return failed(wait.error());
   std::array<std::byte, kLongestOffer> bytes{};
   std::size_t size = 0;
   std::size_t expected = kGreeting.size();
   std::vector<Fd> descriptors;
   while (size < expected) {  // usually one receive; ends with the offer, the stream or the deadline
-    if (auto ready = wait_to_read(socket_.fd(), deadline); !ready) {
-      return std::unexpected(Error("wait for the listening sockets", ready.error()));
-    }
+    if (auto ready = wait->until(deadline); !ready) return failed(ready.error());
     auto part = receive_descriptors(socket_, std::span(bytes).subspan(size));
     if (!part && part.error() == EAGAIN) continue;
     if (!part) return std::unexpected(Error("recvmsg", part.error()));
@@ -306,8 +321,11 @@ Result<void> Predecessor::take_over(Duration deadline) {
     return std::unexpected(Error(fmt::format("take over from the old server: {}", step), code));
   };
   const TimePoint end = saturating_add(sys::now(), deadline);
+  // Before the message: once the old server has it, it lets go.
+  auto wait = ReadWait::make(socket_.fd());
+  if (!wait) return failed("wait for its confirmation", wait.error());
   if (auto sent = socket_.send(kServing); !sent) return failed("send", sent.error());
-  if (auto ready = wait_to_read(socket_.fd(), end); !ready) {
+  if (auto ready = wait->until(end); !ready) {
     return failed("wait for its confirmation", ready.error());
   }
   std::array<std::byte, 8> word{};

@@ -308,6 +308,31 @@ TEST(HandOver, WhatTheKernelRefusesTheOldServerSurvives) {
   }
 }
 
+// Once the old server has heard that the successor serves, it lets go.
+TEST(HandOver, ASuccessorThatCannotWaitForTheConfirmationDoesNotSayThatItServes) {
+  const ExpectLog log("the successor did not take over: it closed the connection");
+  const TempFolder folder;
+  EventLoop loop;
+  Old old(loop, folder);
+  const SocketAddress address = old.echo.listen();
+  serve_while(loop, [&] {
+    auto predecessor = ask(folder);
+    ASSERT_TRUE(predecessor);
+    {
+      FaultTable faults;
+      const ScopedFaults use(faults);
+      faults.on(Call::epoll_create1).nth(1).fail(EMFILE);
+      const auto taken = predecessor->take_over();
+      ASSERT_FALSE(taken);
+      EXPECT_EQ(taken.error().code(), EMFILE);
+    }
+    predecessor.reset();  // it exits
+    TestClient client(address);
+    EXPECT_TRUE(echoes(client));
+  });
+  EXPECT_EQ(old.taken_over, 0);
+}
+
 TEST(HandOver, AServerThatWasShutDownHandsNothingOver) {
   const ExpectLog log("the server was shut down");
   const TempFolder folder;
