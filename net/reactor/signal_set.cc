@@ -2,6 +2,7 @@
 
 #include <sys/signalfd.h>
 
+#include <chrono>
 #include <span>
 #include <utility>
 
@@ -16,6 +17,9 @@ namespace weir {
 namespace sys = internal::sys;
 
 namespace {
+
+// The wait before epoll is asked again, which has refused the signalfd for want of memory.
+constexpr Duration kRetry = std::chrono::milliseconds(100);
 
 // The signals that weir, and not the program, has blocked in this thread.
 struct BlockedHere {
@@ -69,41 +73,35 @@ sigset_t set_of(std::initializer_list<int> signals) {
   return set;
 }
 
-// Blocks `signals` and returns those that were not blocked before.
-sigset_t block(std::initializer_list<int> signals) {
-  const sigset_t wanted = set_of(signals);
-  const sigset_t before = sys::change_signal_mask(SIG_BLOCK, wanted);
-  sigset_t changed;
-  sigemptyset(&changed);
-  for (const int signal : signals) {
-    if (sigismember(&before, signal) == 0) sigaddset(&changed, signal);
-  }
-  note_blocked(changed);
-  return changed;
-}
-
-Fd open_signalfd(std::initializer_list<int> signals, const sigset_t& blocked) {
+Fd open_signalfd(std::initializer_list<int> signals) {
   auto fd = sys::signalfd(set_of(signals));
-  if (!fd) {
-    unblock(blocked);
-    throw SystemError(Error("watch signals: signalfd", fd.error()));
-  }
+  if (!fd) throw SystemError(Error("watch signals: signalfd", fd.error()));
   return std::move(*fd);
 }
 
 }  // namespace
 
-SignalSet::SignalSet(EventLoop& loop, std::initializer_list<int> signals, Callback callback)
+SignalSet::Blocked::Blocked(std::initializer_list<int> numbers) {
+  const sigset_t before = sys::change_signal_mask(SIG_BLOCK, set_of(numbers));
+  sigemptyset(&changed_);
+  for (const int number : numbers) {
+    if (sigismember(&before, number) == 0) sigaddset(&changed_, number);
+  }
+  note_blocked(changed_);
+}
+SignalSet::Blocked::~Blocked() { unblock(changed_); }
+
+SignalSet::SignalSet(EventLoop& loop, std::initializer_list<int> numbers, Callback callback)
     : callback_(std::move(callback)),
-      blocked_(block(signals)),
-      fd_(open_signalfd(signals, blocked_)),
+      blocked_(numbers),
+      fd_(open_signalfd(numbers)),
       channel_(loop, fd_.get(), *this) {
   channel_.set_reading(true);
 }
 
 SignalSet::~SignalSet() {
+  channel_.loop().cancel(retry_);
   channel_.remove();
-  unblock(blocked_);
 }
 
 void SignalSet::on_ready(std::uint32_t) {
@@ -131,7 +129,10 @@ void SignalSet::on_ready(std::uint32_t) {
 }
 
 void SignalSet::on_interest_refused(Errno error) {
-  WEIR_LOG(error, "watch signals: epoll_ctl on signalfd {}: {}", fd_.get(), error.message());
+  WEIR_LOG_LIMITED(error, 1, "watch signals: epoll_ctl on signalfd {}: {}; trying again in {} ms",
+                   fd_.get(), error.message(),
+                   std::chrono::duration_cast<std::chrono::milliseconds>(kRetry).count());
+  retry_ = channel_.loop().run_after(kRetry, [this] { channel_.set_reading(true); });
 }
 
 AllSignalsBlocked::AllSignalsBlocked() : mask_for_children_before_(signal_mask_for_children()) {

@@ -17,6 +17,7 @@
 #include "weir/base/export.h"
 #include "weir/base/fd.h"
 #include "weir/net/reactor/channel.h"
+#include "weir/net/reactor/task.h"
 
 namespace WEIR_EXPORT weir {
 
@@ -38,10 +39,23 @@ class SignalSet final : private IoHandler {
   void on_ready(std::uint32_t events) override;
   void on_interest_refused(Errno error) override;
 
+  // Blocks signals, and unblocks those of them that were not blocked before.
+  class Blocked {
+   public:
+    explicit Blocked(std::initializer_list<int> numbers);
+    ~Blocked();
+    Blocked(const Blocked&) = delete;
+    Blocked& operator=(const Blocked&) = delete;
+
+   private:
+    sigset_t changed_;
+  };
+
   Callback callback_;
-  sigset_t blocked_;  // the signals that were not blocked before
+  const Blocked blocked_;
   Fd fd_;
   Channel channel_;
+  TimerId retry_;  // after epoll has refused the signalfd
 };
 
 // Blocks all signals in the calling thread as long as the object lives. Threads that are started

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <spawn.h>
+#include <sys/epoll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,7 +21,9 @@
 #include <utility>
 #include <vector>
 
+#include "support/expect_log.h"
 #include "support/fault_table.h"
+#include "support/loop_harness.h"
 #include "support/loops.h"
 #include "weir/net/reactor/event_loop.h"
 #include "weir/net/reactor/loop_pool.h"
@@ -43,6 +46,19 @@ TEST(AllSignalsBlocked, HoldsInItsScopeAndForThreadsStartedInIt) {
   }
   EXPECT_TRUE(in_thread);
   EXPECT_FALSE(blocked(SIGTERM));
+}
+
+TEST(SignalSet, F16_SignalsAreReportedAfterEpollHasRefusedThem) {
+  const ExpectLog refused("watch signals: epoll_ctl");
+  LoopHarness harness;
+  harness.turns(1);  // the loop's own descriptor is watched
+  harness.faults.on(Call::epoll_ctl).argument(EPOLL_CTL_ADD).first(2).fail(ENOMEM);
+  int reported = 0;
+  const SignalSet set(harness.loop, {SIGUSR1}, [&](int) { ++reported; });
+  harness.turns(1);
+  ::kill(::getpid(), SIGUSR1);
+  for (int i = 0; i < 3; ++i) pass(harness, std::chrono::seconds(1));
+  EXPECT_EQ(reported, 1);
 }
 
 TEST(SignalSet, TellsEachSignalOnTheLoopAndUnblocksInTheEnd) {
