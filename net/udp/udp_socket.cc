@@ -60,8 +60,19 @@ Result<SocketAddress> UdpSocketImpl::bind(const SocketAddress& address) {
     if (state_ == State::unbound) socket_ = OpenDatagram();  // the next may differ in family
     return std::unexpected(std::move(bound.error()));
   }
+  return started(doing);
+}
+
+// The kernel has chosen the port: without its answer nobody could send to the socket.
+Result<SocketAddress> UdpSocketImpl::started(const std::string& doing) {
+  sockaddr_storage name{};
+  const auto length = sys::getsockname(socket_.socket.fd(), name);
+  if (!length) {
+    if (state_ == State::unbound) socket_ = OpenDatagram();
+    return std::unexpected(Error(doing + ": getsockname", length.error()));
+  }
   start();
-  return local_address_of(socket_.socket.fd());
+  return SocketAddress::from_sockaddr(reinterpret_cast<const sockaddr*>(&name), *length);
 }
 
 Result<SocketAddress> UdpSocketImpl::connect(const SocketAddress& peer) {
@@ -82,9 +93,9 @@ Result<SocketAddress> UdpSocketImpl::connect(const SocketAddress& peer) {
     if (!queue_.empty()) return refused(Errno(EAGAIN));
   }
   if (auto done = socket_.socket.connect(peer); !done) return refused(done.error());
-  connected_ = true;
-  start();
-  return local_address_of(socket_.socket.fd());
+  auto bound = started(fmt::format("connect to {}", peer.to_string()));
+  connected_ = open();
+  return bound;
 }
 
 void UdpSocketImpl::start() {

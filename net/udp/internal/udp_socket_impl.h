@@ -81,6 +81,7 @@ class UdpSocketImpl final : public IoHandler, public FlushClient, public Kept {
   template <typename Call>
   void call_handler(const char* event, Call&& call);
   Result<void> ensure_socket(const SocketAddress& address, const char* doing);
+  Result<SocketAddress> started(const std::string& doing);
   void start();
   void update_interest();
   void check_invariants() const;  // see udp_input.cc; O(1), nothing in release builds

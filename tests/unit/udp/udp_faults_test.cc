@@ -214,6 +214,21 @@ TEST(UdpFaults, ARefusedRegistrationIsToldAndCloses) {
   EXPECT_FALSE(udp.socket->is_open());
 }
 
+// Otherwise bind() would return an unspecified address as if it were bound to it.
+TEST(UdpFaults, AnAddressThatTheKernelDoesNotTellIsAnError) {
+  UdpHarness udp({}, "");
+  udp.faults.on(Call::getsockname).first(2).fail(ENOBUFS);
+  const auto bound = udp.socket->bind("127.0.0.1:0");
+  ASSERT_FALSE(bound);
+  EXPECT_EQ(bound.error().message(), "bind to 127.0.0.1:0: getsockname: No buffer space available");
+  EXPECT_FALSE(udp.socket->is_open());
+  const auto connected = udp.socket->connect("127.0.0.1:7");
+  ASSERT_FALSE(connected);
+  EXPECT_EQ(connected.error().code(), ENOBUFS);
+  EXPECT_EQ(udp.socket->send("to nobody"), DatagramResult::closed);
+  EXPECT_TRUE(udp.socket->bind("127.0.0.1:0"));
+}
+
 TEST(UdpFaults, SetUpThatTheKernelRefusesIsAnErrorAndLeavesNothing) {
   for (const Call call : {Call::socket, Call::bind}) {
     UdpHarness udp({}, "");
