@@ -3,10 +3,13 @@
 // served.
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <new>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,10 +18,13 @@
 #include "support/expect_log.h"
 #include "support/loops.h"
 #include "support/tcp_harness.h"
+#include "weir/net/reactor/signal_set.h"
 #include "weir/net/route/broadcast.h"
 #include "weir/net/stream/buffer_budget.h"
 #include "weir/net/stream/producer.h"
 #include "weir/net/tcp/tcp_client.h"
+#include "weir/net/udp/udp_server.h"
+#include "weir/net/udp/udp_socket.h"
 
 namespace weir::test {
 namespace {
@@ -341,6 +347,86 @@ TEST_F(Allocations, F63_ProducersSendToAConnectionThatHasJustEnded) {
         }
       });
   EXPECT_GE(count, kProducers);
+}
+
+// `done` is called, at the latest after the deadline.
+TEST_F(Allocations, F63_ShuttingDown) {
+  struct Scene : Connected {
+    Scene() { other.emplace(tcp.loop); }
+    std::optional<TcpServer> other;  // without connections
+    int asked = 0;
+    int done = 0;
+  };
+  const std::uint64_t count = for_each_allocation<Scene>(
+      [](Scene& scene) {
+        EXPECT_TRUE(scene.other->listen("127.0.0.1:0"));
+        for (TcpServer* server : {&*scene.other, &*scene.tcp.server}) {
+          server->shutdown(100ms, [&scene] { ++scene.done; });
+          ++scene.asked;
+        }
+        for (int i = 0; i < 5; ++i) pass(scene.tcp, 30ms);
+      },
+      [](Scene& scene) {
+        EXPECT_TRUE(scene.tcp.until([&] { return scene.done == scene.asked; }));
+      });
+  EXPECT_GE(count, 5u);
+}
+
+// An attempt that fails is reported, though perhaps only after it was made once more.
+TEST_F(Allocations, F63_ARefusedConnect) {
+  struct Scene {
+    Scene() { tcp.server.reset(); }
+    EventLoop& loop() { return tcp.loop; }
+    TcpHarness tcp;  // for an address that refuses
+    TcpClient client{tcp.loop, {.connect_timeout = 0s}};
+    bool begun = false;
+    int failed = 0;
+  };
+  const std::uint64_t count = for_each_allocation<Scene>(
+      [](Scene& scene) {
+        scene.client.on_connect_error([&scene](const Error&, int) { ++scene.failed; });
+        scene.begun = scene.client.connect(scene.tcp.address).has_value();
+        run_turns(scene.loop(), 5);
+      },
+      [](Scene& scene) {
+        if (!scene.begun) return;
+        EXPECT_TRUE(scene.tcp.until([&] { return scene.failed == 1; }));
+        EXPECT_EQ(scene.client.state(), TcpClient::State::idle);
+      });
+  EXPECT_GE(count, 5u);
+}
+
+// There is no memory at all while they run.
+TEST_F(Allocations, F63_Destructors) {
+  struct Scene {
+    Scene() {
+      tcp.on.data = [](TcpConnection&, Buffer&) {};
+      client.emplace(tcp.loop);
+      EXPECT_TRUE(client->connect(tcp.address));
+      EXPECT_TRUE(tcp.until([&] { return client->stats().opened == 1; }));
+      socket.emplace(tcp.loop);
+      EXPECT_TRUE(socket->bind("127.0.0.1:0"));
+      udp.emplace(tcp.loop);
+      EXPECT_TRUE(udp->listen("127.0.0.1:0"));
+      signals.emplace(tcp.loop, std::initializer_list<int>{SIGUSR1}, [](int) {});
+    }
+    TcpHarness tcp;
+    std::optional<TcpClient> client;
+    std::optional<UdpSocket> socket;
+    std::optional<UdpServer> udp;
+    std::optional<SignalSet> signals;
+  };
+  Scene scene;
+  {
+    const FailAllocation all(1, kMostAllocations);
+    scene.client.reset();
+    scene.socket.reset();
+    scene.udp.reset();
+    scene.signals.reset();
+    scene.tcp.server.reset();
+    EXPECT_EQ(all.failures(), 0u);
+  }
+  run_turns(scene.tcp.loop, 2);
 }
 
 // A server that could not be started is no half server: the next attempt works.
