@@ -20,6 +20,7 @@ constexpr Duration kPartition = 3s;
 
 void run_parts(sim::World& world, const Plan& plan, Verdict& verdict) {
   std::vector<sim::Host*> hosts;
+  hosts.reserve(plan.hosts);
   for (std::size_t i = 0; i < plan.hosts; ++i) {
     hosts.push_back(&world.host(fmt::format("host {}", i)));
   }

@@ -285,6 +285,7 @@ int compare(std::uint64_t from, std::uint64_t count) {
     ++kinds[kind_of(i > 0 ? kernel[i - 1] : "start", at(kernel), at(simulation))];
   }
   std::vector<std::pair<int, std::string>> sorted;
+  sorted.reserve(kinds.size());
   for (const auto& [kind, times] : kinds) sorted.emplace_back(times, kind);
   std::ranges::sort(sorted, std::greater<>());
   if (sorted.size() > kMostKinds) sorted.resize(kMostKinds);
