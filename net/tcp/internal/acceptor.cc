@@ -102,10 +102,10 @@ void Acceptor::on_ready(std::uint32_t events) {
   last_error_ = Errno();
   take_some();
   // A Unix socket on which another process has called shutdown(2) stays ready, with an empty queue.
-  if (socket_ && last_error_ == EAGAIN && (events & EPOLLRDHUP) != 0) die();
+  if (socket_ && last_error_ == EAGAIN && (events & EPOLLRDHUP) != 0) close_dead();
 }
 
-void Acceptor::die() {
+void Acceptor::close_dead() {
   if (socket_->end_is_news()) {
     WEIR_LOG(error, "stop listening on {}: accept: {}", socket_->address().to_string(),
              last_error_.message());
@@ -147,7 +147,7 @@ void Acceptor::take_some() {
         back_off(last_error_);
         return;
       case Outcome::dead:
-        die();
+        close_dead();
         return;
     }
   }

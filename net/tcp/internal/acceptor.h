@@ -84,7 +84,7 @@ class Acceptor final : public Kept, private IoHandler {
   enum class Outcome { taken, empty, failed_one, out_of_descriptors, out_of_memory, dead };
 
   void on_ready(std::uint32_t events) override;
-  void die();
+  void close_dead();
   void on_interest_refused(Errno error) override;
   void take_some();
   void take_queued();
