@@ -28,8 +28,8 @@ using Time = std::chrono::steady_clock;
 
 // Cells that one process runs before the next process starts afresh.
 constexpr std::size_t kBatch = 500;
-// Real time for one cell. Most take less than a millisecond, but a cell sleeps for the kernel's sake,
-// and on a loaded machine each of these sleeps can take long.
+// Real time for one cell. Most take less than a millisecond, but a cell sleeps for the kernel's
+// sake, and on a loaded machine each of these sleeps can take long.
 constexpr std::chrono::seconds kMostTime{120};
 constexpr std::chrono::seconds kProgress{5};
 constexpr std::size_t kLoggedTail = 600;
