@@ -345,6 +345,52 @@ def run_all(work, mutants, jobs):
     return results
 
 
+FAILED_SEED = re.compile(r"^seed (\d+): (.*)$", re.M)
+SIMULATION_SECONDS = 600  # for one mutant
+
+
+class SimulationResult:
+    """How the simulation found a mutant: `seed` is None if it did not."""
+
+    def __init__(self, mutant, output, seconds):
+        found = FAILED_SEED.search(output)
+        self.mutant, self.seconds = mutant, seconds
+        self.seed = int(found.group(1)) if found else None
+        self.how = found.group(2) if found else ""
+
+
+def simulate_mutant(work, mutant, seeds):
+    environment = dict(os.environ, **{SWITCH: str(mutant.number)})
+    began = time.monotonic()
+    try:
+        output = subprocess.run(
+            [work / "build/bin/sim_seeds", "--seeds", str(seeds), "--stop-after", "1",
+             "--workers", "1"], env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, errors="replace", timeout=SIMULATION_SECONDS, preexec_fn=limit_memory).stdout
+    except subprocess.TimeoutExpired as late:
+        output = (late.stdout or b"").decode(errors="replace")
+    return SimulationResult(mutant, output, time.monotonic() - began)
+
+
+def simulate(work, mutants, seeds, jobs):
+    """Which mutants the simulation finds, and after how many seeds."""
+    results = []
+    with ThreadPoolExecutor(jobs) as pool:
+        for result in pool.map(lambda mutant: simulate_mutant(work, mutant, seeds), mutants):
+            results.append(result)
+            found = f"seed {result.seed}: {result.how}" if result.seed else "not found"
+            print(f"[{len(results)}/{len(mutants)}] {result.mutant.name}: {found} "
+                  f"({result.seconds:.1f} s)", flush=True)
+    return results
+
+
+def simulation_markdown(results):
+    lines = ["| Mutant | What is broken | Found at seed | As |", "|---|---|---|---|"]
+    lines += [f"| {result.mutant.name} | {result.mutant.breaks} | {result.seed} | {result.how} |"
+              for result in sorted(results, key=lambda result: result.seed or 0) if result.seed]
+    return "\n".join(lines) + "\n"
+
+
 def markdown(results, reasons):
     lines = ["| Mutant | What is broken | Killed by | How | s |", "|---|---|---|---|---|"]
     for result in sorted(results, key=lambda result: result.mutant.name):
@@ -364,6 +410,9 @@ def main():
                         help="only this mutant, or those of this entry (F02); may be repeated")
     parser.add_argument("--markdown", metavar="FILE", type=Path,
                         help="write the table of the results to this file")
+    parser.add_argument("--simulate", metavar="SEEDS", type=int,
+                        help="run the simulation instead of the tests: how many seeds it needs to "
+                             "find each mutant; many concern code that it does not reach")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(),
                         help="compilers and tests at a time (default: %(default)s)")
     parser.add_argument("--work", type=Path, default=ROOT / "build/mutants",
@@ -388,6 +437,14 @@ def main():
             sys.exit(f"mutants: there is no {', '.join(arguments.only)}")
     work = arguments.work.resolve()
     copy_source(work / "source", texts)
+    if arguments.simulate:
+        build(work, ["sim_seeds"], arguments.jobs)
+        results = simulate(work, chosen, arguments.simulate, arguments.jobs)
+        if arguments.markdown:
+            arguments.markdown.write_text(simulation_markdown(results), encoding="utf-8")
+        found = [result for result in results if result.seed]
+        print(f"mutants: the simulation found {len(found)} of {len(results)}")
+        return 0
     build(work, sorted({Path(program).name for mutant in chosen for program, _ in mutant.tests}),
           arguments.jobs)
     results = run_all(work, chosen, arguments.jobs)
