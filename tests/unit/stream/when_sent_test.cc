@@ -292,14 +292,14 @@ TEST(WhenSent, F13_ManyThatWaitForASlowPeerDoNotSpin) {
         }
       };
       TestClient client = connect_slowly(tcp);
-      const std::string requests(2000, 'q');
+      const std::string requests(500, 'q');
       std::size_t sent = 0;
-      for (int i = 0; i < 300; ++i) {
+      for (int i = 0; i < 2000; ++i) {
         sent += client.send_some(requests, 0ms);
         tcp.turns(1);
       }
       ASSERT_EQ(tcp.calls.close, 0);
-      EXPECT_TRUE(test::rests(tcp.loop, tcp.faults, 50ms));
+      EXPECT_TRUE(test::rests(tcp.loop, tcp.faults));
       EXPECT_LT(served * 10, sent) << "the rest is left in the socket";
       std::string got;
       EXPECT_TRUE(tcp.until([&] {
