@@ -172,7 +172,9 @@ class Soak {
       expect(proxy_.applied()[i] > 0, "no {} in this time", name_of(static_cast<Chaos>(i)));
     }
     expect_drift("server", server_samples_);
-    expect_drift("this process", samples_);
+    // The clients and the proxy reach their largest number of buffers later than the server.
+    constexpr double kShortest = 100;  // seconds: a fifth of it is the warm-up
+    if (seconds(time_) >= kShortest) expect_drift("this process", samples_);
   }
 
   void expect_drift(const char* who, const std::vector<Sample>& samples) {
