@@ -22,21 +22,14 @@ class Group final : public Part {
         server_(loop_, draw_options<TcpServer::Options>(setting_.world)) {
     server_.on_open([this](TcpConnection& connection) { group_.join(connection); });
     close_after_peer(server_);
-    const auto address = server_.listen(setting_.address());
-    setting_.verdict.expect(address.has_value(), "broadcast: listen failed");
-    for (std::size_t i = 0; address && i < setting_.plan.clients; ++i) start(*address);
+    serve_clients(server_, setting_, [this](const SocketAddress& address) { start(address); });
     left_ = 10 * setting_.plan.messages;
     timer_ = loop_.run_every(std::chrono::milliseconds(1), [this] { speak(); });
   }
 
   ~Group() override { loop_.cancel(timer_); }
 
-  bool done() override {
-    for (const Member& member : members_) {
-      if (!member.life.done()) return false;
-    }
-    return left_ == 0 && server_.stats().connections == 0;
-  }
+  bool done() override { return left_ == 0 && all_ended(members_, server_); }
 
   void check() override {
     setting_.verdict.expect(group_.stats().members == 0, "broadcast: {} members stay",
@@ -73,12 +66,7 @@ class Group final : public Part {
         [this, &member](TcpConnection&) { member.life.opened(setting_.verdict, "member"); });
     member.tcp->on_data([this, &member](TcpConnection&, Buffer& in) { hear(member, in); });
     close_after_peer(*member.tcp);
-    member.tcp->on_close([this, &member](TcpConnection&, CloseReason reason) {
-      member.life.closed(setting_.verdict, "member", reason);
-    });
-    member.tcp->on_connect_error([&member](const Error&, int) { member.life.failed_to_connect(); });
-    const auto begun = member.tcp->connect(address);
-    setting_.verdict.expect(begun.has_value(), "broadcast: connect failed");
+    connect(*member.tcp, address, member.life, setting_.verdict, "member");
   }
 
   void hear(Member& member, Buffer& in) {

@@ -16,25 +16,17 @@ class Echo final : public Part {
         server_(setting_.any_loop(), draw_options<TcpServer::Options>(setting_.world)) {
     server_.on_data([this](TcpConnection& connection, Buffer& in) { answer(connection, in); });
     close_after_peer(server_);
-    const auto address = server_.listen(setting_.address());
-    setting_.verdict.expect(address.has_value(), "listen: {}",
-                            address ? "" : address.error().message());
-    for (std::size_t i = 0; address && i < setting_.plan.clients; ++i) start(*address);
+    serve_clients(server_, setting_, [this](const SocketAddress& address) { start(address); });
   }
 
-  bool done() override {
-    for (const Client& client : clients_) {
-      if (!client.life.done()) return false;
-    }
-    return server_.stats().connections == 0;
-  }
+  bool done() override { return all_ended(clients_, server_); }
 
   void check() override {
     Verdict& verdict = setting_.verdict;
     for (const Client& client : clients_) {
       verdict.expect(client.flow.correct(), "echo: byte {} came back wrong", client.flow.taken());
-      const bool whole = !client.life.faulty() && client.end == End::half_close && !client.lost &&
-                         undisturbed(server_);
+      const bool whole = !client.life.faulty() && client.end == End::half_close &&
+                         client.life.was_opened() && undisturbed(server_);
       verdict.expect(!whole || client.flow.complete(), "echo: {} of {} bytes came back",
                      client.flow.taken(), client.flow.made());
     }
@@ -50,7 +42,6 @@ class Echo final : public Part {
     Lifecycle life;
     End end = End::close;
     std::size_t left = 0;
-    bool lost = false;  // never connected
     std::unique_ptr<TcpClient> tcp;
   };
 
@@ -84,15 +75,7 @@ class Echo final : public Part {
       if (client.flow.complete() || setting_.world.chance(0.2)) talk(client, connection);
     });
     close_after_peer(*client.tcp);
-    client.tcp->on_close([&](TcpConnection&, CloseReason reason) {
-      client.life.closed(verdict, "echo client", reason);
-    });
-    client.tcp->on_connect_error([&](const Error&, int) {
-      client.lost = true;
-      client.life.failed_to_connect();
-    });
-    const auto begun = client.tcp->connect(address);
-    verdict.expect(begun.has_value(), "connect: {}", begun ? "" : begun.error().message());
+    connect(*client.tcp, address, client.life, setting_.verdict, "echo client");
   }
 
   void talk(Client& client, TcpConnection& connection) {

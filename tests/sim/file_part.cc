@@ -20,17 +20,10 @@ class Files final : public Part {
       serve(client, connection);
     });
     close_after_peer(server_);
-    const auto address = server_.listen(setting_.address());
-    setting_.verdict.expect(address.has_value(), "file: listen failed");
-    for (std::size_t i = 0; address && i < setting_.plan.clients; ++i) start(*address);
+    serve_clients(server_, setting_, [this](const SocketAddress& address) { start(address); });
   }
 
-  bool done() override {
-    for (const Client& client : clients_) {
-      if (!client.life.done()) return false;
-    }
-    return server_.stats().connections == 0;
-  }
+  bool done() override { return all_ended(clients_, server_); }
 
   void check() override {
     for (const Client& client : clients_) {
@@ -82,12 +75,7 @@ class Files final : public Part {
       in.clear();
     });
     close_after_peer(*client.tcp);
-    client.tcp->on_close([this, &client](TcpConnection&, CloseReason reason) {
-      client.life.closed(setting_.verdict, "file client", reason);
-    });
-    client.tcp->on_connect_error([&client](const Error&, int) { client.life.failed_to_connect(); });
-    const auto begun = client.tcp->connect(address);
-    setting_.verdict.expect(begun.has_value(), "file: connect failed");
+    connect(*client.tcp, address, client.life, setting_.verdict, "file client");
   }
 
   Setting setting_;

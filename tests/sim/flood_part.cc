@@ -21,22 +21,14 @@ class Flood final : public Part {
       if (Client** client = connection.context<Client*>()) (*client)->server_reason = reason.kind;
     });
     close_after_peer(server_);
-    const auto address = server_.listen(setting_.address());
-    setting_.verdict.expect(address.has_value(), "listen: {}",
-                            address ? "" : address.error().message());
-    for (std::size_t i = 0; address && i < setting_.plan.clients; ++i) start(*address);
+    serve_clients(server_, setting_, [this](const SocketAddress& address) { start(address); });
   }
 
   ~Flood() override {
     for (Client& client : clients_) client.loop->cancel(client.timer);
   }
 
-  bool done() override {
-    for (const Client& client : clients_) {
-      if (!client.life.done()) return false;
-    }
-    return server_.stats().connections == 0;
-  }
+  bool done() override { return all_ended(clients_, server_); }
 
   void check() override {
     Verdict& verdict = setting_.verdict;
@@ -107,12 +99,7 @@ class Flood final : public Part {
     client.tcp->on_data(
         [this, &client](TcpConnection& connection, Buffer& in) { take(client, connection, in); });
     close_after_peer(*client.tcp);
-    client.tcp->on_close([this, &client](TcpConnection&, CloseReason reason) {
-      client.life.closed(setting_.verdict, "flood client", reason);
-    });
-    client.tcp->on_connect_error([&client](const Error&, int) { client.life.failed_to_connect(); });
-    const auto begun = client.tcp->connect(address);
-    setting_.verdict.expect(begun.has_value(), "connect: {}", begun ? "" : begun.error().message());
+    connect(*client.tcp, address, client.life, setting_.verdict, "flood client");
   }
 
   void take(Client& client, TcpConnection& connection, Buffer& in) {

@@ -38,6 +38,7 @@ class Lifecycle {
   void closed(Verdict& verdict, std::string_view who, CloseReason reason);
   void failed_to_connect() { done_ = true; }
 
+  bool was_opened() const { return opens_ > 0; }
   bool is_open() const { return opens_ > closes_; }
   bool done() const { return done_; }
   // It ended because of a fault.

@@ -29,10 +29,7 @@ class Relay final : public Part {
   }
 
   bool done() override {
-    for (const Client& client : clients_) {
-      if (!client.life.done()) return false;
-    }
-    return server_.stats().connections == 0 && proxy_.stats().connections == 0 &&
+    return all_ended(clients_, server_) && proxy_.stats().connections == 0 &&
            relays_done_ == relays_;
   }
 
@@ -106,12 +103,7 @@ class Relay final : public Part {
       if (client.flow.complete()) talk(client, connection);
     });
     client.tcp->on_half_close([](TcpConnection& connection) { connection.close(); });
-    client.tcp->on_close([this, &client](TcpConnection&, CloseReason reason) {
-      client.life.closed(setting_.verdict, "relay client", reason);
-    });
-    client.tcp->on_connect_error([&client](const Error&, int) { client.life.failed_to_connect(); });
-    const auto begun = client.tcp->connect(address);
-    setting_.verdict.expect(begun.has_value(), "relay: connect failed");
+    connect(*client.tcp, address, client.life, setting_.verdict, "relay client");
   }
 
   void talk(Client& client, TcpConnection& connection) {
