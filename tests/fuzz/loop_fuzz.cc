@@ -55,7 +55,7 @@ class LoopScript {
       std::uint32_t wanted = kAlways;
       if (channel->reading()) wanted |= EPOLLIN | EPOLLRDHUP | EPOLLPRI;
       if (channel->writing()) wanted |= EPOLLOUT;
-      // What was wanted when the batch was taken may have been switched off since.
+      // A callback of this batch may have switched the interest off.
       WEIR_CHECK((events & ~wanted) == 0 || script->changed_ || script->forged_, "events {:#x}",
                  events);
       // Level-triggered events would be reported without end.
