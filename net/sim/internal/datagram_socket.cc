@@ -32,8 +32,6 @@ DatagramSocket::DatagramSocket(Machine& machine, int family)
       send_buffer_(machine.faults.send_buffer),
       receive_buffer_(machine.faults.receive_buffer) {}
 
-std::shared_ptr<DatagramSocket> DatagramSocket::self() { return shared_from_this(); }
-
 std::uint32_t DatagramSocket::poll() {
   std::uint32_t events = 0;
   if (error_ != 0) events |= EPOLLERR;
@@ -115,7 +113,7 @@ void DatagramSocket::post(const std::string& bytes, const Name& to) {
   const bool lost = machine_.random.chance(machine_.faults.lost);
   const int copies = lost ? 0 : machine_.random.chance(machine_.faults.duplicated) ? 2 : 1;
   const TimePoint sent_at = machine_.after_latency();
-  const auto from = self();
+  const auto from = shared_from_this();
   for (int i = 0; i < copies; ++i) {
     const TimePoint at = i == 0 ? sent_at : machine_.after_latency();
     machine_.wire.send(at, [from, bytes, to] { from->leave_for(bytes, to); });

@@ -35,7 +35,6 @@ class DatagramSocket final : public Object, public std::enable_shared_from_this<
     Name from;
   };
 
-  std::shared_ptr<DatagramSocket> self();
   int take_name();  // an own name, if it has none
   void post(const std::string& bytes, const Name& to);
   void leave_for(const std::string& bytes, const Name& to);

@@ -46,7 +46,6 @@ ssize_t StreamSocket::receive(std::span<const iovec> into, int flags) {
   const std::size_t most = std::min(size_of(into), input_.size());
   const std::size_t count = machine_.shortened(most, machine_.faults.short_read);
   copy_to(into, input_.view().substr(0, count));
-  if ((flags & MSG_PEEK) != 0) return static_cast<ssize_t>(count);
   input_.consume(count);
   input_taken(count);
   return static_cast<ssize_t>(count);

@@ -22,7 +22,6 @@ class Wire {
   TimePoint now() const { return now_; }
   // The time of the next arrival.
   std::optional<TimePoint> next() const;
-  std::size_t under_way() const { return arrivals_.size(); }
 
   void send(TimePoint at, Arrival arrival);
   // Makes everything happen that is due by now.
