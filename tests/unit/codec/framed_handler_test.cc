@@ -426,11 +426,12 @@ TEST(FramedHandler, AnEndInsideAFrameNeedNotEndTheOtherDirection) {
 // The most frames that came in one turn, until done().
 std::size_t most_in_a_turn(auto& framed, auto done) {
   std::size_t most = 0;
-  for (int turn = 0; turn < 1000 && !done(); ++turn) {
+  EXPECT_TRUE(wait_until([&] {
     const std::size_t before = framed.told->frames.size();
     run_turn(framed.loop);
     most = std::max(most, framed.told->frames.size() - before);
-  }
+    return done();
+  }));
   return most;
 }
 
