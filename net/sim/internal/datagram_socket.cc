@@ -66,7 +66,7 @@ ssize_t DatagramSocket::send(std::span<const iovec> from) {
 ssize_t DatagramSocket::receive_message(msghdr& message, int flags) {
   if ((flags & MSG_ERRQUEUE) != 0) return -EAGAIN;
   if (error_ != 0) return -std::exchange(error_, 0);
-  if (machine_.random.chance(machine_.faults.interrupted)) return -EINTR;
+  if (machine_.interrupts()) return -EINTR;
   if (input_.empty()) return -EAGAIN;
   const Datagram datagram = std::move(input_.front());
   input_.pop_front();
@@ -88,7 +88,7 @@ ssize_t DatagramSocket::send_message(const msghdr& message) {
   const std::size_t size = size_of(from);
   const std::size_t segment = segment_size(message);
   if (size > kMostBytes) return -EMSGSIZE;
-  if (machine_.random.chance(machine_.faults.interrupted)) return -EINTR;
+  if (machine_.interrupts()) return -EINTR;
   if (machine_.random.chance(machine_.faults.no_buffers)) return -ENOBUFS;
   if (unsent_ >= send_buffer_) {
     unwritable_seen_ = true;
@@ -121,19 +121,33 @@ void DatagramSocket::post(const std::string& bytes, const Name& to) {
   machine_.wire.send(sent_at, [from, size = bytes.size()] { from->sent(size); });
 }
 
+// A socket that is connected to the sender comes first. Sockets that share a name each get the
+// datagrams of some senders.
+std::shared_ptr<DatagramSocket> DatagramSocket::find_receiver(const Name& from, const Name& to) {
+  std::vector<std::shared_ptr<DatagramSocket>> open;
+  for (const auto& object : machine_.datagram_names.find(to)) {
+    auto socket = std::static_pointer_cast<DatagramSocket>(object);
+    if (!socket->connected_)
+      open.push_back(std::move(socket));
+    else if (socket->peer_.key() == from.key())
+      return socket;
+  }
+  if (open.empty()) return nullptr;
+  return open[std::hash<std::string>()(from.key()) % open.size()];
+}
+
 // At the far end. A port without a socket is reported to a connected sender (ICMP).
 void DatagramSocket::leave_for(const std::string& bytes, const Name& to) {
-  const auto found = machine_.datagram_names.find(to);
-  if (found.empty()) {
+  const Name from = own_.as_sender_to(to);
+  const auto receiver = find_receiver(from, to);
+  if (receiver == nullptr) {
     if (!connected_) return;
     error_ = ECONNREFUSED;
     wake(EPOLLERR);
     return;
   }
-  auto& receiver = static_cast<DatagramSocket&>(*found[machine_.random.below(found.size())]);
-  if (machine_.separated(*this, receiver)) return;
-  if (receiver.connected_ && receiver.peer_.key() != own_.key()) return;
-  receiver.arrive({.bytes = bytes, .from = own_});
+  if (machine_.separated(*this, *receiver)) return;
+  receiver->arrive({.bytes = bytes, .from = from});
 }
 
 void DatagramSocket::arrive(Datagram datagram) {
@@ -204,12 +218,15 @@ int DatagramSocket::set_option(int level, int name, const void* value, socklen_t
   int number = 0;
   if (length < sizeof(number)) return -EINVAL;
   std::memcpy(&number, value, sizeof(number));
-  if (level == SOL_SOCKET && name == SO_REUSEPORT) share_name_ = number != 0;
+  if (level != SOL_SOCKET) return 0;
+  if (name == SO_REUSEPORT) share_name_ = number != 0;
+  if (name == SO_SNDBUF) send_buffer_ = doubled(number, kLeastSendBuffer);
+  if (name == SO_RCVBUF) receive_buffer_ = doubled(number, kLeastReceiveBuffer);
   return 0;
 }
 
 int DatagramSocket::own_name(sockaddr* address, socklen_t* length) {
-  own_.copy_to(address, length);
+  (connected_ ? own_.as_sender_to(peer_) : own_).copy_to(address, length);
   return 0;
 }
 

@@ -38,6 +38,7 @@ class DatagramSocket final : public Object, public std::enable_shared_from_this<
   int take_name();  // an own name, if it has none
   void post(const std::string& bytes, const Name& to);
   void leave_for(const std::string& bytes, const Name& to);
+  std::shared_ptr<DatagramSocket> find_receiver(const Name& from, const Name& to);
   void arrive(Datagram datagram);
   void sent(std::size_t size);
 

@@ -100,6 +100,7 @@ int EpollSet::control(int operation, const std::shared_ptr<Object>& object, int 
                                                     .events = event->events,
                                                     .data = event->data.u64}));
     all_.push_back(watches.back().get());
+    if (host() != kNoHost) object->belongs_to(host());
     if (events_of(*watches.back()) != 0) add_ready(*watches.back());
     return 0;
   }

@@ -12,11 +12,10 @@ namespace weir::internal::sim {
 
 class EpollSet final : public Object {
  public:
-  // `host`: the number of the machine whose loop this is; for partitions.
-  explicit EpollSet(int host) : host_(host) {}
+  // `host`: the machine whose loop this is.
+  explicit EpollSet(int host) { belongs_to(host); }
   ~EpollSet() override;
 
-  int host() const { return host_; }
   int control(int operation, const std::shared_ptr<Object>& object, int fd, epoll_event* event);
   // Takes up to `room` events, without waiting.
   std::size_t collect(std::span<epoll_event> room);
@@ -34,7 +33,6 @@ class EpollSet final : public Object {
   bool has_ready();
   static std::uint32_t events_of(Watch& watch);
 
-  const int host_;
   std::deque<Watch*> ready_;
   std::vector<Watch*> all_;
 };

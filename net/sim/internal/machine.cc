@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "weir/base/byte_order.h"
-#include "weir/net/sim/internal/epoll_set.h"
 
 namespace weir::internal::sim {
 
@@ -14,6 +13,8 @@ namespace {
 
 constexpr std::uint16_t kFirstPort = 32768;  // net.ipv4.ip_local_port_range
 constexpr std::uint16_t kLastPort = 60999;
+// A program repeats an interrupted call at once: if each one were interrupted, for ever.
+constexpr int kMostInterruptions = 10;
 
 sockaddr_in& ipv4(sockaddr_storage& address) { return reinterpret_cast<sockaddr_in&>(address); }
 sockaddr_in6& ipv6(sockaddr_storage& address) { return reinterpret_cast<sockaddr_in6&>(address); }
@@ -60,6 +61,13 @@ Name Name::wildcard() const {
   return name;
 }
 
+Name Name::as_sender_to(const Name& to) const {
+  if (!is_wildcard() || to.family() != family()) return *this;
+  Name name = to;
+  name.set_port(port());
+  return name;
+}
+
 std::string Name::key() const {
   if (!is_ip()) return {reinterpret_cast<const char*>(&address_), length_};
   std::string key(1, family() == AF_INET ? '4' : '6');
@@ -82,14 +90,27 @@ void Name::copy_to(sockaddr* address, socklen_t* length) const {
 
 int Names::take(Name& name, bool share, const std::shared_ptr<Object>& object) {
   if (name.is_ip() && name.port() == 0) name.set_port(free_port(name));
-  auto& holders = holders_[name.key()];
-  const bool taken =
-      std::ranges::any_of(holders, [share](const Holder& each) { return !share || !each.share; });
-  const bool wildcard_taken =
-      !name.is_wildcard() && name.is_ip() && !share && holders_.contains(name.wildcard().key());
-  if (taken || wildcard_taken) return -EADDRINUSE;
-  holders.push_back({.object = object, .identity = object.get(), .share = share});
+  if (is_taken(name, share)) return -EADDRINUSE;
+  holders_[name.key()].push_back({.object = object, .identity = object.get(), .share = share});
   return 0;
+}
+
+// A wildcard address is in use if any address is that has its port, and vice versa.
+bool Names::is_taken(const Name& name, bool share) const {
+  const auto refuses = [share](const Holder& each) { return !share || !each.share; };
+  const std::string key = name.key();
+  if (!name.is_ip()) {
+    const auto found = holders_.find(key);
+    return found != holders_.end() && std::ranges::any_of(found->second, refuses);
+  }
+  const std::string wildcard = name.wildcard().key();
+  const std::string port = key.substr(0, Name::kPortOfKey);
+  for (auto i = holders_.lower_bound(port); i != holders_.end() && i->first.starts_with(port);
+       ++i) {
+    const bool overlaps = key == wildcard || i->first == key || i->first == wildcard;
+    if (overlaps && std::ranges::any_of(i->second, refuses)) return true;
+  }
+  return false;
 }
 
 void Names::leave(const Name& name, const Object& object) {
@@ -127,23 +148,30 @@ std::uint16_t Names::free_port(const Name& name) {
 // -- Machine --------------------------------------------------------------------------------------
 
 TimePoint Machine::after_latency() {
-  const Duration range = std::max(faults.max_latency - faults.min_latency, Duration::zero());
+  const Duration least = std::max(faults.min_latency, Duration::zero());
+  const Duration range = std::max(faults.max_latency - least, Duration::zero());
   const auto more = random.below(static_cast<std::uint64_t>(range.count()) + 1);
-  return wire.now() + faults.min_latency + Duration(static_cast<std::int64_t>(more));
+  return saturating_add(wire.now(), least + Duration(static_cast<std::int64_t>(more)));
 }
 
-int Machine::host_of(const Object& object) {
-  return object.watches().empty() ? -1 : object.watches().front()->set.host();
+bool Machine::interrupts() {
+  const bool again = random.chance(faults.interrupted) && interruptions < kMostInterruptions;
+  interruptions = again ? interruptions + 1 : 0;
+  return again;
 }
 
 bool Machine::separated(const Object& from, const Object& to) const {
   if (partitions.empty()) return false;
-  return partitions.contains(std::minmax(host_of(from), host_of(to)));
+  return partitions.contains(std::minmax(from.host(), to.host()));
 }
 
 std::size_t Machine::shortened(std::size_t size, double probability) {
   if (size <= 1 || !random.chance(probability)) return size;
   return 1 + random.below(size - 1);
+}
+
+std::size_t doubled(int number, int least) {
+  return 2 * static_cast<std::size_t>(std::max(number, least));
 }
 
 int give(void* value, socklen_t* length, int number) {

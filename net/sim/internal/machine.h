@@ -34,8 +34,12 @@ class Name {
   // 0.0.0.0 or ::
   bool is_wildcard() const;
   Name wildcard() const;  // with the same port
+  // The sender that `to` sees: a socket without an address of its own sends from that of its peer,
+  // because all simulated hosts share the loopback addresses.
+  Name as_sender_to(const Name& to) const;
   // A key under which sockets are found. All simulated machines share one address space.
   std::string key() const;
+  static constexpr std::size_t kPortOfKey = 3;  // the first bytes of a key: its family and port
   // As getsockname(2) does: at most *length bytes, and *length is the whole length.
   void copy_to(sockaddr* address, socklen_t* length) const;
 
@@ -57,6 +61,8 @@ class Names {
   std::uint16_t free_port(const Name& name);
 
  private:
+  bool is_taken(const Name& name, bool share) const;
+
   struct Holder {
     std::weak_ptr<Object> object;
     const Object* identity;
@@ -79,10 +85,11 @@ struct Machine {
   std::set<std::shared_ptr<Object>> orphans;
   // Hosts whose packets do not reach each other, the smaller number first.
   std::set<std::pair<int, int>> partitions;
+  int interruptions = 0;  // in a row
 
   TimePoint after_latency();
-  // Whose loop watches the object; -1: none does.
-  static int host_of(const Object& object);
+  // Whether a call fails with EINTR.
+  bool interrupts();
   bool separated(const Object& from, const Object& to) const;
   // The part of `size` that a faulty read or write moves.
   std::size_t shortened(std::size_t size, double probability);
@@ -90,5 +97,10 @@ struct Machine {
 
 // Writes an integer option as getsockopt(2) does.
 int give(void* value, socklen_t* length, int number);
+// The size of a buffer for which SO_SNDBUF or SO_RCVBUF asks. The kernel doubles it, socket(7), to
+// have room for its own structures.
+std::size_t doubled(int number, int least);
+inline constexpr int kLeastSendBuffer = 2304;
+inline constexpr int kLeastReceiveBuffer = 1152;
 
 }  // namespace weir::internal::sim

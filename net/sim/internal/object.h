@@ -79,14 +79,18 @@ class Object {
   // Something happened that these events may tell (0: any): the sets that ask for one of them look
   // at the object. This is an edge of EPOLLET.
   void wake(std::uint32_t events = 0);
-  // Those who watch the object; the first set says whose it is.
-  std::span<const std::unique_ptr<Watch>> watches() const { return watches_; }
+
+  // The host whose loop watches the object, or watched it last; kNoHost: none did.
+  static constexpr int kNoHost = -1;
+  int host() const { return host_; }
+  void belongs_to(int host) { host_ = host; }
 
  private:
   friend class EpollSet;
   void forget_watches();
 
   int references_ = 0;
+  int host_ = kNoHost;
   std::vector<std::unique_ptr<Watch>> watches_;  // in the order of registration
 };
 

@@ -35,7 +35,7 @@ std::uint32_t StreamSocket::poll() {
 ssize_t StreamSocket::receive(std::span<const iovec> into, int flags) {
   if ((flags & MSG_ERRQUEUE) != 0) return -EAGAIN;
   if (state_ == State::listening) return -ENOTCONN;
-  if (machine_.random.chance(machine_.faults.interrupted)) return -EINTR;
+  if (machine_.interrupts()) return -EINTR;
   if (input_.empty()) {
     if (end_received_) return 0;
     if (error_ != 0) return take_error();
@@ -55,7 +55,7 @@ int StreamSocket::refuse_write() {
   if (state_ == State::connecting) return -EAGAIN;
   if (error_ != 0) return take_error();
   if (send_shut_ || state_ != State::established) return -EPIPE;
-  if (machine_.random.chance(machine_.faults.interrupted)) return -EINTR;
+  if (machine_.interrupts()) return -EINTR;
   if (machine_.random.chance(machine_.faults.no_buffers)) return -ENOBUFS;
   return 0;
 }
@@ -150,13 +150,9 @@ int StreamSocket::set_option(int level, int name, const void* value, socklen_t l
   int number = 0;
   if (length < sizeof(number)) return -EINVAL;
   std::memcpy(&number, value, sizeof(number));
-  // The kernel doubles what is asked for, socket(7), to have room for its own structures.
-  const auto doubled = [number](int least) {
-    return 2 * static_cast<std::size_t>(std::max(number, least));
-  };
   if (name == SO_REUSEPORT) share_name_ = number != 0;
-  if (name == SO_SNDBUF) send_buffer_ = doubled(2304);
-  if (name == SO_RCVBUF) receive_buffer_ = doubled(1152);
+  if (name == SO_SNDBUF) send_buffer_ = doubled(number, kLeastSendBuffer);
+  if (name == SO_RCVBUF) receive_buffer_ = doubled(number, kLeastReceiveBuffer);
   return 0;
 }
 

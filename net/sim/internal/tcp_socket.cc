@@ -39,7 +39,7 @@ void TcpSocket::arrive() {
   if (arriving_.empty()) return;
   const auto from = arriving_.front().from.lock();
   if (from != nullptr && machine_.separated(*from, *this)) {
-    schedule_arrival(machine_.wire.now() + kRetransmission);
+    schedule_arrival(saturating_add(machine_.wire.now(), kRetransmission));
     return;
   }
   const Packet packet = std::move(arriving_.front());
@@ -199,11 +199,12 @@ void TcpSocket::handle_syn(const std::shared_ptr<TcpSocket>& from) {
       fail(ETIMEDOUT);
       return;
     }
-    machine_.wire.send(machine_.wire.now() + kFirstKnock * (1 << (knocks_ - 1)),
-                       [from] { from->handle_syn(from); });
+    const TimePoint next = saturating_add(machine_.wire.now(), kFirstKnock * (1 << (knocks_ - 1)));
+    machine_.wire.send(next, [from] { from->handle_syn(from); });
     return;
   }
   auto child = std::make_shared<TcpSocket>(machine_, own_.family());
+  child->belongs_to(listener.host());
   child->state_ = State::established;
   child->send_buffer_ = listener.send_buffer_;
   child->receive_buffer_ = listener.receive_buffer_;
@@ -245,8 +246,9 @@ ssize_t TcpSocket::send(std::span<const iovec> from) {
 void TcpSocket::transmit() {
   const auto peer = peer_.lock();
   if (peer == nullptr || fin_sent_) return;
+  const std::size_t most = std::max<std::size_t>(machine_.faults.max_segment, 1);
   while (!output_.empty() && window_ > 0) {
-    const std::size_t count = std::min({output_.size(), window_, machine_.faults.max_segment});
+    const std::size_t count = std::min({output_.size(), window_, most});
     Packet packet{.kind = Packet::Kind::data};
     packet.bytes = output_.view().substr(0, count);
     output_.consume(count);
