@@ -3,18 +3,16 @@
 #include <algorithm>
 #include <atomic>
 #include <optional>
+#include <thread>
 #include <utility>
 
-#include "weir/base/check.h"
+#include "weir/base/check_format.h"
 #include "weir/net/sim/internal/kernel.h"
 
 namespace weir::sim {
 
 namespace {
 
-// Waits in a row that reported events nobody did anything about. False events and events for
-// descriptors that were closed in the same batch are a few in a row.
-constexpr std::uint64_t kSpin = 1000;
 // The loops of a world read into a smaller block than usual: a world lives for milliseconds.
 constexpr std::size_t kReceiveBlock = 64 * 1024;
 
@@ -30,6 +28,11 @@ class World::Impl {
   Host& host(std::string_view name);
   bool run(const std::function<bool()>& done, Duration limit);
   weir::internal::sim::Machine& machine() { return kernel.machine(); }
+  // The kernel is replaced on that thread alone.
+  void check_thread(const char* call) const {
+    WEIR_CHECK(std::this_thread::get_id() == thread_,
+               "sim::World::{} on a thread that is not that of its constructor", call);
+  }
 
   weir::internal::sim::Kernel kernel;
   const weir::internal::sys::ScopedTable use;
@@ -41,21 +44,23 @@ class World::Impl {
   // Those that have something to do now.
   void find_busy();
 
+  const std::thread::id thread_ = std::this_thread::get_id();
   std::vector<Host*> busy_;
 };
 
 Host& World::Impl::host(std::string_view name) {
+  check_thread("host()");
   const auto found = std::ranges::find(hosts, name, [](const auto& each) { return each->name(); });
   if (found != hosts.end()) return **found;
   const auto number = static_cast<int>(hosts.size());
-  hosts.push_back(std::unique_ptr<Host>(new Host(std::string(name), number)));
-  Host& made = *hosts.back();
-  kernel.begin_host(number);
+  auto made = std::unique_ptr<Host>(new Host(std::string(name), number));
   EventLoop::Options options;
   options.receive_block = kReceiveBlock;
   options.stall_threshold = Duration::zero();  // virtual time passes only between calls
-  made.loop_ = std::make_unique<EventLoop>(options);
-  return made;
+  kernel.begin_host(number);
+  made->loop_ = std::make_unique<EventLoop>(options);
+  kernel.end_host();
+  return *hosts.emplace_back(std::move(made));
 }
 
 void World::Impl::find_busy() {
@@ -79,9 +84,10 @@ std::optional<TimePoint> World::Impl::next_time() {
 }
 
 bool World::Impl::run(const std::function<bool()>& done, Duration limit) {
+  check_thread("run...()");
   const TimePoint end = saturating_add(machine().wire.now(), limit);
   while (!done()) {
-    if (machine().wire.now() >= end || kernel.idle_waits() >= kSpin) return false;
+    if (machine().wire.now() >= end || kernel.spins()) return false;
     find_busy();
     if (!busy_.empty()) {
       static_cast<void>(busy_[machine().random.below(busy_.size())]->loop().turn(Duration::zero()));
@@ -89,7 +95,7 @@ bool World::Impl::run(const std::function<bool()>& done, Duration limit) {
     }
     const auto next = next_time();
     if (!next) return false;
-    machine().wire.advance_to(std::min(*next, end));
+    kernel.advance_to(std::min(*next, end));
   }
   return true;
 }
@@ -99,7 +105,10 @@ World::World(std::uint64_t seed, const Faults& faults)
   WEIR_CHECK(!world_exists.exchange(true), "a second sim::World: a process has one at a time");
 }
 
-World::~World() { world_exists = false; }
+World::~World() {
+  impl_->check_thread("~World()");
+  world_exists = false;
+}
 
 Host& World::host(std::string_view name) { return impl_->host(name); }
 
@@ -108,8 +117,9 @@ bool World::run_until(const std::function<bool()>& done, Duration limit) {
 }
 
 void World::run_for(Duration time) {
-  const Duration until = elapsed() + time;
-  static_cast<void>(impl_->run([this, until] { return elapsed() >= until; }, time));
+  const TimePoint until = saturating_add(impl_->machine().wire.now(), time);
+  static_cast<void>(impl_->run([] { return false; }, time));
+  if (!spins()) impl_->kernel.advance_to(until);
 }
 
 void World::run_until_quiet(Duration limit) {
@@ -136,9 +146,10 @@ bool World::chance(double probability) { return impl_->machine().random.chance(p
 
 int World::open_file(std::string contents) { return impl_->kernel.open_file(std::move(contents)); }
 
-bool World::spins() const { return impl_->kernel.idle_waits() >= kSpin; }
+bool World::spins() const { return impl_->kernel.spins(); }
 
 std::size_t World::end() {
+  impl_->check_thread("end()");
   impl_->hosts.clear();
   return impl_->kernel.open_descriptors();
 }

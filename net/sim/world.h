@@ -10,7 +10,7 @@
 // All hosts share the addresses 127.0.0.1, ::1 and unix:@name, as processes of one machine do. TCP,
 // UDP and Unix stream sockets with abstract names, sendfile, splice and all of epoll are simulated;
 // threads, signals and files are not: a LoopPool cannot start, so use one host for each loop. A
-// process has at most one World at a time (CHECK). [the thread that constructed it]
+// process has at most one World at a time, used on the thread that constructed it (CHECK).
 #pragma once
 
 #include <chrono>
@@ -60,8 +60,10 @@ class World {
   // Runs turns of the loops, in an order that the seed determines, until `done` returns true.
   // False: `limit` of virtual time has passed, or nothing can happen any more, or a loop spins (see
   // spins()). `done` is called before each turn. An exception from a turn leaves this function.
+  // Runs the loops of hosts; a loop that the program constructed itself does not run.
   [[nodiscard]] bool run_until(const std::function<bool()>& done,
                                Duration limit = std::chrono::minutes(10));
+  // Runs until this time has passed, or a loop spins.
   void run_for(Duration time);
   // Runs until nothing can happen any more, at most for `limit`.
   void run_until_quiet(Duration limit = std::chrono::minutes(10));
@@ -82,7 +84,8 @@ class World {
   // A descriptor of a file with these bytes, for TcpConnection::send_file.
   int open_file(std::string contents);
 
-  // True if a loop was woken many times in a row without doing anything about it.
+  // True if a loop was woken 1000 times in a row without doing anything about it, or ran a million
+  // turns without a system call that succeeded and without sleeping (a task that posts itself).
   bool spins() const;
   // Destroys the hosts with their loops, and returns the number of descriptors that are still open:
   // leaks of the program. Everything that is on the loops must have been destroyed.

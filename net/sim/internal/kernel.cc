@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -18,6 +19,12 @@ constexpr long kPages = 262144;
 constexpr long kPageSize = 4096;
 // CLOCK_REALTIME is this much ahead: 2020-01-01.
 constexpr Duration kEpoch = std::chrono::seconds(1577836800);
+// Waits in a row that reported events nobody did anything about. Events for descriptors that were
+// closed in the same batch are a few in a row.
+constexpr std::uint64_t kMostIdleWaits = 1000;
+// Turns in a row without a system call that succeeded, and without sleeping, such as those of a
+// task that posts itself. A program that divides its work into tasks needs fewer.
+constexpr std::uint64_t kMostIdleTurns = 1'000'000;
 
 }  // namespace
 
@@ -29,23 +36,23 @@ Kernel::~Kernel() {
 // -- Calls ----------------------------------------------------------------------------------------
 
 std::shared_ptr<Object> Kernel::find(int fd) const {
-  const auto index = static_cast<std::size_t>(fd);
-  return fd >= 0 && index < descriptors_.size() ? descriptors_[index] : nullptr;
+  if (fd < kFirstDescriptor) return nullptr;
+  const auto index = static_cast<std::size_t>(fd - kFirstDescriptor);
+  return index < descriptors_.size() ? descriptors_[index] : nullptr;
 }
 
-int Kernel::install(std::shared_ptr<Object> object, int least) {
+int Kernel::install(std::shared_ptr<Object> object) {
   if (open_ >= machine_.faults.max_descriptors) return -EMFILE;
-  auto index = static_cast<std::size_t>(least);
-  while (index < descriptors_.size() && descriptors_[index] != nullptr) ++index;
-  if (index >= descriptors_.size()) descriptors_.resize(index + 1);
+  auto place = std::ranges::find(descriptors_, nullptr);
+  if (place == descriptors_.end()) place = descriptors_.insert(place, nullptr);
   object->retain();
-  descriptors_[index] = std::move(object);
+  *place = std::move(object);
   ++open_;
-  return static_cast<int>(index);
+  return kFirstDescriptor + static_cast<int>(place - descriptors_.begin());
 }
 
 void Kernel::begin_call() {
-  machine_.wire.advance_to(machine_.wire.now() + machine_.faults.call_time);
+  machine_.wire.advance_to(saturating_add(machine_.wire.now(), machine_.faults.call_time));
 }
 
 void Kernel::record(std::string_view name, int fd, std::int64_t result) {
@@ -69,11 +76,14 @@ int Kernel::open_file(std::string contents) {
   return install(std::make_shared<MemoryFile>(std::move(contents)));
 }
 
+// A descriptor of the real kernel, such as that of a loop that is older than the simulation, is
+// closed there.
 int Kernel::close(int fd) {
+  if (fd < kFirstDescriptor) return SysTable::close(fd);
   begin_call();
   const auto object = find(fd);
   if (object == nullptr) return end_call("close", fd, -EBADF);
-  descriptors_[static_cast<std::size_t>(fd)] = nullptr;
+  descriptors_[static_cast<std::size_t>(fd - kFirstDescriptor)] = nullptr;
   --open_;
   if (object->release()) object->closed();
   return end_call("close", fd, 0);
@@ -86,7 +96,7 @@ int Kernel::fcntl(int fd, int command, int argument) {
   if (object == nullptr) {
     result = -EBADF;
   } else if (command == F_DUPFD_CLOEXEC) {
-    result = install(object, argument);
+    result = install(object);
   } else if (command == F_GETFD) {
     result = FD_CLOEXEC;
   } else if (command == F_GETFL) {
@@ -261,6 +271,7 @@ std::size_t Kernel::take_events(EpollSet& set, std::span<epoll_event> room) {
   Random& random = machine_.random;
   if (machine_.faults.shuffle_events) room = room.first(1 + random.below(room.size()));
   std::size_t count = set.collect(room);
+  if (count > 0 && ++idle_waits_ >= kMostIdleWaits) spins_ = true;
   const auto events = room.first(count);
   if (machine_.faults.shuffle_events) {
     for (std::size_t i = count; i > 1; --i) std::swap(events[i - 1], events[random.below(i)]);
@@ -273,23 +284,26 @@ std::size_t Kernel::take_events(EpollSet& set, std::span<epoll_event> room) {
   return count + 1;
 }
 
+void Kernel::advance_to(TimePoint time) {
+  if (time > machine_.wire.now()) idle_turns_ = 0;
+  machine_.wire.advance_to(time);
+}
+
 // Without a limit and without anything under way the program would wait for ever.
 int Kernel::wait(EpollSet& set, std::span<epoll_event> room, std::optional<TimePoint> until) {
-  if (machine_.random.chance(machine_.faults.interrupted)) return -EINTR;
+  if (++idle_turns_ >= kMostIdleTurns) spins_ = true;
+  if (machine_.interrupts()) return -EINTR;
   for (;;) {
     const std::size_t count = take_events(set, room);
-    if (count > 0) {
-      most_idle_waits_ = std::max(most_idle_waits_, ++idle_waits_);
-      return static_cast<int>(count);
-    }
+    if (count > 0) return static_cast<int>(count);
     const auto next = machine_.wire.next();
     WEIR_CHECK(next || until,
                "a simulated loop waits for ever: nothing is under way, and no timer is set");
     if (until && (!next || *next > *until)) {
-      machine_.wire.advance_to(*until);
+      advance_to(*until);
       return 0;
     }
-    machine_.wire.advance_to(*next);
+    advance_to(*next);
   }
 }
 

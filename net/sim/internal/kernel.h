@@ -31,14 +31,18 @@ class Kernel final : public weir::internal::SysTable {
   // A descriptor of a file in memory.
   int open_file(std::string contents);
 
-  // The epoll sets that are created from now on belong to this host.
+  // The epoll sets that are created from now on belong to this host, or to none.
   void begin_host(int host) { host_ = host; }
+  void end_host() { host_ = Object::kNoHost; }
   bool has_events(int host);
 
   std::uint64_t calls() const { return calls_; }
   std::uint64_t digest() const { return digest_; }
-  // The longest series of waits that returned events although the program did nothing with them.
-  std::uint64_t idle_waits() const { return most_idle_waits_; }
+  // True if a loop waited many times in a row although it was always woken at once, and the program
+  // did nothing about it.
+  bool spins() const { return spins_; }
+  // Moves the clock to the next thing that happens.
+  void advance_to(TimePoint time);
   // Called with a line for each call.
   void trace(std::function<void(const std::string&)> print) { print_ = std::move(print); }
 
@@ -93,9 +97,13 @@ class Kernel final : public weir::internal::SysTable {
   int pthread_create(pthread_t* thread, void* (*body)(void*), void* argument) override;
 
  private:
+  // Far above those of the real kernel, so that a descriptor of one never means a file of the
+  // other: one that a program opened before, or one that outlives the simulation.
+  static constexpr int kFirstDescriptor = 1'000'000;
+
   std::shared_ptr<Object> find(int fd) const;
-  // The lowest free descriptor from `least` on, as the kernel assigns them; -EMFILE.
-  int install(std::shared_ptr<Object> object, int least = 3);
+  // The lowest free descriptor, as the kernel assigns them; -EMFILE.
+  int install(std::shared_ptr<Object> object);
   void begin_call();
   // Records the call. A negative result becomes -1 and errno.
   template <typename Result>
@@ -109,18 +117,19 @@ class Kernel final : public weir::internal::SysTable {
   ssize_t drain_pipe(PipeBytes& pipe, Object& socket, std::size_t size);
   int wait(EpollSet& set, std::span<epoll_event> room, std::optional<TimePoint> until);
   std::size_t take_events(EpollSet& set, std::span<epoll_event> room);
-  void note_work() { idle_waits_ = 0; }
+  void note_work() { idle_waits_ = idle_turns_ = 0; }
   void record(std::string_view name, int fd, std::int64_t result);
 
   Machine machine_;
-  std::vector<std::shared_ptr<Object>> descriptors_;
-  std::vector<std::weak_ptr<EpollSet>> sets_;  // of all hosts
+  std::vector<std::shared_ptr<Object>> descriptors_;  // from kFirstDescriptor on
+  std::vector<std::weak_ptr<EpollSet>> sets_;         // of all hosts
   std::size_t open_ = 0;
-  int host_ = 0;
+  int host_ = Object::kNoHost;
   std::uint64_t calls_ = 0;
   std::uint64_t digest_ = 14695981039346656037U;  // FNV-1a
-  std::uint64_t idle_waits_ = 0;
-  std::uint64_t most_idle_waits_ = 0;
+  std::uint64_t idle_waits_ = 0;  // that reported events, in a row without a call that succeeded
+  std::uint64_t idle_turns_ = 0;  // all waits, in a row without such a call and without sleeping
+  bool spins_ = false;
   std::function<void(const std::string&)> print_;
 };
 

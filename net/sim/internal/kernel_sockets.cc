@@ -55,7 +55,7 @@ int Kernel::listen(int fd, int backlog) {
 
 int Kernel::accept4(int fd, sockaddr* address, socklen_t* length, int /*flags*/) {
   return on_object("accept4", fd, [&](Object& object) {
-    if (object.is_socket() && machine_.random.chance(machine_.faults.interrupted)) return -EINTR;
+    if (object.is_socket() && machine_.interrupts()) return -EINTR;
     if (object.is_socket() && open_ >= machine_.faults.max_descriptors) return -EMFILE;
     int error = 0;
     auto accepted = object.accept(error);
