@@ -27,11 +27,17 @@ using internal::ConnectionGroup;
 
 namespace {
 
-// In [0, 1). The seed is random, so that clients do not all reconnect at the same time.
-double random_fraction() {
-  thread_local std::minstd_rand engine(static_cast<std::uint32_t>(internal::sys::random_bits()));
-  return std::uniform_real_distribution<>(0, 1)(engine);
-}
+// The random numbers of the clients of a loop: loop.local<Jitter>(). Their seed is random, so that
+// clients do not all reconnect at the same time. One object for a thread would remember its seed
+// longer than a simulated world lives, so that a second run of this world would differ.
+class Jitter {
+ public:
+  // In [0, 1).
+  double next() { return std::uniform_real_distribution<>(0, 1)(engine_); }
+
+ private:
+  std::minstd_rand engine_{static_cast<std::uint32_t>(internal::sys::random_bits())};
+};
 
 }  // namespace
 
@@ -44,6 +50,7 @@ class TcpClient::Impl final : public internal::ConnectionObserver, public intern
         connector_(loop, {.timeout = options_.connect_timeout,
                           .bind_to = options_.bind_to,
                           .stream = internal::stream_options_of(options_)}),
+        jitter_(loop.local<Jitter>()),
         back_off_(options_.reconnect.initial, options_.reconnect.max, options_.reconnect.jitter) {}
 
   Result<void> connect(std::vector<SocketAddress> addresses);
@@ -80,6 +87,7 @@ class TcpClient::Impl final : public internal::ConnectionObserver, public intern
       std::make_shared<internal::CallbackHandler>();
   std::shared_ptr<ConnectionGroup> group_;  // from the first connect() on
   internal::Connector connector_;
+  Jitter& jitter_;
   internal::BackOff back_off_;
   internal::SocketFile file_;  // of the Unix path in bind_to, while connected
   std::vector<SocketAddress> addresses_;
@@ -184,7 +192,7 @@ void TcpClient::Impl::attempt_failed(const Error& error) {
 // Starts the timer of the next attempt. False: no memory for the timer; the client stays idle.
 bool TcpClient::Impl::wait_for_next() {
   try {
-    wait_timer_ = loop_.run_after(back_off_.next(random_fraction()), [this] {
+    wait_timer_ = loop_.run_after(back_off_.next(jitter_.next()), [this] {
       wait_timer_ = {};
       try {
         attempt();

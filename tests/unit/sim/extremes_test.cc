@@ -102,6 +102,19 @@ TEST(WorldExtremes, ALoopOfTheProgramItselfDoesNotRunAndHoldsNothingUp) {
   EXPECT_FALSE(world.spins());
 }
 
+TEST(WorldExtremes, TheSameSeedReconnectsAtTheSameTimes) {
+  const auto digest = [] {
+    sim::World world(1);
+    TcpClient client(world.host("client").loop(), {.reconnect = {.initial = 100ms}});
+    client.on_connect_error([](const Error&, int) {});
+    EXPECT_TRUE(client.connect("127.0.0.1:9").has_value());
+    world.run_for(20s);
+    return world.digest();
+  };
+  const std::uint64_t first = digest();
+  EXPECT_EQ(first, digest());
+}
+
 TEST(WorldExtremes, ADescriptorThatOutlivesTheWorldClosesNoOther) {
   std::optional<Fd> file;
   {
