@@ -1,4 +1,5 @@
-// A script of operations on a Buffer, owned and lent, beside a std::string.
+// A script of operations on a Buffer, owned and lent, beside a std::string. Its memory is at most 4
+// times its bytes, and the bytes that it moves are linear in those that are added.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -54,8 +55,7 @@ class BufferScript {
       case 0:
       case 1: {
         const std::string bytes = text();
-        buffer_.append(bytes);
-        model_ += bytes;
+        add(bytes, [&] { buffer_.append(bytes); });
         break;
       }
       case 2:
@@ -87,6 +87,7 @@ class BufferScript {
         break;
       case 9:
         buffer_.shrink_to_fit();
+        full_ += model_.size();
         break;
       case 10:
         append_integer();
@@ -103,15 +104,28 @@ class BufferScript {
     }
   }
 
+  // Notes what an operation that adds `bytes` moves.
+  template <typename Fn>
+  void add(const std::string& bytes, Fn&& operation) {
+    const std::byte* const before = buffer_.data();
+    operation();
+    if (buffer_.data() != before) moved_ += model_.size();
+    model_ += bytes;
+    added_ += bytes.size();
+    most_ = std::max(most_, model_.size());
+  }
+
   void prepare() {
     const std::string bytes = text();
     const std::size_t most = script_.flag() ? Buffer::npos : script_.up_to(kLarge);
-    const std::span<std::byte> room = buffer_.prepare(bytes.size(), most);
-    WEIR_CHECK(room.size() >= bytes.size(), "prepare({}) has room for {}", bytes.size(),
-               room.size());
-    if (!bytes.empty()) std::memcpy(room.data(), bytes.data(), bytes.size());
-    buffer_.commit(bytes.size());
-    model_ += bytes;
+    add(bytes, [&] {
+      const std::span<std::byte> room = buffer_.prepare(bytes.size(), most);
+      WEIR_CHECK(room.size() >= bytes.size(), "prepare({}) has room for {}", bytes.size(),
+                 room.size());
+      if (!bytes.empty()) std::memcpy(room.data(), bytes.data(), bytes.size());
+      buffer_.commit(bytes.size());
+    });
+    if (most != Buffer::npos) full_ += 2 * model_.size();  // it moved because of the limit, too
   }
 
   void find() {
@@ -125,8 +139,7 @@ class BufferScript {
     const std::size_t from = script_.up_to(model_.size());
     const std::size_t n = std::min<std::size_t>(script_.byte(), model_.size() - from);
     if (model_.size() + n > kMost) return;
-    buffer_.append(buffer_.view().substr(from, n));
-    model_ += model_.substr(from, n);
+    add(model_.substr(from, n), [&] { buffer_.append(buffer_.view().substr(from, n)); });
   }
 
   void move() {
@@ -135,13 +148,14 @@ class BufferScript {
     WEIR_CHECK(!other.lent(), "a move keeps the loan");
     buffer_.end_loan();
     buffer_ = std::move(other);
+    full_ += model_.size();  // a loan was copied
   }
 
   void append_integer() {
     const std::uint64_t value = 0x0102030405060708U * (1U + script_.byte());
     const std::uint64_t ordered = host_to_network(value);
-    buffer_.append_u64(value);
-    model_.append(reinterpret_cast<const char*>(&ordered), sizeof(ordered));
+    const std::string bytes(reinterpret_cast<const char*>(&ordered), sizeof(ordered));
+    add(bytes, [&] { buffer_.append_u64(value); });
   }
 
   template <typename T>
@@ -176,6 +190,8 @@ class BufferScript {
     internal::unpoison(block_);
     std::memcpy(block_.data(), model_.data(), model_.size());
     buffer_.lend(block_, model_.size());
+    most_ = std::max(most_, model_.size());
+    full_ += model_.size();
     progress_ = 0;
   }
 
@@ -197,8 +213,13 @@ class BufferScript {
     WEIR_CHECK(!buffer_.lent() || buffer_.capacity() == 0, "lent and owned");
     WEIR_CHECK(!buffer_.empty() || buffer_.capacity() <= Buffer::kKeptCapacity,
                "an empty Buffer keeps {} bytes", buffer_.capacity());
+    WEIR_CHECK(buffer_.capacity() <= std::max(kSmallest, 4 * most_), "{} bytes of memory for {}",
+               buffer_.capacity(), most_);
+    // Each byte pays for the moves of bytes that came before it.
+    WEIR_CHECK(moved_ <= 5 * added_ + full_, "{} bytes moved to add {}", moved_, added_);
   }
 
+  static constexpr std::size_t kSmallest = 256;  // memory for the first byte
   static constexpr std::size_t kLent = 300;
   static constexpr std::size_t kLarge = Buffer::kKeptCapacity - 1;
   static constexpr std::size_t kMost = 2 * Buffer::kKeptCapacity;
@@ -209,6 +230,10 @@ class BufferScript {
   std::string model_;
   std::uint64_t written_ = 0;
   std::size_t progress_ = 0;
+  std::size_t most_ = 0;   // bytes at the same time
+  std::size_t added_ = 0;  // bytes
+  std::size_t moved_ = 0;  // bytes, by operations that add others
+  std::size_t full_ = 0;   // bytes in memory without room, which the next operation may move
 };
 
 void fuzz_buffer(Bytes input) { BufferScript(input).run(); }
