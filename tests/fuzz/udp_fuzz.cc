@@ -27,6 +27,8 @@ using namespace std::chrono_literals;
 constexpr std::size_t kPeers = 3;
 constexpr std::size_t kMostBytes = 64 * 1024;  // of all datagrams of a script
 constexpr std::uint64_t kMostDatagrams = 2000;
+// The model keeps each datagram. This counts like bytes that came in.
+constexpr std::size_t kRecord = 192;
 
 // The network and the loop of all scripts. The loop's tables for datagrams have 4 MiB, too much to
 // be made for each. Never destroyed: that would need the network once more.
@@ -60,7 +62,11 @@ class UdpScript final : public DatagramHandler {
     connected_ = script_.flag();
     const auto opened = connected_ ? socket_->connect(peers_[0]) : socket_->bind(network_.local());
     WEIR_CHECK(opened, "{}", opened.error().message());
-    while (!script_.ended()) step();
+    HeapMeter heap;
+    while (!script_.ended()) {
+      step();
+      heap.check(counted_);
+    }
     finish();
     socket_.reset();
     loop_.turn(0ns);
@@ -126,6 +132,7 @@ class UdpScript final : public DatagramHandler {
     const std::size_t size = script_.flag() ? script_.up_to(3000) : script_.up_to(40);
     if (bytes_ + size > kMostBytes) return;
     bytes_ += size;
+    counted_ += size;
     message.payload = pattern(bytes_, size);
     message.truncated = script_.byte() % 16 == 0;
     if (options_.coalesce) message.segment = script_.byte();
@@ -136,6 +143,7 @@ class UdpScript final : public DatagramHandler {
                       .peer = message.peer,
                       .truncated = message.truncated};
       arrived_.push_back(std::move(part));
+      counted_ += kRecord;
       at += segment;
     } while (at < size);
     network_.incoming.push_back(std::move(message));
@@ -228,6 +236,7 @@ class UdpScript final : public DatagramHandler {
 
   template <typename Send>
   void expect(const SocketAddress& to, std::string_view bytes, Send send) {
+    counted_ += bytes.size() + kRecord;
     accepted_.push_back({.to = to, .bytes = std::string(bytes)});  // it may be sent in the call
     const DatagramResult result = send();
     if (result != DatagramResult::queued) {
@@ -304,6 +313,7 @@ class UdpScript final : public DatagramHandler {
   std::uint64_t sent_ = 0;
   std::uint64_t dropped_ = 0;  // not accepted
   std::size_t bytes_ = 0;
+  std::size_t counted_ = 0;  // bytes and records, for the limit of the heap
   int pauses_ = 0;
   bool connected_ = false;
   bool refused_ = false;
