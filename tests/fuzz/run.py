@@ -73,7 +73,8 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
         self.log = BUILD / "findings" / f"{target}.log"
         self.before = set(self.findings.iterdir())
-        self.end = time.monotonic() + seconds
+        self.began = time.monotonic()
+        self.end = self.began + seconds
         command = [program(target), self.corpus, SEEDS / target, f"-max_total_time={seconds}",
                    f"-runs={runs}", f"-max_len={MAX_INPUT}", f"-timeout={MAX_SECONDS_OF_INPUT}",
                    f"-artifact_prefix={self.findings}/{target}-", "-print_final_stats=1"]
@@ -91,7 +92,8 @@ class Run:
 
     def describe(self):
         inputs, covered = self.executed()
-        return f"{self.target}: {inputs:,} inputs, {covered} places"
+        seconds = time.monotonic() - self.began
+        return f"{self.target}: {inputs:,} inputs in {seconds:.0f} s, {covered} places"
 
     def failed(self):
         """After the end: prints what has to be repeated, if the target has failed."""
