@@ -12,6 +12,7 @@ if there was any.
 """
 
 import argparse
+import base64
 import os
 import re
 import shutil
@@ -72,7 +73,7 @@ class Run:
         for folder in (self.corpus, self.findings, SEEDS / target):
             folder.mkdir(parents=True, exist_ok=True)
         self.log = BUILD / "findings" / f"{target}.log"
-        self.before = set(self.findings.iterdir())
+        self.before = set(self.found())
         self.began = time.monotonic()
         self.end = self.began + seconds
         command = [program(target), self.corpus, SEEDS / target, f"-max_total_time={seconds}",
@@ -81,6 +82,9 @@ class Run:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen([str(word) for word in command], stdout=log,
                                             stderr=log, env=ENVIRONMENT, cwd=ROOT)
+
+    def found(self):
+        return self.findings.glob(f"{self.target}-*")
 
     def executed(self):
         """The number of inputs and of covered places, from the last line about them."""
@@ -101,9 +105,12 @@ class Run:
             return False
         print(self.log.read_text(errors="replace")[-4000:])
         print(f"fuzz: FAILED: {self.target}; the whole log is {self.log}")
-        for finding in sorted(set(self.findings.iterdir()) - self.before - {self.log}):
+        for finding in sorted(set(self.found()) - self.before):
+            name = finding.relative_to(ROOT)
+            content = base64.b64encode(finding.read_bytes()).decode()
             print("To repeat it:\n"
-                  f"  {program(self.target).relative_to(ROOT)} {finding.relative_to(ROOT)}")
+                  f"  {program(self.target).relative_to(ROOT)} {name}\n"
+                  f"In another tree first:\n  base64 -d <<< '{content}' > {name}")
         return True
 
 
