@@ -53,7 +53,7 @@ UdpSessions::~UdpSessions() {
 
 // Ends a session without on_close.
 void UdpSessions::drop(UdpSession& session) {
-  core_.idle_wheel().cancel(session);
+  core_.clear_deadline(session);
   session.closed_ = true;
   session.owner_ = nullptr;
   session.socket_ = nullptr;
@@ -85,7 +85,7 @@ void UdpSessions::forget(UdpSocket& socket) {
 
 void UdpSessions::end(UdpSession& session, bool timed_out) {
   core_.check_thread("UdpSession::close");
-  core_.idle_wheel().cancel(session);
+  core_.clear_deadline(session);
   session.closed_ = true;
   session.timed_out_ = timed_out;
   sessions_.erase(Key{session.socket_, session.peer_, session.local_});
@@ -100,9 +100,9 @@ void UdpSessions::check_idle(UdpSession& session) {
   if (session.socket_->receiving_paused()) session.last_ = core_.tick();
   const Tick due = core_.latest(session.last_) + idle_;
   if (!tick_reached(due, core_.deadline_tick())) {
-    core_.idle_wheel().schedule(session, due);
+    core_.set_deadline(session, due);
   } else if (session.socket_->behind()) {
-    core_.idle_wheel().schedule(session, core_.tick() + 1);
+    core_.set_deadline(session, core_.tick() + 1);
   } else {
     end(session, true);
   }
@@ -157,7 +157,7 @@ UdpSession* UdpSessions::find_or_open(UdpSocket& socket, const Datagram& first) 
   }
   session->last_ = core_.tick();
   if (options_.idle_timeout > Duration::zero()) {
-    core_.idle_wheel().schedule(*session, session->last_ + idle_);
+    core_.set_deadline(*session, session->last_ + idle_);
   }
   bool wanted = false;
   guarded("on_open", [&] { wanted = handler_->on_open(*session); });

@@ -160,7 +160,7 @@ TEST(Stalls, F64_ManyClientsInOnePhaseAreNoStall) {
   for (Client& client : clients) {
     internal::core_of(loop).flush_later(client);
     internal::core_of(loop).reap_later(client);
-    internal::core_of(loop).idle_wheel().schedule(client, internal::core_of(loop).tick() + 1);
+    internal::core_of(loop).set_deadline(client, internal::core_of(loop).tick() + 1);
   }
   run_for(loop, 8 * 3 * kEach);
   EXPECT_EQ(loop.stats().stalls, before);

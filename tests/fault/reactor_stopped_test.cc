@@ -34,7 +34,7 @@ class Peer final : public IoHandler, public internal::DeadlineClient {
     heard_ = internal::core_of(loop).tick();
     arm();
   }
-  ~Peer() { internal::core_of(loop_).idle_wheel().cancel(*this); }
+  ~Peer() { internal::core_of(loop_).clear_deadline(*this); }
 
   SocketPair pair;
   int heard = 0;
@@ -42,9 +42,7 @@ class Peer final : public IoHandler, public internal::DeadlineClient {
   std::function<void()> on_expired = [] {};
 
  private:
-  void arm() {
-    internal::core_of(loop_).idle_wheel().schedule(*this, heard_ + internal::ticks_of(kIdle));
-  }
+  void arm() { internal::core_of(loop_).set_deadline(*this, heard_ + internal::ticks_of(kIdle)); }
   void on_ready(std::uint32_t) override {
     ++heard;
     heard_ = internal::core_of(loop_).tick();

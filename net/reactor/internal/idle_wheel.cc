@@ -24,6 +24,12 @@ void IdleWheel::schedule(DeadlineClient& client, Tick deadline) {
   }
 }
 
+// Not beyond the next bucket, which expire() has to collect.
+void IdleWheel::catch_up(Tick now) {
+  const auto passed = static_cast<std::int32_t>(now - static_cast<Tick>(now_));
+  if (passed > 0) now_ = std::min(now_ + static_cast<std::uint64_t>(passed), next_ - 1);
+}
+
 std::optional<TimePoint> IdleWheel::next() const {
   if (!due_.empty()) return TimePoint::min();
   if (next_ == ~std::uint64_t{0}) return std::nullopt;

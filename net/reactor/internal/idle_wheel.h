@@ -53,6 +53,10 @@ class IdleWheel {
   // client.
   void schedule(DeadlineClient& client, Tick deadline);
   void cancel(DeadlineClient& client) { client.unlink(); }
+  // It is `now`. Call it before schedule(): expire() comes later in the turn and may be given an
+  // earlier time, so after a long sleep the wheel would measure from before it and choose a level
+  // that is too coarse.
+  void catch_up(Tick now);
 
   // The time of the next call of expire(); nullopt when nothing is scheduled. TimePoint::min():
   // now.

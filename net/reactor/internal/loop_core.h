@@ -81,7 +81,13 @@ class LoopCore {
 
   // --- time --------------------------------------------------------------------------------------
 
-  IdleWheel& idle_wheel() { return idle_wheel_; }
+  // Calls client.on_deadline() when `due` has passed. Replaces an earlier deadline of the client.
+  void set_deadline(DeadlineClient& client, Tick due) {
+    idle_wheel_.catch_up(tick_or_clock());
+    idle_wheel_.schedule(client, due);
+  }
+  void clear_deadline(DeadlineClient& client) { idle_wheel_.cancel(client); }
+  const IdleWheel& idle_wheel() const { return idle_wheel_; }
   // The time of the turn in ticks.
   Tick tick() const { return clock_.tick(); }
   // tick(); outside run() and turn(), where it does not advance, the time of the clock.

@@ -76,9 +76,9 @@ void Connection::arm_deadline() {
   each_deadline(consider);
   if (status_.slack && state_ == State::open) consider({}, {}, (now() | (kSlackTicks - 1)) + 1);
   if (any) {
-    core().idle_wheel().schedule(*this, earliest);
+    core().set_deadline(*this, earliest);
   } else {
-    core().idle_wheel().cancel(*this);
+    core().clear_deadline(*this);
   }
 }
 

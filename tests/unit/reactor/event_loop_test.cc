@@ -54,7 +54,7 @@ TEST(EventLoop, ATurnHasItsOrder) {
     loop.stop();
   });
   loop.run_at(TimePoint::min(), [&] { log.push_back("timer"); });
-  internal::core_of(loop).idle_wheel().schedule(waiting, internal::tick_of(Clock::now()) - 10);
+  internal::core_of(loop).set_deadline(waiting, internal::tick_of(Clock::now()) - 10);
   std::this_thread::sleep_until(Clock::now() + 20ms);  // so that the wheel's next tick has come
   loop.run();
   EXPECT_EQ(log, (std::vector<std::string>{"ready", "timer", "deadline", "task", "flush", "reap"}));

@@ -71,6 +71,17 @@ TEST(TcpDeadline, F15_AStoppedProcessEndsNobodyWhoHasSent) {
   }
 }
 
+// The wheel of the deadlines has stood still for a day when the client comes.
+TEST(TcpDeadline, F32_AfterALongSleepADeadlineIsNotLate) {
+  TcpHarness tcp({.first_byte_timeout = 10s});
+  tcp.faults.advance_clock(24h);
+  TestClient client = tcp.connect();
+  pass(tcp, 9900ms);
+  EXPECT_EQ(tcp.connection()->state(), TcpConnection::State::open);
+  pass(tcp, 1s);
+  EXPECT_EQ(tcp.connection()->state(), TcpConnection::State::lingering);
+}
+
 TEST(TcpDeadline, FirstByteTimeoutEndsOnlyTheSilent) {
   TcpHarness tcp({.first_byte_timeout = 10s});
   TestClient silent = tcp.connect();
