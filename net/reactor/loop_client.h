@@ -23,7 +23,7 @@ struct DeadlineTag;
 // serves both: a client that waits to be reaped has no deadline.
 class DeadlineClient : public ListHook<DeadlineTag> {
  public:
-  // The deadline set with LoopCore::set_deadline() has passed; the client is no longer in the wheel.
+  // The deadline set with LoopCore::set_deadline() has passed. The client is not in the wheel now.
   virtual void on_deadline() = 0;
   // Phase 7 of a turn, after reap_later() was called: the client frees itself.
   virtual void on_reap() = 0;

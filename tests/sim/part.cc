@@ -63,6 +63,12 @@ std::unique_ptr<Part> make_part(PartKind kind, const Setting& setting) {
       return make_timers(setting);
     case PartKind::posts:
       return make_posts(setting);
+    case PartKind::watchers:
+      return make_watchers(setting);
+    case PartKind::silence:
+      return make_silence(setting);
+    case PartKind::crowd:
+      return make_crowd(setting);
   }
   std::unreachable();
 }

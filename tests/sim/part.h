@@ -86,5 +86,8 @@ std::unique_ptr<Part> make_file(const Setting& setting);
 std::unique_ptr<Part> make_datagrams(const Setting& setting);
 std::unique_ptr<Part> make_timers(const Setting& setting);
 std::unique_ptr<Part> make_posts(const Setting& setting);
+std::unique_ptr<Part> make_watchers(const Setting& setting);
+std::unique_ptr<Part> make_silence(const Setting& setting);
+std::unique_ptr<Part> make_crowd(const Setting& setting);
 
 }  // namespace weir::test::simulation

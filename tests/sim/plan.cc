@@ -16,7 +16,8 @@ using namespace std::chrono_literals;
 using internal::sim::Random;
 
 constexpr std::array<std::string_view, kPartKinds> kPartNames{
-    "echo", "flood", "relay", "broadcast", "file", "datagrams", "timers", "posts"};
+    "echo",   "flood", "relay",    "broadcast", "file", "datagrams",
+    "timers", "posts", "watchers", "silence",   "crowd"};
 constexpr std::array<std::string_view, kFaultKinds> kFaultNames{
     "short_read", "short_write", "interrupted", "no_buffers", "accept",  "watch",
     "reset",      "false_event", "lost",        "duplicated", "shuffle", "partition"};

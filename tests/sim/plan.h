@@ -22,8 +22,11 @@ enum class PartKind : std::uint8_t {
   datagrams,
   timers,
   posts,
+  watchers,
+  silence,
+  crowd,
 };
-inline constexpr std::size_t kPartKinds = 8;
+inline constexpr std::size_t kPartKinds = 11;
 std::string_view name_of(PartKind kind);
 
 // Each fault of a plan has a number, by which it can be turned off.
