@@ -136,6 +136,16 @@ TEST(EventLoop, FlushAndReapNeedNoMemory) {
   for (const Throwing& client : clients) EXPECT_EQ(client.flushes + client.reaps, 2);
 }
 
+TEST(EventLoop, AClientThatIsQueuedOnceMoreIsFlushedOnce) {
+  EventLoop loop;
+  std::vector<Throwing> clients(3);
+  for (const unsigned each : {0U, 1U, 0U, 2U, 2U, 1U}) {
+    internal::core_of(loop).flush_later(clients[each]);
+  }
+  run_turns(loop, 3);
+  for (const Throwing& client : clients) EXPECT_EQ(client.flushes, 1);
+}
+
 struct KeptObject final : internal::Kept {};
 
 // More that die together than a turn reaps: the rest follows in the next turns, without sleeping
