@@ -484,7 +484,8 @@ std::size_t Connection::output_room() {
   const std::uint64_t room =
       std::min(remaining(limits.high_water, waiting), remaining(limits.max_output, cost));
   if (within_budget(room)) return room;
-  return std::min(room, remaining(BufferBudget::kOwnShare, cost));
+  const std::uint64_t own = remaining(BufferBudget::kOwnShare, cost);
+  return std::min(room, std::max(own, group_->budget.room()));
 }
 
 }  // namespace weir::internal
