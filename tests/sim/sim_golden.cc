@@ -5,8 +5,6 @@
 #include <fmt/format.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -20,6 +18,8 @@
 #include <string>
 #include <vector>
 
+#include "sim/listener_script.h"
+#include "sim/settle.h"
 #include "weir/net/sim/internal/kernel.h"
 #include "weir/net/sim/internal/random.h"
 
@@ -123,33 +123,8 @@ class Script {
            0;
   }
 
-  // The real kernel may delay an acknowledgement, tcp(7). That of a FIN is an event; so it is asked
-  // for and waited for.
-  void settle() {
-    if (is_unix_ || simulated_) return;
-    constexpr auto kLongest = std::chrono::milliseconds(200);
-    const auto end = std::chrono::steady_clock::now() + kLongest;
-    const int on = 1;
-    for (const int fd : ends_) {
-      if (fd >= 0) table_.setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
-    }
-    for (const int fd : ends_) {
-      while (fd >= 0 && fin_is_under_way(fd) && std::chrono::steady_clock::now() < end) {
-        ::sched_yield();
-      }
-    }
-  }
-
-  bool fin_is_under_way(int fd) {
-    tcp_info info{};
-    socklen_t length = sizeof(info);
-    if (table_.getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0) return false;
-    return info.tcpi_state == TCP_FIN_WAIT1 || info.tcpi_state == TCP_CLOSING ||
-           info.tcpi_state == TCP_LAST_ACK;
-  }
-
   void look() {
-    settle();
+    if (!is_unix_ && !simulated_) settle(table_, ends_);
     std::array<epoll_event, 8> events{};
     const timespec none{};
     const int count = table_.epoll_pwait2(epoll_, events.data(), events.size(), &none);
@@ -242,6 +217,12 @@ class Script {
   std::vector<std::string> log_;
 };
 
+// Every third script is about listening sockets.
+std::vector<std::string> run_script(SysTable& table, std::uint64_t number) {
+  if (number % 3 == 0) return run_listener_script(table, number);
+  return Script(table, number).run();
+}
+
 // The simulated kernel as fast as loopback: everything has arrived before the next call.
 std::vector<std::string> simulated(std::uint64_t number) {
   sim::Faults faults;
@@ -249,11 +230,11 @@ std::vector<std::string> simulated(std::uint64_t number) {
   faults.send_buffer = faults.receive_buffer = 1024 * 1024;
   Kernel kernel(number, faults);
   const internal::sys::ScopedTable use(&kernel);
-  return Script(kernel, number).run();
+  return run_script(kernel, number);
 }
 
 std::vector<std::string> real(std::uint64_t number) {
-  return Script(internal::sys::kernel_table(), number).run();
+  return run_script(internal::sys::kernel_table(), number);
 }
 
 void print(std::uint64_t number, const std::vector<std::string>& simulation,

@@ -16,8 +16,14 @@ StreamSocket::StreamSocket(Machine& machine, int family, Names& names)
       peer_name_(Name::of_family(family)) {}
 
 std::uint32_t StreamSocket::poll() {
-  if (state_ == State::listening) return queue_.empty() ? 0U : EPOLLIN | EPOLLRDNORM;
   std::uint32_t events = 0;
+  if (state_ == State::listening) {
+    if (!queue_.empty()) events |= EPOLLIN | EPOLLRDNORM;
+    if (own_.is_ip()) return events;
+    if (receive_shut_) events |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
+    if (receive_shut_ && send_shut_) events |= EPOLLHUP;
+    return events;
+  }
   if (error_ != 0) events |= EPOLLERR;
   const bool closed = state_ == State::fresh || state_ == State::closed;
   if ((receive_shut_ && send_shut_) || closed) events |= EPOLLHUP;
@@ -34,13 +40,14 @@ std::uint32_t StreamSocket::poll() {
 
 ssize_t StreamSocket::receive(std::span<const iovec> into, int flags) {
   if ((flags & MSG_ERRQUEUE) != 0) return -EAGAIN;
-  if (state_ == State::listening) return -ENOTCONN;
+  const bool unconnected = state_ == State::fresh && !own_.is_ip();
+  if (state_ == State::listening || unconnected) return not_connected();
   if (machine_.interrupts()) return -EINTR;
   if (input_.empty()) {
     if (end_received_) return 0;
     if (error_ != 0) return take_error();
     if (receive_shut_) return 0;
-    if (state_ == State::fresh || state_ == State::closed) return -ENOTCONN;
+    if (state_ == State::fresh || state_ == State::closed) return not_connected();
     return -EAGAIN;
   }
   const std::size_t most = std::min(size_of(into), input_.size());
@@ -106,8 +113,7 @@ void StreamSocket::enqueue(std::shared_ptr<StreamSocket> stream) {
 }
 
 void StreamSocket::end_listening() {
-  leave_name();
-  state_ = State::closed;
+  state_ = State::fresh;
   for (const auto& stream : std::exchange(queue_, {})) stream->rejected();
 }
 

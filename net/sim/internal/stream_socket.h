@@ -49,7 +49,10 @@ class StreamSocket : public Object, public std::enable_shared_from_this<StreamSo
   // Checks that apply to every write; 0 if it may go on.
   int refuse_write();
   int take_error() { return -std::exchange(error_, 0); }
-  // A listening socket takes no further connections; those that wait are rejected.
+  // What recv(2) says of a socket that is not connected.
+  int not_connected() const { return own_.is_ip() ? -ENOTCONN : -EINVAL; }
+  // A listening socket takes no further connections, and keeps its name; those that wait are
+  // rejected.
   void end_listening();
   // True if the queue of this listening socket has room.
   bool queue_has_room() const { return queue_.size() <= static_cast<std::size_t>(backlog_); }

@@ -274,6 +274,7 @@ int TcpSocket::shutdown(int how) {
   if (state_ == State::listening) {
     if (how == SHUT_WR) return 0;
     end_listening();
+    receive_shut_ = send_shut_ = false;  // disconnected: as before listen(2)
     wake();
     return 0;
   }

@@ -17,7 +17,8 @@ int UnixSocket::connect(const sockaddr* address, socklen_t length) {
   std::shared_ptr<UnixSocket> listener;
   for (const auto& object : names_.find(to)) {
     auto socket = std::static_pointer_cast<UnixSocket>(object);
-    if (socket->state_ == State::listening) listener = std::move(socket);
+    const bool open = socket->state_ == State::listening && !socket->receive_shut_;
+    if (open) listener = std::move(socket);
   }
   if (listener == nullptr) return -ECONNREFUSED;
   if (!listener->queue_has_room()) return -EAGAIN;
@@ -32,7 +33,7 @@ int UnixSocket::connect(const sockaddr* address, socklen_t length) {
 }
 
 ssize_t UnixSocket::send(std::span<const iovec> from) {
-  if (state_ == State::fresh) return -ENOTCONN;
+  if (state_ == State::fresh || state_ == State::listening) return -ENOTCONN;
   const auto peer = peer_.lock();
   if (send_shut_ || peer == nullptr || peer->receive_shut_) return -EPIPE;
   if (const int error = refuse_write(); error < 0) return error;
@@ -63,13 +64,6 @@ void UnixSocket::input_taken(std::size_t count) {
 }
 
 int UnixSocket::shutdown(int how) {
-  if (state_ == State::listening) {
-    if (how != SHUT_WR) receive_shut_ = true;
-    if (how != SHUT_RD) send_shut_ = true;
-    wake();
-    return 0;
-  }
-  if (state_ != State::established) return -ENOTCONN;
   const auto peer = peer_.lock();
   if (how != SHUT_WR) {
     receive_shut_ = true;
@@ -84,13 +78,19 @@ int UnixSocket::shutdown(int how) {
   return 0;
 }
 
+// Nobody has accepted it.
+void UnixSocket::rejected() {
+  rejected_ = true;
+  closed();
+}
+
 void UnixSocket::closed() {
   Object::closed();
   if (state_ == State::listening) end_listening();
   leave_name();
   if (const auto peer = std::exchange(peer_, {}).lock()) {
     peer->receive_shut_ = peer->send_shut_ = true;
-    if (!input_.empty()) peer->error_ = ECONNRESET;
+    if (!input_.empty() || rejected_) peer->error_ = ECONNRESET;
     peer->unsent_ = 0;
     peer->wake();
   }

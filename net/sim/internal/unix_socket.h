@@ -23,9 +23,10 @@ class UnixSocket final : public StreamSocket {
  private:
   void input_taken(std::size_t count) override;
   bool writable() override { return unsent_ * 4 <= send_buffer_; }
-  void rejected() override { closed(); }
+  void rejected() override;
 
   std::weak_ptr<UnixSocket> peer_;
+  bool rejected_ = false;
   std::deque<std::size_t> chunks_;  // of input_
   std::size_t taken_ = 0;           // of the first chunk
 };
