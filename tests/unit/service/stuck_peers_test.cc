@@ -81,11 +81,9 @@ TEST_P(StuckPeers, F69_AHundredOfThemDoNotHoldUpTheEnd) {
   });
   loop.run();
   EXPECT_GE(end - start, 300ms);
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  // A second for a machine that is busy. A peer that held up the end would do so for longer: the
+  // connections' own timeouts are linger_timeout, 5 s, and drain_timeout, 30 s.
   EXPECT_LT(end - start, 1300ms);
-#else
-  EXPECT_LT(end - start, 400ms) << "the deadline and 100 ms";
-#endif
   EXPECT_EQ(echo.closed_for(CloseReason::Kind::server_stopped), kPeers);
   EXPECT_EQ(echo.server.connection_count(), 0u);
 }
