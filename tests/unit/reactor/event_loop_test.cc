@@ -139,7 +139,7 @@ TEST(EventLoop, FlushAndReapNeedNoMemory) {
 TEST(EventLoop, AClientThatIsQueuedOnceMoreIsFlushedOnce) {
   EventLoop loop;
   std::vector<Throwing> clients(3);
-  for (const unsigned each : {0U, 1U, 0U, 2U, 2U, 1U}) {
+  for (const unsigned each : {0U, 1U, 2U, 0U}) {
     internal::core_of(loop).flush_later(clients[each]);
   }
   run_turns(loop, 3);
