@@ -191,6 +191,10 @@ TEST_P(UdpServerThreads, AListenThatFailsLeavesNothingOpen) {
     UdpHarness world({}, "");                 // for its fault table
     const SocketAddress address = SocketAddress::parse("127.0.0.1:7000").value();
     UdpServer server(world.loop, {.threads = GetParam()});
+    // The threads are slow to close, so a listen() that did not wait for them would be seen.
+    world.faults.on(Call::close).hook([home = std::this_thread::get_id()] {
+      if (std::this_thread::get_id() != home) std::this_thread::sleep_for(20ms);
+    });
     // The last socket of those that it takes.
     world.faults.on(Call::socket).nth(GetParam() == 0 ? 1 : 1 + GetParam()).fail(EMFILE);
     const auto refused = server.listen(address);
