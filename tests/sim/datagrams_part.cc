@@ -1,4 +1,5 @@
 // Datagrams to a server that returns them; lost ones are sent again.
+#include <algorithm>
 #include <chrono>
 #include <deque>
 #include <set>
@@ -9,8 +10,8 @@
 namespace weir::test::simulation {
 namespace {
 
-constexpr Duration kRetry = std::chrono::milliseconds(20);
-constexpr int kMostRetries = 60;  // then the network loses too much
+constexpr Duration kRetry = std::chrono::milliseconds(50);
+constexpr int kMostRetries = 200;  // 10 s, longer than a partition
 
 class Datagrams final : public Part {
  public:
@@ -18,7 +19,8 @@ class Datagrams final : public Part {
     server_.on_datagrams([](UdpSocket& socket, std::span<const Datagram> batch) {
       for (const Datagram& each : batch) socket.reply(each, each.payload);
     });
-    const auto address = server_.bind("127.0.0.1:9000");
+    const auto address = server_.bind(fmt::format("127.0.0.1:{}", 9000 + setting_.number));
+    setting_.verdict.expect(address.has_value(), "datagrams: bind failed");
     for (std::size_t i = 0; address && i < setting_.plan.clients; ++i) start(*address);
   }
 
@@ -28,14 +30,18 @@ class Datagrams final : public Part {
 
   bool done() override {
     for (const Client& client : clients_) {
-      if (!client.missing.empty() && client.retries < kMostRetries) return false;
+      if (waits(client) && client.retries < kMostRetries) return false;
     }
     return true;
   }
 
   void check() override {
+    expect_report(server_);
     for (const Client& client : clients_) {
       setting_.verdict.expect(client.wrong == 0, "datagrams: {} answers are wrong", client.wrong);
+      expect_report(*client.socket);
+      setting_.verdict.expect(!waits(client), "datagrams: some of {} answers never came",
+                              client.missing.size());
     }
   }
 
@@ -49,6 +55,21 @@ class Datagrams final : public Part {
     TimerId timer;
     std::unique_ptr<UdpSocket> socket;
   };
+
+  // Only epoll closes a socket, if it refuses to watch it.
+  void expect_report(const UdpSocket& socket) const {
+    setting_.verdict.expect(socket.is_open() || socket.stats().errors > 0,
+                            "datagrams: a socket was closed without a report");
+  }
+
+  // An answer that must come: the buffers hold it, so one of many tries is not lost.
+  bool waits(const Client& client) const {
+    if (!server_.is_open() || !client.socket->is_open()) return false;
+    const sim::Faults& faults = setting_.world.faults();
+    const std::size_t most = std::min(faults.send_buffer, faults.receive_buffer);
+    return std::ranges::any_of(client.missing,
+                               [most](const std::string& each) { return each.size() <= most; });
+  }
 
   void start(const SocketAddress& address) {
     Client& client = clients_.emplace_back();
@@ -68,13 +89,12 @@ class Datagrams final : public Part {
         client.missing.erase(text);
       }
     });
-    if (!client.socket->connect(address)) {
-      client.missing.clear();
-      return;
-    }
+    const auto connected = client.socket->connect(address);
+    setting_.verdict.expect(connected.has_value(), "datagrams: connect failed");
+    if (!connected) return;
     send(client);
     client.timer = client.loop->run_every(kRetry, [this, &client] {
-      if (client.missing.empty() || client.retries == kMostRetries) return;
+      if (!waits(client) || client.retries == kMostRetries) return;
       ++client.retries;
       send(client);
     });
