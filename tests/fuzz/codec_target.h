@@ -56,9 +56,18 @@ void check_costs(const C& codec, std::string_view bytes, std::size_t most) {
   }
 }
 
-// The first byte of the script decides about the sizes of the pieces, the rest is the stream.
+// Any bytes are a payload, too: what is encoded is decoded again, or it is refused.
 template <FrameCodec C>
-void check_codec(const C& codec, Script& script) {
+void check_encoding(const C& codec, std::string_view payload) {
+  std::string encoded;
+  const std::string broken = test::broken_by_encoding(codec, payload, encoded);
+  WEIR_CHECK(broken.empty() || broken.starts_with("refused: "), "{}", broken);
+}
+
+// The first byte of the script decides about the sizes of the pieces, the rest is the stream.
+// `completes`: encode() writes into a payload that is not a frame yet.
+template <FrameCodec C>
+void check_codec(const C& codec, Script& script, bool completes = false) {
   const std::size_t sizes = script.byte();
   const std::string_view bytes = script.rest();
   std::size_t step = sizes;
@@ -66,6 +75,7 @@ void check_codec(const C& codec, Script& script) {
   const std::string broken = test::broken_by(codec, bytes, next_size);
   WEIR_CHECK(broken.empty(), "{}", broken);
   check_costs(codec, bytes, 1 + sizes % 16);
+  if (!completes) check_encoding(codec, bytes);
 }
 
 }  // namespace weir::fuzz

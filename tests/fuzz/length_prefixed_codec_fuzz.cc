@@ -34,7 +34,7 @@ void fuzz_length_prefixed_codec(Bytes input) {
   options.keep_header = script.flag();
   options.adjustment = adjustment(script);
   options.max_frame = script.flag() ? kLargestMaxFrame : 1 + script.up_to(600);
-  check_codec(LengthPrefixedCodec(options), script);
+  check_codec(LengthPrefixedCodec(options), script, options.keep_header);
 }
 
 const Target kTarget("length_prefixed_codec", fuzz_length_prefixed_codec);
