@@ -1,11 +1,24 @@
 #include "weir/net/sim/internal/stream_socket.h"
 
 #include <netinet/tcp.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 
 namespace weir::internal::sim {
+
+namespace {
+
+// All simulated hosts are this process.
+int give_credentials(void* value, socklen_t* length) {
+  const ucred credentials{.pid = ::getpid(), .uid = ::getuid(), .gid = ::getgid()};
+  *length = std::min<socklen_t>(*length, sizeof(credentials));
+  std::memcpy(value, &credentials, *length);
+  return 0;
+}
+
+}  // namespace
 
 StreamSocket::StreamSocket(Machine& machine, int family, Names& names)
     : machine_(machine),
@@ -127,6 +140,7 @@ int StreamSocket::get_option(int level, int name, void* value, socklen_t* length
     return 0;
   }
   if (level != SOL_SOCKET) return -ENOPROTOOPT;
+  if (name == SO_PEERCRED && !own_.is_ip()) return give_credentials(value, length);
   switch (name) {
     case SO_ERROR:
       return give(value, length, -take_error());

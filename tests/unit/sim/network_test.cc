@@ -1,5 +1,6 @@
 // The simulated network does what the real one does.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -101,6 +102,18 @@ TEST(SimulatedNetwork, OneListenerAtATimeHasAPort) {
   ASSERT_TRUE(any.listen("0.0.0.0:7001").has_value());
   EXPECT_FALSE(exact.listen("127.0.0.1:7001").has_value());
   EXPECT_TRUE(exact.listen("[::1]:7001").has_value());
+}
+
+TEST(SimulatedNetwork, AUnixPeerHasCredentials) {
+  sim::World world(1);
+  TcpServer server(world.host("server").loop());
+  SysResult<Credentials> peer = std::unexpected(Errno(0));
+  server.on_open([&](TcpConnection& connection) { peer = connection.peer_credentials(); });
+  ASSERT_TRUE(server.listen("unix:@server").has_value());
+  TcpClient client(world.host("client").loop());
+  ASSERT_TRUE(client.connect("unix:@server").has_value());
+  EXPECT_TRUE(world.run_until([&] { return peer.has_value(); }));
+  EXPECT_EQ(peer->uid, ::getuid());
 }
 
 TEST(SimulatedNetwork, ACloseDoesNotPassAPartition) {
