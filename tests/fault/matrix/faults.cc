@@ -140,7 +140,9 @@ void add_transfers(std::vector<Site>& all) {
                  {},
                  not_ready() + interrupted() + errors({ENOMEM}, Absorbed::once) + short_counts() +
                      result(0) +
-                     errors({EIO, EINVAL, EPIPE, ECONNRESET, ENOSYS, EOVERFLOW, ETIMEDOUT}),
+                     // A file whose file system refuses it is read and sent.
+                     errors({EINVAL, ENOSYS}, Absorbed::always) +
+                     errors({EIO, EPIPE, ECONNRESET, EOVERFLOW, ETIMEDOUT}),
                  {EIO}});  // the file is too short
   all.push_back({"splice",
                  Call::splice,
