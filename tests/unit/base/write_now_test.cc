@@ -23,6 +23,19 @@ namespace {
 
 using internal::write_now;
 
+// What can be read from `fd` without waiting.
+std::string take_from(const Fd& fd) {
+  std::string all;
+  std::array<char, 65536> block{};
+  pollfd ready{.fd = fd.get(), .events = POLLIN, .revents = 0};
+  while (::poll(&ready, 1, 0) > 0) {
+    const ssize_t got = ::read(fd.get(), block.data(), block.size());
+    if (got <= 0) break;
+    all.append(block.data(), static_cast<std::size_t>(got));
+  }
+  return all;
+}
+
 // Blocking, as the pipes that shells and service managers make.
 struct Pipe {
   Pipe() {
@@ -31,18 +44,20 @@ struct Pipe {
     reading.reset(ends[0]);
     writing.reset(ends[1]);
   }
-  std::string take() const {
-    std::string all;
-    std::array<char, 65536> block{};
-    pollfd ready{.fd = reading.get(), .events = POLLIN, .revents = 0};
-    while (::poll(&ready, 1, 0) > 0) {
-      const ssize_t got = ::read(reading.get(), block.data(), block.size());
-      if (got <= 0) break;
-      all.append(block.data(), static_cast<std::size_t>(got));
-    }
-    return all;
-  }
+  std::string take() const { return take_from(reading); }
   Fd reading;
+  Fd writing;
+};
+
+struct Terminal {
+  Terminal() : screen(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)) {
+    EXPECT_EQ(::grantpt(screen.get()), 0);
+    EXPECT_EQ(::unlockpt(screen.get()), 0);
+    writing.reset(::open(::ptsname(screen.get()), O_RDWR | O_NOCTTY | O_CLOEXEC));
+    EXPECT_TRUE(writing);
+  }
+  std::string take() const { return take_from(screen); }
+  Fd screen;
   Fd writing;
 };
 
@@ -74,14 +89,9 @@ TEST(WriteNow, AFullSocketIsNotWaitedFor) {
 
 // A terminal whose reader has gone to sleep, or that was stopped with Ctrl-S.
 TEST(WriteNow, AFullTerminalIsNotWaitedFor) {
-  const Fd screen(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
-  ASSERT_TRUE(screen);
-  ASSERT_EQ(::grantpt(screen.get()), 0);
-  ASSERT_EQ(::unlockpt(screen.get()), 0);
-  const Fd terminal(::open(::ptsname(screen.get()), O_RDWR | O_NOCTTY | O_CLOEXEC));
-  ASSERT_TRUE(terminal);
-  fill(terminal.get());
-  EXPECT_TRUE(waits(terminal.get()));
+  const Terminal terminal;
+  fill(terminal.writing.get());
+  EXPECT_TRUE(waits(terminal.writing.get()));
 }
 
 TEST(WriteNow, AReaderThatHasGoneIsAnErrorAndNoSignal) {
@@ -109,11 +119,11 @@ TEST(WriteNow, AClosedDescriptorIsAnError) {
   EXPECT_EQ(errno, EBADF);
 }
 
-// Standard error is the pipe while it lives.
+// Standard error is this descriptor while it lives.
 class AsStandardError {
  public:
-  explicit AsStandardError(const Pipe& pipe) : kept_(::fcntl(2, F_DUPFD_CLOEXEC, 3)) {
-    ::dup2(pipe.writing.get(), 2);
+  explicit AsStandardError(const Fd& fd) : kept_(::fcntl(2, F_DUPFD_CLOEXEC, 3)) {
+    ::dup2(fd.get(), 2);
   }
   ~AsStandardError() { ::dup2(kept_.get(), 2); }
   AsStandardError(const AsStandardError&) = delete;
@@ -126,7 +136,7 @@ class AsStandardError {
 TEST(StderrSink, F68_LinesThatAreLostAreCountedAndTold) {
   const Pipe pipe;
   spdlog::logger logger("weir", std::make_shared<internal::StderrSink>());
-  const AsStandardError standard(pipe);
+  const AsStandardError standard(pipe.writing);
   logger.warn("first");
   fill(2);
   for (int i = 0; i < 5; ++i) logger.warn("lost");
@@ -139,6 +149,23 @@ TEST(StderrSink, F68_LinesThatAreLostAreCountedAndTold) {
   EXPECT_NE(report, std::string::npos) << got;
   EXPECT_NE(got.find("second\n"), std::string::npos) << got;
   EXPECT_EQ(report, got.rfind("log lines could not be written") - 2) << "reported once: " << got;
+}
+
+TEST(StderrSink, OnATerminalTheLevelIsColoured) {
+  ::setenv("TERM", "xterm", 0);  // in CI it may be unset
+  const Terminal terminal;
+  const AsStandardError standard(terminal.writing);
+  spdlog::logger logger("weir", std::make_shared<internal::StderrSink>());
+  logger.set_pattern("%n %^%l%$ %v");
+  logger.warn("one");
+  logger.error("two");
+  logger.set_pattern("%v without a coloured part");
+  logger.warn("three");
+  const std::string got = terminal.take();
+  EXPECT_EQ(got,
+            "weir \033[33m\033[1mwarning\033[m one\r\n"
+            "weir \033[31m\033[1merror\033[m two\r\n"
+            "three without a coloured part\r\n");
 }
 
 }  // namespace
