@@ -17,6 +17,7 @@
 #include <string_view>
 
 #include "weir/base/export.h"
+#include "weir/base/wraps.h"
 
 namespace weir::internal {
 
@@ -33,12 +34,12 @@ const HashKey& hash_key();
 // SipHash (Aumasson and Bernstein, 2012) with kWord rounds for each word of the message and kEnd
 // rounds at the end.
 template <int kWord, int kEnd>
-std::uint64_t sip_hash(const HashKey& key, std::span<const std::byte> bytes) {
+WEIR_WRAPS std::uint64_t sip_hash(const HashKey& key, std::span<const std::byte> bytes) {
   std::uint64_t a = key.low ^ 0x736f6d6570736575;
   std::uint64_t b = key.high ^ 0x646f72616e646f6d;
   std::uint64_t c = key.low ^ 0x6c7967656e657261;
   std::uint64_t d = key.high ^ 0x7465646279746573;
-  const auto mix = [&](int rounds) {
+  const auto mix = [&](int rounds) WEIR_WRAPS {
     for (int i = 0; i < rounds; ++i) {
       a += b;
       c += d;

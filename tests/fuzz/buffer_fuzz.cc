@@ -152,7 +152,7 @@ class BufferScript {
   }
 
   void append_integer() {
-    const std::uint64_t value = 0x0102030405060708U * (1U + script_.byte());
+    const std::uint64_t value = 0x0102030405060708U * (1U + script_.byte() % 254U);
     const std::uint64_t ordered = host_to_network(value);
     const std::string bytes(reinterpret_cast<const char*>(&ordered), sizeof(ordered));
     add(bytes, [&] { buffer_.append_u64(value); });

@@ -7,7 +7,7 @@
 
 namespace weir::internal {
 
-void IdleWheel::schedule(DeadlineClient& client, Tick deadline) {
+WEIR_WRAPS void IdleWheel::schedule(DeadlineClient& client, Tick deadline) {
   client.unlink();
   const auto ahead = static_cast<std::int32_t>(deadline - static_cast<Tick>(now_));
   // A deadline that has passed goes into the next tick, never into one that was already collected.
@@ -25,7 +25,7 @@ void IdleWheel::schedule(DeadlineClient& client, Tick deadline) {
 }
 
 // Not beyond the next bucket, which expire() has to collect.
-void IdleWheel::catch_up(Tick now) {
+WEIR_WRAPS void IdleWheel::catch_up(Tick now) {
   const auto passed = static_cast<std::int32_t>(now - static_cast<Tick>(now_));
   if (passed > 0) now_ = std::min(now_ + static_cast<std::uint64_t>(passed), next_ - 1);
 }

@@ -16,6 +16,7 @@
 
 #include "weir/base/clock.h"
 #include "weir/base/intrusive_list.h"
+#include "weir/base/wraps.h"
 #include "weir/net/reactor/loop_client.h"
 
 namespace weir::internal {
@@ -35,7 +36,7 @@ constexpr Tick ticks_of(Duration d) {
   const std::int64_t ticks = (d.count() >> kTickShift) + 2;
   return static_cast<Tick>(ticks < kMax ? ticks : kMax);
 }
-constexpr bool tick_reached(Tick deadline, Tick now) {
+WEIR_WRAPS constexpr bool tick_reached(Tick deadline, Tick now) {
   return static_cast<std::int32_t>(now - deadline) >= 0;
 }
 

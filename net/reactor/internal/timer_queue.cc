@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "weir/base/check_format.h"
+#include "weir/base/wraps.h"
 #include "weir/net/reactor/internal/watchdog.h"
 
 namespace weir::internal {
@@ -17,7 +18,7 @@ constexpr std::size_t kArity = 4;
 constexpr std::size_t kRunning = 1;
 }  // namespace
 
-bool TimerQueue::before(const Entry& a, const Entry& b) {
+WEIR_WRAPS bool TimerQueue::before(const Entry& a, const Entry& b) {
   if (a.deadline != b.deadline) return a.deadline < b.deadline;
   return static_cast<std::int32_t>(a.sequence - b.sequence) < 0;
 }

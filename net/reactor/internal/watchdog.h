@@ -14,6 +14,7 @@
 
 #include "weir/base/clock.h"
 #include "weir/base/counter.h"
+#include "weir/base/wraps.h"
 
 namespace weir::internal {
 
@@ -72,7 +73,7 @@ class LoopWatch {
     activity_.store(activity, std::memory_order_relaxed);
     id_.store(id, std::memory_order_relaxed);
   }
-  void leave() {
+  WEIR_WRAPS void leave() {
     const std::uint64_t now = processor_ticks();
     const std::uint64_t since = since_.load(std::memory_order_relaxed);
     since_.store(now, std::memory_order_relaxed);

@@ -116,8 +116,8 @@ BufferBudget::~BufferBudget() {
 }
 
 void BufferBudget::change(std::uint64_t before, std::uint64_t after) {
-  const auto difference = static_cast<std::int64_t>(after - before);
-  held_.add(after - before);  // modulo 2^64, so this also subtracts
+  const auto difference = static_cast<std::int64_t>(after) - static_cast<std::int64_t>(before);
+  held_.set(held_.value() - before + after);
   unreported_ += difference;
   if (unreported_ >= kBatch || unreported_ <= -kBatch || held() == 0 ||
       (difference < 0 && waiting.load() > 0)) {

@@ -85,7 +85,7 @@ std::uint64_t Connection::pending_output() const {
 SendResult Connection::send(std::span<const std::byte> bytes) {
   core().check_thread("TcpConnection::send");
   LoopIo& io = *group_->io;
-  if (io.corked == this && bytes.size() - 1 < kWriteAtOnce - 1 &&  // not 0 bytes
+  if (io.corked == this && !bytes.empty() && bytes.size() < kWriteAtOnce &&
       io.gathered + bytes.size() <= io.gather_limit) [[likely]] {
     std::memcpy(io.gather.get() + io.gathered, bytes.data(), bytes.size());
     io.gathered += bytes.size();

@@ -115,7 +115,7 @@ void Acceptor::close_dead() {
 
 void Acceptor::take_some() {
   const std::uint64_t turn = channel_.loop().stats().turns;
-  if (turn == spent_in_turn_ + 1) budget_ = std::min(budget_ * 2, kMaxAcceptsPerTurn);
+  if (turn - 1 == spent_in_turn_) budget_ = std::min(budget_ * 2, kMaxAcceptsPerTurn);
   const int budget = options_.trigger == Trigger::edge ? kMaxAcceptsPerTurn : budget_;
   int taken = 0;
   for (int i = 0; i < budget; ++i) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <random>
 #include <string>
@@ -185,7 +186,7 @@ TEST(Codec, F65_NoHeaderAloneIsAFrameAboveTheBound) {
       if (round % 5 == 0) value = ~std::uint64_t{0} - random() % 3;
       for (char& byte : bytes) {
         byte = static_cast<char>(value);
-        value = value >> 8 | value << 56;
+        value = std::rotr(value, 8);
       }
       if (round % 2 == 0) std::reverse(bytes.begin(), bytes.end());
       ASSERT_EQ(broken_by(codec, bytes, [] { return std::size_t{1}; }), "");

@@ -236,7 +236,7 @@ TEST(LengthPrefixedCodec, F65_LengthsAtTheBounds) {
     EXPECT_TRUE(refused(0xFF));
     for (unsigned bit = 7; bit < 8 * width; ++bit) {  // 2^31 and 2^63 among them
       EXPECT_TRUE(refused(std::uint64_t{1} << bit)) << bit;
-      EXPECT_TRUE(refused((std::uint64_t{2} << bit) - 1)) << bit;
+      EXPECT_TRUE(refused(~std::uint64_t{0} >> (63 - bit))) << bit;
     }
   }
 }
