@@ -3,6 +3,8 @@
 // checks all others.
 #pragma once
 
+#include "weir/base/requirements.h"
+
 #if defined(__clang__)
 #define WEIR_WRAPS __attribute__((no_sanitize("integer")))
 #else
