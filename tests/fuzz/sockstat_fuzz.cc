@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <ranges>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "fuzz/target.h"
@@ -24,8 +26,8 @@ constexpr std::uint32_t kSequence = 7;
 
 void check_printed(const sockstat::Look& look) {
   const std::string text = sockstat::text_of(look, nullptr, {.connections = true}, false);
-  for (const char c : text) {
-    WEIR_CHECK(c == '\n' || (c >= ' ' && c <= '~'), "not for a terminal: {}", int{c});
+  for (const auto line : std::views::split(text, '\n')) {
+    WEIR_CHECK(is_printable(std::string_view(line)), "not for a terminal: {}", text);
   }
   const std::string json = sockstat::json_of(look, nullptr, {.connections = true});
   WEIR_CHECK(nlohmann::json::accept(json), "no JSON: {}", json);
