@@ -43,7 +43,7 @@ void read_payload(Bytes payload, sockstat::Look& look) {
   }
 }
 
-// What was read of an answer: its payloads, which lie in the answer, and how it ended.
+// The payloads of an answer, as views of its bytes, and how the answer ended.
 struct Answer {
   std::vector<Bytes> payloads;
   std::string end;

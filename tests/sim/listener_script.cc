@@ -1,16 +1,12 @@
 #include "sim/listener_script.h"
 
 #include <fmt/format.h>
-#include <netinet/in.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <array>
-#include <cstddef>
 #include <cstring>
 #include <utility>
 
-#include "sim/settle.h"
+#include "sim/golden.h"
 #include "weir/net/sim/internal/random.h"
 
 namespace weir::test::simulation {
@@ -47,51 +43,25 @@ class ListenerScript {
 
  private:
   void log(std::size_t slot, std::string_view call, ssize_t result) {
-    const std::string text =
-        result < 0 ? std::string(::strerrorname_np(errno)) : fmt::format("{}", result);
-    log_.push_back(fmt::format("{}.{} = {}", kNames[slot], call, text));
+    log_.push_back(fmt::format("{}.{} = {}", kNames[slot], call, result_text(result)));
   }
   // Descriptors have different numbers on the two kernels.
   void log_open(std::size_t slot, std::string_view call, int fd) {
     log(slot, call, fd < 0 ? fd : 0);
   }
 
-  sockaddr* name(std::size_t slot) { return reinterpret_cast<sockaddr*>(&addresses_[slot]); }
-
-  // Unix listeners want the same name. TCP listeners get different ports, because the connections
-  // of one that was closed keep its port for a while (TIME_WAIT).
-  void make_address(std::size_t slot) {
-    if (is_unix_) {
-      auto& address = reinterpret_cast<sockaddr_un&>(addresses_[slot]);
-      address.sun_family = AF_UNIX;
-      const std::string text = fmt::format("weir-listeners-{}-{}", ::getpid(), number_);
-      text.copy(address.sun_path + 1, sizeof(address.sun_path) - 1);
-      length_ = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + text.size());
-    } else {
-      auto& address = reinterpret_cast<sockaddr_in&>(addresses_[slot]);
-      address = {};
-      address.sin_family = AF_INET;
-      address.sin_addr.s_addr = htonl(0x7f010000U + static_cast<std::uint32_t>(number_ % 0xfe0000));
-      length_ = sizeof(address);
-    }
-  }
-
-  void open(std::size_t slot) {
-    const int family = is_unix_ ? AF_UNIX : AF_INET;
-    fds_[slot] = table_.socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  }
-
+  // Unix listeners want the same name, TCP listeners get different ports.
   void open_listener(std::size_t slot) {
-    open(slot);
-    make_address(slot);
-    log(slot, "bind", table_.bind(fds_[slot], name(slot), length_));
-    socklen_t length = sizeof(sockaddr_storage);
-    if (!is_unix_) table_.getsockname(fds_[slot], name(slot), &length);
+    fds_[slot] = open_stream(table_, is_unix_);
+    const SocketAddress wanted = address_of_script(is_unix_, number_);
+    log(slot, "bind", table_.bind(fds_[slot], wanted.data(), wanted.size()));
+    addresses_[slot] = is_unix_ ? wanted : own_address(table_, fds_[slot]);
     watch(slot);
   }
 
   void connect(std::size_t slot, std::size_t a_listener) {
-    log(slot, "connect", table_.connect(fds_[slot], name(a_listener), length_));
+    const SocketAddress& to = addresses_[a_listener];
+    log(slot, "connect", table_.connect(fds_[slot], to.data(), to.size()));
   }
 
   void watch(std::size_t slot) {
@@ -104,7 +74,7 @@ class ListenerScript {
   }
 
   void look() {
-    if (!is_unix_ && &table_ == &internal::sys::kernel_table()) settle(table_, fds_);
+    if (!is_unix_) settle(table_, fds_);
     std::array<epoll_event, slots> events{};
     const timespec none{};
     const int count = table_.epoll_pwait2(epoll_, events.data(), slots, &none);
@@ -171,7 +141,7 @@ class ListenerScript {
   // A client connects, and a connection is accepted into the first free slot.
   void step_connection(std::size_t a_listener, std::size_t a_client) {
     if (fds_[a_client] < 0) {
-      open(a_client);
+      fds_[a_client] = open_stream(table_, is_unix_);
       connect(a_client, a_listener);
       watch(a_client);
       return;
@@ -193,10 +163,7 @@ class ListenerScript {
       std::array<char, 16> bytes{};
       log(slot, "recv", table_.recv(fd, bytes.data(), bytes.size(), 0));
     } else if (detail < 8) {
-      int error = 0;
-      socklen_t length = sizeof(error);
-      table_.getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
-      log(slot, "SO_ERROR", error);
+      log(slot, "SO_ERROR", take_error(table_, fd));
     } else if (detail == 8) {
       log(slot, "shutdown(1)", table_.shutdown(fd, SHUT_WR));
     } else if (detail == 9) {
@@ -214,8 +181,7 @@ class ListenerScript {
   Random random_;
   const std::uint64_t number_;
   bool is_unix_ = false;
-  std::array<sockaddr_storage, client> addresses_{};
-  socklen_t length_ = 0;
+  std::array<SocketAddress, client> addresses_;  // of the listeners
   int epoll_ = -1;
   std::array<int, slots> fds_{};
   std::vector<std::string> log_;

@@ -40,7 +40,7 @@ class Silence final : public Part {
     server_.on_close([this](TcpConnection& connection, CloseReason reason) {
       if (reason.kind == Kind::write_stall) timed_out(connection, reason.kind);
       const bool fault = reason.kind == Kind::io_error || reason.kind == Kind::reset;
-      if (reason.kind != how_ && !fault) ++other_ends_;
+      if (reason.kind != how_.kind && !fault) ++other_ends_;
     });
     serve_clients(server_, setting_, [this](const SocketAddress& address) { start(address); });
   }
@@ -60,9 +60,17 @@ class Silence final : public Part {
   }
 
  private:
-  static constexpr std::array kHows{Kind::idle_timeout, Kind::read_idle_timeout,
-                                    Kind::first_byte_timeout, Kind::message_timeout,
-                                    Kind::write_stall};
+  using Options = TcpServer::Options;
+  // A reason to close, and the option that sets its time.
+  struct How {
+    Kind kind;
+    Duration Options::*timeout;
+  };
+  static constexpr std::array kHows{How{Kind::idle_timeout, &Options::idle_timeout},
+                                    How{Kind::read_idle_timeout, &Options::read_idle_timeout},
+                                    How{Kind::first_byte_timeout, &Options::first_byte_timeout},
+                                    How{Kind::message_timeout, &Options::message_timeout},
+                                    How{Kind::write_stall, &Options::write_stall_timeout}};
 
   struct Client {
     Lifecycle life;
@@ -77,24 +85,9 @@ class Silence final : public Part {
     bool message_begun = false;
   };
 
-  TcpServer::Options with_deadline() {
-    auto options = draw_options<TcpServer::Options>(setting_.world);
-    switch (how_) {
-      case Kind::idle_timeout:
-        options.idle_timeout = timeout_;
-        break;
-      case Kind::read_idle_timeout:
-        options.read_idle_timeout = timeout_;
-        break;
-      case Kind::first_byte_timeout:
-        options.first_byte_timeout = timeout_;
-        break;
-      case Kind::message_timeout:
-        options.message_timeout = timeout_;
-        break;
-      default:
-        options.write_stall_timeout = timeout_;
-    }
+  Options with_deadline() {
+    auto options = draw_options<Options>(setting_.world);
+    options.*how_.timeout = timeout_;
     return options;
   }
 
@@ -103,8 +96,8 @@ class Silence final : public Part {
   void opened(TcpConnection& connection) {
     connection.set_context<Since>(now());
     // More than all buffers on the way take, so the rest waits when they are full.
-    if (how_ == Kind::write_stall) connection.send(std::string(1024 * 1024, 'x'));
-    if (how_ == Kind::read_idle_timeout) keep_speaking(connection.ref());
+    if (how_.kind == Kind::write_stall) connection.send(std::string(1024 * 1024, 'x'));
+    if (how_.kind == Kind::read_idle_timeout) keep_speaking(connection.ref());
   }
 
   // What the server sends does not count. Ends with the connection.
@@ -117,7 +110,7 @@ class Silence final : public Part {
 
   void received(TcpConnection& connection, Buffer& in) {
     Since& since = *connection.context<Since>();
-    if (how_ == Kind::message_timeout) {  // it waits for the rest of a message, which never comes
+    if (how_.kind == Kind::message_timeout) {  // it waits for the rest of a message
       if (std::exchange(since.message_begun, true)) return;
     } else {
       in.clear();
@@ -128,14 +121,14 @@ class Silence final : public Part {
   void timed_out(TcpConnection& connection, Kind kind) {
     Verdict& verdict = setting_.verdict;
     const std::string name = CloseReason{.kind = kind, .error = {}}.to_string();
-    verdict.expect(kind == how_, "silence: {} although that is not set", name);
+    verdict.expect(kind == how_.kind, "silence: {} although that is not set", name);
     const Duration after = now() - connection.context<Since>()->time;
     verdict.expect(after >= timeout_ - kTurn, "silence: {} after {} instead of {} ns", name,
                    after.count(), timeout_.count());
-    if (how_ == Kind::write_stall) return;  // it began when the buffers were full
+    if (how_.kind == Kind::write_stall) return;  // it began when the buffers were full
     // A send without memory stops reading for a while, and then the deadline restarts.
     const bool restarts = setting_.world.faults().no_buffers > 0;
-    if (how_ == Kind::read_idle_timeout && restarts) return;
+    if (how_.kind == Kind::read_idle_timeout && restarts) return;
     verdict.expect(after <= timeout_ + timeout_ / 15 + kLate, "silence: {} after {}, not {} ns",
                    name, after.count(), timeout_.count());
   }
@@ -144,11 +137,11 @@ class Silence final : public Part {
     sim::World& world = setting_.world;
     Client& client = clients_.emplace_back();
     client.loop = &setting_.any_loop();
-    client.left = how_ == Kind::first_byte_timeout ? 0 : setting_.plan.messages;
+    client.left = how_.kind == Kind::first_byte_timeout ? 0 : setting_.plan.messages;
     client.tcp = std::make_unique<TcpClient>(*client.loop, draw_options<TcpClient::Options>(world));
     client.tcp->on_open([this, &client](TcpConnection& connection) {
       client.life.opened(setting_.verdict, "silent client");
-      if (how_ == Kind::write_stall) {
+      if (how_.kind == Kind::write_stall) {
         connection.pause_reading();
         client.timer = client.loop->run_after(kResume, [ref = connection.ref()] {
           ref.post([](TcpConnection& again) { again.resume_reading(); });
@@ -165,7 +158,7 @@ class Silence final : public Part {
   // Often enough to keep the connection, and then no more. A message that trickles goes on.
   void speak(Client& client, const ConnectionRef& ref) {
     if (client.left == 0) return;
-    if (how_ != Kind::message_timeout) --client.left;
+    if (how_.kind != Kind::message_timeout) --client.left;
     ref.post([](TcpConnection& connection) { connection.send("x"); });
     const auto most = static_cast<std::uint64_t>((timeout_ / 2).count());
     const Duration pause(static_cast<std::int64_t>(setting_.world.random(most)));
@@ -175,7 +168,7 @@ class Silence final : public Part {
   }
 
   Setting setting_;
-  const Kind how_;
+  const How how_;
   const Duration timeout_;
   TcpServer server_;
   std::deque<Client> clients_;  // their addresses stay

@@ -1,12 +1,10 @@
 // sim_golden: runs random scripts of socket calls on the simulated kernel and on the real one, and
 // compares the results, the errnos and the epoll events of each step. Talks only to loopback.
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <sys/ioctl.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -18,8 +16,8 @@
 #include <string>
 #include <vector>
 
+#include "sim/golden.h"
 #include "sim/listener_script.h"
-#include "sim/settle.h"
 #include "weir/net/sim/internal/kernel.h"
 #include "weir/net/sim/internal/random.h"
 
@@ -56,48 +54,30 @@ class Script {
   static constexpr std::array<const char*, 2> kNames{"A", "B"};
 
   void log(int end, std::string_view call, ssize_t result) {
-    const std::string text =
-        result < 0 ? std::string(::strerrorname_np(errno)) : fmt::format("{}", result);
-    log_.push_back(fmt::format("{}.{} = {}", kNames[static_cast<std::size_t>(end)], call, text));
+    log_.push_back(fmt::format("{}.{} = {}", kNames[static_cast<std::size_t>(end)], call,
+                               result_text(result)));
   }
 
   bool open() {
     is_unix_ = random_.below(3) == 0;
     epoll_ = table_.epoll_create1(0);
-    return (is_unix_ ? connect_unix() : connect_tcp()) && watch(0) && watch(1);
+    return connect() && watch(0) && watch(1);
   }
 
-  // Each script has an address of its own, because the ports of one would be in TIME_WAIT.
-  bool connect_tcp() {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(0x7f010000U + static_cast<std::uint32_t>(number_ % 0xfe0000));
-    socklen_t length = sizeof(address);
-    auto* const name = reinterpret_cast<sockaddr*>(&address);
-    listener_ = table_.socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (table_.bind(listener_, name, length) < 0 || table_.listen(listener_, 8) < 0) return false;
-    if (table_.getsockname(listener_, name, &length) < 0) return false;
-    ends_[0] = table_.socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    table_.connect(ends_[0], name, length);
+  bool connect() {
+    listener_ = open_stream(table_, is_unix_);
+    const SocketAddress wanted = address_of_script(is_unix_, number_);
+    if (table_.bind(listener_, wanted.data(), wanted.size()) < 0) return false;
+    if (table_.listen(listener_, 8) < 0) return false;
+    const SocketAddress name = own_address(table_, listener_);
+    ends_[0] = open_stream(table_, is_unix_);
+    table_.connect(ends_[0], name.data(), name.size());
     if (!accept()) return false;
     for (const int fd : ends_) {  // Nagle's algorithm holds small segments back
       const int on = 1;
-      table_.setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+      if (!is_unix_) table_.setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     }
     return true;
-  }
-
-  bool connect_unix() {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    const std::string text = fmt::format("weir-golden-{}-{}", ::getpid(), number_);
-    text.copy(address.sun_path + 1, sizeof(address.sun_path) - 1);
-    const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + text.size());
-    const auto* const name = reinterpret_cast<const sockaddr*>(&address);
-    listener_ = table_.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (table_.bind(listener_, name, length) < 0 || table_.listen(listener_, 8) < 0) return false;
-    ends_[0] = table_.socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    return table_.connect(ends_[0], name, length) == 0 && accept();
   }
 
   bool accept() {
@@ -124,7 +104,7 @@ class Script {
   }
 
   void look() {
-    if (!is_unix_ && !simulated_) settle(table_, ends_);
+    if (!is_unix_) settle(table_, ends_);
     std::array<epoll_event, 8> events{};
     const timespec none{};
     const int count = table_.epoll_pwait2(epoll_, events.data(), events.size(), &none);
@@ -162,10 +142,7 @@ class Script {
       const int how = detail == 0 ? SHUT_RD : detail == 1 ? SHUT_RDWR : SHUT_WR;
       log(end, fmt::format("shutdown({})", how), table_.shutdown(fd, how));
     } else if (what == 13) {
-      int error = 0;
-      socklen_t length = sizeof(error);
-      table_.getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
-      log(end, "SO_ERROR", error);
+      log(end, "SO_ERROR", take_error(table_, fd));
     } else if (what == 14) {
       close(end, fd, detail);
     } else if (what < 17) {
@@ -213,7 +190,6 @@ class Script {
   int listener_ = -1;
   std::array<int, 2> ends_{-1, -1};
   bool is_unix_ = false;
-  const bool simulated_ = &table_ != &internal::sys::kernel_table();
   std::vector<std::string> log_;
 };
 

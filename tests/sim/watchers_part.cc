@@ -1,5 +1,6 @@
 // Channels on socket pairs: none gets the event of another one, although their descriptors are
 // closed and opened all the time, and none misses its own.
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <deque>
@@ -27,7 +28,7 @@ class Watchers final : public Part {
 
   bool done() override {
     return left_ == 0 &&
-           std::ranges::all_of(watched_, [](const auto& pipe) { return pipe.flow.complete(); });
+           std::ranges::all_of(watched_, [](const Watched& each) { return each.flow.complete(); });
   }
   void check() override {}
 
