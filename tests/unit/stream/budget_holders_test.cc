@@ -163,6 +163,12 @@ TEST(BudgetHolders, F25_ASilentPeerOfAnotherLoopGoesForAnUploadHere) {
     sent += silent.send_some(std::string(10'000, 's'), Duration::zero());
     return false;
   }));
+  // What was read in a turn counts from its end, so the turn that read must end before the jump,
+  // and the turn that is going on at the jump must have another tick.
+  tcp.faults.advance_clock(1s);
+  std::promise<void> later;
+  theirs.loop->post([&] { theirs.loop->post([&] { later.set_value(); }); });
+  later.get_future().wait();
   tcp.faults.advance_clock(kPatience);
   std::vector<Upload> uploads(1);
   uploads[0].message = std::string(kUpload, 'u');
