@@ -19,18 +19,19 @@ namespace weir::internal {
 
 namespace {
 
+// A pipe that is ready takes PIPE_BUF bytes without waiting, a terminal perhaps only one.
 ssize_t write_if_ready(int fd, std::string_view bytes) {
   pollfd ready{.fd = fd, .events = POLLOUT, .revents = 0};
   if (::poll(&ready, 1, 0) <= 0) {
     errno = EAGAIN;
     return -1;
   }
-  return ::write(fd, bytes.data(), bytes.size());
+  return ::write(fd, bytes.data(), ::isatty(fd) == 1 ? 1 : bytes.size());
 }
 
 // Opens the same pipe or terminal once more, which gives an O_NONBLOCK flag of its own. Where that
-// is not allowed (no /proc, or the terminal of another user), poll(2) is used instead: then a
-// process that writes at the same moment can take the space, and the write can wait.
+// fails (no /proc, the terminal of another user, no free descriptor), poll(2) is used instead: then
+// a process that writes at the same moment can take the space, and the write can wait.
 ssize_t write_through_own_description(int fd, std::string_view bytes) {
   std::array<char, 32> path{};
   static_cast<void>(std::snprintf(path.data(), path.size(), "/proc/self/fd/%d", fd));

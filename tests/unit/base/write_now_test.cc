@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <spdlog/logger.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -92,6 +93,24 @@ TEST(WriteNow, AFullTerminalIsNotWaitedFor) {
   const Terminal terminal;
   fill(terminal.writing.get());
   EXPECT_TRUE(waits(terminal.writing.get()));
+}
+
+// Then the terminal cannot be opened once more, and what poll(2) says is all that is known.
+TEST(WriteNow, AFullTerminalIsNotWaitedForWithoutAFreeDescriptor) {
+  const Terminal terminal;
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none{.rlim_cur = 3, .rlim_max = before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  const std::string line(3000, 'x');  // does not divide what a terminal holds
+  std::size_t taken = 0;
+  for (std::size_t now = line.size(); now == line.size(); taken += now) {
+    now = write_now(terminal.writing.get(), line);
+  }
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_GT(taken, line.size());
+  EXPECT_TRUE(waits(terminal.writing.get()));
+  EXPECT_EQ(terminal.take().substr(0, line.size()), line);
 }
 
 TEST(WriteNow, AReaderThatHasGoneIsAnErrorAndNoSignal) {
