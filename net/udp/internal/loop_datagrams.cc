@@ -57,6 +57,7 @@ std::size_t put_control(std::byte* at, int level, int type, const T& value) {
   head.cmsg_level = level;
   head.cmsg_type = type;
   head.cmsg_len = CMSG_LEN(sizeof(value));
+  std::memset(at, 0, CMSG_SPACE(sizeof(value)));  // the kernel also reads the padding
   std::memcpy(at, &head, sizeof(head));
   std::memcpy(at + CMSG_LEN(0), &value, sizeof(value));
   return CMSG_SPACE(sizeof(value));
