@@ -15,6 +15,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <thread>
 #include <tuple>
@@ -82,10 +83,10 @@ struct Way {
 
 class HandOverWays : public ::testing::TestWithParam<Way> {};
 
-std::string way_name(const ::testing::TestParamInfo<Way>& way) {
+std::ostream& operator<<(std::ostream& out, const Way& way) {
   constexpr std::array kNames{"Single", "ReusePort", "Exclusive"};
-  return std::string(kNames.at(static_cast<std::size_t>(way.param.accept))) +
-         std::to_string(way.param.old_threads) + "To" + std::to_string(way.param.new_threads);
+  return out << kNames.at(static_cast<std::size_t>(way.accept)) << way.old_threads << "To"
+             << way.new_threads;
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -94,7 +95,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Way{AcceptMode::reuse_port, 2, 2}, Way{AcceptMode::reuse_port, 3, 1},
                       Way{AcceptMode::reuse_port, 1, 3}, Way{AcceptMode::reuse_port, 2, 0},
                       Way{AcceptMode::exclusive, 2, 2}, Way{AcceptMode::exclusive, 0, 2}),
-    way_name);
+    ::testing::PrintToStringParamName());
 
 TEST_P(HandOverWays, NewConnectionsGoToTheNewServerAndOldOnesStay) {
   const TempFolder folder;

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <chrono>
 #include <filesystem>
+#include <ostream>
 #include <string>
 #include <thread>
 #include <utility>
@@ -28,6 +29,8 @@ struct Way {
   std::size_t threads;
   Trigger trigger;
 };
+
+std::ostream& operator<<(std::ostream& out, const Way& way) { return out << way.name; }
 
 class Listeners : public ::testing::TestWithParam<Way> {
  protected:
@@ -58,7 +61,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Way{"Single", AcceptMode::single, 2, Trigger::level},
                       Way{"ReusePort", AcceptMode::reuse_port, 2, Trigger::edge},
                       Way{"Exclusive", AcceptMode::exclusive, 2, Trigger::level}),
-    [](const auto& way) { return way.param.name; });
+    ::testing::PrintToStringParamName());
 
 // --- pause_accepting() ---------------------------------------------------------------------------
 

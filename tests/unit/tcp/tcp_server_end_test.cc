@@ -33,7 +33,8 @@ using Kind = CloseReason::Kind;
 
 class TcpServerEnd : public EveryWay {};
 
-INSTANTIATE_TEST_SUITE_P(TcpServer, TcpServerEnd, ::testing::ValuesIn(all_ways()), way_name);
+INSTANTIATE_TEST_SUITE_P(TcpServer, TcpServerEnd, ::testing::ValuesIn(all_ways()),
+                         ::testing::PrintToStringParamName());
 
 // --- shutdown ------------------------------------------------------------------------------------
 

@@ -30,7 +30,8 @@ using Kind = CloseReason::Kind;
 
 class TcpServerWays : public EveryWay {};
 
-INSTANTIATE_TEST_SUITE_P(TcpServer, TcpServerWays, ::testing::ValuesIn(all_ways()), way_name);
+INSTANTIATE_TEST_SUITE_P(TcpServer, TcpServerWays, ::testing::ValuesIn(all_ways()),
+                         ::testing::PrintToStringParamName());
 
 std::uint64_t sum_of(const TcpServer::Stats& stats) {
   return std::accumulate(stats.closed.begin(), stats.closed.end(), std::uint64_t{0});

@@ -5,7 +5,7 @@
 
 #include <array>
 #include <cstddef>
-#include <string>
+#include <ostream>
 #include <vector>
 
 #include "weir/net/reactor/event_loop.h"
@@ -34,11 +34,10 @@ inline std::vector<Way> all_ways() {
   return ways;
 }
 
-inline std::string way_name(const ::testing::TestParamInfo<Way>& way) {
+inline std::ostream& operator<<(std::ostream& out, const Way& way) {
   constexpr std::array kNames{"Single", "ReusePort", "Exclusive"};
-  return std::string(kNames.at(static_cast<std::size_t>(way.param.accept))) +
-         std::to_string(way.param.threads) +
-         (way.param.trigger == Trigger::edge ? "Edge" : "Level");
+  return out << kNames.at(static_cast<std::size_t>(way.accept)) << way.threads
+             << (way.trigger == Trigger::edge ? "Edge" : "Level");
 }
 
 class EveryWay : public ::testing::TestWithParam<Way> {
