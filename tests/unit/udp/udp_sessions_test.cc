@@ -113,7 +113,7 @@ TEST(UdpSessions, F15_AStoppedProcessEndsNoSessionThatHasSpoken) {
   UdpHarness world{{}, ""};
   const auto handler = std::make_shared<Handler>();
   const auto sessions =
-      std::make_shared<UdpSessions>(world.loop, handler, UdpSessions::Options{.idle_timeout = 1s});
+      std::make_shared<UdpSessions>(world.loop, handler, UdpSessions::Options{.idle_timeout = 9s});
   world.socket.emplace(world.loop, UdpSocket::Options{.receive_buffer = 200'000});  // doubled
   world.socket->use_handler(sessions);
   const SocketAddress address = world.socket->bind("127.0.0.1:0").value();
