@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <new>
 
+#include "support/valgrind.h"
+
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define WEIR_TEST_COUNTS_ALLOCATIONS 0
 #elif defined(__has_feature)
@@ -81,7 +83,7 @@ void operator delete(void* block, std::size_t, std::align_val_t) noexcept { coun
 
 namespace weir::test {
 
-bool AllocationCount::available() { return WEIR_TEST_COUNTS_ALLOCATIONS != 0; }
+bool AllocationCount::available() { return WEIR_TEST_COUNTS_ALLOCATIONS != 0 && !under_valgrind(); }
 
 AllocationCount::AllocationCount()
     : thread_(thread_allocations), all_(all_allocations.load(std::memory_order_relaxed)) {}

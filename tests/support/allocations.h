@@ -1,7 +1,7 @@
 // Counts calls of operator new, for tests of "no allocation" and "nothing is left". [any]
 //
-// Sanitizers have their own operator new. With them nothing is counted (available() is false), and
-// the checks pass: LeakSanitizer looks for leaks instead.
+// Sanitizers and Valgrind have their own operator new. With them nothing is counted (available() is
+// false), and the checks pass: these tools look for leaks instead.
 #pragma once
 
 #include <cstdint>

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "support/leak_check.h"
+#include "support/valgrind.h"
 #include "weir/base/log.h"
 
 int main(int argc, char** argv) {
@@ -19,5 +20,6 @@ int main(int argc, char** argv) {
   static_cast<void>(weir::logger());
   // The last listener sees the end of a test first, so its failures are printed with the test.
   ::testing::UnitTest::GetInstance()->listeners().Append(new weir::test::LeakCheck);
+  weir::test::ignore_leaks_of_children();
   return RUN_ALL_TESTS();
 }
