@@ -14,6 +14,7 @@
 #include <cstring>
 #include <map>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "sim/golden.h"
@@ -29,7 +30,7 @@ using internal::sim::Kernel;
 using internal::sim::Random;
 
 constexpr std::uint64_t kMostShown = 3;  // scripts that differ, with all their steps
-constexpr int kRepetitions = 5;          // of a script that differs
+constexpr int kRepetitions = 5;          // of a script that differs, after pauses
 constexpr std::size_t kMostKinds = 20;   // kinds of differences in the summary
 
 // One run of a script on one kernel. Both ends of a connection, watched by one epoll set.
@@ -235,8 +236,10 @@ int compare(std::uint64_t from, std::uint64_t count) {
   for (std::uint64_t number = from; number < from + count; ++number) {
     const auto simulation = simulated(number);
     auto kernel = real(number);
-    // The real kernel may be short of something, such as room for sockets in TIME_WAIT.
+    // The real kernel may be short of something, such as room for sockets in TIME_WAIT or, on a
+    // busy machine, the processor that delivers packets.
     for (int again = 0; again < kRepetitions && simulation != kernel; ++again) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10 << again));
       kernel = real(number);
     }
     if (simulation == kernel) continue;
