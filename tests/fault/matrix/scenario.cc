@@ -52,6 +52,7 @@ void Net::report_counters(const TcpServer& of) {
     stage.report("the counters of a server", Errno());
   }
   stage.check(stats.connections == 0, "a stopped server counts connections");
+  stage.check(stats.buffered == 0, "a stopped server counts buffered bytes");
 }
 
 }  // namespace weir::test::matrix
