@@ -7,6 +7,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -107,32 +108,55 @@ TEST(MailboxTest, F56_NoWakeUpIsLost) {
   EXPECT_EQ(lost.load(), 0);
 }
 
+// A task that another thread posts. Each move of it, one of which the mailbox makes while it is
+// locked, lasts until this thread has forked. If the fork waits for the lock, the move ends first.
+class SlowToMove {
+ public:
+  struct Moves {
+    std::atomic<int> begun{0};
+    std::atomic<int> seen{0};
+  };
+
+  explicit SlowToMove(Moves& moves) : moves_(&moves) {}
+  SlowToMove(SlowToMove&& other) noexcept : moves_(other.moves_) {
+    const int mine = ++moves_->begun;
+    static_cast<void>(wait_until([&] { return moves_->seen >= mine; }, kLongestMove));
+  }
+  SlowToMove(const SlowToMove&) = delete;
+  SlowToMove& operator=(const SlowToMove&) = delete;
+  ~SlowToMove() = default;
+  void operator()() const {}
+
+ private:
+  static constexpr auto kLongestMove = std::chrono::milliseconds(100);
+  Moves* moves_;
+};
+
 // Otherwise a child would inherit the lock that the other thread holds, and wait for it for ever.
 TEST(MailboxTest, F17_AForkInTheMidstOfAPostLeavesTheChildAWholeLoop) {
   auto loop = std::make_unique<EventLoop>();
-  std::atomic<bool> done = false;
+  SlowToMove::Moves moves;
+  std::atomic<bool> posted = false;
   std::thread other([&] {
-    while (!done) {
-      if (loop->backlog() < 10'000) loop->post([] {});
-    }
+    loop->post(SlowToMove(moves));
+    posted = true;
   });
-  int ended = 0;
-  constexpr int kChildren = 200;
-  for (int i = 0; i < kChildren; ++i) {
+  const auto next_move = [&] { return moves.begun > moves.seen; };
+  while (wait_until([&] { return posted || next_move(); }) && next_move()) {
     const pid_t child = ::fork();
     if (child == 0) {
       ::alarm(5);
       loop.reset();
       ::_exit(0);
     }
+    ++moves.seen;
     int status = -1;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    ended += WIFEXITED(status) ? 1 : 0;
-    run_turn(*loop);
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status)) << "forked in move " << moves.seen;
   }
-  done = true;
   other.join();
-  EXPECT_EQ(ended, kChildren);
+  EXPECT_TRUE(posted);
+  EXPECT_GE(moves.seen, 2) << "one before the mailbox is locked, one while it is";
 }
 
 }  // namespace
