@@ -163,8 +163,8 @@ TEST(BudgetHolders, F25_ASilentPeerOfAnotherLoopGoesForAnUploadHere) {
     sent += silent.send_some(std::string(10'000, 's'), Duration::zero());
     return false;
   }));
-  // What was read in a turn counts from its end, so the turn that read must end before the jump,
-  // and the turn that is going on at the jump must have another tick.
+  // A read counts from the end of its turn. So the other loop must end the turn of the last read
+  // before the clock jumps, and begin another turn, a second later.
   tcp.faults.advance_clock(1s);
   std::promise<void> later;
   theirs.loop->post([&] { theirs.loop->post([&] { later.set_value(); }); });

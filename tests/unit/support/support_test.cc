@@ -133,7 +133,7 @@ TEST(FaultTableTest, FailsLimitsCountsAndForges) {
   EXPECT_EQ(sys::epoll_wait(epoll->get(), events, Duration::zero()).value(), 1u);
   EXPECT_EQ(SlotId::from_u64(events[0].data.u64), (SlotId{1, 2}));
   EXPECT_EQ(sys::epoll_wait(epoll->get(), events, Duration::zero()).value(), 0u);
-  EXPECT_EQ(faults.waits(), under_valgrind() ? 3u : 2u);  // it has no epoll_pwait2
+  EXPECT_EQ(faults.waits(), under_valgrind() ? 3u : 2u);  // Valgrind has no epoll_pwait2
 
   const TimePoint before = sys::now();
   faults.advance_clock(std::chrono::hours(1));
